@@ -1,0 +1,85 @@
+"""`rewardsmith COMMAND ...`: find the command's file, run it, and turn errors into one clean line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from rewardsmith._version import __version__
+from rewardsmith.errors import RewardsmithError
+
+# Command -> (module, one-line summary). The module is imported only when its command is run.
+COMMANDS = {
+    "demo": ("rewardsmith.cli.demo", "the whole path on an embedded data set and model, no network"),
+    "data": ("rewardsmith.cli.data", "inspect, check, convert, split, merge, overlap, simulate, list"),
+    "train": ("rewardsmith.cli.train", "train a reward model (the flags and YAML of `trl reward`, plus ours)"),
+    "doctor": ("rewardsmith.cli.doctor", "find what would silently ruin a run, before it runs"),
+    "evaluate": ("rewardsmith.cli.evaluate", "accuracy with intervals, baselines, calibration, benchmarks"),
+    "audit": ("rewardsmith.cli.audit", "length, style, invariance and over-optimisation audits, one report"),
+    "compare": ("rewardsmith.cli.compare", "two models on the same rows: paired tests and flipped rows"),
+    "score": ("rewardsmith.cli.score", "score files of any size, resumable"),
+    "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
+    "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
+    "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
+}
+
+
+def usage() -> str:
+    """Give the text of `rewardsmith --help`."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    return (
+        f"rewardsmith {__version__}: from human judgements to a reward that can be trusted\n\n"
+        f"usage: rewardsmith COMMAND [options]   (rewardsmith COMMAND --help)\n\n{rows}\n\n"
+        "  --version  print the version\n  --debug    show the traceback of an error\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 success, 1 a check failed or an error, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "; see rewardsmith --help"
+        print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
+        return 2
+    return _run(name, rest, debug)
+
+
+def _run(name: str, arguments: list[str], debug: bool) -> int:
+    """Import one command, parse its arguments and run it; the one place where errors are caught."""
+    module_name, summary = COMMANDS[name]
+    try:
+        command = import_module(module_name)
+        parser = argparse.ArgumentParser(prog=f"rewardsmith {name}", description=summary)
+        command.configure(parser)
+        return int(command.run(parser.parse_args(arguments)) or 0)
+    except RewardsmithError as error:
+        if debug:
+            raise
+        print(f"rewardsmith {name}: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away: that is not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"rewardsmith {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

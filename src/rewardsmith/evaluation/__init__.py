@@ -1,0 +1,1 @@
+"""Evaluate and audit anything that scores. numpy and scipy, no torch."""

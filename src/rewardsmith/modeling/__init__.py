@@ -1,0 +1,1 @@
+"""Models: heads, pooling, shared-prefix computation, rendering, scoring contract, checkpoints."""

@@ -1,0 +1,1 @@
+"""Read, normalise, check, split, mix and simulate preference data. No torch."""

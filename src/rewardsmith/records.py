@@ -1,0 +1,243 @@
+"""The one record: a preference graph per prompt, and what is said about it.
+
+A pair is a group of two completions with one comparison. A ranking of K is a group with K(K-1)/2 comparisons.
+Pairs that share a prompt become one group, so a completion that stands in ten pairs is stored, and later
+computed, once. Nothing here imports anything heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from rewardsmith.errors import DataError
+
+Outcome = Literal["better", "tie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Args:
+        role: "system", "user", "assistant" or "tool" (the reader decides what it accepts).
+        content: the text, or the list of parts or None that chat templates also take.
+        extra: every other key of the original message (`tool_calls`, `name`, ...), kept for the template.
+    """
+
+    role: str
+    content: Any
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, message: Mapping[str, Any]) -> Message:
+        """Read `{"role": ..., "content": ..., ...}`. Raises DataError when the role is missing."""
+        if "role" not in message:
+            raise DataError(f"a message needs a 'role'; this one has the keys {sorted(message)}")
+        extra = {k: v for k, v in message.items() if k not in ("role", "content") and v is not None}
+        return cls(str(message["role"]), message.get("content"), extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the plain dictionary that chat templates read."""
+        return {"role": self.role, "content": self.content, **self.extra}
+
+
+class TokenIds(tuple[int, ...]):
+    """A completion that was tokenised beforehand (TRL's `chosen_ids`); it holds the prompt's tokens too."""
+
+    __slots__ = ()
+
+
+Text = str | tuple[Message, ...]
+Completion = str | tuple[Message, ...] | TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One judgement between two completions of a group: an edge of the graph.
+
+    Args:
+        better: index of the preferred completion (for a tie: either).
+        worse: index of the other. `better == worse` records a comparison of two identical texts: it holds no
+            information, is counted as a tie and is never silently dropped.
+        outcome: "better" or "tie".
+        margin: how much better, in units of the source (rating points, Llama 2 margins); None when unknown.
+        weight: how much this comparison counts, >= 0.
+        probability: soft label P(better is preferred), in [0, 1], such as a vote share; None means certain.
+        annotator: who judged, when known.
+        time: ISO 8601 time of the judgement, when known.
+    """
+
+    better: int
+    worse: int
+    outcome: Outcome = "better"
+    margin: float | None = None
+    weight: float = 1.0
+    probability: float | None = None
+    annotator: str | None = None
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome not in ("better", "tie"):
+            raise DataError(f"outcome must be 'better' or 'tie', not {self.outcome!r}")
+        if self.margin is not None and not math.isfinite(self.margin):
+            raise DataError(f"margin must be a finite number, not {self.margin!r}; remove it where it is unknown")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise DataError(f"weight must be finite and >= 0, not {self.weight!r}")
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise DataError(f"probability must lie in [0, 1], not {self.probability!r}")
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether no side is preferred: judged so, or because both sides are the same text."""
+        return self.outcome == "tie" or self.better == self.worse
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceGroup:
+    """All completions of one prompt and every comparison among them.
+
+    Args:
+        prompt: what was asked, as text or messages; "" when there is none or it is not known apart.
+        completions: K answers; comparisons name them by index.
+        comparisons: the judgements.
+        ratings: attribute name to one score per completion (None where not rated).
+        models: which model or person wrote each completion, or empty.
+        source: name of the data set or file.
+        group_id: stable name of the group inside its source.
+        tools: tool definitions that the chat template reads.
+        chat_template_kwargs: further arguments of the chat template.
+        metadata: anything else the source says, such as subset or language.
+    """
+
+    prompt: Text
+    completions: tuple[Completion, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    ratings: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    models: tuple[str | None, ...] = ()
+    source: str | None = None
+    group_id: str | None = None
+    tools: Sequence[Any] | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        size = len(self.completions)
+        for comparison in self.comparisons:
+            if not (0 <= comparison.better < size and 0 <= comparison.worse < size):
+                raise DataError(
+                    f"a comparison names completions {comparison.better} and {comparison.worse}, "
+                    f"but the group has {size} (indices from 0)"
+                )
+        for name, scores in self.ratings.items():
+            if len(scores) != size:
+                raise DataError(f"rating {name!r} has {len(scores)} scores for {size} completions")
+        if self.models and len(self.models) != size:
+            raise DataError(f"models has {len(self.models)} entries for {size} completions")
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+    @property
+    def num_ties(self) -> int:
+        """How many comparisons prefer no side."""
+        return sum(comparison.is_tie for comparison in self.comparisons)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """What a scorer is asked: one prompt with K completions. Either may be text, messages or token ids."""
+
+    prompt: Text
+    completions: tuple[Completion, ...]
+    tools: Sequence[Any] | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_group(cls, group: PreferenceGroup) -> ScoreRequest:
+        """Ask for the rewards of every completion of `group`."""
+        return cls(group.prompt, group.completions, group.tools, group.chat_template_kwargs)
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that gives rewards: a local model, a server, a file of scores, a function.
+
+    Evaluation and serving know nothing else about a model. `score_requests` returns one list per request with one
+    finite reward per completion, in order. What cannot be scored raises ScoringError.
+    """
+
+    name: str
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value that travels with how many observations it rests on and its 95% interval.
+
+    An undefined value is NaN with its n, never 0. `low` and `high` are NaN when no interval can be given.
+    """
+
+    value: float
+    n: int
+    low: float = math.nan
+    high: float = math.nan
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.3f} (n={self.n})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give `value, n, low, high`, with None for NaN, for JSON."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {"n": self.n, **{k: None if math.isnan(v) else v for k, v in numbers.items()}}
+
+
+def as_text(value: Any, where: str = "text") -> Text:
+    """Turn a string or a list of message dictionaries into the record's form. `where` names it in errors."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence) and all(isinstance(m, Message) for m in value) and value:
+        return tuple(value)
+    if isinstance(value, Sequence) and all(isinstance(m, Mapping) for m in value) and value:
+        try:
+            return tuple(Message.from_dict(m) for m in value)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+    raise DataError(f"{where} must be a string or a non-empty list of messages, not {_describe(value)}")
+
+
+def as_plain(value: Completion) -> str | list[dict[str, Any]] | list[int]:
+    """Turn a record's text, messages or token ids back into what JSON and data sets hold."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, TokenIds):
+        return list(value)
+    return [message.to_dict() for message in value]
+
+
+def text_key(value: Completion) -> str:
+    """Give a string that is equal exactly when two texts are equal; used to merge and to deduplicate."""
+    return value if isinstance(value, str) else "\x00" + json.dumps(as_plain(value), sort_keys=True, default=str)
+
+
+def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
+    """Give the SHA-256 hex digest of a series of strings, in order, with unambiguous borders."""
+    digest = hashlib.sha256()
+    for value in values:
+        encoded = value.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+def _describe(value: Any) -> str:
+    """Name a wrong value by type and a short excerpt."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"

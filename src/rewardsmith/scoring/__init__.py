@@ -1,0 +1,1 @@
+"""Score texts with a trained reward model."""

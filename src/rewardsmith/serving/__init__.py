@@ -1,0 +1,1 @@
+"""Serve a scorer over HTTP."""

@@ -1,0 +1,1 @@
+"""Train a reward model: RewardConfig, the collator and RewardTrainer."""
