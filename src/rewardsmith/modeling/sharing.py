@@ -1,0 +1,40 @@
+"""Tell from a model's config whether its prefixes can be shared exactly."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+# Attention patterns that the packed layout reproduces token for token.
+EXACT_LAYERS = {"full_attention", "sliding_attention"}
+# Rotary scalings that depend on the length of the whole batch, so packing would change them.
+LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
+
+
+def reason_not_to_share(core: PreTrainedModel) -> str:
+    """Give why packed, prefix-shared computation would not equal separate rows; empty when it would."""
+    config = core.config.get_text_config()
+    name = type(core).__name__
+    if config.is_encoder_decoder or not hasattr(core, "score"):
+        return f"{name} is not a decoder with a linear reward head, its tokens attend in both directions"
+    if getattr(config, "is_causal", True) is False or getattr(config, "use_bidirectional_attention", False):
+        return f"{name} attends in both directions"
+    if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
+        return f"{name} uses ALiBi, which counts distances inside the packed sequence"
+    if not core._can_set_attn_implementation():
+        return f"{name} does not use transformers' attention interface"
+    other = set(getattr(config, "layer_types", None) or ()) - EXACT_LAYERS
+    if other or getattr(config, "attention_chunk_size", None):
+        return f"{name} has layers of kind {', '.join(sorted(other)) or 'chunked_attention'}"
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = {str(value.get("rope_type")) for value in [rope, *rope.values()] if isinstance(value, dict)}
+    if kinds & LENGTH_DEPENDENT_ROPE:
+        return f"{name} scales its rotary positions by the length of the batch"
+    if getattr(config, "attention_dropout", 0) and core.training and not _dropout_is_off(core):
+        return f"{name} has attention dropout; set disable_dropout=True"
+    return ""
+
+
+def _dropout_is_off(core: PreTrainedModel) -> bool:
+    """Whether the attention modules themselves hold a dropout of zero, whatever the config says."""
+    rates = [module.attention_dropout for module in core.modules() if hasattr(module, "attention_dropout")]
+    return all(rate == 0 or getattr(rate, "p", 1) == 0 for rate in rates)
