@@ -1,0 +1,93 @@
+"""From encoded groups to the tensors of one micro-batch, and batches filled by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from rewardsmith.modeling.forward import ForwardPlan
+from rewardsmith.modeling.packing import fill_batches
+from rewardsmith.objectives.comparisons import Comparisons
+from rewardsmith.training.encoding import COLUMNS
+
+
+@dataclass(frozen=True)
+class PreferenceCollator:
+    """Collate encoded groups into `{"batch": RewardBatch, "comparisons": Comparisons}`.
+
+    Rows of TRL's tokenised form (`chosen_ids`, `rejected_ids`, `margin`) are taken too.
+
+    Args:
+        plan: how the model computes rewards.
+        tokens_per_chunk: padded tokens of one forward where prefixes are not shared.
+    """
+
+    plan: ForwardPlan
+    tokens_per_chunk: int | None = None
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        groups = [example["ids"] for example in examples]
+        return {
+            "batch": self.plan.batch(groups, self.tokens_per_chunk),
+            "comparisons": collate_comparisons(examples),
+        }
+
+
+def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:
+    """Number the sequences of a batch through and gather its comparisons."""
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    group: list[int] = []
+    offset = 0
+    for number, example in enumerate(examples):
+        for name in COLUMNS:
+            shift = offset if name in ("better", "worse") else None
+            columns[name] += example[name] if shift is None else [index + shift for index in example[name]]
+        group += [number] * len(example["better"])
+        offset += len(example["ids"])
+    return Comparisons(
+        better_P=torch.tensor(columns["better"], dtype=torch.long),
+        worse_P=torch.tensor(columns["worse"], dtype=torch.long),
+        group_P=torch.tensor(group, dtype=torch.long),
+        is_tie_P=torch.tensor(columns["is_tie"], dtype=torch.bool),
+        margin_P=torch.tensor(columns["margin"], dtype=torch.float32),
+        weight_P=torch.tensor(columns["weight"], dtype=torch.float32),
+        probability_P=torch.tensor(columns["probability"], dtype=torch.float32),
+        num_groups=len(examples),
+    )
+
+
+class TokenBatchSampler(Sampler[list[int]]):
+    """Give batches of groups filled by token budget; every group once an epoch.
+
+    Which groups share a batch is decided once, from the seed; the order of the batches is shuffled anew each epoch.
+    So every epoch has the same number of steps, and a resumed run sees exactly the batches it would have seen.
+    """
+
+    def __init__(self, costs: Sequence[int], tokens_per_batch: int, seed: int, shuffle: bool = True) -> None:
+        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+        order = list(range(len(costs)))
+        if shuffle:
+            order = torch.randperm(len(costs), generator=_generator(seed)).tolist()
+        filled = fill_batches([costs[i] for i in order], tokens_per_batch)
+        self.batches = [[order[i] for i in batch] for batch in filled]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the batches; the trainer calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(range(len(self.batches)))
+        if self.shuffle:
+            order = torch.randperm(len(order), generator=_generator(self.seed + 1 + self.epoch)).tolist()
+        return iter([self.batches[i] for i in order])
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

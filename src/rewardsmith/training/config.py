@@ -1,0 +1,139 @@
+"""RewardConfig: TRL's fields with sound defaults, and ours beside them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.objectives import LOSS_TYPES
+
+POOLINGS = ("last", "mean", "mean_max")
+HEAD_INITS = ("normal", "zero", "keep")
+TIES = ("half", "skip")
+OVERFLOWS = ("drop", "truncate_prompt")
+SHARING = ("auto", "on", "off")
+# Full fine-tuning rates by number of parameters, largest first match wins; LoRA takes its own.
+LEARNING_RATES = ((1e9, 2e-5), (7e9, 1e-5), (float("inf"), 5e-6))
+LORA_LEARNING_RATE = 1e-4
+
+
+def _field(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class RewardConfig(TrainingArguments):
+    """Settings of RewardTrainer: every field of TRL 1.16's RewardConfig, and those of Rewardsmith.
+
+    Where a default differs from TRL's: `bf16` is on by default only where the hardware computes it (TRL's default
+    fails on a machine without a GPU).
+
+    Args:
+        model_init_kwargs: arguments of `from_pretrained` when the model is given as a string.
+        trust_remote_code: allow models and tokenizers that bring Python code.
+        chat_template_path: a Jinja file, or a tokenizer whose chat template is taken.
+        disable_dropout: set every dropout to 0.
+        dataset_num_proc: processes that tokenise.
+        eos_token: end-of-sequence token, when it is not the tokenizer's.
+        max_length: longest sequence in tokens; `overflow` says what happens to longer ones. None: no limit.
+        pad_to_multiple_of: accepted for compatibility; packed sequences hold no padding.
+        center_rewards_coefficient: weight of the mean of (r_w + r_l)^2 (Eisenstein et al. 2023, eq. 2); try 0.01.
+        activation_offloading: keep activations in main memory.
+        pad_token: accepted for compatibility; set it on the tokenizer.
+        loss_type: the objective; see docs/objectives.md.
+        ties: what pairwise objectives do with ties: "half" (target probability 1/2) or "skip".
+        label_smoothing: probability that a label is wrong, in [0, 0.5).
+        l2_rewards_coefficient: beta of beta/2 (r_w^2 + r_l^2) per comparison.
+        pooling: which hidden states a decoder's head reads: "last", "mean" or "mean_max".
+        head_init: how a head that is new is initialised: "normal" (std 1/sqrt(d+1)), "zero", or "keep" (as
+            transformers does). A trained head is never touched.
+        merge_prompts: make one group of all rows with the same prompt, so that it is computed once.
+        tokens_per_batch: fill batches by distinct tokens instead of `per_device_train_batch_size` rows.
+        overflow: rows over max_length are dropped ("drop") or lose the oldest tokens of their prompt
+            ("truncate_prompt"); both are counted, an answer is never cut.
+        share_prefix: "auto" shares prefixes where that is exact; "on" insists; "off" computes separate rows.
+        verify_saved_model: re-load the saved model in a fresh process and compare its rewards.
+    """
+
+    learning_rate: float | str = _field(1e-4, "Initial learning rate of AdamW, or 'auto' to choose it by model size.")
+    logging_steps: float = _field(10, "Log every this many steps; below 1, a share of all steps.")
+    gradient_checkpointing: bool = _field(True, "Recompute activations in the backward pass to save memory.")
+    bf16: bool | None = _field(None, "bf16 mixed precision; by default on where the hardware computes it, unless fp16.")
+
+    model_init_kwargs: dict[str, Any] | str | None = _field(None, "JSON of from_pretrained's arguments.")
+    trust_remote_code: bool = _field(False, "Allow models and tokenizers that bring Python code.")
+    chat_template_path: str | None = _field(None, "A Jinja file, or a tokenizer whose chat template is taken.")
+    disable_dropout: bool = _field(True, "Set every dropout to 0.")
+    dataset_num_proc: int | None = _field(None, "Processes that tokenise.")
+    eos_token: str | None = _field(None, "End-of-sequence token, when it is not the tokenizer's.")
+    max_length: int | None = _field(1024, "Longest sequence in tokens; see overflow.")
+    pad_to_multiple_of: int | str | None = _field("auto", "Accepted for compatibility; packing needs no padding.")
+    center_rewards_coefficient: float | None = _field(None, "Weight of the mean of (r_w + r_l)^2; try 0.01.")
+    activation_offloading: bool = _field(False, "Keep activations in main memory.")
+    pad_token: str | None = _field(None, "Accepted for compatibility; set it on the tokenizer.")
+
+    loss_type: str = _field("bradley_terry", f"Objective: {', '.join(LOSS_TYPES)}.")
+    ties: str = _field("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
+    label_smoothing: float = _field(0.0, "Probability that a label is wrong, in [0, 0.5).")
+    l2_rewards_coefficient: float | None = _field(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
+    pooling: str = _field("last", "What a decoder's head reads: 'last', 'mean' or 'mean_max'.")
+    head_init: str = _field("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
+    merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
+    tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")
+    overflow: str = _field("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
+    share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
+    verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+
+    def __post_init__(self) -> None:
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and not self.use_cpu and torch.cuda.is_available()
+        self._check()
+        automatic = self.learning_rate == "auto"
+        if not automatic:
+            self.learning_rate = _number("learning_rate", self.learning_rate)
+        super().__post_init__()
+        # Several processes hold the loss of their own rows; the trainer divides by the whole step's comparisons.
+        self.average_tokens_across_devices = False
+
+    def _check(self) -> None:
+        """Refuse values that no part of the trainer knows, naming the nearest that it does."""
+        for name, allowed in (
+            ("loss_type", tuple(LOSS_TYPES)),
+            ("ties", TIES),
+            ("pooling", POOLINGS),
+            ("head_init", HEAD_INITS),
+            ("overflow", OVERFLOWS),
+            ("share_prefix", SHARING),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                near = difflib.get_close_matches(str(value), allowed, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{hint}")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
+        for name in ("tokens_per_batch", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be a positive number of tokens, not {value}")
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} must be a number or 'auto', not {value!r}") from error
+
+
+def automatic_learning_rate(num_parameters: int, has_adapter: bool) -> float:
+    """Choose a learning rate by model size: <1B 2e-5, 1-7B 1e-5, larger 5e-6 for full training; LoRA 1e-4."""
+    if has_adapter:
+        return LORA_LEARNING_RATE
+    return next(rate for size, rate in LEARNING_RATES if num_parameters < size)

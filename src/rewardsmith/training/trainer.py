@@ -1,0 +1,275 @@
+"""RewardTrainer: TRL's constructor and metric names over the shared-prefix forward and Rewardsmith's objectives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, PreTrainedModel, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.modeling.forward import core_model, prepare_model
+from rewardsmith.modeling.packing import RewardBatch
+from rewardsmith.modeling.rendering import Renderer
+from rewardsmith.objectives.comparisons import Comparisons
+from rewardsmith.training import saving, setup
+from rewardsmith.training.collator import PreferenceCollator, TokenBatchSampler
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.encoding import Encoder, EncodingReport
+from rewardsmith.training.loss import StepLoss, combine
+from rewardsmith.training.metrics import RewardMetrics
+from rewardsmith.training.padded_pairs import read_padded_pairs
+from rewardsmith.training.preparation import prepare_dataset, token_costs
+
+logger = logging.getLogger(__name__)
+
+
+class RewardTrainer(Trainer):
+    """Train a reward model on pairs, rankings, ties and soft labels.
+
+    A drop-in for TRL's RewardTrainer: the same arguments, data sets and metric names give the same losses, with every
+    distinct token of a row computed once. See docs/migrating-from-trl.md for what is deliberately different.
+
+    Args:
+        model: a model id or path, a sequence classifier with one label, or a PeftModel around one.
+        args: a RewardConfig; None takes the defaults and an output folder named after the model.
+        data_collator: None for ours. A collator of TRL's form gets rows with `chosen_ids`, `rejected_ids`, `margin`.
+        train_dataset: rows of any supported format as a `Dataset` or `IterableDataset`, or PreferenceGroups.
+        eval_dataset: the same, or a dictionary of them.
+        processing_class: the tokenizer; None loads the model's. `tokenizer` is taken as another name for it.
+        compute_metrics: gets predictions `[P, 2]` (reward of the better and of the worse side) and labels of zeros.
+        quantization_config: used when `model` is a string.
+        peft_config: wraps the model; the reward head is always trained and saved with the adapter.
+
+    Raises:
+        ConfigError: a model with two labels, a missing tokenizer part, an unknown setting.
+        DataError: rows that cannot be read, or none left.
+
+    Example:
+        ```python
+        trainer = RewardTrainer(model="Qwen/Qwen2.5-0.5B-Instruct", train_dataset=dataset)
+        trainer.train()
+        ```
+    """
+
+    # compute_loss divides by the comparisons of the whole optimizer step itself.
+    loss_is_scaled_for_ga = True
+    _tag_names = ("rewardsmith", "reward-model")
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | nn.Module,
+        args: RewardConfig | None = None,
+        data_collator: Callable[..., Any] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        compute_metrics: Callable[[EvalPrediction], dict] | None = None,
+        callbacks: list | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type, dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+        quantization_config: Any = None,
+        peft_config: Any = None,
+        tokenizer: Any = None,
+    ) -> None:
+        if train_dataset is None:
+            raise DataError("train_dataset is required: pass a Dataset, an IterableDataset or preference groups")
+        if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
+            raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
+        args = args if args is not None else RewardConfig(setup.default_output_dir(model))
+        parts = setup.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
+        share = {"auto": None, "on": True, "off": False}[args.share_prefix]
+        self.plan = prepare_model(parts.model, share)
+        setup.log_plan(self.plan, parts.notes)
+        self.encoder = Encoder(Renderer(parts.tokenizer), args.max_length, args.overflow)
+        self.encoding_reports: dict[str, EncodingReport] = {}
+        self._merge, self._num_proc = args.merge_prompts, args.dataset_num_proc
+        self._own_collator = data_collator is None
+        super().__init__(
+            model=parts.model,
+            args=args,
+            data_collator=data_collator or PreferenceCollator(self.plan, args.tokens_per_batch),
+            train_dataset=self._prepare(train_dataset, "train"),
+            eval_dataset=self._prepare_eval(eval_dataset),
+            processing_class=parts.tokenizer,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        self.can_return_loss, self.label_names = True, []
+        self.step_loss = StepLoss(
+            args.loss_type, args.ties, args.label_smoothing, args.center_rewards_coefficient, args.l2_rewards_coefficient
+        ).to(args.device)
+        self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
+        self._num_tokens = 0
+        self._offload = setup.activation_offloading(args)
+        core_model(self.model).add_model_tags(list(self._tag_names))
+
+    # Data
+
+    def _prepare(self, dataset: Any, name: str) -> Any:
+        if not self._own_collator:
+            return setup.tokenised_pairs(dataset, self.encoder, name)
+        encoded, report = prepare_dataset(
+            dataset, self.encoder, name, merge_prompts=self._merge, num_proc=self._num_proc
+        )
+        if report.rows:
+            self.encoding_reports[name] = report
+            logger.log(logging.WARNING if report.dropped else logging.INFO, "%s: %s", name, report)
+        return encoded
+
+    def _prepare_eval(self, dataset: Any) -> Any:
+        if isinstance(dataset, Mapping):
+            return {name: self._prepare(part, name) for name, part in dataset.items()}
+        return dataset if dataset is None or isinstance(dataset, str) else self._prepare(dataset, "eval")
+
+    def _set_signature_columns_if_needed(self) -> None:
+        if self._signature_columns is None:
+            tokenised = ["chosen_ids", "rejected_ids", "margin"]
+            self._signature_columns = tokenised if not self._own_collator else setup.encoded_columns()
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Give batches of rows, or of `tokens_per_batch` distinct tokens."""
+        if self.args.tokens_per_batch is None or not hasattr(self.train_dataset, "__len__"):
+            return super().get_train_dataloader()
+        return self._token_dataloader(self.train_dataset, shuffle=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Give the evaluation batches, filled by tokens where training is."""
+        name = eval_dataset if isinstance(eval_dataset, str) else None
+        dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
+        if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
+            return super().get_eval_dataloader(eval_dataset)
+        return self._token_dataloader(dataset, shuffle=False)
+
+    def _token_dataloader(self, dataset: Any, shuffle: bool) -> DataLoader:
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        costs = token_costs(dataset, self.plan.cost)
+        sampler = TokenBatchSampler(costs, self.args.tokens_per_batch, seed, shuffle)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=False,
+        )
+        return self.accelerator.prepare(loader)
+
+    # Loss
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        """Collect the micro-batches of a step and what its loss is divided by."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not samples or not self._own_collator:
+            return samples, None
+        totals: dict[str, float] = {}
+        for sample in samples:
+            for name, value in self.step_loss.denominators(sample["comparisons"]).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        if self.accelerator.num_processes > 1:
+            # Gradients are averaged over processes, so each divides by the mean of all denominators.
+            values = torch.tensor(list(totals.values()), device=device)
+            gathered = self.accelerator.reduce(values, reduction="mean").tolist()
+            totals = dict(zip(totals, gathered, strict=True))
+        return samples, totals
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
+        batch, comparisons = self._read(inputs)
+        rewards_B = model(reward_batch=batch).logits[:, 0]
+        terms = self.step_loss.terms(rewards_B, comparisons)
+        loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
+        if self.model.training and not isinstance(num_items_in_batch, dict):
+            loss = loss / self.current_gradient_accumulation_steps
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics.update(rewards_B, comparisons, batch)
+        metrics.add_loss((name, float(total.detach()), float(count)) for name, (total, count) in terms.items())
+        if self.model.training:
+            self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
+        pairs_P2 = torch.stack([rewards_B[comparisons.better_P], rewards_B[comparisons.worse_P]], dim=1)
+        return (loss, {"logits": pairs_P2}) if return_outputs else loss
+
+    def _read(self, inputs: Mapping[str, Any]) -> tuple[RewardBatch, Comparisons]:
+        if "batch" in inputs:
+            return inputs["batch"].to(self.args.device), inputs["comparisons"].to(self.args.device)
+        return read_padded_pairs(inputs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Run a step inside the activation-offloading context, if that is on."""
+        with self._offload():
+            return super().training_step(*args, **kwargs)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Give the loss and, for `compute_metrics`, the rewards of both sides. Shapes: predictions (P, 2)."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        pairs_P2 = outputs["logits"].detach()
+        if prediction_loss_only or not len(pairs_P2):
+            return loss.detach(), None, None
+        return loss.detach(), pairs_P2, torch.zeros(len(pairs_P2), dtype=torch.long, device=pairs_P2.device)
+
+    # Metrics
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate and report metrics whose every comparison counts alike, whatever the batches were."""
+        self._metrics["eval"] = RewardMetrics()
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        metrics = self._metrics["eval"]
+        own = {**metrics.summary(), "loss": metrics.loss(), "num_tokens": float(self._num_tokens)}
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
+        return output
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate on the given data set, in any form that training takes."""
+        return super().evaluate(self._prepare_eval(eval_dataset), *args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the training metrics to a training log."""
+        if "loss" in logs and self._metrics["train"].rewards:
+            logs |= self._metrics["train"].summary()
+            logs["num_tokens"] = float(self._num_tokens)
+            self._metrics["train"] = RewardMetrics()
+        super().log(logs, start_time)
+
+    # Optimizer and checkpoints
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Add the threshold of a tie model to the optimizer."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.step_loss.threshold is not None:
+            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            if id(self.step_loss.threshold) not in held:
+                optimizer.add_param_group({"params": [self.step_loss.threshold], "weight_decay": 0.0})
+        return optimizer
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        saving.save_checkpoint_atomically(self, lambda: super(RewardTrainer, self)._save_checkpoint(model, trial))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return saving.output_dir(self, super()._get_output_dir(trial))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+        saving.load_objective(self, resume_from_checkpoint)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        saving.save_model(self, output_dir or self.args.output_dir, state_dict)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.args.should_save:
+            saving.finish(self, output_dir or self.args.output_dir)
