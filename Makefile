@@ -1,0 +1,57 @@
+# Every target works alone on a machine that has only make and Python >= 3.11.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+# Which tests `make test` runs; `make test MARKS=` runs all of them.
+MARKS ?= not slow
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed-core
+FULL := $(VENV)/.installed-test
+PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install
+
+.PHONY: help setup demo test slow check format wheel clean
+
+help:
+	@echo "make demo    the whole path in under three minutes, without network"
+	@echo "make setup   environment with everything the tests need"
+	@echo "make test    the default suite"
+	@echo "make slow    the tests that are marked slow"
+	@echo "make check   formatting, lint and types"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(FULL): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[test]'
+	@touch $@ $(CORE)
+
+setup: $(FULL)
+
+demo: $(CORE)
+	$(BIN)/rewardsmith demo
+
+test: $(FULL)
+	$(BIN)/python -m pytest -m "$(MARKS)"
+
+slow: $(FULL)
+	$(BIN)/python -m pytest -m slow
+
+check: $(FULL)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(FULL)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(CORE)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist build demo
