@@ -1,0 +1,199 @@
+"""Check one value of a row: a text, a conversation, a number, a list. Every error names row, column and remedy."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewardsmith.errors import DataError
+from rewardsmith.records import Completion, Message, TokenIds
+
+ROLES = ("system", "user", "assistant", "tool", "developer", "function")
+CLOSING_ROLES = ("assistant", "tool", "function")
+
+
+class RowError(DataError):
+    """A row that cannot be used. `reason` is the short class under which dropped rows are counted."""
+
+    reason: str = "unusable row"
+
+
+def row_error(where: str, reason: str, message: str) -> RowError:
+    """Build the error for the row `where`; `reason` counts it, `message` says what to do."""
+    error = RowError(f"{where}: {message}")
+    error.reason = reason
+    return error
+
+
+def describe(value: Any) -> str:
+    """Name a wrong value by its type and a short excerpt, on one line."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+
+
+def require(row: Mapping[str, Any], column: str, where: str) -> Any:
+    """Give a column that must be there and must not be null."""
+    if column not in row:
+        columns = ", ".join(map(str, row)) or "none"
+        raise row_error(where, "missing column", f"column {column!r} is missing; the row has: {columns}")
+    if row[column] is None:
+        raise row_error(where, "null value", f"column {column!r} is null; fill it in or remove the row")
+    return row[column]
+
+
+def check_text(value: Any, where: str, column: str, empty: bool = False) -> str:
+    """Accept a string that can be encoded, and that holds more than white space unless `empty` is allowed."""
+    if not isinstance(value, str):
+        raise row_error(
+            where, "wrong type", f"column {column!r} must be text or a list of messages, not {describe(value)}"
+        )
+    if not empty and not value.strip():
+        raise row_error(where, "empty completion", f"column {column!r} is empty; write the answer or remove the row")
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise row_error(
+                where,
+                "broken text",
+                f"column {column!r} has half a surrogate pair at character {error.start}; re-export it as UTF-8",
+            ) from error
+    return value
+
+
+def check_messages(value: Sequence[Any], where: str, column: str) -> tuple[Message, ...]:
+    """Accept a non-empty list of messages with known roles."""
+    if not value:
+        raise row_error(where, "empty list", f"column {column!r} is an empty list; give at least one message")
+    return tuple(_check_message(message, where, f"{column}[{index}]") for index, message in enumerate(value))
+
+
+def _check_message(message: Any, where: str, place: str) -> Message:
+    """Accept one `{"role", "content"}` dictionary or Message."""
+    if isinstance(message, Message):
+        message = message.to_dict()
+    if not isinstance(message, Mapping):
+        raise row_error(
+            where, "wrong type", f"{place} must be a message with 'role' and 'content', not {describe(message)}"
+        )
+    role = message.get("role")
+    if role not in ROLES:
+        raise row_error(where, "unknown role", f"{place} has the role {role!r}; allowed: {', '.join(ROLES)}")
+    content = message.get("content")
+    if isinstance(content, str):
+        check_text(content, where, f"{place}.content", empty=True)
+    elif content is None:
+        if not (message.get("tool_calls") or message.get("function_call")):
+            raise row_error(where, "null value", f"{place}.content is null; give text, or tool_calls")
+    elif not isinstance(content, Sequence) or isinstance(content, bytes):
+        raise row_error(
+            where, "wrong type", f"{place}.content must be text or a list of parts, not {describe(content)}"
+        )
+    extra = {str(k): v for k, v in message.items() if k not in ("role", "content") and v is not None}
+    return Message(str(role), content, extra)
+
+
+def check_side(value: Any, where: str, column: str, empty: bool = False) -> str | tuple[Message, ...]:
+    """Accept text or messages. One bare message counts as a list of one."""
+    if isinstance(value, str):
+        return check_text(value, where, column, empty)
+    if isinstance(value, Mapping) and "role" in value:
+        return check_messages([value], where, column)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, bytes | TokenIds):
+        return check_messages(value, where, column)
+    return check_text(value, where, column, empty)
+
+
+def check_ending(messages: tuple[Message, ...], where: str, column: str) -> None:
+    """Refuse a completion that says nothing, or whose last message is not the assistant's (or a tool's)."""
+    last = messages[-1]
+    if last.role not in CLOSING_ROLES:
+        raise row_error(
+            where,
+            "wrong last role",
+            f"column {column!r} ends with a {last.role!r} message; a completion must end with the assistant's",
+        )
+    speaks = last.content.strip() if isinstance(last.content, str) else last.content
+    if not speaks and not (last.extra.get("tool_calls") or last.extra.get("function_call")):
+        raise row_error(
+            where,
+            "empty completion",
+            f"column {column!r} ends with an empty message; write the answer or remove the row",
+        )
+
+
+def check_ids(value: Any, where: str, column: str) -> TokenIds:
+    """Accept a non-empty list of token ids."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise row_error(where, "wrong type", f"column {column!r} must be a list of token ids, not {describe(value)}")
+    if not value:
+        raise row_error(where, "empty completion", f"column {column!r} holds no token ids; remove the row")
+    for index, token in enumerate(value):
+        if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+            raise row_error(
+                where, "wrong type", f"{column}[{index}] must be a token id (an integer >= 0), not {describe(token)}"
+            )
+    return TokenIds(value)
+
+
+def check_number(value: Any, where: str, column: str) -> float:
+    """Accept a finite number, or its text form as CSV files hold it."""
+    try:
+        if isinstance(value, bool) or (not isinstance(value, int | float | str) and not hasattr(value, "__float__")):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise row_error(where, "wrong type", f"column {column!r} must be a number, not {describe(value)}") from error
+    if not math.isfinite(number):
+        raise row_error(
+            where, "not finite", f"column {column!r} is {number}; give a finite number, or leave it out where unknown"
+        )
+    return number
+
+
+def check_flag(value: Any, where: str, column: str) -> bool:
+    """Accept true or false, also as 0/1 or as text."""
+    flags = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+    flag = flags.get(str(value).strip().lower())
+    if flag is None:
+        raise row_error(where, "wrong type", f"column {column!r} must be true or false, not {describe(value)}")
+    return flag
+
+
+def check_list(value: Any, where: str, column: str) -> list[Any]:
+    """Accept a list, or a text that holds a JSON list."""
+    if isinstance(value, str):
+        value = decode_json(value, where, column)
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise row_error(where, "wrong type", f"column {column!r} must be a list, not {describe(value)}")
+    return list(value)
+
+
+def check_mapping(value: Any, where: str, column: str) -> dict[str, Any]:
+    """Accept an object, or a text that holds a JSON object. Nulls, which Parquet adds, are left out."""
+    if isinstance(value, str):
+        value = decode_json(value, where, column)
+    if not isinstance(value, Mapping):
+        raise row_error(where, "wrong type", f"column {column!r} must be an object, not {describe(value)}")
+    return {str(k): v for k, v in value.items() if v is not None}
+
+
+def decode_json(text: str, where: str, column: str) -> Any:
+    """Read the JSON that a text column holds."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise row_error(
+            where, "wrong type", f"column {column!r} must hold JSON, not {describe(text)} ({type(error).__name__})"
+        ) from error
+
+
+def is_conversation(completion: Completion) -> bool:
+    """Whether a side is a list of messages."""
+    return isinstance(completion, tuple) and not isinstance(completion, TokenIds)
