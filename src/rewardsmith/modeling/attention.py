@@ -154,22 +154,23 @@ def _attend_by_segments(
 ) -> Tensor:
     """Run one attention per prefix and per branch. Shapes: all [1, H, L, D] -> [1, H, L, D]."""
     scaling, softcap, window = settings
+    # One split instead of many slices: a slice's gradient is a tensor of full length, a split's is one concatenation.
+    lengths = [n for _, prefix, branches in layout.spans() for n in (prefix, *branches)]
+    pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for start, prefix, branches in layout.spans():
-        end = start + prefix
-        prefix_key, prefix_value = key[:, :, start:end], value[:, :, start:end]
+    for _, prefix, branches in layout.spans():
+        prefix_query, prefix_key, prefix_value = next(pieces)
         if prefix:
             long = window is not None and prefix > window
             mask = layout.branch_mask(0, prefix, window, query.device) if long or softcap is not None else None
-            outputs.append(_attend(query[:, :, start:end], prefix_key, prefix_value, mask, (scaling, softcap)))
+            outputs.append(_attend(prefix_query, prefix_key, prefix_value, mask, (scaling, softcap)))
         for length in branches:
-            start, end = end, end + length
-            own_key, own_value = key[:, :, start:end], value[:, :, start:end]
+            own_query, own_key, own_value = next(pieces)
             if prefix:
                 own_key = torch.cat([prefix_key, own_key], dim=2)
                 own_value = torch.cat([prefix_value, own_value], dim=2)
             mask = layout.branch_mask(prefix, length, window, query.device)
-            outputs.append(_attend(query[:, :, start:end], own_key, own_value, mask, (scaling, softcap)))
+            outputs.append(_attend(own_query, own_key, own_value, mask, (scaling, softcap)))
     return torch.cat(outputs, dim=2)
 
 

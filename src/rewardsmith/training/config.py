@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import TrainingArguments
@@ -65,7 +65,9 @@ class RewardConfig(TrainingArguments):
     gradient_checkpointing: bool = _field(True, "Recompute activations in the backward pass to save memory.")
     bf16: bool | None = _field(None, "bf16 mixed precision; by default on where the hardware computes it, unless fp16.")
 
-    model_init_kwargs: dict[str, Any] | str | None = _field(None, "JSON of from_pretrained's arguments.")
+    model_init_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "JSON of from_pretrained arguments."}
+    )
     trust_remote_code: bool = _field(False, "Allow models and tokenizers that bring Python code.")
     chat_template_path: str | None = _field(None, "A Jinja file, or a tokenizer whose chat template is taken.")
     disable_dropout: bool = _field(True, "Set every dropout to 0.")
@@ -89,7 +91,7 @@ class RewardConfig(TrainingArguments):
     share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
     verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
 
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
 
     def __post_init__(self) -> None:
         if self.bf16 is None:

@@ -99,9 +99,7 @@ def _encoded(group: PreferenceGroup, ids: list[list[int]], keep: list[bool]) -> 
         "is_tie": [c.is_tie for c in edges],
         "margin": [0.0 if c.margin is None else float(c.margin) for c in edges],
         "weight": [float(c.weight) for c in edges],
-        "probability": [
-            (0.5 if c.is_tie else 1.0) if c.probability is None else float(c.probability) for c in edges
-        ],
+        "probability": [(0.5 if c.is_tie else 1.0) if c.probability is None else float(c.probability) for c in edges],
     }
 
 

@@ -71,9 +71,7 @@ def _groups(rows: Iterable[Any], name: str) -> Iterator[tuple[str, PreferenceGro
         yield where, row if isinstance(row, PreferenceGroup) else parse_row(row, where)
 
 
-def _map(
-    dataset: Dataset, encoder: Encoder, name: str, report: EncodingReport, num_proc: int | None
-) -> Dataset:
+def _map(dataset: Dataset, encoder: Encoder, name: str, report: EncodingReport, num_proc: int | None) -> Dataset:
     """Encode row by row with `Dataset.map`; a column carries what was dropped, so that processes can count."""
 
     def encode(row: dict[str, Any], index: int) -> dict[str, Any]:

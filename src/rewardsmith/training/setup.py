@@ -89,7 +89,9 @@ def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
     if plan.share:
         logger.info("shared prefixes are computed once; rewards and gradients equal those of separate rows")
     else:
-        logger.warning("prefixes are not shared (%s); distinct rows, sorted by length, are computed instead", plan.reason)
+        logger.warning(
+            "prefixes are not shared (%s); distinct rows, sorted by length, are computed instead", plan.reason
+        )
 
 
 def encoded_columns() -> list[str]:
@@ -136,7 +138,9 @@ def _load_tokenizer(name: str, args: RewardConfig, revision: str | None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"no tokenizer could be loaded for {name!r}; pass it as processing_class ({error})") from error
+        raise ConfigError(
+            f"no tokenizer could be loaded for {name!r}; pass it as processing_class ({error})"
+        ) from error
 
 
 def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None:

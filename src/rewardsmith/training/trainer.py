@@ -106,7 +106,11 @@ class RewardTrainer(Trainer):
         )
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(
-            args.loss_type, args.ties, args.label_smoothing, args.center_rewards_coefficient, args.l2_rewards_coefficient
+            args.loss_type,
+            args.ties,
+            args.label_smoothing,
+            args.center_rewards_coefficient,
+            args.l2_rewards_coefficient,
         ).to(args.device)
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens = 0

@@ -1,0 +1,54 @@
+"""A reward model that pools a decoder's last hidden states: their mean, or mean and maximum side by side.
+
+Written by Rewardsmith. This file stands beside the weights and needs transformers and torch only:
+`AutoModelForSequenceClassification.from_pretrained(path, trust_remote_code=True)`.
+"""
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledRewardModel(PreTrainedModel):
+    """A decoder, a pooling (`config.reward_pooling`: "mean" or "mean_max") and a linear head without bias."""
+
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.num_labels = 1
+        self.model = AutoModel.from_config(config)
+        width = config.get_text_config().hidden_size
+        self.score = nn.Linear(width * (2 if config.reward_pooling == "mean_max" else 1), 1, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.model.set_input_embeddings(value)
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        kwargs.pop("use_cache", None)
+        kwargs.pop("return_dict", None)
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **kwargs)
+        hidden = outputs.last_hidden_state.float()
+        if attention_mask is None:
+            pad = self.config.get_text_config().pad_token_id
+            attention_mask = torch.ones(hidden.shape[:2], device=hidden.device)
+            if pad is not None and input_ids is not None:
+                attention_mask = (input_ids != pad).to(hidden.dtype)
+        mask = attention_mask.to(hidden.dtype).unsqueeze(-1)
+        pooled = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
+        if self.config.reward_pooling == "mean_max":
+            maximum = hidden.masked_fill(mask == 0, torch.finfo(hidden.dtype).min).amax(1)
+            pooled = torch.cat([pooled, maximum], dim=-1)
+        logits = nn.functional.linear(pooled, self.score.weight.float())
+        loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels.float())
+        return SequenceClassifierOutput(loss=loss, logits=logits)

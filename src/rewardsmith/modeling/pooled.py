@@ -1,0 +1,33 @@
+"""Decoders with mean or mean-max pooling, saved with self-contained modelling code."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from rewardsmith.modeling import modeling_pooled_reward
+from rewardsmith.modeling.modeling_pooled_reward import PooledRewardModel
+
+CODE = Path(modeling_pooled_reward.__file__)
+AUTO_MAP = {"AutoModelForSequenceClassification": f"{CODE.stem}.{PooledRewardModel.__name__}"}
+
+
+def to_pooled(model: PreTrainedModel, pooling: str) -> PooledRewardModel:
+    """Give a pooled reward model around the backbone of `model`; the backbone is moved, not copied."""
+    config = copy.deepcopy(model.config)
+    config.reward_pooling = pooling
+    config.auto_map = dict(AUTO_MAP)
+    pooled = PooledRewardModel(config)
+    pooled.model = getattr(model, model.base_model_prefix)
+    pooled.config._name_or_path = model.config._name_or_path
+    return pooled.to(device=model.device, dtype=model.dtype)
+
+
+def copy_code(folder: str | Path, model: Any) -> None:
+    """Put the modelling code beside the weights of a pooled model."""
+    if getattr(model.config, "reward_pooling", "last") != "last":
+        shutil.copy(CODE, Path(folder) / CODE.name)
