@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import os
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from rewardsmith._version import __version__
+from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
 from rewardsmith.errors import RewardsmithError
 
 # Command -> (module, one-line summary). The module is imported only when its command is run.
@@ -60,22 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:
-    """Import one command, parse its arguments and run it; the one place where errors are caught."""
+    """Import one command, parse its arguments and run it; the one place where errors are caught.
+
+    A command may bring its own `make_parser(prog, description)`.
+    """
     module_name, summary = COMMANDS[name]
     try:
         command = import_module(module_name)
-        parser = argparse.ArgumentParser(prog=f"rewardsmith {name}", description=summary)
+        make_parser = getattr(command, "make_parser", CommandParser)
+        parser = make_parser(prog=f"rewardsmith {name}", description=summary)
         command.configure(parser)
-        return int(command.run(parser.parse_args(arguments)) or 0)
-    except RewardsmithError as error:
-        if debug:
-            raise
-        print(f"rewardsmith {name}: error: {error}", file=sys.stderr)
-        return 1
+        return int(command.run(parse_strictly(parser, arguments)) or 0)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: that is not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (RewardsmithError, OSError) as error:
+        if debug:
+            raise
+        message = " ".join(str(error).split())
+        print(f"rewardsmith {name}: error: {message}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print(f"rewardsmith {name}: interrupted", file=sys.stderr)
         return 130

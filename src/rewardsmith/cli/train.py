@@ -1,0 +1,184 @@
+"""`rewardsmith train`: the flags and YAML of `trl reward`, plus ours."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import transformers
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from rewardsmith.cli import train_arguments
+from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ModelConfig, ScriptArguments
+from rewardsmith.cli.train_data import TrainingData, load_training_data
+from rewardsmith.cli.train_evaluation import HeldOutResult, evaluate_held_out
+from rewardsmith.cli.train_model import trainer_model
+from rewardsmith.cli.train_progress import TrainingProgress
+from rewardsmith.cli.train_report import RunSummary, Speed, print_table, write_report
+from rewardsmith.errors import CheckpointError, ConfigError
+from rewardsmith.modeling.forward import compute_rewards
+from rewardsmith.records import PreferenceGroup, TokenIds
+from rewardsmith.training import RewardConfig, RewardTrainer
+
+make_parser = train_arguments.make_parser
+TOKENS_PER_FORWARD = 8192
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Keep the parser as `make_parser` built it; the configurations are its flags."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, evaluate, save and report. Returns 0."""
+    parser = make_parser("rewardsmith train", "")
+    arguments = train_arguments.resolve(parser, arguments, arguments.given)
+    script, config, model, mixture = build_configs(arguments)
+    _quiet(config)
+    data = load_training_data(script, mixture, config.merge_prompts)
+    for note in data.notes:
+        print(note, file=sys.stderr)
+    name = script.dataset_name or ", ".join(str(entry) for entry in mixture.datasets or [])
+    model_name = model.model_name_or_path or f"random weights ({model.from_config})"
+    summary = train_and_report(trainer_model(model, config, data.train), config, data, (model_name, name), vars(model))
+    print_table(summary)
+    print(f"\nmodel, contract, run.json, model card and curves: {summary.folder}")
+    print(f"next: rewardsmith evaluate {summary.folder} DATA    rewardsmith serve {summary.folder}")
+    return 0
+
+
+def build_configs(
+    arguments: argparse.Namespace,
+) -> tuple[ScriptArguments, RewardConfig, ModelConfig, DatasetMixtureConfig]:
+    """Build the four configurations. Raises ConfigError for values that they refuse."""
+    values = train_arguments.split_configs(arguments)
+    model = ModelConfig(**values[ModelConfig])
+    if values[RewardConfig]["output_dir"] is None:
+        source = model.model_name_or_path or model.from_config or "model"
+        values[RewardConfig]["output_dir"] = f"{Path(source).name}-Reward"
+    try:
+        config = RewardConfig(**values[RewardConfig])
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"settings refused: {str(error).splitlines()[0]}") from error
+    script = ScriptArguments(**values[ScriptArguments])
+    return script, config, model, DatasetMixtureConfig(**values[DatasetMixtureConfig])
+
+
+def train_and_report(
+    parts: dict[str, Any],
+    config: RewardConfig,
+    data: TrainingData,
+    names: tuple[str, str],
+    model_settings: dict[str, Any],
+) -> RunSummary:
+    """Train on `data`, save the model, and write its report.
+
+    Args:
+        parts: `model` and what else of the trainer's arguments concerns it.
+        names: of the model and of the data, for the report.
+    """
+    trainer = build_trainer(parts, config, data)
+    started = time.perf_counter()
+    steps_before = _train(trainer, config)
+    seconds = time.perf_counter() - started
+    trainer.save_model()
+    trainer.save_state()
+    held_out = score_held_out(trainer, data.held_out) if data.held_out else None
+    summary = RunSummary(
+        folder=Path(str(config.output_dir)),
+        model_name=names[0],
+        data_name=names[1],
+        held_out=held_out,
+        speed=measure_speed(trainer, seconds, steps_before),
+        settings={"reward": config.to_dict(), "model": model_settings},
+        data_fingerprint=data.fingerprint(),
+        notes=[*data.notes, *(f"{name}: {report}" for name, report in trainer.encoding_reports.items())],
+        history=trainer.state.log_history,
+    )
+    if trainer.is_world_process_zero():
+        write_report(summary)
+    return summary
+
+
+def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingData) -> RewardTrainer:
+    """Build the trainer. Raises ConfigError when the model cannot be loaded."""
+    try:
+        trainer = RewardTrainer(
+            args=config,
+            train_dataset=data.train,
+            eval_dataset=data.held_out or None,
+            callbacks=[] if config.disable_tqdm else [TrainingProgress()],
+            **parts,
+        )
+    except (OSError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"model {parts['model']!r} cannot be loaded: {reason}") from error
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
+    """Train, from a checkpoint when asked to. Returns the step from which it went on."""
+    resume: Any = config.resume_from_checkpoint
+    folder = str(config.output_dir)
+    if resume in (None, False, "", "False", "false"):
+        trainer.train()
+        return 0
+    if resume in (True, "True", "true", "last"):
+        resume = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        if resume is None:
+            raise CheckpointError(f"no checkpoint in {folder}; leave --resume_from_checkpoint out to start")
+    elif not Path(str(resume)).is_dir():
+        raise CheckpointError(f"no checkpoint at {resume}; name a checkpoint-N folder, or 'true' for the last one")
+    trainer.train(resume_from_checkpoint=str(resume))
+    return (
+        int(str(resume).rstrip("/").rsplit("-", 1)[-1]) if str(resume).rstrip("/").rsplit("-", 1)[-1].isdigit() else 0
+    )
+
+
+def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> HeldOutResult:
+    """Score every held-out completion, also those longer than the training limit, and compare with the labels."""
+    renderer = trainer.encoder.renderer
+    encoded = [
+        [
+            list(c)
+            if isinstance(c, TokenIds)
+            else renderer.encode(group.prompt, c, group.tools, group.chat_template_kwargs)
+            for c in group.completions
+        ]
+        for group in groups
+    ]
+    model: Any = trainer.model
+    rewards = compute_rewards(model, encoded, TOKENS_PER_FORWARD, plan=trainer.plan)
+    return evaluate_held_out(groups, rewards)
+
+
+def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> Speed:
+    """Give rates over the whole of `train()`, evaluations and checkpoints included."""
+    state, rows = trainer.state, trainer.train_dataset
+    columns: Any = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
+    epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
+    comparisons = sum(len(better) for better in columns["better"])
+    distinct = sum(trainer.plan.cost(ids) for ids in columns["ids"])
+    logical = sum(len(sequence) for ids in columns["ids"] for sequence in ids)
+    saving = logical / distinct if distinct else math.nan
+    return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
+
+
+def _quiet(config: RewardConfig) -> None:
+    """Show our own notes on stderr and keep other packages' bars and notes away."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("rewardsmith").setLevel(logging.INFO)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -1,0 +1,173 @@
+"""The data that the flags of `rewardsmith train` name, split by prompt into training and held-out groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.cli.parsing import nearest
+from rewardsmith.cli.train_arguments import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.preferences.loading import load_preferences
+from rewardsmith.preferences.merging import merge_groups
+from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
+
+DEFAULT_HELD_OUT = 0.1
+SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parquet", ".arrow")
+
+
+@dataclass
+class TrainingData:
+    """Groups to train on and held-out groups, and what is said about where they come from."""
+
+    train: list[PreferenceGroup]
+    held_out: list[PreferenceGroup]
+    notes: list[str] = field(default_factory=list)
+
+    def fingerprint(self) -> str:
+        """Give a SHA-256 digest of every text and comparison, in order."""
+        return fingerprint(list(_texts([*self.train, *self.held_out])))
+
+
+def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, merge: bool) -> TrainingData:
+    """Load what the flags name.
+
+    Raises:
+        ConfigError: no data set, or one that does not exist.
+        DataError: a row that cannot be read, or no comparison left.
+    """
+    if mixture.streaming or script.dataset_streaming:
+        raise ConfigError("streaming is not supported by the command; use RewardTrainer with an IterableDataset")
+    data = _load_mixture(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
+    if script.eval_dataset_name:
+        groups, _ = _load(script.eval_dataset_name, script, merge, split=None, limit=script.eval_limit)
+        data.held_out = groups
+    share = mixture.test_split_size
+    if not data.held_out and (share is None or share > 0):
+        share = DEFAULT_HELD_OUT if share is None else share
+        data = _hold_out(data, share)
+    _require_comparisons(data)
+    return data
+
+
+def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
+    """Load `dataset_name`: a file, a folder with a file per split, a saved data set or a hub id."""
+    name = script.dataset_name
+    if not name:
+        raise ConfigError("no data: set --dataset_name to a file, a folder or a hub id")
+    path = Path(name).expanduser()
+    files = _split_files(path) if path.is_dir() else {}
+    if files:
+        if script.dataset_train_split not in files:
+            near = nearest(script.dataset_train_split, list(files))
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ConfigError(f"{name}: no split {script.dataset_train_split!r} among {', '.join(sorted(files))}{hint}")
+        train, notes = _load(str(files[script.dataset_train_split]), script, merge, None, script.train_limit)
+        test = files.get(script.dataset_test_split)
+        held_out = _load(str(test), script, merge, None, script.eval_limit)[0] if test else []
+        return TrainingData(train, held_out, notes)
+    if path.is_file():
+        train, notes = _load(str(path), script, merge, None, script.train_limit)
+        return TrainingData(train, [], notes)
+    if not path.exists() and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") > 1):
+        raise ConfigError(f"data file {name!r} does not exist; check --dataset_name")
+    train, notes = _load(name, script, merge, script.dataset_train_split, script.train_limit)
+    try:
+        held_out, _ = _load(name, script, merge, script.dataset_test_split, script.eval_limit)
+    except (DataError, ConfigError):
+        # Not every data set has a test split; a share of the prompts is held out instead.
+        held_out, notes = [], [*notes, f"no split {script.dataset_test_split!r}: held out by prompt instead"]
+    return TrainingData(train, held_out, notes)
+
+
+def _load_mixture(mixture: DatasetMixtureConfig, script: ScriptArguments, merge: bool) -> TrainingData:
+    """Load every data set of a mixture; `fraction` caps the larger ones so that none is oversampled."""
+    entries = [DatasetConfig.read(_entry(e), i) for i, e in enumerate(mixture.datasets or [])]
+    given = [entry.fraction for entry in entries]
+    if any(f is not None for f in given) and any(f is None for f in given):
+        raise ConfigError("datasets: set 'fraction' for every data set or for none")
+    parts, notes = [], []
+    for entry in entries:
+        source = entry.data_files if isinstance(entry.data_files, str) else entry.path
+        split = None if Path(source).exists() else entry.split
+        groups, said = _load(source, script, merge, split, script.train_limit)
+        parts.append(groups)
+        notes += said
+    if entries and entries[0].fraction is not None:
+        fractions = [float(f or 0) / sum(float(f or 0) for f in given) for f in given]
+        size = min((len(part) / f for part, f in zip(parts, fractions, strict=True) if f), default=0.0)
+        parts = [part[: round(f * size)] for part, f in zip(parts, fractions, strict=True)]
+    groups = [group for part in parts for group in part]
+    return TrainingData(list(merge_groups(groups)) if merge else groups, [], notes)
+
+
+def _entry(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _load(
+    source: str, script: ScriptArguments, merge: bool, split: str | None, limit: int | None
+) -> tuple[list[PreferenceGroup], list[str]]:
+    """Load one source and say what was read and dropped."""
+    loaded = load_preferences(source, reader=script.reader, merge_prompts=merge, split=split, limit=limit)
+    groups = list(loaded)
+    report = getattr(loaded, "report", None)
+    return groups, [f"{source}: {report}" if report is not None else f"{source}: {len(groups)} groups"]
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """Map split names to files of a folder that holds one file a split (`train.jsonl`, `test.jsonl`)."""
+    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return {}
+    files = (path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES))
+    return {path.name.split(".")[0]: path for path in files}
+
+
+def _hold_out(data: TrainingData, share: float) -> TrainingData:
+    """Hold out the prompts whose hash falls into `share`, so that a prompt is never on both sides."""
+    if not 0 < share < 1:
+        raise ConfigError(f"test_split_size must lie in (0, 1), or be 0 to hold nothing out; not {share}")
+    train: list[PreferenceGroup] = []
+    held_out: list[PreferenceGroup] = []
+    for group in data.train:
+        (held_out if _hash_share(_prompt_key(group)) < share else train).append(group)
+    if not train or not held_out:
+        return data
+    note = f"held out {len(held_out)} of {len(data.train)} prompts by their hash (test_split_size={share:g})"
+    return TrainingData(train, held_out, [*data.notes, note])
+
+
+def _prompt_key(group: PreferenceGroup) -> str:
+    """Give what two groups with one prompt share: the prompt or, where it is implicit, its first lines."""
+    if group.prompt:
+        return text_key(group.prompt)
+    texts = [text_key(completion) for completion in group.completions]
+    low, high = min(texts), max(texts)
+    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[:length].rsplit("\n", 1)[0] or texts[0]
+
+
+def _hash_share(key: str) -> float:
+    """Give a number in [0, 1) that depends on `key` alone."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _require_comparisons(data: TrainingData) -> None:
+    if not any(group.comparisons for group in data.train):
+        raise DataError(
+            f"no comparison is left to train on ({'; '.join(data.notes)}); check the columns with "
+            "`rewardsmith data inspect`"
+        )
+
+
+def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:
+    for group in groups:
+        yield text_key(group.prompt)
+        for completion in group.completions:
+            yield str(as_plain(completion))
+        for edge in group.comparisons:
+            yield f"{edge.better},{edge.worse},{edge.outcome},{edge.margin},{edge.weight},{edge.probability}"
