@@ -1,1 +1,22 @@
 """Read, normalise, check, split, mix and simulate preference data. No torch."""
+
+from rewardsmith.preferences.files import read_rows
+from rewardsmith.preferences.loading import LoadReport, PreferenceSet, iter_preferences, load_preferences
+from rewardsmith.preferences.merging import merge_groups
+from rewardsmith.preferences.row_writers import to_nemo_rows, to_ranking_row, to_scores_row, to_trl_rows
+from rewardsmith.preferences.rows import detect_format, parse_row
+
+__all__ = [
+    "LoadReport",
+    "PreferenceSet",
+    "detect_format",
+    "iter_preferences",
+    "load_preferences",
+    "merge_groups",
+    "parse_row",
+    "read_rows",
+    "to_nemo_rows",
+    "to_ranking_row",
+    "to_scores_row",
+    "to_trl_rows",
+]
