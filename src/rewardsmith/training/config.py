@@ -10,7 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.objectives import LOSS_TYPES
+from rewardsmith.objectives.table import OBJECTIVES
 
 POOLINGS = ("last", "mean", "mean_max")
 HEAD_INITS = ("normal", "zero", "keep")
@@ -79,7 +79,7 @@ class RewardConfig(TrainingArguments):
     activation_offloading: bool = _field(False, "Keep activations in main memory.")
     pad_token: str | None = _field(None, "Accepted for compatibility; set it on the tokenizer.")
 
-    loss_type: str = _field("bradley_terry", f"Objective: {', '.join(LOSS_TYPES)}.")
+    loss_type: str = _field("bradley_terry", f"Objective: {', '.join(OBJECTIVES)}.")
     ties: str = _field("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
     label_smoothing: float = _field(0.0, "Probability that a label is wrong, in [0, 0.5).")
     l2_rewards_coefficient: float | None = _field(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
@@ -107,7 +107,7 @@ class RewardConfig(TrainingArguments):
     def _check(self) -> None:
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
         for name, allowed in (
-            ("loss_type", tuple(LOSS_TYPES)),
+            ("loss_type", tuple(OBJECTIVES)),
             ("ties", TIES),
             ("pooling", POOLINGS),
             ("head_init", HEAD_INITS),

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewardsmith import objectives
-from rewardsmith.objectives.comparisons import Comparisons
+from rewardsmith.objectives.comparisons import Comparisons, with_ties
+from rewardsmith.objectives.reduction import mean_over_comparisons, mean_over_groups, mean_over_rankings
+from rewardsmith.objectives.regularisers import centring, l2_on_rewards
+from rewardsmith.objectives.table import OBJECTIVES
 
 Term = tuple[Tensor, Tensor]
 
@@ -21,8 +23,9 @@ class StepLoss(torch.nn.Module):
     """Compute the terms of one micro-batch.
 
     Args:
-        loss_type: a key of `objectives.LOSS_TYPES`.
+        loss_type: a key of `objectives.OBJECTIVES`.
         ties, label_smoothing, center, l2: as in RewardConfig.
+        tie_share: share of ties among the training comparisons, where a tie model's threshold starts.
     """
 
     def __init__(
@@ -30,33 +33,53 @@ class StepLoss(torch.nn.Module):
         loss_type: str,
         ties: str = "half",
         label_smoothing: float = 0.0,
-        center: float | None = None,
-        l2: float | None = None,
+        regularisers: tuple[float | None, float | None] = (None, None),
+        tie_share: float = 0.1,
     ) -> None:
         super().__init__()
-        self.objective = objectives.LOSS_TYPES[loss_type]
-        self.ties, self.label_smoothing = ties, label_smoothing
-        self.center, self.l2 = center, l2
+        self.objective = OBJECTIVES[loss_type]
+        # A tie model reads the outcome "tie" itself.
+        self.ties = "model" if self.objective.start_threshold is not None else ties
+        self.label_smoothing = label_smoothing
+        self.center, self.l2 = regularisers
         self.threshold = None
-        if self.objective.needs_threshold:
-            self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.initial_threshold)))
+        if self.objective.start_threshold is not None:
+            self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
 
     def terms(self, rewards_B: Tensor, comparisons: Comparisons) -> dict[str, Term]:
         """Give `name -> (sum, denominator)` of the objective and of the regularisers."""
+        comparisons, _ = with_ties(comparisons, self.ties)
+        if self.objective.kind == "listwise":
+            from rewardsmith.objectives.rankings import rankings_of
+
+            rankings = rankings_of(comparisons)
+            terms = {"loss": mean_over_rankings(self.objective.function(rewards_B, rankings), rankings.weight_G)}
+        else:
+            terms = {"loss": self._reduce(self._pairwise(rewards_B, comparisons), comparisons)}
+        if self.center:
+            terms["center"] = self._reduce(self.center * centring(rewards_B, comparisons), comparisons)
+        if self.l2:
+            terms["l2"] = self._reduce(l2_on_rewards(rewards_B, comparisons, self.l2), comparisons)
+        return terms
+
+    def denominators(self, comparisons: Comparisons) -> dict[str, Tensor]:
+        """Give what each term is divided by; it depends on the comparisons alone."""
+        size = int(max(comparisons.better_P.max(), comparisons.worse_P.max())) + 1 if len(comparisons) else 1
+        with torch.no_grad():
+            return {name: count for name, (_, count) in self.terms(torch.zeros(size), comparisons).items()}
+
+    def _pairwise(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         options: dict[str, Any] = {}
+        if self.threshold is not None:
+            return self.objective.function(rewards_B, comparisons, self.threshold.to(rewards_B.device))
         if self.objective.smooths:
             options["label_smoothing"] = self.label_smoothing
-        if self.threshold is not None:
-            options["threshold"] = self.threshold
-        terms = {"loss": self.objective.compute(rewards_B, comparisons, ties=self.ties, **options)}
-        for name, coefficient, penalty in (
-            ("center", self.center, objectives.centring),
-            ("l2", self.l2, objectives.l2_on_rewards),
-        ):
-            if coefficient:
-                total, count = objectives.mean_over_comparisons(penalty(rewards_B, comparisons), comparisons.weight_P)
-                terms[name] = (coefficient * total, count)
-        return terms
+        return self.objective.function(rewards_B, comparisons, **options)
+
+    def _reduce(self, losses_P: Tensor, comparisons: Comparisons) -> Term:
+        if self.objective.reduction == "groups":
+            return mean_over_groups(losses_P, comparisons.weight_P, comparisons.group_P, comparisons.num_groups)
+        return mean_over_comparisons(losses_P, comparisons.weight_P)
 
     def forward(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         """Give the mean loss of a batch that is a step of its own."""
@@ -65,8 +88,8 @@ class StepLoss(torch.nn.Module):
 
 def combine(terms: dict[str, Term], denominators: dict[str, Any] | None = None) -> Tensor:
     """Add the terms, each over its own denominator or over that of the whole step."""
-    loss = torch.zeros(())
+    losses = []
     for name, (total, own) in terms.items():
         denominator = own if denominators is None else denominators[name]
-        loss = loss.to(total.device) + total / torch.as_tensor(denominator, device=total.device).clamp_min(1e-12)
-    return loss
+        losses.append(total / torch.as_tensor(denominator, device=total.device).clamp_min(1e-12))
+    return torch.stack(losses).sum()

@@ -111,6 +111,14 @@ def tokenised_pairs(dataset: Any, encoder: Encoder, name: str) -> Any:
     return Dataset.from_list(rows)
 
 
+def tie_share(dataset: Any) -> float:
+    """Give the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
+    if not isinstance(dataset, Dataset) or "is_tie" not in dataset.column_names:
+        return 0.1
+    ties = [tie for group in dataset["is_tie"] for tie in group]
+    return sum(ties) / max(1, len(ties))
+
+
 def activation_offloading(args: RewardConfig) -> Callable[[], contextlib.AbstractContextManager]:
     """Give the context in which a training step runs."""
     if not args.activation_offloading:

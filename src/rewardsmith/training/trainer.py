@@ -109,8 +109,8 @@ class RewardTrainer(Trainer):
             args.loss_type,
             args.ties,
             args.label_smoothing,
-            args.center_rewards_coefficient,
-            args.l2_rewards_coefficient,
+            (args.center_rewards_coefficient, args.l2_rewards_coefficient),
+            setup.tie_share(self.train_dataset),
         ).to(args.device)
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens = 0

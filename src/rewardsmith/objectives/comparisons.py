@@ -1,0 +1,140 @@
+"""The comparisons of a batch as tensors: what every pairwise objective reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.records import PreferenceGroup
+
+Ties = Literal["half", "skip", "model"]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """P comparisons over a batch of rewards.
+
+    Shapes: every tensor is (P,); `better_P` and `worse_P` index into `rewards_B`, `group_P` lies in 0..num_groups-1.
+
+    Args:
+        better_P: index of the preferred sequence (for a tie: either).
+        worse_P: index of the other one.
+        group_P: which prompt of the batch the comparison belongs to.
+        is_tie_P: whether no side is preferred.
+        margin_P: how much better, in units of the reward; 0 where unknown. Ties have no direction, so theirs is not read.
+        weight_P: how much each comparison counts, >= 0. Objectives do not apply it; the reduction does.
+        probability_P: P(better is preferred): 1 when certain, 0.5 for a tie, else a soft label.
+        num_groups: G, the prompts of the batch, also those without a comparison.
+    """
+
+    better_P: Tensor
+    worse_P: Tensor
+    group_P: Tensor
+    is_tie_P: Tensor
+    margin_P: Tensor
+    weight_P: Tensor
+    probability_P: Tensor
+    num_groups: int
+
+    def __len__(self) -> int:
+        return int(self.better_P.shape[0])
+
+    def to(self, device: torch.device | str) -> Comparisons:
+        """Move every tensor to `device`."""
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+    def select(self, mask_P: Tensor) -> Comparisons:
+        """Keep the comparisons where `mask_P` is true; the number of groups stays."""
+        return replace(self, **{k: v[mask_P] for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+    def differences(self, rewards_B: Tensor) -> Tensor:
+        """Give `r_better - r_worse` (P,), in fp32 also when the rewards are bf16 or fp16."""
+        rewards_B = at_least_float32(rewards_B)
+        return rewards_B[self.better_P] - rewards_B[self.worse_P]
+
+    def directed_margin(self) -> Tensor:
+        """Give the margins (P,) with 0 for ties: a tie has no side that a margin could favour."""
+        return torch.where(self.is_tie_P, torch.zeros_like(self.margin_P), self.margin_P)
+
+
+def at_least_float32(rewards_B: Tensor) -> Tensor:
+    """Upcast half precision to fp32, so that a loss is the same inside and outside of autocast; fp64 stays."""
+    return rewards_B if rewards_B.dtype == torch.float64 else rewards_B.float()
+
+
+def make_comparisons(
+    better: Sequence[int],
+    worse: Sequence[int],
+    group: Sequence[int] | None = None,
+    num_groups: int | None = None,
+    **columns: Sequence[float] | Sequence[bool],
+) -> Comparisons:
+    """Build certain, unweighted comparisons from indices; each one is its own group unless `group` is given.
+
+    `columns` may hold `is_tie`, `margin`, `weight` and `probability`, P values each. A comparison of a sequence with
+    itself is a tie; a tie has probability 0.5 whatever was said.
+
+    Example:
+        >>> make_comparisons([0, 2], [1, 3], margin=[1.0, 0.0]).margin_P
+        tensor([1., 0.])
+    """
+    unknown = set(columns) - {"is_tie", "margin", "weight", "probability"}
+    if unknown:
+        raise ConfigError(f"make_comparisons takes is_tie, margin, weight and probability, not {sorted(unknown)}")
+    groups = list(range(len(better))) if group is None else list(group)
+    better_P, worse_P = torch.tensor(list(better), dtype=torch.long), torch.tensor(list(worse), dtype=torch.long)
+
+    def column(name: str, default: float) -> Tensor:
+        return torch.tensor(list(columns.get(name, [default] * len(groups))), dtype=torch.float32)
+
+    is_tie_P = (column("is_tie", 0.0) > 0) | (better_P == worse_P)
+    probability_P = column("probability", 1.0)
+    return Comparisons(
+        better_P=better_P,
+        worse_P=worse_P,
+        group_P=torch.tensor(groups, dtype=torch.long),
+        is_tie_P=is_tie_P,
+        margin_P=column("margin", 0.0),
+        weight_P=column("weight", 1.0),
+        probability_P=torch.where(is_tie_P, torch.full_like(probability_P, 0.5), probability_P),
+        num_groups=max(groups, default=-1) + 1 if num_groups is None else num_groups,
+    )
+
+
+def comparisons_of_groups(groups: Sequence[PreferenceGroup]) -> Comparisons:
+    """Lay the comparisons of several groups end to end; completion k of group g has index `K_0 + ... + K_(g-1) + k`."""
+    starts = [0]
+    for group in groups:
+        starts.append(starts[-1] + len(group))
+    edges = [(start, g, edge) for g, (start, group) in enumerate(zip(starts, groups)) for edge in group.comparisons]
+    return make_comparisons(
+        [start + edge.better for start, _, edge in edges],
+        [start + edge.worse for start, _, edge in edges],
+        [g for _, g, _ in edges],
+        num_groups=len(groups),
+        is_tie=[edge.is_tie for *_, edge in edges],
+        margin=[edge.margin or 0.0 for *_, edge in edges],
+        weight=[edge.weight for *_, edge in edges],
+        probability=[1.0 if edge.probability is None else edge.probability for *_, edge in edges],
+    )
+
+
+def with_ties(comparisons: Comparisons, ties: Ties) -> tuple[Comparisons, int]:
+    """Say what ties count: returns the comparisons with their new weights, and how many ties lost theirs.
+
+    "half" leaves them: plain Bradley-Terry then reads a tie as the soft label 0.5, which pulls the two rewards
+    together. "skip" gives every tie weight 0. "model" is for Rao-Kupper and Davidson: ties stay, except comparisons
+    of a sequence with itself, which are ties by construction and would only push the threshold up.
+    """
+    if ties not in get_args(Ties):
+        raise ConfigError(f"ties must be 'half', 'skip' or 'model', not {ties!r}")
+    if ties == "half":
+        return comparisons, 0
+    removed_P = comparisons.is_tie_P if ties == "skip" else comparisons.better_P == comparisons.worse_P
+    weight_P = torch.where(removed_P, torch.zeros_like(comparisons.weight_P), comparisons.weight_P)
+    return replace(comparisons, weight_P=weight_P), int(removed_P.sum())

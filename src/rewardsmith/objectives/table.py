@@ -1,0 +1,42 @@
+"""The objectives by name: what each one is, how it is reduced, and what it learns beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from rewardsmith.objectives.bradley_terry import bradley_terry, scaled_bradley_terry
+from rewardsmith.objectives.hinge import hinge
+from rewardsmith.objectives.tie_models import davidson, davidson_start, rao_kupper, rao_kupper_start
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One choice of `loss_type`.
+
+    Args:
+        function: `f(rewards_B, comparisons) -> losses_P`, or `f(rewards_B, rankings) -> losses_G` when listwise.
+        kind: "pairwise" or "listwise".
+        reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
+        smooths: whether it takes `label_smoothing`.
+        start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
+    """
+
+    function: Callable[..., Tensor]
+    kind: Literal["pairwise", "listwise"] = "pairwise"
+    reduction: Literal["comparisons", "groups"] = "comparisons"
+    smooths: bool = False
+    start_threshold: Callable[[float], float] | None = None
+
+
+OBJECTIVES = {
+    "bradley_terry": Objective(bradley_terry, smooths=True),
+    "k_wise": Objective(bradley_terry, reduction="groups", smooths=True),
+    "scaled_bradley_terry": Objective(scaled_bradley_terry, smooths=True),
+    "hinge": Objective(hinge),
+    "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start),
+    "davidson": Objective(davidson, start_threshold=davidson_start),
+}

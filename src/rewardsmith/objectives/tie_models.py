@@ -1,0 +1,87 @@
+"""Rao-Kupper and Davidson: models in which "equally good" is an outcome of its own, with a learnable threshold."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.objectives.comparisons import Comparisons, at_least_float32
+
+# Below this threshold a tie has probability ~0 and its loss would be infinite; the value is held here and the
+# gradient passes, so that ties can still lift it.
+SMALLEST_LOG_THRESHOLD = 1e-4
+
+
+def rao_kupper(rewards_B: Tensor, comparisons: Comparisons, log_threshold: Tensor) -> Tensor:
+    """Give the negative log likelihood of "better", "worse" or "tie" with `t = log_threshold` > 0, one a comparison.
+
+    `P(w) = sigmoid(d - t)`, `P(l) = sigmoid(-d - t)`, `P(tie) = (exp(2t) - 1) P(w) P(l)` with `d = r_w - r_l`
+    (Rao and Kupper 1967, JASA 62:194). A judge who cannot tell apart rewards that differ by less than about t says
+    "tie". t = 0 is Bradley-Terry. Margins are not read.
+
+    | input | used as |
+    | --- | --- |
+    | is_tie_P | the outcome "tie" |
+    | probability_P | soft label between the two wins, for the rest |
+    | log_threshold | scalar tensor, learnable; start it at `rao_kupper_start(share of ties)` |
+    | weight_P | not here, in the reduction |
+
+    Shapes: rewards_B (B,), log_threshold () -> losses_P (P,).
+    """
+    threshold = _held_above(at_least_float32(log_threshold), SMALLEST_LOG_THRESHOLD)
+    lead_P = comparisons.differences(rewards_B)
+    log_win_P, log_loss_P = logsigmoid(lead_P - threshold), logsigmoid(-lead_P - threshold)
+    # log(exp(2t) - 1), written so that a large t does not overflow.
+    log_tie_P = 2 * threshold + torch.log(-torch.expm1(-2 * threshold)) + log_win_P + log_loss_P
+    return _outcome_loss(comparisons, log_win_P, log_loss_P, log_tie_P)
+
+
+def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Tensor:
+    """Give the negative log likelihood of "better", "worse" or "tie" with `nu = exp(log_nu)`, one a comparison.
+
+    `P(w) : P(l) : P(tie) = exp(r_w) : exp(r_l) : nu exp((r_w + r_l)/2)` (Davidson 1970, JASA 65:317): ties go with
+    the geometric mean of both strengths. nu -> 0 is Bradley-Terry. Margins are not read.
+
+    | input | used as |
+    | --- | --- |
+    | is_tie_P | the outcome "tie" |
+    | probability_P | soft label between the two wins, for the rest |
+    | log_nu | scalar tensor, learnable; start it at `davidson_start(share of ties)` |
+    | weight_P | not here, in the reduction |
+
+    Shapes: rewards_B (B,), log_nu () -> losses_P (P,).
+    """
+    half_P = comparisons.differences(rewards_B) / 2
+    log_tie_strength_P = at_least_float32(log_nu).expand_as(half_P)
+    total_P = torch.logsumexp(torch.stack([half_P, -half_P, log_tie_strength_P]), dim=0)
+    return _outcome_loss(comparisons, half_P - total_P, -half_P - total_P, log_tie_strength_P - total_P)
+
+
+def rao_kupper_start(tie_share: float) -> float:
+    """Give the log threshold at which equal rewards tie with probability `tie_share`: log((1+s)/(1-s))."""
+    share = _usable_share(tie_share)
+    return math.log((1 + share) / (1 - share))
+
+
+def davidson_start(tie_share: float) -> float:
+    """Give the log of nu at which equal rewards tie with probability `tie_share`: log(2s/(1-s))."""
+    share = _usable_share(tie_share)
+    return math.log(2 * share / (1 - share))
+
+
+def _outcome_loss(comparisons: Comparisons, log_win_P: Tensor, log_loss_P: Tensor, log_tie_P: Tensor) -> Tensor:
+    label_P = comparisons.probability_P
+    return torch.where(comparisons.is_tie_P, -log_tie_P, -(label_P * log_win_P + (1 - label_P) * log_loss_P))
+
+
+def _held_above(value: Tensor, smallest: float) -> Tensor:
+    return value + (value.clamp_min(smallest) - value).detach()
+
+
+def _usable_share(tie_share: float) -> float:
+    """Keep a measured share inside [0.001, 0.999]: at 0 and 1 the threshold would be infinite or undefined."""
+    if not 0 <= tie_share <= 1:
+        raise ConfigError(f"a share of ties must lie in [0, 1], not {tie_share}")
+    return min(max(tie_share, 0.001), 0.999)
