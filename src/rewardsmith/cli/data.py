@@ -1,0 +1,45 @@
+"""`rewardsmith data COMMAND ...`: the table of data commands; each lives in its own file and loads when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from importlib import import_module
+
+from rewardsmith.errors import ConfigError
+
+# Command -> one-line summary; `inspect` lives in rewardsmith.cli.data_inspect, and so on.
+COMMANDS = {
+    "inspect": "size, lengths, ties, duplicates, cycles, agreement, biases; text and one HTML page",
+    "check": "errors and warnings with row numbers; fails when training on the data would be wrong",
+    "convert": "write the data in the layout of TRL, NeMo, OpenRLHF, LLaMA-Factory, ms-swift, Axolotl, or without loss",
+    "split": "train and test sets that share no prompt, not even nearly",
+    "merge": "one mixture of several sources, with weights or caps",
+    "overlap": "contamination between two data sets, by 13-grams and by prompt",
+    "simulate": "preferences from a known gold reward, with simulated annotators",
+    "list": "the data sets that can be read by name, with licence, paper and hub id",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-command; its own flags are declared by its own file."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = f"Read, check and shape preference data.\n\n{rows}"
+    parser.usage = "rewardsmith data COMMAND [options]   (rewardsmith data COMMAND --help)"
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one data command. Returns its exit code."""
+    name = args.command
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COMMANDS)}"
+        raise ConfigError(f"unknown data command {name!r}; {hint}")
+    command = import_module(f"rewardsmith.cli.data_{name}")
+    parser = argparse.ArgumentParser(prog=f"rewardsmith data {name}", description=COMMANDS[name])
+    command.configure(parser)
+    return int(command.run(parser.parse_args(args.arguments)) or 0)

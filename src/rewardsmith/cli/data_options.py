@@ -1,0 +1,51 @@
+"""Options and progress that the data commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from rewardsmith.preferences.loading import LoadReport
+
+Item = TypeVar("Item")
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the input is read: reader, split, limit and what happens to bad rows."""
+    parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
+    parser.add_argument("--split", help="which split of a folder or hub data set")
+    parser.add_argument("--limit", type=int, help="read at most so many groups")
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave bad rows out and count them by reason; default: stop at the first",
+    )
+
+
+def input_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the keyword arguments of `iter_preferences` that the flags ask for."""
+    on_error = "count" if args.skip_bad else "raise"
+    return {"reader": args.reader, "split": args.split, "limit": args.limit, "on_error": on_error}
+
+
+def track(items: Iterable[Item], label: str) -> Iterator[Item]:
+    """Show on a terminal how many items have passed; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    columns = (SpinnerColumn(), TextColumn(label), TextColumn("{task.completed:,} groups"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def drop_lines(report: LoadReport) -> list[str]:
+    """Give one line for each reason why rows were left out, with the first such row."""
+    return [f"dropped {count} ({reason}), first: {report.examples[reason]}" for reason, count in report.dropped.items()]
