@@ -1,6 +1,6 @@
 """The course's script: train and eval batch size, epochs, learning rate, and the older `tokenizer=` argument.
 
-    python examples/older_script.py MODEL DATA.jsonl OUTPUT
+python examples/older_script.py MODEL DATA.jsonl OUTPUT
 """
 
 import sys

@@ -1,6 +1,6 @@
 """K ranked answers a prompt, a head over the mean of the hidden states, the k-wise loss and an L2 term on rewards.
 
-    python examples/ranked_lists.py MODEL DATA.jsonl OUTPUT      rows: prompt, completions, ranks (1 is best)
+python examples/ranked_lists.py MODEL DATA.jsonl OUTPUT      rows: prompt, completions, ranks (1 is best)
 """
 
 import sys
@@ -12,7 +12,7 @@ from rewardsmith import RewardConfig, RewardModel, RewardTrainer
 model_path, data_path, output = sys.argv[1:4]
 config = RewardConfig(
     output_dir=output,
-    loss_type="kwise",
+    loss_type="k_wise",
     pooling="mean",
     l2_rewards_coefficient=0.001,
     per_device_train_batch_size=4,

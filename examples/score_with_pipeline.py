@@ -1,6 +1,6 @@
 """Score texts with transformers alone: the saved folder needs no Rewardsmith.
 
-    python examples/score_with_pipeline.py FOLDER "a whole text, prompt and answer"
+python examples/score_with_pipeline.py FOLDER "a whole text, prompt and answer"
 """
 
 import sys

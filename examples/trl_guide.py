@@ -1,6 +1,6 @@
 """A TRL script with its import swapped. Nothing else is different.
 
-    python examples/trl_guide.py MODEL DATA.jsonl OUTPUT      rows: prompt, chosen, rejected
+python examples/trl_guide.py MODEL DATA.jsonl OUTPUT      rows: prompt, chosen, rejected
 """
 
 import sys
