@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from rewardsmith.errors import CheckpointError, ConfigError, missing_extra
 from rewardsmith.modeling import contract as contracts
@@ -193,7 +193,8 @@ def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> t
     pooling = json.loads(config_path.read_text()).get("reward_pooling", "last") if config_path.is_file() else "last"
     if pooling != "last":
         options.setdefault("dtype", torch.float32)
-        return pooled.PooledRewardModel.from_pretrained(path, **options), []
+        config = AutoConfig.from_pretrained(path)
+        return pooled.PooledRewardModel.from_pretrained(path, config=config, **options), []
     model, notes = heads.load_sequence_classifier(
         path, head_init="keep", trust_remote_code=trust_remote_code, **options
     )
