@@ -1,1 +1,1 @@
-"""Serve a scorer over HTTP."""
+"""A reward model over HTTP, in the protocols that other tools already speak, and a client for it."""

@@ -1,0 +1,113 @@
+"""Put the protocols, the error answers and the outer layer together into one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from rewardsmith._version import __version__
+from rewardsmith.serving.edge import Edge, refusal_body
+from rewardsmith.serving.intake import ServedModel
+from rewardsmith.serving.protocols import (
+    classify,
+    embeddings,
+    llamafactory,
+    native,
+    openrlhf,
+    pooling,
+    rerank,
+    score,
+    status,
+    tei,
+)
+from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.service import Service
+from rewardsmith.serving.settings import ServerSettings
+
+logger = logging.getLogger("rewardsmith.serving")
+PROTOCOLS = (native, classify, pooling, score, rerank, openrlhf, embeddings, llamafactory, tei, status)
+
+
+class RewardApp(Edge):
+    """The ASGI application: the outer layer over all protocols. `service` is the model behind it."""
+
+    service: Service
+
+
+def build_app(model: ServedModel, settings: ServerSettings | None = None) -> RewardApp:
+    """Build the application for one model.
+
+    Args:
+        model: a `rewardsmith.scoring.RewardModel`, or anything with its encode and score_encoded.
+        settings: limits, names and keys; the defaults ask for no key, so bind them to this machine only.
+    """
+    service = Service(model, settings or ServerSettings())
+    inner = FastAPI(
+        title="Rewardsmith",
+        version=__version__,
+        summary="Rewards of a reward model, in the protocols of other tools. Raw unless asked otherwise.",
+        lifespan=_lifespan(service),
+    )
+    for protocol in PROTOCOLS:
+        inner.include_router(protocol.router(service))
+    _install_error_answers(inner)
+    paths = frozenset(inner.openapi()["paths"]) | {"/docs", "/redoc", "/openapi.json"}
+    app = RewardApp(inner, service.settings, service.metrics, paths)
+    app.service = service
+    return app
+
+
+def _lifespan(service: Service) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.engine.drain()
+        try:
+            async with asyncio.timeout(service.settings.shutdown_seconds):
+                await service.engine.idle()
+        except TimeoutError:
+            logger.error("%d requests were not finished in time", service.engine.num_requests)
+        service.close()
+
+    return lifespan
+
+
+def _install_error_answers(app: FastAPI) -> None:
+    """Answer every error in one shape. No answer or log line holds a text that was sent."""
+
+    @app.exception_handler(Refusal)
+    async def refused(http: Request, refusal: Refusal) -> JSONResponse:
+        if refusal.status >= 500 and refusal.status != 503:
+            logger.error("%s answered %d: %s", http.url.path, refusal.status, refusal.kind)
+        return JSONResponse(refusal_body(http.url.path, refusal), refusal.status, refusal.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(http: Request, error: RequestValidationError) -> JSONResponse:
+        problems = error.errors()
+        is_json = not any(problem["type"] == "json_invalid" for problem in problems)
+        listed = "; ".join(_problem(problem) for problem in problems[:5])
+        refusal = Refusal(listed or "the body cannot be read", 422 if is_json else 400, "invalid_request")
+        return JSONResponse(refusal_body(http.url.path, refusal), refusal.status)
+
+    @app.exception_handler(Exception)
+    async def unexpected(http: Request, error: Exception) -> JSONResponse:
+        refusal = Refusal(f"unexpected {type(error).__name__} in the server", 500, "server_error")
+        return JSONResponse(refusal_body(http.url.path, refusal), 500)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(http: Request, error: HTTPException) -> JSONResponse:
+        refusal = Refusal(str(error.detail), error.status_code, "http_error")
+        return JSONResponse(refusal_body(http.url.path, refusal), error.status_code, error.headers)
+
+
+def _problem(problem: Any) -> str:
+    place = ".".join(str(part)[:40] for part in problem["loc"])
+    return f"{place}: {problem['msg'][:200]}"

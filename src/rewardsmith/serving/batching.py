@@ -1,0 +1,106 @@
+"""Which waiting sequences go to the model together, and which of them share a prefix.
+
+Sequences are compared as bytes (four a token, most significant first), so that sorting puts those with a common
+prefix beside each other at the speed of memcmp. The oldest sequence always goes first: none can starve.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+MIN_SHARED_TOKENS = 8
+TOKEN_BYTES = 4
+
+
+class Sortable(Protocol):
+    """Anything with the sort key of its token ids."""
+
+    key: bytes
+
+
+Row = TypeVar("Row", bound=Sortable)
+
+
+def sort_key(ids: Sequence[int]) -> bytes:
+    """Give bytes that sort as the token ids do and are equal exactly when they are."""
+    words = array("I", ids)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words.tobytes()
+
+
+def num_shared_tokens(left: bytes, right: bytes) -> int:
+    """Count the tokens of the common prefix of two keys by bisection."""
+    low, high = 0, min(len(left), len(right)) // TOKEN_BYTES
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[low * TOKEN_BYTES : middle * TOKEN_BYTES] == right[low * TOKEN_BYTES : middle * TOKEN_BYTES]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def choose(waiting: Sequence[Row], budget: int) -> list[Row]:
+    """Take the oldest sequence, those that share its prefix, then the next oldest, until `budget` distinct tokens.
+
+    `waiting` is in order of arrival. Gives at least one sequence when any waits.
+    """
+    by_key = sorted(waiting, key=lambda row: row.key)
+    place = {id(row): index for index, row in enumerate(by_key)}
+    taken: dict[int, Row] = {}
+    spent = 0
+    for row in waiting:
+        if id(row) in taken:
+            continue
+        cost = len(row.key) // TOKEN_BYTES
+        if taken and spent + cost > budget:
+            break
+        taken[id(row)] = row
+        spent = _take_neighbours(by_key, place[id(row)], taken, spent + cost, budget)
+    return list(taken.values())
+
+
+def _take_neighbours(by_key: Sequence[Row], start: int, taken: dict[int, Row], spent: int, budget: int) -> int:
+    """Add to `taken` the sequences beside `start` that share enough of its prefix; give the tokens spent."""
+    origin = by_key[start].key
+    for step in (1, -1):
+        index = start + step
+        while 0 <= index < len(by_key) and id(by_key[index]) not in taken:
+            key = by_key[index].key
+            shared = num_shared_tokens(origin, key)
+            length = len(key) // TOKEN_BYTES
+            if shared < max(MIN_SHARED_TOKENS, length // 8) or spent + length - shared > budget:
+                break
+            taken[id(by_key[index])] = by_key[index]
+            spent += length - shared
+            index += step
+    return spent
+
+
+def group_by_prefix(keys: Sequence[bytes]) -> list[list[int]]:
+    """Give indices of `keys`, which must be sorted, cut into groups that are worth sharing a prefix.
+
+    A key joins the group before it when the tokens it saves outweigh those that the group's shorter prefix costs.
+    """
+    groups: list[list[int]] = []
+    shared = 0
+    for index, key in enumerate(keys):
+        common = num_shared_tokens(keys[index - 1], key) if index else 0
+        if groups and _is_worth_joining(common, shared, len(groups[-1])):
+            shared = common if len(groups[-1]) == 1 else min(shared, common)
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            shared = 0
+    return groups
+
+
+def _is_worth_joining(common: int, shared: int, size: int) -> bool:
+    """Whether one more member with `common` shared tokens saves more than it costs a group of `size`."""
+    if common < MIN_SHARED_TOKENS:
+        return False
+    return size == 1 or common > max(0, shared - common) * (size - 1)

@@ -1,0 +1,270 @@
+"""Clients of a reward server, for one thread and for asyncio. Both are scorers, both fail loudly.
+
+A call is tried again when the server was busy, restarting or unreachable: after the server's Retry-After, else
+after a growing, random pause. Everything else is raised at once with the server's own message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.records import ScoreRequest, as_plain, as_text
+
+RETRIED = frozenset({408, 425, 429, 502, 503, 504})
+MAX_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a client asks.
+
+    Args:
+        timeout_seconds: of one HTTP call.
+        max_attempts: how often a call is tried in all.
+        completions_per_call: larger work is cut into several calls, never inside one prompt.
+        max_concurrent_calls: of the asyncio client.
+        normalized: ask for rewards by the contract's mean and standard deviation.
+        truncate: ask that long sequences are cut at this end; None lets them fail.
+    """
+
+    timeout_seconds: float = 180.0
+    max_attempts: int = 6
+    completions_per_call: int = 64
+    max_concurrent_calls: int = 16
+    normalized: bool = False
+    truncate: Literal["left", "right"] | None = None
+
+
+class RewardClient:
+    """Score over HTTP from one thread. It is a `rewardsmith.records.Scorer`.
+
+    Args:
+        url: of the server, such as `http://127.0.0.1:8000`.
+        api_key: sent as a Bearer token.
+        options: how to ask.
+
+    Example:
+        ```python
+        with RewardClient("http://127.0.0.1:8000") as client:
+            client.score("What is 2 + 2?", ["4", "5"])
+        ```
+    """
+
+    def __init__(self, url: str, api_key: str | None = None, options: ClientOptions | None = None) -> None:
+        self.name = url
+        self.options = options or ClientOptions()
+        self._http = httpx.Client(base_url=_base(url), headers=_headers(api_key), timeout=self.options.timeout_seconds)
+
+    def __enter__(self) -> RewardClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def model_card(self) -> dict[str, Any]:
+        """Ask which model is served and by which rule it scores."""
+        return self._call("GET", "/v1/models", None)["data"][0]
+
+    def score(self, prompt: Any, completions: Sequence[Any]) -> list[float]:
+        """Give the rewards of K completions of one prompt; texts or lists of messages. Raises ScoringError."""
+        return self.score_requests([_request(prompt, completions)])[0]
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Give one list per request with one reward per completion. Raises ScoringError."""
+        rewards: list[list[float]] = []
+        for chunk in _chunks(requests, self.options.completions_per_call):
+            rewards += _read(self._call("POST", "/v1/reward", _body(chunk, self.options)), chunk, self.options)
+        return rewards
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
+        for attempt in range(1, self.options.max_attempts + 1):
+            answer: httpx.Response | httpx.TransportError
+            try:
+                answer = self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                answer = error
+            if not _should_retry(answer) or attempt == self.options.max_attempts:
+                return _checked(answer, self.name, attempt)
+            time.sleep(_pause_seconds(answer, attempt))
+        raise ConfigError(f"max_attempts must be at least 1, not {self.options.max_attempts}")
+
+
+class AsyncRewardClient:
+    """Score over HTTP from asyncio, several calls at a time.
+
+    Args:
+        url: of the server.
+        api_key: sent as a Bearer token.
+        options: how to ask.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None, options: ClientOptions | None = None) -> None:
+        self.name = url
+        self.options = options or ClientOptions()
+        self._api_key = api_key
+        self._http: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+
+    async def __aenter__(self) -> AsyncRewardClient:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http[1].aclose()
+            self._http = None
+
+    async def model_card(self) -> dict[str, Any]:
+        """Ask which model is served and by which rule it scores."""
+        return (await self._call("GET", "/v1/models", None))["data"][0]
+
+    async def score(self, prompt: Any, completions: Sequence[Any]) -> list[float]:
+        """Give the rewards of K completions of one prompt. Raises ScoringError."""
+        return (await self.score_requests([_request(prompt, completions)]))[0]
+
+    async def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Give one list per request with one reward per completion. Raises ScoringError."""
+        slots = asyncio.Semaphore(self.options.max_concurrent_calls)
+
+        async def ask(chunk: Sequence[ScoreRequest]) -> list[list[float]]:
+            async with slots:
+                answer = await self._call("POST", "/v1/reward", _body(chunk, self.options))
+            return _read(answer, chunk, self.options)
+
+        async with asyncio.TaskGroup() as group:
+            chunks = _chunks(requests, self.options.completions_per_call)
+            tasks = [group.create_task(_unwrapped(ask(chunk))) for chunk in chunks]
+        results = [task.result() for task in tasks]
+        for result in results:
+            if isinstance(result, ScoringError):
+                raise result
+        return [rewards for result in results if isinstance(result, list) for rewards in result]
+
+    async def _call(self, method: str, path: str, body: Any) -> Any:
+        for attempt in range(1, self.options.max_attempts + 1):
+            answer: httpx.Response | httpx.TransportError
+            try:
+                answer = await self._client().request(method, path, json=body)
+            except httpx.TransportError as error:
+                answer = error
+            if not _should_retry(answer) or attempt == self.options.max_attempts:
+                return _checked(answer, self.name, attempt)
+            await asyncio.sleep(_pause_seconds(answer, attempt))
+        raise ConfigError(f"max_attempts must be at least 1, not {self.options.max_attempts}")
+
+    def _client(self) -> httpx.AsyncClient:
+        """Give the connections of the running event loop; those of another loop cannot be used in it."""
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._http[0] is not loop:
+            headers, seconds = _headers(self._api_key), self.options.timeout_seconds
+            self._http = (loop, httpx.AsyncClient(base_url=_base(self.name), headers=headers, timeout=seconds))
+        return self._http[1]
+
+
+async def _unwrapped(work: Any) -> list[list[float]] | ScoringError:
+    """Give a ScoringError as a value, so that a task group does not wrap it."""
+    try:
+        return await work
+    except ScoringError as error:
+        return error
+
+
+def _base(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"a server's address starts with http:// or https://, not {url[:40]!r}")
+    return url.rstrip("/")
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def _request(prompt: Any, completions: Sequence[Any]) -> ScoreRequest:
+    if isinstance(completions, str):
+        raise ConfigError("completions is a list of texts or message lists; put a single text into a list")
+    return ScoreRequest(
+        as_text(prompt, "prompt") if prompt else "", tuple(as_text(c, "completion") for c in completions)
+    )
+
+
+def _chunks(requests: Sequence[ScoreRequest], size: int) -> Iterator[list[ScoreRequest]]:
+    """Cut requests, in order, into calls of about `size` completions."""
+    chunk: list[ScoreRequest] = []
+    count = 0
+    for request in requests:
+        if chunk and count + len(request.completions) > size:
+            yield chunk
+            chunk, count = [], 0
+        chunk.append(request)
+        count += len(request.completions)
+    if chunk:
+        yield chunk
+
+
+def _body(requests: Sequence[ScoreRequest], options: ClientOptions) -> dict[str, Any]:
+    """Build the body of `/v1/reward`."""
+    inputs = []
+    for request in requests:
+        item: dict[str, Any] = {"completions": [as_plain(completion) for completion in request.completions]}
+        item["prompt"] = as_plain(request.prompt) or ""
+        if request.tools is not None:
+            item["tools"] = list(request.tools)
+        if request.chat_template_kwargs is not None:
+            item["chat_template_kwargs"] = dict(request.chat_template_kwargs)
+        inputs.append(item)
+    return {"inputs": inputs, "normalized": options.normalized, "truncate": options.truncate}
+
+
+def _read(answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions) -> list[list[float]]:
+    """Read the rewards and check that they are what was asked for. Raises ScoringError."""
+    rewards = [result["rewards"] for result in answer["results"]]
+    if [len(values) for values in rewards] != [len(request.completions) for request in requests]:
+        raise ScoringError("the server gave another number of rewards than it was asked for")
+    if answer.get("normalized") != options.normalized:
+        raise ScoringError(f"the server answered normalized={answer.get('normalized')}, asked {options.normalized}")
+    if not all(isinstance(value, float | int) and math.isfinite(value) for values in rewards for value in values):
+        raise ScoringError("the server gave a reward that is not a finite number")
+    return [[float(value) for value in values] for values in rewards]
+
+
+def _should_retry(answer: httpx.Response | httpx.TransportError) -> bool:
+    return isinstance(answer, httpx.TransportError) or answer.status_code in RETRIED
+
+
+def _pause_seconds(answer: httpx.Response | httpx.TransportError, attempt: int) -> float:
+    """Give the server's Retry-After with up to a quarter on top, else half a second doubled each time, jittered."""
+    if isinstance(answer, httpx.Response):
+        given = answer.headers.get("retry-after", "")
+        if given.isdigit():
+            return min(float(given), MAX_PAUSE_SECONDS) * random.uniform(1.0, 1.25)
+    return min(0.5 * 2 ** (attempt - 1), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
+
+
+def _checked(answer: httpx.Response | httpx.TransportError, name: str, attempts: int) -> Any:
+    """Give the JSON of a success. Raises ScoringError with the server's message otherwise."""
+    if isinstance(answer, httpx.TransportError):
+        raise ScoringError(f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}") from answer
+    try:
+        body = answer.json()
+    except ValueError as error:
+        raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it a reward server?") from error
+    if answer.status_code == 200:
+        return body
+    problem = body.get("error") if isinstance(body, dict) else None
+    message = problem.get("message") if isinstance(problem, dict) else problem
+    raise ScoringError(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")

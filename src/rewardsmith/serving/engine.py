@@ -1,0 +1,258 @@
+"""The queue between HTTP requests and the model: bounded, merged into batches, fair to the oldest.
+
+Requests are tokenised in one thread and scored in another, so the event loop never waits for either. The model
+thread takes what waits whenever it is free, so batches grow by themselves under load. One engine lives in one
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rewardsmith.serving.batching import choose, sort_key
+from rewardsmith.serving.metrics import Metrics
+from rewardsmith.serving.outcomes import Failure, Outcome
+from rewardsmith.serving.refusals import draining, expired, overloaded, too_large
+from rewardsmith.serving.settings import EngineLimits
+from rewardsmith.serving.worker import EncodedScorer, score_rows
+
+logger = logging.getLogger("rewardsmith.serving")
+WINDOW = 2048  # how many waiting sequences are looked through for shared prefixes
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """One HTTP request in the engine."""
+
+    future: asyncio.Future[list[Outcome]]
+    outcomes: list[Outcome]
+    remaining: int
+    deadline: float
+    dropped: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Row:
+    """One sequence of a job."""
+
+    job: _Job
+    index: int
+    ids: Sequence[int]
+    key: bytes
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Engine:
+    """Own the model thread and the queue in front of it.
+
+    Args:
+        scorer: gives rewards of token ids; only the model thread calls it.
+        limits: sizes and times.
+        metrics: counters that the engine keeps up to date.
+    """
+
+    def __init__(self, scorer: EncodedScorer, limits: EngineLimits, metrics: Metrics) -> None:
+        self.limits = limits
+        self._scorer = scorer
+        self._metrics = metrics
+        self._condition = threading.Condition()
+        self._waiting: list[_Row] = []
+        self._running: list[_Row] = []
+        self._num_requests = 0
+        self._num_tokens = 0
+        self._tokens_per_second = 0.0
+        self._is_draining = False
+        self._is_stopped = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new work is refused because the server is about to stop."""
+        return self._is_draining
+
+    @property
+    def num_requests(self) -> int:
+        """Requests admitted and not yet answered."""
+        return self._num_requests
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be answered 429."""
+        full_tokens = self._num_tokens >= self.limits.max_queued_tokens
+        return self._num_requests >= self.limits.max_queued_requests or full_tokens
+
+    def is_alive(self) -> bool:
+        """Whether the model thread runs, or will start with the first request."""
+        return self._thread is None or self._thread.is_alive()
+
+    def admit(self) -> Admission:
+        """Take a place among the requests. Raises Refusal 503 while draining and 429 when full."""
+        if self._is_draining or self._is_stopped:
+            raise draining()
+        if self.is_full:
+            self._metrics.rejected.inc()
+            raise overloaded(self._wait_seconds())
+        return Admission(self)
+
+    def drain(self) -> None:
+        """Refuse new work from now on; what was admitted is finished."""
+        self._is_draining = True
+
+    async def idle(self) -> None:
+        """Wait until every admitted request is answered."""
+        while self._num_requests:
+            await asyncio.sleep(0.01)
+
+    def stop(self) -> None:
+        """End the model thread after its current batch; what still waits fails."""
+        with self._condition:
+            self._is_stopped = True
+            self._condition.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+        self._settle(self._waiting, [Failure("the server stopped")] * len(self._waiting))
+
+    async def _score(self, rows: Sequence[Sequence[int]], deadline: float) -> list[Outcome]:
+        """Queue the rows of an admitted request and wait for every outcome."""
+        num_tokens = sum(map(len, rows))
+        self._check_tokens(num_tokens)
+        job = _Job(asyncio.get_running_loop().create_future(), [Failure("not scored")] * len(rows), len(rows), deadline)
+        queued = [_Row(job, index, ids, sort_key(ids)) for index, ids in enumerate(rows)]
+        self._count_tokens(num_tokens)
+        try:
+            with self._condition:
+                self._waiting.extend(queued)
+                self._ensure_thread()
+                self._condition.notify_all()
+            return await job.future
+        finally:
+            job.dropped = True
+            self._count_tokens(-num_tokens)
+
+    def _check_tokens(self, num_tokens: int) -> None:
+        room = self.limits.max_queued_tokens
+        if num_tokens > room:
+            raise too_large(f"the request has {num_tokens} tokens and the queue holds {room}; split it")
+        if self._num_tokens + num_tokens > room:
+            self._metrics.rejected.inc()
+            raise overloaded(self._wait_seconds())
+
+    def _wait_seconds(self) -> float:
+        return self._num_tokens / self._tokens_per_second if self._tokens_per_second else 1.0
+
+    def _count_tokens(self, change: int) -> None:
+        self._num_tokens += change
+        self._metrics.queued_tokens.set(self._num_tokens)
+
+    def _ensure_thread(self) -> None:
+        """Start the model thread, again if it died."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if self._thread is not None:
+            self._metrics.worker_restarts.inc()
+        self._thread = threading.Thread(target=self._run, name="rewardsmith-model", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """Score batches until stopped; whatever kills this thread fails its batch, and a new thread takes over."""
+        try:
+            while rows := self._next_batch():
+                self._score_batch(rows)
+        except BaseException as error:
+            logger.error("the model thread died of %s; starting another", type(error).__name__)
+            failure = Failure(f"the model thread died of {type(error).__name__}")
+            self._settle(self._running, [failure] * len(self._running))
+            with self._condition:
+                if not self._is_stopped:
+                    self._metrics.worker_restarts.inc()
+                    self._thread = threading.Thread(target=self._run, name="rewardsmith-model", daemon=True)
+                    self._thread.start()
+
+    def _next_batch(self) -> list[_Row]:
+        """Wait for work and take a batch of it. Gives nothing when stopped."""
+        while True:
+            with self._condition:
+                while not self._waiting and not self._is_stopped:
+                    self._condition.wait()
+                if self._is_stopped:
+                    return []
+                is_lone = len(self._waiting) < 2
+            if is_lone and self.limits.gather_seconds:
+                time.sleep(self.limits.gather_seconds)
+            with self._condition:
+                self._waiting = [row for row in self._waiting if self._is_wanted(row)]
+                window = self._waiting[:WINDOW]
+            batch = choose(window, self.limits.tokens_per_batch)
+            taken = set(map(id, batch))
+            with self._condition:
+                self._waiting = [row for row in self._waiting if id(row) not in taken]
+            if batch:
+                return batch
+
+    def _is_wanted(self, row: _Row) -> bool:
+        return not row.job.dropped and time.monotonic() < row.job.deadline
+
+    def _score_batch(self, rows: list[_Row]) -> None:
+        self._running = rows
+        started = time.monotonic()
+        outcomes = score_rows(self._scorer, [row.ids for row in rows])
+        seconds = max(time.monotonic() - started, 1e-6)
+        tokens = sum(len(row.ids) for row in rows)
+        speed = tokens / seconds
+        self._tokens_per_second = 0.8 * self._tokens_per_second + 0.2 * speed if self._tokens_per_second else speed
+        self._metrics.observe_batch(len(rows), tokens, seconds, [started - row.arrived for row in rows])
+        self._settle(rows, outcomes)
+        self._running = []
+
+    def _settle(self, rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> None:
+        """Store outcomes; a job whose last row this is wakes its request."""
+        self._metrics.observe_outcomes(outcomes)
+        for row, outcome in zip(rows, outcomes, strict=True):
+            row.job.outcomes[row.index] = outcome
+            row.job.remaining -= 1
+            if row.job.remaining == 0:
+                _wake(row.job)
+
+
+class Admission:
+    """A request's place in the engine, given back when the `with` block ends."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._deadline = time.monotonic() + engine.limits.deadline_seconds
+
+    def __enter__(self) -> Admission:
+        self._engine._num_requests += 1
+        self._engine._metrics.queued_requests.set(self._engine._num_requests)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._engine._num_requests -= 1
+        self._engine._metrics.queued_requests.set(self._engine._num_requests)
+
+    async def score(self, rows: Sequence[Sequence[int]]) -> list[Outcome]:
+        """Give one outcome per row of token ids. Raises Refusal 429, 413 or 504."""
+        if not rows:
+            return []
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                return await self._engine._score(rows, self._deadline)
+        except TimeoutError:
+            raise expired(self._engine.limits.deadline_seconds) from None
+
+
+def _wake(job: _Job) -> None:
+    """Hand a finished job to its event loop, from any thread; a loop that is gone needs nothing."""
+
+    def resolve() -> None:
+        if not job.future.done():
+            job.future.set_result(job.outcomes)
+
+    loop = job.future.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(resolve)

@@ -1,0 +1,120 @@
+"""From what a request says to token ids that the model can read; over-length is an error unless cutting is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from rewardsmith.errors import RewardsmithError
+from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.serving.refusals import invalid, too_large
+
+
+class ServedModel(Protocol):
+    """What serving needs of a model; `rewardsmith.scoring.RewardModel` has it."""
+
+    name: str
+    tokenizer: Any
+    contract: Any
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest sequence in tokens; None when there is no end."""
+
+    def encode(self, request: ScoreRequest) -> list[list[int]]:
+        """Give the token ids of every full sequence of a request."""
+
+    def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        """Give one reward per id sequence of every group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """The caller's explicit wish to cut long sequences: which end goes, and the length that stays."""
+
+    side: Literal["left", "right"] = "left"
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The sequences of one HTTP request.
+
+    Args:
+        rows: token ids, one list a completion, in the order of the requests.
+        sizes: how many completions each score request has.
+        truncated: whether a row was cut.
+    """
+
+    rows: list[list[int]]
+    sizes: list[int]
+    truncated: list[bool]
+
+
+def encode_requests(
+    model: ServedModel, requests: Sequence[ScoreRequest], truncation: Truncation | None, max_sequences: int
+) -> Encoded:
+    """Render, tokenise and check. Raises Refusal 422 naming input and completion, or 413 for too many."""
+    sizes = [len(request.completions) for request in requests]
+    if sum(sizes) > max_sequences:
+        raise too_large(f"the request has {sum(sizes)} completions and the limit is {max_sequences}; split it")
+    rows, cut = [], []
+    for number, request in enumerate(requests):
+        for index, ids in enumerate(_encode(model, request, number)):
+            row = _cut(ids, model.max_length, truncation)
+            _check_length(row, model.max_length, f"input {number}, completion {index}")
+            rows.append(row)
+            cut.append(len(row) < len(ids))
+    return Encoded(rows, sizes, cut)
+
+
+def _encode(model: ServedModel, request: ScoreRequest, number: int) -> list[list[int]]:
+    """Tokenise one request; what the template or tokenizer refuses is the caller's error."""
+    for part in (request.prompt, *request.completions):
+        _check_part(model, part, number)
+    try:
+        return [list(map(int, ids)) for ids in model.encode(request)]
+    except RewardsmithError as error:
+        raise invalid(f"input {number}: {error}") from error
+    except Exception as error:
+        raise invalid(f"input {number} cannot be rendered or tokenised ({type(error).__name__})") from error
+
+
+def _check_part(model: ServedModel, part: Text | Completion, number: int) -> None:
+    """Raise Refusal for ids outside the vocabulary and for text that is no valid Unicode."""
+    if isinstance(part, TokenIds):
+        size = vocabulary_size(model)
+        bad = next((i for i in part if not 0 <= i < size), None)
+        if bad is not None:
+            raise invalid(f"input {number}: token id {bad} is outside the vocabulary of {size}")
+        return
+    try:
+        repr_bytes = part if isinstance(part, str) else "".join(str(message.content) for message in part)
+        repr_bytes.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise invalid(f"input {number} holds a lone surrogate, which is no Unicode text; remove it") from error
+
+
+def vocabulary_size(model: ServedModel) -> int:
+    """Give how many token ids the model has embeddings for."""
+    config: Any = getattr(getattr(model, "model", None), "config", None)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return int(getattr(text_config, "vocab_size", None) or len(model.tokenizer))
+
+
+def _cut(ids: list[int], limit: int | None, truncation: Truncation | None) -> list[int]:
+    if truncation is None:
+        return ids
+    keep = min(value for value in (limit, truncation.max_tokens, len(ids)) if value is not None)
+    return ids[len(ids) - keep :] if truncation.side == "left" else ids[:keep]
+
+
+def _check_length(ids: list[int], limit: int | None, where: str) -> None:
+    if not ids:
+        raise invalid(f"{where} has no tokens; send some text")
+    if limit is not None and len(ids) > limit:
+        raise invalid(
+            f"{where} has {len(ids)} tokens and the model reads {limit}; shorten it by {len(ids) - limit}, "
+            "or ask for truncation"
+        )

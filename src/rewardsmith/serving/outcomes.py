@@ -1,0 +1,15 @@
+"""What becomes of a sequence: a finite reward, or a failure with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one sequence has no reward; `reason` never holds its text."""
+
+    reason: str
+
+
+Outcome = float | Failure

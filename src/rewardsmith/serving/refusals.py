@@ -1,0 +1,50 @@
+"""Why a request gets no rewards: each refusal knows its HTTP status and what the caller can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rewardsmith.errors import ScoringError
+
+
+class Refusal(ScoringError):
+    """A request that is not answered with rewards.
+
+    Args:
+        message: what came, what is accepted, what to do. Never holds the text that was sent.
+        status: HTTP status.
+        kind: short machine-readable reason.
+        headers: further response headers, such as Retry-After.
+    """
+
+    def __init__(self, message: str, status: int, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.headers = dict(headers or {})
+
+
+def invalid(message: str) -> Refusal:
+    """Refuse content that cannot be scored (422)."""
+    return Refusal(message, 422, "invalid_input")
+
+
+def too_large(message: str) -> Refusal:
+    """Refuse what can never fit, however long the caller waits (413)."""
+    return Refusal(message, 413, "too_large")
+
+
+def overloaded(retry_after_seconds: float) -> Refusal:
+    """Refuse for now (429) and say after how many whole seconds to come back."""
+    seconds = max(1, min(60, round(retry_after_seconds + 0.5)))
+    return Refusal(f"the queue is full; retry after {seconds} s", 429, "overloaded", {"Retry-After": str(seconds)})
+
+
+def draining() -> Refusal:
+    """Refuse because the server finishes its work before it stops (503)."""
+    return Refusal("the server is shutting down; ask another replica", 503, "draining", {"Retry-After": "5"})
+
+
+def expired(seconds: float) -> Refusal:
+    """Refuse because the deadline passed before the rewards were there (504)."""
+    return Refusal(f"no rewards within the deadline of {seconds:g} s; retry or send less at once", 504, "deadline")

@@ -1,0 +1,191 @@
+"""What every protocol calls: score requests in, rewards out, with the client's patience watched."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from rewardsmith._version import __version__
+from rewardsmith.records import ScoreRequest, Text, TokenIds
+from rewardsmith.serving.engine import Engine
+from rewardsmith.serving.intake import Encoded, ServedModel, Truncation, encode_requests
+from rewardsmith.serving.metrics import Metrics
+from rewardsmith.serving.outcomes import Failure, Outcome
+from rewardsmith.serving.refusals import Refusal, invalid
+from rewardsmith.serving.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Outcomes of one HTTP request, one per sequence in order, with their token counts and which were cut."""
+
+    outcomes: list[Outcome]
+    tokens: list[int]
+    truncated: list[bool]
+    sizes: list[int]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all sequences."""
+        return sum(self.tokens)
+
+    def usage(self) -> dict[str, int]:
+        """Give the usage block of OpenAI and vLLM."""
+        return {"prompt_tokens": self.num_tokens, "total_tokens": self.num_tokens}
+
+    def headers(self) -> dict[str, str]:
+        """Say which sequences were cut, for protocols whose body has no place for it."""
+        cut = [str(index) for index, truncated in enumerate(self.truncated) if truncated]
+        return {"X-Rewardsmith-Truncated": ",".join(cut)} if cut else {}
+
+    def rewards(self) -> list[float]:
+        """Give every reward. Raises Refusal 500 naming the sequences that have none."""
+        bad = {index: o.reason for index, o in enumerate(self.outcomes) if isinstance(o, Failure)}
+        if bad:
+            first = next(iter(bad))
+            listed = ", ".join(map(str, list(bad)[:20])) + (", ..." if len(bad) > 20 else "")
+            raise Refusal(f"no reward for sequence {listed} of {len(self.outcomes)}: {bad[first]}", 500, "model_error")
+        return [outcome for outcome in self.outcomes if not isinstance(outcome, Failure)]
+
+
+class Service:
+    """One model with its engine, shared by all protocols.
+
+    Args:
+        model: what is served.
+        settings: limits and names.
+    """
+
+    def __init__(self, model: ServedModel, settings: ServerSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self.metrics = Metrics()
+        self.engine = Engine(model, settings.limits, self.metrics)
+        self.names = settings.served_names or _names(model.name)
+        self.created = int(time.time())
+        # One thread: a fast tokenizer must not be used by two at once.
+        self._tokeniser = ThreadPoolExecutor(1, thread_name_prefix="rewardsmith-tokenise")
+
+    @property
+    def name(self) -> str:
+        """The model's name in answers."""
+        return self.names[0]
+
+    def check_name(self, asked: str | None) -> None:
+        """Raise Refusal 404 when another model is asked for. No name means this one."""
+        if asked and asked not in self.names:
+            served = ", ".join(self.names)
+            raise Refusal(f"the model {asked[:80]!r} is not served here; served: {served}", 404, "model_not_found")
+
+    async def score(
+        self, http: Request, requests: Sequence[ScoreRequest], truncation: Truncation | None = None
+    ) -> Scored:
+        """Score, unless the client leaves first. Raises Refusal; failures of single sequences stand in the result."""
+        task = asyncio.ensure_future(self._score(requests, truncation))
+        leaving = asyncio.ensure_future(_left(http))
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            self.metrics.disconnected.inc()
+            raise Refusal("the client left", 499, "client_left")
+        finally:
+            task.cancel()
+            leaving.cancel()
+            await asyncio.gather(task, leaving, return_exceptions=True)
+
+    async def _score(self, requests: Sequence[ScoreRequest], truncation: Truncation | None) -> Scored:
+        with self.engine.admit() as admission:
+            started = time.monotonic()
+            work = (self.model, requests, truncation, self.settings.max_sequences)
+            loop = asyncio.get_running_loop()
+            encoded: Encoded = await loop.run_in_executor(self._tokeniser, encode_requests, *work)
+            self.metrics.tokenise_seconds.observe(time.monotonic() - started)
+            self.metrics.truncated.inc(sum(encoded.truncated))
+            outcomes = await admission.score(encoded.rows)
+        return Scored(outcomes, [len(row) for row in encoded.rows], encoded.truncated, encoded.sizes)
+
+    def normalise(self, reward: float) -> float:
+        """Subtract the contract's mean and divide by its standard deviation. Raises Refusal 422 without them."""
+        mean, std = self.reward_scale()
+        if mean is None or not std:
+            raise invalid("the model's scoring contract has no reward mean and standard deviation; ask for raw rewards")
+        return (reward - mean) / std
+
+    def reward_scale(self) -> tuple[float | None, float | None]:
+        """Give mean and standard deviation of the contract, or None."""
+        contract = self.model.contract
+        return getattr(contract, "reward_mean", None), getattr(contract, "reward_std", None)
+
+    def card(self) -> dict[str, Any]:
+        """Say which model gives the rewards and by which rule."""
+        mean, std = self.reward_scale()
+        contract = self.model.contract
+        return {
+            "id": self.name,
+            "max_tokens": self.model.max_length,
+            "has_contract": contract is not None,
+            "scored_token": getattr(contract, "scored_token", None),
+            "chat_template_sha256": getattr(contract, "chat_template_sha256", None),
+            "dtype": _dtype(self.model),
+            "reward_mean": mean,
+            "reward_std": std,
+            "server": f"rewardsmith {__version__}",
+        }
+
+    def warm_up(self) -> None:
+        """Score one short text, so that a model that cannot score fails at start-up. Raises ScoringError."""
+        self.model.score_encoded([self.model.encode(ScoreRequest("Hello", ("Good day.",)))])
+
+    def close(self) -> None:
+        """End both threads."""
+        self.engine.stop()
+        self._tokeniser.shutdown(wait=True, cancel_futures=True)
+
+
+def text_request(text: str) -> ScoreRequest:
+    """Ask for the reward of one full text."""
+    return ScoreRequest("", (text,))
+
+
+def ids_request(ids: Sequence[int]) -> ScoreRequest:
+    """Ask for the reward of one full sequence of token ids."""
+    return ScoreRequest("", (TokenIds(ids),))
+
+
+def conversation_request(
+    messages: Text, tools: Sequence[Any] | None = None, chat_template_kwargs: dict[str, Any] | None = None
+) -> ScoreRequest:
+    """Ask for the reward of one whole conversation."""
+    completion: tuple[Any, ...] = ("",) if isinstance(messages, str) else (messages,)
+    return ScoreRequest("", completion, tools, chat_template_kwargs)
+
+
+def probability(reward: float) -> float:
+    """Give the logistic function of a reward, without overflow."""
+    if reward >= 0:
+        return 1 / (1 + math.exp(-reward))
+    return math.exp(reward) / (1 + math.exp(reward)) if reward > -700 else 0.0
+
+
+async def _left(http: Request) -> None:
+    """Return when the client disconnects."""
+    while (await http.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _names(name: str) -> tuple[str, ...]:
+    tail = name.rstrip("/").rpartition("/")[2]
+    return (name, tail) if tail and tail != name else (name,)
+
+
+def _dtype(model: Any) -> str | None:
+    dtype = getattr(getattr(model, "model", None), "dtype", None)
+    return None if dtype is None else str(dtype).removeprefix("torch.")
