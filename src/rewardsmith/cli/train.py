@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, evaluate, save and report. Returns 0."""
     parser = make_parser("rewardsmith train", "")
     arguments = train_arguments.resolve(parser, arguments, arguments.given)
+    quiet_other_packages()
     script, config, model, mixture = build_configs(arguments)
-    _quiet(config)
     data = load_training_data(script, mixture, config.merge_prompts)
     for note in data.notes:
         print(note, file=sys.stderr)
@@ -175,10 +176,11 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
     return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
 
 
-def _quiet(config: RewardConfig) -> None:
+def quiet_other_packages() -> None:
     """Show our own notes on stderr and keep other packages' bars and notes away."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("rewardsmith").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

@@ -129,7 +129,7 @@ def make_parser(prog: str, description: str) -> TrainParser:
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
     # Rows of a prompt make one group unless told otherwise, and the folder is named after the model.
-    parser.set_defaults(merge_prompts=True, output_dir=None)
+    parser.set_defaults(merge_prompts=True, output_dir=None, logging_first_step=True, disable_tqdm=False)
     for action in parser._actions:
         if action.dest == "learning_rate":
             action.type = _rate

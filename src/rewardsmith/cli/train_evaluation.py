@@ -51,7 +51,8 @@ def evaluate_held_out(groups: Sequence[PreferenceGroup], rewards: Sequence[Seque
 def clustered_mean(values: Sequence[Sequence[float]]) -> Estimate:
     """Give the mean of all values with a 95% interval that knows that values of one prompt go together.
 
-    Linearised variance of a ratio of cluster totals; NaN bounds below two clusters, NaN without values.
+    A Wilson interval (1927) whose number of observations is the effective one: what the linearised variance of the
+    ratio of cluster totals leaves of n, or the number of clusters where all values agree. NaN without values.
     """
     clusters = [row for row in values if row]
     n = sum(map(len, clusters))
@@ -61,8 +62,12 @@ def clustered_mean(values: Sequence[Sequence[float]]) -> Estimate:
     if len(clusters) < 2:
         return Estimate(mean, n)
     residuals = sum((sum(row) - mean * len(row)) ** 2 for row in clusters)
-    deviation = math.sqrt(residuals * len(clusters) / (len(clusters) - 1)) / n
-    return Estimate(mean, n, max(0.0, mean - 1.96 * deviation), min(1.0, mean + 1.96 * deviation))
+    variance = residuals * len(clusters) / (len(clusters) - 1) / n**2
+    effective = min(float(n), mean * (1 - mean) / variance) if variance else float(len(clusters))
+    z2 = 1.96**2 / effective
+    center = (mean + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * mean * (1 - mean) + z2**2 / 4) / (1 + z2)
+    return Estimate(mean, n, max(0.0, center - half), min(1.0, center + half))
 
 
 def _accuracy(groups: Sequence[PreferenceGroup], judge: Judge) -> Estimate:
