@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,11 +30,17 @@ class PreferenceCollator:
     tokens_per_chunk: int | None = None
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        groups = [example["ids"] for example in examples]
+        batch = self.plan.batch([example["ids"] for example in examples], self.tokens_per_chunk)
         return {
-            "batch": self.plan.batch(groups, self.tokens_per_chunk),
+            "batch": replace(batch, logical_tokens=sum(map(tokens_of_pairs, examples))),
             "comparisons": collate_comparisons(examples),
         }
+
+
+def tokens_of_pairs(example: dict[str, Any]) -> int:
+    """Give how many tokens a trainer of pair rows would feed for this group: both sides of every comparison."""
+    lengths = [len(ids) for ids in example["ids"]]
+    return sum(lengths[index] for side in ("better", "worse") for index in example[side])
 
 
 def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:

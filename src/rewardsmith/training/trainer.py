@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from datasets import IterableDataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer
@@ -83,6 +84,9 @@ class RewardTrainer(Trainer):
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(setup.default_output_dir(model))
+        if isinstance(train_dataset, IterableDataset):
+            # A dispatcher would slice batches, which hold groups of unequal size.
+            args.accelerator_config.dispatch_batches = False
         parts = setup.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         share = {"auto": None, "on": True, "off": False}[args.share_prefix]
         self.plan = prepare_model(parts.model, share)
