@@ -1,0 +1,74 @@
+"""A failing batch fails only its bad rows."""
+
+import math
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.serving.outcomes import Failure
+from rewardsmith.serving.worker import score_rows
+
+
+class Counting:
+    """Rewards are sums of ids; a row with the id 13 raises, one with 14 gives NaN."""
+
+    def __init__(self):
+        self.rows = 0
+        self.calls = 0
+
+    def score_encoded(self, groups):
+        self.calls += 1
+        self.rows += sum(map(len, groups))
+        if any(13 in ids for group in groups for ids in group):
+            raise RuntimeError("secret text")
+        return [[math.nan if 14 in ids else float(sum(ids)) for ids in group] for group in groups]
+
+
+def test_only_the_bad_rows_fail_and_their_reason_quotes_nothing():
+    outcomes = score_rows(Counting(), [[1], [13, 2], [3], [14], [4, 4]])
+    assert outcomes[0] == 1 and outcomes[2] == 3 and outcomes[4] == 8
+    assert outcomes[1] == Failure("the model raised RuntimeError")
+    assert isinstance(outcomes[3], Failure)
+
+
+def test_our_own_errors_are_passed_on():
+    class Refusing:
+        def score_encoded(self, groups):
+            raise ScoringError("too long")
+
+    assert score_rows(Refusing(), [[1]]) == [Failure("too long")]
+
+
+def test_equal_rows_are_computed_once():
+    scorer = Counting()
+    assert score_rows(scorer, [[5, 6]] * 7 + [[1]]) == [11.0] * 7 + [1.0]
+    assert scorer.rows == 2
+
+
+def test_one_bad_row_among_many_costs_few_calls():
+    scorer = Counting()
+    outcomes = score_rows(scorer, [[i, 13] if i == 40 else [i] for i in range(100, 164)] + [[40, 13]])
+    assert sum(isinstance(outcome, Failure) for outcome in outcomes) == 1
+    assert scorer.calls <= 16
+
+
+def test_a_wrong_number_of_rewards_is_a_failure_not_a_guess():
+    class Short:
+        def score_encoded(self, groups):
+            return [[0.0] for _ in groups][:-1]
+
+    assert all(isinstance(outcome, Failure) for outcome in score_rows(Short(), [[1], [2]]))
+
+
+def test_rows_with_a_common_prefix_stand_in_one_group(reward_model):
+    seen = []
+
+    class Watching:
+        def score_encoded(self, groups):
+            seen.append([len(group) for group in groups])
+            return reward_model.score_encoded(groups)
+
+    prompt = list(range(10, 60))
+    rows = [[*prompt, end, 2] for end in range(70, 78)] + [list(range(100, 140))]
+    outcomes = score_rows(Watching(), rows)
+    assert seen == [[8, 1]]
+    alone = [reward_model.score_encoded([[row]])[0][0] for row in rows]
+    assert max(abs(a - b) for a, b in zip(outcomes, alone, strict=True)) < 1e-5
