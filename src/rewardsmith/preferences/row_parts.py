@@ -71,6 +71,8 @@ def join_prompt(
     for completion, name in zip(completions, columns, strict=True):
         if not isinstance(completion, str):
             check_ending(completion, where, name)
+    if isinstance(prompt, list | tuple) and not prompt:
+        prompt = ""
     asked: Side | None = None if prompt is None else check_side(prompt, where, prompt_column, empty=True)
     if asked is None or isinstance(asked, str):
         if not all(conversational):

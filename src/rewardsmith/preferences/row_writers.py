@@ -46,9 +46,12 @@ def to_trl_rows(group: PreferenceGroup, conversational: bool | None = None) -> l
         prompt = prompt or ""
     elif conversational is False and (_is_mixed(group) or any(map(is_conversation, completions))):
         raise row_error("group", "messages", "messages cannot be written as text without a chat template")
+    # TRL cannot read an empty list as a prompt; without the column the prompt is implicit.
+    is_implicit = not prompt and any(map(is_conversation, completions))
+    asked = {} if is_implicit else {"prompt": as_plain(prompt)}
     return [
         {
-            "prompt": as_plain(prompt) if prompt or not any(map(is_conversation, completions)) else [],
+            **asked,
             "chosen": as_plain(completions[comparison.better]),
             "rejected": as_plain(completions[comparison.worse]),
             **pair_columns(group, comparison, ALL_COLUMNS),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.preferences.formats import argilla, axolotl, label_studio, llamafactory, rewardsmith, swift
+from rewardsmith.preferences.formats import argilla, axolotl, label_studio, llamafactory, potato, rewardsmith, swift
 from rewardsmith.preferences.merging import deduplicate
 from rewardsmith.preferences.row_parts import (
     comparison_fields,
@@ -193,6 +193,7 @@ FORMATS: dict[str, Reader] = {
     "axolotl": axolotl.read_row,
     "label-studio": label_studio.read_row,
     "argilla": argilla.read_row,
+    "potato": potato.read_row,
     # The same columns as TRL's pairs; the names are accepted so that --format may name the tool.
     "trl": _read_pair,
     "openrlhf": _read_pair,
@@ -210,6 +211,7 @@ SIGNATURES: dict[str, tuple[set[str], ...]] = {
     "axolotl": axolotl.SIGNATURES,
     "label-studio": label_studio.SIGNATURES,
     "argilla": argilla.SIGNATURES,
+    "potato": potato.SIGNATURES,
     "pair": ({"chosen", "rejected"},),
 }
 

@@ -71,7 +71,7 @@ def _read_turn(turn: Any, where: str, place: str) -> Mapping[str, Any]:
     if "role" in message:
         return message
     tag = message.get("from")
-    if tag not in TAGS:
+    if not isinstance(tag, str) or tag not in TAGS:
         raise row_error(where, "unknown role", f"{place} is from {tag!r}; allowed: {', '.join(TAGS)}")
     return {"role": TAGS[tag], "content": check_text(message.get("value"), where, f"{place}.value", empty=True)}
 

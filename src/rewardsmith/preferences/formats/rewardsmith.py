@@ -128,6 +128,9 @@ def _read_edge(edge: Any, where: str, column: str) -> Comparison:
     for name in ("margin", "weight", "probability"):
         if name in values:
             values[name] = check_number(values[name], where, f"{column}.{name}")
+    for name in ("annotator", "time"):
+        if name in values:
+            values[name] = str(values[name])
     return Comparison(**values)
 
 

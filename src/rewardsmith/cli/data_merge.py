@@ -1,0 +1,78 @@
+"""`rewardsmith data merge A B ... --out FILE`: one mixture of several sources, one graph a prompt."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.errors import ConfigError
+from rewardsmith.preferences.loading import LoadReport, iter_preferences
+from rewardsmith.preferences.merging import merge_groups
+from rewardsmith.preferences.mixing import Share, group_rank, plan_counts, rank_threshold
+from rewardsmith.preferences.writing import open_groups
+from rewardsmith.records import PreferenceGroup
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("input", nargs="+", help="files, folders or hub ids, one a source")
+    parser.add_argument(
+        "--out", "-o", required=True, type=Path, help="output file (.jsonl, .jsonl.gz, .json, .parquet)"
+    )
+    parser.add_argument("--weight", nargs="+", type=float, help="one weight a source, in the order of the inputs")
+    parser.add_argument("--cap", nargs="+", type=int, help="one cap for all, or one a source; 0 means none")
+    parser.add_argument("--seed", type=int, default=0, help="another seed chooses other groups")
+    parser.add_argument(
+        "--keep-apart", action="store_true", help="do not merge groups of one prompt: streams, needs no memory"
+    )
+    add_input_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, choose and write; two passes over the inputs."""
+    shares = _shares(args)
+    reports = [LoadReport() for _ in args.input]
+    ranks = []
+    for source, report in zip(args.input, reports, strict=True):
+        groups = track(iter_preferences(source, report=report, **input_options(args)), f"count {source}")
+        ranks.append([group_rank(group, args.seed) for group in groups])
+    counts = plan_counts([len(values) for values in ranks], shares)
+    limits = [rank_threshold(values, count) for values, count in zip(ranks, counts, strict=True)]
+    taken = [0] * len(args.input)
+    chosen = _chosen(args, limits, counts, taken)
+    groups = chosen if args.keep_apart else iter(merge_groups(chosen))
+    num_groups = 0
+    with open_groups(args.out) as write:
+        for group in track(groups, "write"):
+            write(group)
+            num_groups += 1
+    for source, report, count in zip(args.input, reports, taken, strict=True):
+        print("\n".join([f"{source}: {count} of {report.groups} groups", *drop_lines(report)]))
+    print(f"wrote {num_groups} groups to {args.out} ({sum(taken) - num_groups} merged into groups of the same prompt)")
+    return 0
+
+
+def _shares(args: argparse.Namespace) -> list[Share]:
+    """Pair inputs with their weights and caps. Raises ConfigError when the numbers do not match."""
+    size = len(args.input)
+    weights = args.weight or [None] * size
+    caps = args.cap or [0]
+    caps = caps * size if len(caps) == 1 else caps
+    for name, values in (("--weight", weights), ("--cap", caps)):
+        if len(values) != size:
+            raise ConfigError(f"{name} has {len(values)} numbers for {size} inputs; give one for each")
+    return [Share(weight, cap or None) for weight, cap in zip(weights, caps, strict=True)]
+
+
+def _chosen(
+    args: argparse.Namespace, limits: list[float], counts: list[int], taken: list[int]
+) -> Iterator[PreferenceGroup]:
+    """Read the inputs again and give the chosen groups, source after source."""
+    for place, source in enumerate(args.input):
+        for group in iter_preferences(source, **input_options(args)):
+            # Equal groups have equal ranks: the count keeps a cap exact even when they stand at the limit.
+            if taken[place] < counts[place] and group_rank(group, args.seed) <= limits[place]:
+                taken[place] += 1
+                yield group
