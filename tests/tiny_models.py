@@ -13,7 +13,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-WORDS = "good bad fine nice awful great poor answer to the question is maybe user assistant system prompt".split()
+_TEXT = "good bad fine nice awful great poor answer to the question is maybe user assistant system prompt"
+WORDS = _TEXT.split()
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -63,7 +63,9 @@ class PrefixLayout:
 
     def token_labels(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
-        groups, branches, positions = [], [], []
+        groups: list[int] = []
+        branches: list[int] = []
+        positions: list[int] = []
         for index, (_, prefix, lengths) in enumerate(self.spans()):
             groups += [index] * (prefix + sum(lengths))
             branches += [0] * prefix

@@ -225,7 +225,7 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
             "train with task_type='SEQ_CLS'"
         )
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # type: ignore[operator]
         model.resize_token_embeddings(len(tokenizer))
     return PeftModel.from_pretrained(model, path), []
 

@@ -52,7 +52,7 @@ class ForwardPlan:
         return packing.count_tokens(sequences, self.share)
 
 
-def core_model(model: nn.Module) -> PreTrainedModel:
+def core_model(model: Any) -> Any:
     """Give the sequence classifier inside data-parallel and PEFT wrappers."""
     while not isinstance(model, PreTrainedModel):
         if hasattr(model, "get_base_model"):
@@ -172,9 +172,9 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
 
 
-def _install_forward(core: PreTrainedModel) -> None:
+def _install_forward(core: Any) -> None:
     if not hasattr(type(core), "_reward_base"):
-        core.__class__ = _with_reward_forward(type(core))
+        core.__class__ = _with_reward_forward(type(core))  # type: ignore[arg-type]
 
 
 def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
@@ -182,9 +182,10 @@ def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     return torch.cat([_chunk_rewards(core, chunk) for chunk in batch.chunks])[batch.sequence_B]
 
 
-def _chunk_rewards(core: PreTrainedModel, chunk: PackedChunk | RowChunk) -> Tensor:
+def _chunk_rewards(core: Any, chunk: PackedChunk | RowChunk) -> Tensor:
     """Shapes: -> `rewards_U`."""
     if not has_token_head(core):
+        assert isinstance(chunk, RowChunk)
         # Encoders pool in their own way; rows are right-padded and masked, so their logits are the rewards.
         base = type(core)._reward_base  # type: ignore[attr-defined]
         return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits[:, 0].float()

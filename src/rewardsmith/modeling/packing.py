@@ -74,7 +74,7 @@ def shared_prefix_length(sequences: Sequences) -> int:
     if len(sequences) < 2:
         return 0
     # The common prefix of a set is that of its lexicographic extremes.
-    low, high = min(sequences), max(sequences)
+    low, high = min(sequences, key=tuple), max(sequences, key=tuple)
     limit = min(map(len, sequences)) - 1
     for index in range(limit):
         if low[index] != high[index]:

@@ -24,7 +24,7 @@ def to_pooled(model: PreTrainedModel, pooling: str) -> PooledRewardModel:
     pooled = PooledRewardModel(config)
     pooled.model = getattr(model, model.base_model_prefix)
     pooled.config._name_or_path = model.config._name_or_path
-    return pooled.to(device=model.device, dtype=model.dtype)
+    return pooled.to(device=model.device, dtype=model.dtype)  # type: ignore[call-arg]
 
 
 def copy_code(folder: str | Path, model: Any) -> None:

@@ -46,11 +46,11 @@ class Comparisons:
 
     def to(self, device: torch.device | str) -> Comparisons:
         """Move every tensor to `device`."""
-        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})  # type: ignore[arg-type]
 
     def select(self, mask_P: Tensor) -> Comparisons:
         """Keep the comparisons where `mask_P` is true; the number of groups stays."""
-        return replace(self, **{k: v[mask_P] for k, v in vars(self).items() if isinstance(v, Tensor)})
+        return replace(self, **{k: v[mask_P] for k, v in vars(self).items() if isinstance(v, Tensor)})  # type: ignore[arg-type]
 
     def differences(self, rewards_B: Tensor) -> Tensor:
         """Give `r_better - r_worse` (P,), in fp32 also when the rewards are bf16 or fp16."""

@@ -60,10 +60,14 @@ class RewardConfig(TrainingArguments):
         verify_saved_model: re-load the saved model in a fresh process and compare its rewards.
     """
 
-    learning_rate: float | str = _field(1e-4, "Initial learning rate of AdamW, or 'auto' to choose it by model size.")
+    learning_rate: float | str = _field(  # type: ignore[assignment]
+        1e-4, "Initial learning rate of AdamW, or 'auto' to choose it by model size."
+    )
     logging_steps: float = _field(10, "Log every this many steps; below 1, a share of all steps.")
     gradient_checkpointing: bool = _field(True, "Recompute activations in the backward pass to save memory.")
-    bf16: bool | None = _field(None, "bf16 mixed precision; by default on where the hardware computes it, unless fp16.")
+    bf16: bool | None = _field(  # type: ignore[assignment]
+        None, "bf16 mixed precision; by default on where the hardware computes it, unless fp16."
+    )
 
     model_init_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "JSON of from_pretrained arguments."}
@@ -91,7 +95,10 @@ class RewardConfig(TrainingArguments):
     share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
     verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
 
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [  # type: ignore[misc]
+        *TrainingArguments._VALID_DICT_FIELDS,
+        "model_init_kwargs",
+    ]
 
     def __post_init__(self) -> None:
         if self.bf16 is None:

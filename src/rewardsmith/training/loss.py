@@ -48,7 +48,7 @@ class StepLoss(torch.nn.Module):
 
     def terms(self, rewards_B: Tensor, comparisons: Comparisons) -> dict[str, Term]:
         """Give `name -> (sum, denominator)` of the objective and of the regularisers."""
-        comparisons, _ = with_ties(comparisons, self.ties)
+        comparisons, _ = with_ties(comparisons, self.ties)  # type: ignore[arg-type]
         if self.objective.kind == "listwise":
             from rewardsmith.objectives.rankings import rankings_of
 

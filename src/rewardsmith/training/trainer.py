@@ -60,6 +60,12 @@ class RewardTrainer(Trainer):
 
     # compute_loss divides by the comparisons of the whole optimizer step itself.
     loss_is_scaled_for_ga = True
+    # Trainer leaves these optional or general; here they are always set, and ours.
+    args: RewardConfig
+    model: Any
+    train_dataset: Any
+    eval_dataset: Any
+    _staging: bool = False
     _tag_names = ("rewardsmith", "reward-model")
 
     def __init__(
@@ -86,7 +92,7 @@ class RewardTrainer(Trainer):
         args = args if args is not None else RewardConfig(setup.default_output_dir(model))
         if isinstance(train_dataset, IterableDataset):
             # A dispatcher would slice batches, which hold groups of unequal size.
-            args.accelerator_config.dispatch_batches = False
+            args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
         parts = setup.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         share = {"auto": None, "on": True, "off": False}[args.share_prefix]
         self.plan = prepare_model(parts.model, share)
@@ -142,7 +148,7 @@ class RewardTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
             tokenised = ["chosen_ids", "rejected_ids", "margin"]
-            self._signature_columns = tokenised if not self._own_collator else setup.encoded_columns()
+            self._signature_columns: Any = tokenised if not self._own_collator else setup.encoded_columns()
 
     def get_train_dataloader(self) -> DataLoader:
         """Give batches of rows, or of `tokens_per_batch` distinct tokens."""
@@ -159,6 +165,7 @@ class RewardTrainer(Trainer):
         return self._token_dataloader(dataset, shuffle=False)
 
     def _token_dataloader(self, dataset: Any, shuffle: bool) -> DataLoader:
+        assert self.args.tokens_per_batch is not None
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         costs = token_costs(dataset, self.plan.cost)
         sampler = TokenBatchSampler(costs, self.args.tokens_per_batch, seed, shuffle)
@@ -231,12 +238,20 @@ class RewardTrainer(Trainer):
 
     # Metrics
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """Evaluate and report metrics whose every comparison counts alike, whatever the batches were."""
         self._metrics["eval"] = RewardMetrics()
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         metrics = self._metrics["eval"]
         own = {**metrics.summary(), "loss": metrics.loss(), "num_tokens": float(self._num_tokens)}
+        assert output.metrics is not None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
         return output
 
@@ -274,10 +289,10 @@ class RewardTrainer(Trainer):
         saving.load_objective(self, resume_from_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        saving.save_model(self, output_dir or self.args.output_dir, state_dict)
+        saving.save_model(self, output_dir or str(self.args.output_dir), state_dict)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process."""
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save:
-            saving.finish(self, output_dir or self.args.output_dir)
+            saving.finish(self, output_dir or str(self.args.output_dir))
