@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from importlib import import_module
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.cli.parsing import CommandParser, UsageError, nearest, parse_strictly
 
 # Command -> one-line summary; `inspect` lives in rewardsmith.cli.data_inspect, and so on.
 COMMANDS = {
@@ -36,10 +35,10 @@ def run(args: argparse.Namespace) -> int:
     """Run one data command. Returns its exit code."""
     name = args.command
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COMMANDS)}"
-        raise ConfigError(f"unknown data command {name!r}; {hint}")
+        near = nearest(name, list(COMMANDS))
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown data command {name!r}; {hint}")
     command = import_module(f"rewardsmith.cli.data_{name}")
-    parser = argparse.ArgumentParser(prog=f"rewardsmith data {name}", description=COMMANDS[name])
+    parser = CommandParser(prog=f"rewardsmith data {name}", description=COMMANDS[name])
     command.configure(parser)
-    return int(command.run(parser.parse_args(args.arguments)) or 0)
+    return int(command.run(parse_strictly(parser, args.arguments)) or 0)
