@@ -112,6 +112,8 @@ def train_and_report(
 
 def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingData) -> RewardTrainer:
     """Build the trainer. Raises ConfigError when the model cannot be loaded."""
+    if config.device.type == "cpu":
+        config.dataloader_pin_memory = False
     try:
         trainer = RewardTrainer(
             args=config,

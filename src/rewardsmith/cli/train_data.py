@@ -162,6 +162,11 @@ def _require_comparisons(data: TrainingData) -> None:
             f"no comparison is left to train on ({'; '.join(data.notes)}); check the columns with "
             "`rewardsmith data inspect`"
         )
+    if all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
+        raise DataError(
+            f"every comparison has identical sides ({'; '.join(data.notes)}); check that chosen and rejected are "
+            "different columns"
+        )
 
 
 def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:

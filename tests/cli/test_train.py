@@ -1,0 +1,178 @@
+"""`rewardsmith train`: from flags and YAML to a folder that loads."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+FAST = (
+    "--from_config",
+    "tiny",
+    "--tokenizer_vocab_size",
+    "320",
+    "--verify_saved_model",
+    "false",
+    "--save_strategy",
+    "no",
+)
+FAST += ("--gradient_checkpointing", "false", "--max_steps", "3", "--learning_rate", "1e-3", "--logging_steps", "1")
+
+
+@pytest.fixture
+def trained(command, pairs_file, tmp_path):
+    code, out, err = command("train", *FAST, "--dataset_name", pairs_file, "--output_dir", "out")
+    assert code == 0, err
+    return tmp_path / "out", out, err
+
+
+def test_a_run_leaves_everything_that_it_promises(trained):
+    folder, out, _ = trained
+    for name in ("model.safetensors", "tokenizer.json", "scoring_contract.json", "run.json", "README.md"):
+        assert (folder / name).is_file(), name
+    assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    run = json.loads((folder / "run.json").read_text())
+    assert run["settings"]["reward"]["merge_prompts"] is True
+    assert run["held_out"]["accuracy"]["n"] > 0
+    assert len(run["data_fingerprint"]) == 64
+    assert {"torch", "transformers", "python"} <= set(run["versions"])
+    for label in ("accuracy", "longer wins", "majority", "tie rate", "distinct tokens per second", "saving"):
+        assert label in out
+
+
+def test_the_saved_folder_scores(trained):
+    from rewardsmith import RewardModel
+
+    folder, *_ = trained
+    model = RewardModel.from_pretrained(str(folder))
+    rewards = model.score("Question 1 about a thing?\n", ["good answer 1", "bad reply 2 no"])
+    assert len(rewards) == 2
+    assert rewards[0] != rewards[1]
+
+
+def test_flags_win_over_the_recipe(command, pairs_file, tmp_path):
+    text = f"dataset_name: {pairs_file}\nlearning_rate: 1e-4\nseed: 7\nenv: {{REWARDSMITH_TEST: '1'}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    code, _, err = command("train", "--config", "mine.yaml", *FAST, "--output_dir", "out")
+    assert code == 0, err
+    reward = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["reward"]
+    assert reward["learning_rate"] == 1e-3
+    assert reward["seed"] == 7
+
+
+def test_the_flags_of_trl_are_taken(command, pairs_file, tmp_path):
+    flags = ("--per_device_train_batch_size", "4", "--center_rewards_coefficient", "0.01", "--bf16", "false")
+    flags += (
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "2",
+        "--report_to",
+        "none",
+        "--dataset_config",
+        "x",
+        "--use_cpu",
+    )
+    code, _, err = command("train", *FAST, "--dataset_name", pairs_file, "--output_dir", "out", *flags)
+    assert code == 0, err
+    history = json.loads((tmp_path / "out" / "run.json").read_text())["history"]
+    assert any("eval_accuracy" in row for row in history)
+
+
+def test_an_adapter_is_trained_and_scores_the_same_after_loading(command, tiny_model, pairs_file):
+    pytest.importorskip("peft")
+    flags = ("--model_name_or_path", tiny_model, "--use_peft", "--lora_target_modules", "all-linear", "--lora_r", "4")
+    code, _, err = command("train", *flags, *FAST[4:], "--dataset_name", pairs_file, "--output_dir", "lora")
+    assert code == 0, err
+    from rewardsmith import RewardModel
+
+    assert RewardModel.from_pretrained("lora").score("Question?\n", ["good answer 1"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json", "arrow"])
+def test_every_kind_of_local_file_trains(command, pairs_file, tmp_path, suffix):
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    path = tmp_path / f"pairs.{suffix}"
+    if suffix == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif suffix == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(rows)
+        if suffix == "parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+    code, _, err = command("train", *FAST, "--max_steps", "1", "--dataset_name", path, "--output_dir", "out")
+    assert code == 0, err
+
+
+def test_a_folder_with_a_file_per_split_is_trained_and_tested_on_them(command, pairs_file, tmp_path):
+    lines = pairs_file.read_text().splitlines(keepends=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text("".join(lines[:30]))
+    (tmp_path / "data" / "test.jsonl").write_text("".join(lines[30:]))
+    code, _, err = command("train", *FAST, "--dataset_name", "data", "--output_dir", "out")
+    assert code == 0, err
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["held_out"]["accuracy"]["n"] == 10
+
+
+def test_a_mixture_caps_its_parts_by_fraction(pairs_file):
+    from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
+    from rewardsmith.cli.train_data import load_training_data
+
+    entry = {"path": str(pairs_file), "fraction": 1.0}
+    other = {"path": str(pairs_file), "fraction": 3.0}
+    data = load_training_data(
+        ScriptArguments(), DatasetMixtureConfig(datasets=[entry, other], test_split_size=0.0), merge=False
+    )
+    # 40 rows at 3/4 allow a mixture of 53, of which a quarter is 13.
+    assert len(data.train) == 40 + 13
+
+
+def test_a_prompt_is_never_on_both_sides(pairs_file):
+    from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
+    from rewardsmith.cli.train_data import load_training_data
+
+    script = ScriptArguments(dataset_name=str(pairs_file))
+    data = load_training_data(script, DatasetMixtureConfig(test_split_size=0.5), merge=False)
+    assert data.held_out
+    assert len(data.train) + len(data.held_out) == 40
+    assert not {g.prompt for g in data.train} & {g.prompt for g in data.held_out}
+
+
+def test_resuming_ends_with_the_weights_of_an_uninterrupted_run(command, pairs_file, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    flags = (*FAST[:6], "--gradient_checkpointing", "false", "--dataset_name", pairs_file, "--save_steps", "2")
+    flags += ("--learning_rate", "1e-3", "--per_device_train_batch_size", "8", "--num_train_epochs", "1")
+    assert command("train", *flags, "--output_dir", "whole")[0] == 0
+    assert command("train", *flags, "--output_dir", "parts")[0] == 0
+    (tmp_path / "parts" / "model.safetensors").unlink()
+    for folder in (tmp_path / "parts").glob("checkpoint-*"):
+        if folder.name != "checkpoint-2":
+            shutil.rmtree(folder)
+    code, _, err = command("train", *flags, "--output_dir", "parts", "--resume_from_checkpoint", "true")
+    assert code == 0, err
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_help_names_the_flags_of_trl_and_ours(capsys):
+    from rewardsmith.cli.main import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for flag in ("--dataset_name", "--lora_r", "--center_rewards_coefficient", "--merge_prompts", "--tokens_per_batch"):
+        assert flag in text
