@@ -56,7 +56,8 @@ def test_every_objective_trains_on_rankings_with_ties(tmp_path, loss_type):
     logs = train_logs(trainer_for(tmp_path, rows, loss_type=loss_type, num_train_epochs=12, learning_rate=3e-3))
     assert all(math.isfinite(log["loss"]) for log in logs)
     assert logs[-1]["loss"] < logs[0]["loss"]
-    assert logs[-1]["accuracy"] == 1.0
+    # Best against the rest says nothing about the order of the rest.
+    assert logs[-1]["accuracy"] == 1.0 or loss_type == "best_against_rest"
     assert logs[-1]["tie_rate"] == pytest.approx(1 / 6)
 
 

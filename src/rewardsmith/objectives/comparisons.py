@@ -26,7 +26,7 @@ class Comparisons:
         worse_P: index of the other one.
         group_P: which prompt of the batch the comparison belongs to.
         is_tie_P: whether no side is preferred.
-        margin_P: how much better, in units of the reward; 0 where unknown. Ties have no direction, so theirs is not read.
+        margin_P: how much better, in units of the reward; 0 where unknown. Ties have none: theirs is not read.
         weight_P: how much each comparison counts, >= 0. Objectives do not apply it; the reduction does.
         probability_P: P(better is preferred): 1 when certain, 0.5 for a tie, else a soft label.
         num_groups: G, the prompts of the batch, also those without a comparison.
@@ -111,7 +111,11 @@ def comparisons_of_groups(groups: Sequence[PreferenceGroup]) -> Comparisons:
     starts = [0]
     for group in groups:
         starts.append(starts[-1] + len(group))
-    edges = [(start, g, edge) for g, (start, group) in enumerate(zip(starts, groups)) for edge in group.comparisons]
+    edges = [
+        (start, g, edge)
+        for g, (start, group) in enumerate(zip(starts, groups, strict=False))
+        for edge in group.comparisons
+    ]
     return make_comparisons(
         [start + edge.better for start, _, edge in edges],
         [start + edge.worse for start, _, edge in edges],

@@ -17,9 +17,7 @@ def mean_over_comparisons(losses_P: Tensor, weight_P: Tensor) -> tuple[Tensor, T
     return (_silenced(losses_P, weight_P) * weight_P).sum(), weight_P.sum()
 
 
-def mean_over_groups(
-    losses_P: Tensor, weight_P: Tensor, group_P: Tensor, num_groups: int
-) -> tuple[Tensor, Tensor]:
+def mean_over_groups(losses_P: Tensor, weight_P: Tensor, group_P: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     """Give the sum over prompts of each prompt's weighted mean loss, and the number of prompts with any weight.
 
     The k-wise reduction of InstructGPT (Ouyang et al. 2022, arXiv 2203.02155, eq. 1): 1/C(K,2) over the pairs of a

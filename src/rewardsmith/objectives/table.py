@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from typing import Any, Literal
 
 from rewardsmith.objectives.bradley_terry import bradley_terry, scaled_bradley_terry
 from rewardsmith.objectives.hinge import hinge
+from rewardsmith.objectives.listwise import best_against_rest, plackett_luce
 from rewardsmith.objectives.tie_models import davidson, davidson_start, rao_kupper, rao_kupper_start
 
 
@@ -18,14 +17,14 @@ class Objective:
     """One choice of `loss_type`.
 
     Args:
-        function: `f(rewards_B, comparisons) -> losses_P`, or `f(rewards_B, rankings) -> losses_G` when listwise.
+        function: `f(rewards_B, comparisons) -> losses_P`, or `f(...) -> (losses_G, weight_G)` when listwise.
         kind: "pairwise" or "listwise".
         reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
         smooths: whether it takes `label_smoothing`.
         start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
     """
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     kind: Literal["pairwise", "listwise"] = "pairwise"
     reduction: Literal["comparisons", "groups"] = "comparisons"
     smooths: bool = False
@@ -35,6 +34,8 @@ class Objective:
 OBJECTIVES = {
     "bradley_terry": Objective(bradley_terry, smooths=True),
     "k_wise": Objective(bradley_terry, reduction="groups", smooths=True),
+    "plackett_luce": Objective(plackett_luce, kind="listwise", reduction="groups"),
+    "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups"),
     "scaled_bradley_terry": Objective(scaled_bradley_terry, smooths=True),
     "hinge": Objective(hinge),
     "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start),
