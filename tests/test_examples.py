@@ -1,0 +1,67 @@
+"""Every script of examples/ runs as it stands, on local paths."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny decoder without a reward head of its own, as a language model is saved."""
+    from transformers import AutoModelForCausalLM
+
+    from rewardsmith.cli import fresh_model
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = fresh_model.train_tokenizer(["Question 1? good answer bad answer"] * 9, 300)
+    AutoModelForCausalLM.from_config(fresh_model.new_config("tiny", tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run_example(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pairs(path):
+    return write(path, [{"prompt": f"Question {i}?\n", "chosen": "good answer", "rejected": "bad"} for i in range(12)])
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+class TestScripts:
+    def test_the_trl_script_runs_with_its_import_swapped(self, run_example, model, tmp_path):
+        out = run_example("trl_guide.py", model, pairs(tmp_path / "p.jsonl"), "out")
+        assert "saved out" in out
+        scores = run_example("score_with_pipeline.py", "out", "Question 1?\ngood answer", "Question 1?\nbad")
+        assert len(scores.strip().splitlines()) == 2
+
+    def test_the_older_script_with_tokenizer_runs(self, run_example, model, tmp_path):
+        out = run_example("older_script.py", model, pairs(tmp_path / "p.jsonl"), "out")
+        assert "held-out accuracy" in out
+
+    def test_ranked_lists_with_mean_pooling_run(self, run_example, model, tmp_path):
+        rows = [
+            {"prompt": f"Question {i}?\n", "completions": ["good", "fair", "bad", "awful"], "ranks": [1, 2, 3, 4]}
+            for i in range(8)
+        ]
+        out = run_example("ranked_lists.py", model, write(tmp_path / "r.jsonl", rows), "out")
+        assert len(json.loads(out.strip().splitlines()[-1])) == 3

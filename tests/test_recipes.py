@@ -1,0 +1,75 @@
+"""Every recipe runs, on tiny settings, from its name to a folder that loads."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rewardsmith.cli.main import main
+
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+WORDS = ("good", "fine", "sound", "poor", "wrong", "odd")
+
+
+def rows(name):
+    """Rows of the kind that the recipe is for."""
+    for i in range(24):
+        answers = [f"{word} answer {i % 5}" for word in WORDS[: 2 + i % 4]]
+        prompt = f"Question {i}?\n"
+        if name == "rankings":
+            yield {"prompt": prompt, "completions": answers, "ranks": list(range(1, len(answers) + 1))}
+        elif name == "ties":
+            yield {"prompt": prompt, "completions": answers, "ranks": [1, 1, *range(2, len(answers))]}
+        else:
+            yield {"prompt": prompt, "chosen": answers[0], "rejected": answers[-1]}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny decoder and a tiny encoder, in folders, and a function that names the right one."""
+    from transformers import AutoModelForSequenceClassification, BertConfig
+
+    from rewardsmith.cli import fresh_model
+
+    texts = [json.dumps(row) for row in rows("pairs")]
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = fresh_model.train_tokenizer(texts, 320)
+    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder / "decoder")
+    bert = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        num_labels=1, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    AutoModelForSequenceClassification.from_config(bert).save_pretrained(folder / "encoder")
+    for name in ("decoder", "encoder"):
+        tokenizer.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
+    if recipe.stem == "lora":
+        pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(recipe.stem)))
+    flags = ["--dataset_name", str(data), "--output_dir", "out", "--max_steps", "2", "--verify_saved_model", "false"]
+    flags += ["--use_cpu", "true"]
+    if recipe.stem == "from_scratch":
+        flags += ["--from_config", "tiny", "--tokenizer_vocab_size", "320"]
+    else:
+        flags += ["--model_name_or_path", str(models / ("encoder" if recipe.stem == "encoder" else "decoder"))]
+    assert main(["train", recipe.stem, *flags]) == 0, capsys.readouterr().err
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    wanted = yaml.safe_load(recipe.read_text())
+    assert run["settings"]["reward"]["loss_type"] == wanted.get("loss_type", "bradley_terry")
+    if recipe.stem == "ties":
+        assert run["held_out"]["tie_rate"]["value"] > 0
+    from rewardsmith import RewardModel
+
+    assert len(RewardModel.from_pretrained(str(tmp_path / "out")).score("Question?\n", ["good", "bad"])) == 2
+
+
+def test_every_recipe_says_how_it_is_called():
+    for path in RECIPES:
+        assert f"rewardsmith train {path.stem} " in path.read_text(), path.name
