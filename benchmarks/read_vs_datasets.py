@@ -40,15 +40,19 @@ WAYS = {
     ),
 }
 MEASURE = """
-import json, resource, sys, time
+import json, sys, time
+
+def peak_megabytes():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
 path, cache = sys.argv[1:3]
 {imports}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_megabytes()
 start = time.perf_counter()
 {action}
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([n, seconds, before / 1024, peak / 1024]))
+print(json.dumps([n, seconds, before, peak_megabytes()]))
 """
 
 

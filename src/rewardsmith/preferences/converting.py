@@ -127,7 +127,7 @@ def _count_losses(group: PreferenceGroup, target: Target, report: ConvertReport)
         elif kind in target.unread:
             report.unread[KINDS[kind]] += count
     named = {index for c in group.comparisons for index in (c.better, c.worse)}
-    report.lost["completions in no comparison"] += len(group) - len(named)
+    report.lost["completions in no row"] += len(group) - len(named)
     if target.is_chat and any(isinstance(c, str) for c in group.completions):
         report.lost["plain text (written as messages)"] += 1
 

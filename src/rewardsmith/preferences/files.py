@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rewardsmith.errors import DataError, RewardsmithError
+from rewardsmith.preferences.formats.llamafactory_registry import ranking_entries, rename_row
 from rewardsmith.preferences.json_arrays import read_json
 from rewardsmith.preferences.row_values import RowError, row_error
 
@@ -89,11 +90,35 @@ def _read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) ->
     if (folder / "state.json").exists():
         state = json.loads((folder / "state.json").read_text())
         files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
+    elif (folder / "dataset_info.json").exists() and _registry(folder):
+        yield from _read_registry(folder, split, on_broken)
+        return
     else:
         files = _of_split(folder, data_files(folder), split)
     for path in files:
         for where, row in read_rows(path, on_broken=on_broken):
             yield f"{path.relative_to(folder).parent}/{where}".removeprefix("./"), row
+
+
+def _registry(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give the ranking data sets of LLaMA-Factory's registry, if the folder's dataset_info.json is one."""
+    path = folder / "dataset_info.json"
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path.name}: broken JSON: {_one_line(error)}") from error
+    is_registry = isinstance(info, dict) and any(isinstance(v, dict) and "file_name" in v for v in info.values())
+    return ranking_entries(info, path) if is_registry else {}
+
+
+def _read_registry(folder: Path, split: str | None, on_broken: OnBroken | None) -> Iterator[Row]:
+    """Read one data set of LLaMA-Factory's registry, its columns renamed to the usual ones."""
+    entries = _registry(folder)
+    if (split is None and len(entries) > 1) or (split is not None and split not in entries):
+        raise DataError(f"{folder}: the registry holds the ranking sets {', '.join(entries)}; name one as split")
+    entry = entries[split or next(iter(entries))]
+    for where, row in read_rows(folder / entry["file_name"], on_broken=on_broken):
+        yield where, rename_row(row, entry)
 
 
 def _of_split(folder: Path, files: list[Path], split: str | None) -> list[Path]:

@@ -14,7 +14,7 @@ import numpy as np
 SHINGLE_BYTES = 5
 BANDS = 20
 ROWS_PER_BAND = 6
-# A candidate pair at Jaccard s is found with probability 1 - (1 - s^6)^20: .998 at .8, .93 at .7, .27 at .5.
+# A candidate pair at Jaccard s is found with probability 1 - (1 - s^6)^20: .998 at .8, .92 at .7, .27 at .5.
 _RANDOM = np.random.default_rng(20240229)
 _MULTIPLIERS = _RANDOM.integers(1, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 _OFFSETS = _RANDOM.integers(0, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64)

@@ -1,0 +1,79 @@
+"""Rows of training tools in their documented forms."""
+
+import json
+
+import pytest
+
+from rewardsmith.errors import DataError
+from rewardsmith.preferences import load_preferences, parse_row
+from rewardsmith.records import Comparison, Message
+
+ALPACA = {"instruction": "Add", "input": "1+1", "system": "be brief", "chosen": "2", "rejected": "3"}
+SHAREGPT = {
+    "conversations": [
+        {"from": "human", "value": "hi"},
+        {"from": "gpt", "value": "yes?"},
+        {"from": "human", "value": "q"},
+    ],
+    "chosen": {"from": "gpt", "value": "good"},
+    "rejected": {"from": "gpt", "value": "bad"},
+}
+
+
+def said(*turns):
+    return tuple(Message(role, text) for role, text in turns)
+
+
+def test_alpaca_rows_join_instruction_input_and_history():
+    group = parse_row({**ALPACA, "history": [["before", "answer"]]})
+    assert group.prompt == said(
+        ("system", "be brief"), ("user", "before"), ("assistant", "answer"), ("user", "Add\n1+1")
+    )
+    assert group.completions == (said(("assistant", "2")), said(("assistant", "3")))
+
+
+def test_sharegpt_rows_turn_tags_into_roles():
+    group = parse_row(SHAREGPT)
+    assert group.prompt == said(("user", "hi"), ("assistant", "yes?"), ("user", "q"))
+    assert group.comparisons == (Comparison(0, 1),)
+    with pytest.raises(DataError, match=r"conversations\[0\] is from 'robot'"):
+        parse_row({**SHAREGPT, "conversations": [{"from": "robot", "value": "x"}]})
+
+
+def test_swift_rows_reject_by_text_or_by_conversation():
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "good"}]
+    by_text = parse_row({"messages": messages, "rejected_response": "bad", "margin": 2})
+    whole = [messages[0], {"role": "assistant", "content": "bad"}]
+    assert parse_row({"messages": messages, "rejected_messages": whole, "margin": 2}) == by_text
+    assert by_text.prompt == said(("user", "q"))
+    assert by_text.comparisons[0].margin == 2
+
+
+def test_axolotl_rows_have_one_turn():
+    group = parse_row({"system": "s", "input": "q", "chosen": "a", "rejected": "b"})
+    assert group.prompt == said(("system", "s"), ("user", "q"))
+
+
+def test_a_registry_renames_columns_and_tags(tmp_path):
+    info = {
+        "mine": {"file_name": "mine.json", "ranking": True, "columns": {"prompt": "ask", "chosen": "win"}},
+        "chat": {
+            "file_name": "chat.jsonl",
+            "ranking": True,
+            "formatting": "sharegpt",
+            "columns": {"messages": "turns"},
+            "tags": {"role_tag": "who", "content_tag": "says", "user_tag": "u", "assistant_tag": "a"},
+        },
+        "sft": {"file_name": "sft.json"},
+    }
+    turn = [{"who": "u", "says": "q"}]
+    chat = {"turns": turn, "chosen": {"who": "a", "says": "good"}, "rejected": {"who": "a", "says": "bad"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "mine.json").write_text(json.dumps([{"ask": "q", "win": "good", "rejected": "bad"}]))
+    (tmp_path / "chat.jsonl").write_text(json.dumps(chat) + "\n")
+    for name in ("mine", "chat"):
+        (group,) = load_preferences(tmp_path, split=name)
+        assert group.prompt == said(("user", "q"))
+        assert group.completions == (said(("assistant", "good")), said(("assistant", "bad")))
+    with pytest.raises(DataError, match="mine, chat; name one"):
+        load_preferences(tmp_path)
