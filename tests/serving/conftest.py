@@ -1,15 +1,11 @@
 """A real tiny reward model and real servers on free ports."""
 
-import sys
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import tiny_models
 
 from rewardsmith.modeling.contract import describe

@@ -1,5 +1,6 @@
 """Which sequences go together: worked by hand, then laws."""
 
+import itertools
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -56,9 +57,7 @@ def test_a_batch_holds_the_oldest_once_each_and_keeps_the_budget(sequences, budg
     assert len(set(map(id, batch))) == len(batch)
     if len(batch) > 1:
         keys = sorted({row.key for row in batch})
-        distinct = sum(len(k) // 4 for k in keys) - sum(
-            num_shared_tokens(a, b) for a, b in zip(keys, keys[1:], strict=False)
-        )
+        distinct = sum(len(k) // 4 for k in keys) - sum(num_shared_tokens(a, b) for a, b in itertools.pairwise(keys))
         assert distinct <= budget
 
 

@@ -10,7 +10,8 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +71,11 @@ class RewardClient:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # Trainers keep an adapter for as long as they live and never close it.
+        if hasattr(self, "_http"):
+            self._http.close()
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -105,6 +111,9 @@ class RewardClient:
 class AsyncRewardClient:
     """Score over HTTP from asyncio, several calls at a time.
 
+    Inside `async with` the connections stay open. Outside of it every call opens and closes its own, so that one
+    client serves any event loop and leaves nothing behind.
+
     Args:
         url: of the server.
         api_key: sent as a Bearer token.
@@ -114,24 +123,23 @@ class AsyncRewardClient:
     def __init__(self, url: str, api_key: str | None = None, options: ClientOptions | None = None) -> None:
         self.name = url
         self.options = options or ClientOptions()
+        self._address = _base(url)
         self._api_key = api_key
-        self._http: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+        self._http: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> AsyncRewardClient:
+        self._http = self._open()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
         if self._http is not None:
-            await self._http[1].aclose()
+            await self._http.aclose()
             self._http = None
 
     async def model_card(self) -> dict[str, Any]:
         """Ask which model is served and by which rule it scores."""
-        return (await self._call("GET", "/v1/models", None))["data"][0]
+        async with self._session() as http:
+            return (await self._call(http, "GET", "/v1/models", None))["data"][0]
 
     async def score(self, prompt: Any, completions: Sequence[Any]) -> list[float]:
         """Give the rewards of K completions of one prompt. Raises ScoringError."""
@@ -140,26 +148,29 @@ class AsyncRewardClient:
     async def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Give one list per request with one reward per completion. Raises ScoringError."""
         slots = asyncio.Semaphore(self.options.max_concurrent_calls)
+        chunks = list(_chunks(requests, self.options.completions_per_call))
+        async with self._session() as http:
 
-        async def ask(chunk: Sequence[ScoreRequest]) -> list[list[float]]:
-            async with slots:
-                answer = await self._call("POST", "/v1/reward", _body(chunk, self.options))
-            return _read(answer, chunk, self.options)
+            async def ask(chunk: Sequence[ScoreRequest]) -> list[list[float]]:
+                async with slots:
+                    answer = await self._call(http, "POST", "/v1/reward", _body(chunk, self.options))
+                return _read(answer, chunk, self.options)
 
-        async with asyncio.TaskGroup() as group:
-            chunks = _chunks(requests, self.options.completions_per_call)
-            tasks = [group.create_task(_unwrapped(ask(chunk))) for chunk in chunks]
-        results = [task.result() for task in tasks]
-        for result in results:
-            if isinstance(result, ScoringError):
-                raise result
-        return [rewards for result in results if isinstance(result, list) for rewards in result]
+            tasks = [asyncio.ensure_future(ask(chunk)) for chunk in chunks]
+            try:
+                results = await asyncio.gather(*tasks)
+            finally:
+                # After a failure the other calls are of no use; they must end before the connections do.
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        return [rewards for result in results for rewards in result]
 
-    async def _call(self, method: str, path: str, body: Any) -> Any:
+    async def _call(self, http: httpx.AsyncClient, method: str, path: str, body: Any) -> Any:
         for attempt in range(1, self.options.max_attempts + 1):
             answer: httpx.Response | httpx.TransportError
             try:
-                answer = await self._client().request(method, path, json=body)
+                answer = await http.request(method, path, json=body)
             except httpx.TransportError as error:
                 answer = error
             if not _should_retry(answer) or attempt == self.options.max_attempts:
@@ -167,21 +178,18 @@ class AsyncRewardClient:
             await asyncio.sleep(_pause_seconds(answer, attempt))
         raise ConfigError(f"max_attempts must be at least 1, not {self.options.max_attempts}")
 
-    def _client(self) -> httpx.AsyncClient:
-        """Give the connections of the running event loop; those of another loop cannot be used in it."""
-        loop = asyncio.get_running_loop()
-        if self._http is None or self._http[0] is not loop:
-            headers, seconds = _headers(self._api_key), self.options.timeout_seconds
-            self._http = (loop, httpx.AsyncClient(base_url=_base(self.name), headers=headers, timeout=seconds))
-        return self._http[1]
+    def _open(self) -> httpx.AsyncClient:
+        headers, seconds = _headers(self._api_key), self.options.timeout_seconds
+        return httpx.AsyncClient(base_url=self._address, headers=headers, timeout=seconds)
 
-
-async def _unwrapped(work: Any) -> list[list[float]] | ScoringError:
-    """Give a ScoringError as a value, so that a task group does not wrap it."""
-    try:
-        return await work
-    except ScoringError as error:
-        return error
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Give the open connections, or some for the time of one call."""
+        if self._http is not None:
+            yield self._http
+            return
+        async with self._open() as http:
+            yield http
 
 
 def _base(url: str) -> str:

@@ -69,11 +69,11 @@ async def _vllm(service: Service, body: ClassifyBody, http: Request) -> Response
 
 def vllm_requests(body: VllmClassify) -> list[Any]:
     """Read vLLM's `input` or `messages`. Raises Refusal 422 unless exactly one is there."""
-    if (body.input is None) == (body.messages is None):
-        raise invalid("give exactly one of input and messages")
-    if body.messages is not None:
+    if body.input is not None and body.messages is None:
+        return requests_of(body.input)
+    if body.messages is not None and body.input is None:
         return [conversation_request(to_messages(body.messages), body.tools, body.chat_template_kwargs)]
-    return requests_of(body.input or [])
+    raise invalid("give exactly one of input and messages")
 
 
 async def _sglang(service: Service, body: ClassifyBody, http: Request) -> Response:

@@ -39,10 +39,10 @@ def to_messages(messages: list[ChatMessage], where: str = "messages") -> tuple[M
 
 def requests_of(value: ManyTexts) -> list[ScoreRequest]:
     """Read "input" as OpenAI defines it: a text, texts, token ids, or lists of them. Raises Refusal 422 when empty."""
-    if not value:
-        raise invalid("input is empty; send at least one text or list of token ids")
     if isinstance(value, str):
         return [text_request(value)]
+    if not value:
+        raise invalid("input is empty; send at least one text or list of token ids")
     if isinstance(value[0], int):
         return [ids_request(value)]  # type: ignore[arg-type]
     return [text_request(item) if isinstance(item, str) else ids_request(item) for item in value]  # type: ignore[arg-type]

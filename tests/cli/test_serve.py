@@ -1,0 +1,50 @@
+"""The command's own work: keys, refusals, and what reaches the settings."""
+
+import argparse
+
+import pytest
+
+from rewardsmith.cli import serve
+from rewardsmith.cli.main import main
+from rewardsmith.serving.auth import digest, read_key_file
+
+
+def test_a_new_key_is_printed_once_and_only_its_digest_is_kept(tmp_path, capsys):
+    path = tmp_path / "keys"
+    assert main(["serve", "--new-key", str(path)]) == 0
+    key = capsys.readouterr().out.strip()
+    assert read_key_file(path) == (digest(key),)
+
+
+def test_an_open_address_without_keys_is_refused_before_the_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.delenv("REWARDSMITH_API_KEY", raising=False)
+    assert main(["serve", "no-such-model", "--host", "0.0.0.0"]) == 1
+    assert "--key-file" in capsys.readouterr().err
+
+
+def test_no_model_is_an_error_that_says_so(capsys):
+    assert main(["serve"]) == 1
+    assert "name a model" in capsys.readouterr().err
+
+
+def test_keys_come_from_the_file_and_the_environment(tmp_path, monkeypatch):
+    path = tmp_path / "keys"
+    main(["serve", "--new-key", str(path)])
+    monkeypatch.setenv("REWARDSMITH_API_KEY", "from-environment")
+    assert serve._digests(path) == (*read_key_file(path), digest("from-environment"))
+
+
+def test_flags_become_limits_and_names(tmp_path, monkeypatch):
+    import tiny_models
+
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    parser = argparse.ArgumentParser()
+    serve.configure(parser)
+    flags = ["--max-queued-requests", "7", "--served-name", "judge", "--max-body-mib", "1", "--deadline-seconds", "9"]
+    app = serve._app(parser.parse_args([str(tmp_path), *flags]), ())
+    assert app.settings.limits.max_queued_requests == 7
+    assert app.settings.limits.deadline_seconds == 9
+    assert app.settings.max_body_bytes == 2**20
+    assert app.service.names == ("judge",)

@@ -1,0 +1,167 @@
+"""The clients: rewards equal those in process, retries are patient, failures are loud."""
+
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.records import Message, Scorer, ScoreRequest, TokenIds
+from rewardsmith.serving import client as client_module
+from rewardsmith.serving.auth import digest
+from rewardsmith.serving.client import AsyncRewardClient, ClientOptions, RewardClient
+from rewardsmith.serving.settings import ServerSettings
+
+REQUESTS = [
+    ScoreRequest("is maybe", (" fine", " awful", " nice")),
+    ScoreRequest((Message("user", "is maybe"),), ((Message("assistant", "fine"),), "awful")),
+    ScoreRequest("", ("good", TokenIds([5, 6, 7]))),
+    ScoreRequest("nothing", ()),
+]
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Pauses are noted instead of waited for."""
+    noted = []
+    monkeypatch.setattr(client_module.time, "sleep", noted.append)
+    return noted
+
+
+@pytest.fixture
+def scripted():
+    """A server that answers with the given statuses, headers and bodies, one after another."""
+    servers = []
+
+    def start(*answers):
+        script = list(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                status, headers, body = script.pop(0)
+                self.send_response(status)
+                for name, value in {**headers, "content-length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *arguments):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+GOOD = '{"results": [{"rewards": [1.5]}], "normalized": false}'
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_both_clients_give_the_rewards_of_the_model(url, reward_model, size):
+    options = ClientOptions(completions_per_call=size)
+    expected = [pytest.approx(row, abs=1e-5) for row in reward_model.score_requests(REQUESTS)]
+    with RewardClient(url, options=options) as client:
+        assert isinstance(client, Scorer)
+        assert client.score_requests(REQUESTS) == expected
+
+    async def ask():
+        async with AsyncRewardClient(url, options=options) as client:
+            return await client.score_requests(REQUESTS)
+
+    assert asyncio.run(ask()) == expected
+
+
+def test_normalised_and_truncated_rewards_on_wish(url, reward_model):
+    with RewardClient(url, options=ClientOptions(normalized=True)) as client:
+        assert client.score("is maybe", [" fine"]) == pytest.approx(
+            reward_model.score("is maybe", [" fine"], normalized=True), abs=1e-5
+        )
+    with RewardClient(url) as client, pytest.raises(ScoringError, match="the model reads 512"):
+        client.score("", ["good " * 600])
+    with RewardClient(url, options=ClientOptions(truncate="left")) as client:
+        assert len(client.score("", ["good " * 600])) == 1
+
+
+def test_the_card_and_the_key(reward_model, start_server):
+    with start_server(reward_model, ServerSettings(key_digests=(digest("k"),))) as address:
+        with RewardClient(address, api_key="k") as client:
+            assert client.model_card()["rewardsmith"]["max_tokens"] == 512
+        with RewardClient(address) as client, pytest.raises(ScoringError, match=r"401.*no known API key"):
+            client.score("a", ["b"])
+
+
+def test_retry_after_is_honoured_with_jitter(scripted, pauses):
+    address = scripted((429, {"Retry-After": "7"}, "{}"), (503, {}, "{}"), (200, {}, GOOD))
+    with RewardClient(address) as client:
+        assert client.score("a", ["b"]) == [1.5]
+    assert 7 <= pauses[0] <= 7 * 1.25
+    assert 0.5 <= pauses[1] <= 1.0
+
+
+def test_the_last_refusal_is_raised_with_the_servers_words(scripted, pauses):
+    body = '{"error": {"message": "the queue is full"}}'
+    address = scripted(*[(429, {}, body)] * 3)
+    options = ClientOptions(max_attempts=3)
+    with RewardClient(address, options=options) as client, pytest.raises(ScoringError, match="3 attempts: the queue"):
+        client.score("a", ["b"])
+    assert len(pauses) == 2
+
+
+def test_an_error_of_the_model_is_not_tried_again(scripted, pauses):
+    address = scripted((500, {}, '{"error": {"message": "no reward"}}'))
+    with RewardClient(address) as client, pytest.raises(ScoringError, match="no reward"):
+        client.score("a", ["b"])
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"results": [{"rewards": []}], "normalized": false}',
+        '{"results": [{"rewards": [null]}], "normalized": false}',
+        '{"results": [{"rewards": [NaN]}], "normalized": false}',
+        '{"results": [{"rewards": [1.0]}], "normalized": true}',
+        "<html>",
+    ],
+)
+def test_an_answer_that_is_no_reward_is_an_error(scripted, pauses, body):
+    with RewardClient(scripted((200, {}, body))) as client, pytest.raises(ScoringError):
+        client.score("a", ["b"])
+
+
+def test_nobody_there_is_an_error_after_the_attempts(pauses):
+    with (
+        RewardClient("http://127.0.0.1:9", options=ClientOptions(max_attempts=2)) as client,
+        pytest.raises(ScoringError, match="cannot be reached after 2 attempts"),
+    ):
+        client.score("a", ["b"])
+
+
+def test_the_asyncio_client_fails_loudly_too(url):
+    async def ask():
+        async with AsyncRewardClient(url) as client:
+            await client.score_requests([ScoreRequest("a", ("b",)), ScoreRequest("", ("good " * 600,))])
+
+    with pytest.raises(ScoringError, match="the model reads 512"):
+        asyncio.run(ask())
+
+
+def test_one_asyncio_client_survives_a_change_of_event_loop(url):
+    client = AsyncRewardClient(url)
+    first, second = asyncio.run(client.score("a", ["b"])), asyncio.run(client.score("a", ["b"]))
+    assert first == pytest.approx(second, abs=1e-6)
+
+
+def test_wrong_use_is_an_error_at_once():
+    with pytest.raises(ConfigError, match="http"):
+        RewardClient("localhost:8000")
+    with RewardClient("http://127.0.0.1:9") as client, pytest.raises(ConfigError, match="list"):
+        client.score("a", "b")

@@ -1,0 +1,165 @@
+"""Planted faults: bad weights, a dead thread, overload, and the end of the process. Nothing accepted is lost."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import torch
+
+from rewardsmith.serving.settings import EngineLimits, ServerSettings
+
+
+@pytest.fixture
+def poisoned(reward_model):
+    """The embedding of one token becomes NaN, so that texts with it have no reward and all others do."""
+    token = reward_model.tokenizer("Z", add_special_tokens=False)["input_ids"][0]
+    weight = reward_model.model.get_input_embeddings().weight
+    before = weight.data[token].clone()
+    with torch.no_grad():
+        weight.data[token] = float("nan")
+    yield reward_model
+    with torch.no_grad():
+        weight.data[token] = before
+
+
+def test_nan_fails_its_own_text_and_no_other(poisoned, start_server):
+    texts = ["good", "bad Z", "fine", "Z"]
+    with start_server(poisoned) as address, httpx.Client(base_url=address) as client:
+        partial = client.post("/v1/reward", json={"inputs": [{"text": t} for t in texts], "partial": True})
+        whole = client.post("/classify", json={"input": texts})
+
+        async def together():
+            async with httpx.AsyncClient(base_url=address) as each:
+                return await asyncio.gather(*(each.post("/get_reward", json={"query": [t]}) for t in texts * 5))
+
+        answers = asyncio.run(together())
+        assert client.get("/ready").status_code == 200
+    rewards = [result["rewards"][0] for result in partial.json()["results"]]
+    good = poisoned.score_texts(["good", "fine"])
+    assert rewards == [pytest.approx(good[0], abs=1e-5), None, pytest.approx(good[1], abs=1e-5), None]
+    assert partial.json()["results"][1]["errors"]["0"]
+    assert "NaN" not in partial.text
+    assert whole.status_code == 500
+    assert "sequence 1, 3 of 4" in whole.json()["error"]["message"]
+    assert [answer.status_code for answer in answers] == [200, 500, 200, 500] * 5
+
+
+def test_a_killed_model_thread_is_an_error_once_and_the_server_goes_on(reward_model, start_server, monkeypatch):
+    score = reward_model.score_encoded
+    killers = [SystemExit(1)]
+
+    def deadly(groups):
+        if killers:
+            raise killers.pop()
+        return score(groups)
+
+    monkeypatch.setattr(reward_model, "score_encoded", deadly)
+    with start_server(reward_model) as address:
+        first = httpx.post(f"{address}/classify", json={"input": "good"})
+        second = httpx.post(f"{address}/classify", json={"input": "good"})
+        exposition = httpx.get(f"{address}/metrics").text
+    assert first.status_code == 500
+    assert second.json()["data"][0]["probs"] == [pytest.approx(reward_model.score_texts(["good"])[0], abs=1e-5)]
+    assert "rewardsmith_worker_restarts_total 1.0" in exposition
+
+
+def test_overload_gives_right_rewards_or_clean_429s(reward_model, start_server, monkeypatch):
+    score = reward_model.score_encoded
+
+    def slowly(groups):
+        time.sleep(0.02)
+        return score(groups)
+
+    expected = {f"good {n}": reward_model.score_texts([f"good {n}"])[0] for n in range(20)}
+    monkeypatch.setattr(reward_model, "score_encoded", slowly)
+    settings = ServerSettings(EngineLimits(max_queued_requests=8, tokens_per_batch=32))
+
+    async def flood(address):
+        counts = {200: 0, 429: 0}
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+
+            async def one(number):
+                text = f"good {number % 20}"
+                answer = await client.post("/v1/embeddings", json={"input": text})
+                counts[answer.status_code] += 1
+                if answer.status_code == 200:
+                    assert answer.json()["data"][0]["embedding"] == [pytest.approx(expected[text], abs=1e-5)]
+                else:
+                    assert int(answer.headers["retry-after"]) >= 1
+
+            for start in range(0, 200, 40):
+                await asyncio.gather(*(one(start + offset) for offset in range(40)))
+        return counts
+
+    with start_server(reward_model, settings) as address:
+        counts = asyncio.run(flood(address))
+        assert httpx.get(f"{address}/ready").status_code == 200
+    assert counts[200] >= 40
+    assert counts[429] >= 40
+    assert sum(counts.values()) == 200
+
+
+@pytest.fixture
+def process(reward_model, tmp_path):
+    """The real command in a process of its own; gives the process and its address."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "REWARDSMITH_API_KEY": "k"}
+    port = free_port()
+    command = [sys.executable, "-m", "rewardsmith", "serve", reward_model.name, "--port", str(port)]
+    log = (tmp_path / "log").open("w+")
+    with subprocess.Popen(command, env=environment, stderr=log, stdout=log, cwd=tmp_path) as child:
+        address = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + 60
+        while True:
+            assert child.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < until
+            try:
+                if httpx.get(f"{address}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield child, address
+        if child.poll() is None:
+            child.kill()
+    log.close()
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_what_was_accepted_and_the_command_ends_well(process):
+    child, address = process
+    headers = {"Authorization": "Bearer k"}
+    assert httpx.post(f"{address}/classify", json={"input": "a"}).status_code == 401
+
+    async def scenario():
+        async with httpx.AsyncClient(base_url=address, headers=headers, timeout=60) as client:
+            body = {"input": [f"good {n} " * 40 for n in range(300)]}
+            accepted = [asyncio.create_task(client.post("/classify", json=body)) for _ in range(4)]
+            while True:
+                exposition = (await client.get("/metrics")).text
+                if float(re.search(r"^rewardsmith_queued_requests (\S+)", exposition, re.M)[1]) == 4:
+                    break
+                await asyncio.sleep(0.01)
+            child.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.05)
+            late = await asyncio.gather(client.post("/classify", json={"input": "a"}), return_exceptions=True)
+            return await asyncio.gather(*accepted), late[0]
+
+    answers, late = asyncio.run(scenario())
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert all(len(json.loads(answer.text)["data"]) == 300 for answer in answers)
+    assert isinstance(late, httpx.TransportError) or late.status_code == 503
+    assert child.wait(timeout=20) == 0
