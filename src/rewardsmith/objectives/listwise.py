@@ -70,10 +70,10 @@ def _listwise(rewards_B: Tensor, comparisons: Comparisons, loss_of_levels) -> tu
 
 def _edges_of_groups(comparisons: Comparisons) -> dict[int, list[tuple[int, int, bool, float, float]]]:
     """Give `(better, worse, is_tie, probability, weight)` of every comparison, by group."""
-    columns = (comparisons.better_P, comparisons.worse_P, comparisons.is_tie_P)
-    columns += (comparisons.probability_P, comparisons.weight_P, comparisons.group_P)
+    names = ("better_P", "worse_P", "is_tie_P", "probability_P", "weight_P", "group_P")
+    columns = [getattr(comparisons, name).tolist() for name in names]
     edges: dict[int, list[tuple[int, int, bool, float, float]]] = defaultdict(list)
-    for better, worse, tie, probability, weight, group in zip(*(c.tolist() for c in columns), strict=True):
+    for better, worse, tie, probability, weight, group in zip(*columns, strict=True):
         edges[group].append((better, worse, tie, probability, weight))
     return edges
 
