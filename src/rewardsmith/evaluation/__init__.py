@@ -1,1 +1,28 @@
 """Evaluate and audit anything that scores. numpy and scipy, no torch."""
+
+from rewardsmith.evaluation.calibration import Calibration, calibrate
+from rewardsmith.evaluation.comparing import ModelComparison, compare
+from rewardsmith.evaluation.estimates import bootstrap_mean, bootstrap_ratio, wilson
+from rewardsmith.evaluation.evaluating import Evaluation, evaluate
+from rewardsmith.evaluation.metrics import Resampling, measure
+from rewardsmith.evaluation.scored import ScoredGroup, score_groups
+from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
+
+__all__ = [
+    "Calibration",
+    "Evaluation",
+    "FileScorer",
+    "FunctionScorer",
+    "ModelComparison",
+    "Resampling",
+    "ScoredGroup",
+    "as_scorer",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "measure",
+    "score_groups",
+    "wilson",
+]

@@ -3,7 +3,7 @@
 Comparisons of one prompt are not independent, so whole prompts are drawn with replacement and the mean is a ratio of
 two sums (clusters may hold unequal numbers of values). The interval is BCa (Efron 1987), which corrects bias and skew;
 a percentile interval of an accuracy near 1 lies too low. Its normal quantiles are widened to
-t(C-1) * sqrt(C/(C-1)) for C clusters (Hesterberg 2015, section 5.3), as a plain bootstrap of few clusters is too narrow.
+t(C-1) * sqrt(C/(C-1)) for C clusters (Hesterberg 2015, section 5.3), as few clusters make a plain bootstrap too narrow.
 """
 
 from __future__ import annotations

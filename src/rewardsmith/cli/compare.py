@@ -1,0 +1,36 @@
+"""`rewardsmith compare`: two scorers on the same rows, paired tests and the rows that flipped."""
+
+from __future__ import annotations
+
+import argparse
+
+from rewardsmith.cli.data_options import input_options
+from rewardsmith.cli.evaluate import add_shared, open_scorer, show
+from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
+from rewardsmith.preferences import load_preferences
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("a", help="model, URL or file of scores")
+    parser.add_argument("b", help="model, URL or file of scores")
+    parser.add_argument("data", help="preference data: file, folder or hub id")
+    parser.add_argument("--show", type=int, default=5, help="how many of the largest disagreements to print")
+    add_shared(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print."""
+    scorers = [open_scorer(args.a), open_scorer(args.b)]
+    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
+    groups = load_preferences(args.data, **{**input_options(args), "merge_prompts": not by_position})
+    scored = [score_groups(scorer, groups) for scorer in scorers]
+    result = compare(args.a, scored[0], args.b, scored[1], Resampling(args.resamples, args.seed))
+    show(result, args.json)
+    if args.json != "-":
+        print(f"{len(result.flipped())} of {len(result.rows)} judgements flipped; largest disagreements:")
+        for row in result.largest_disagreements(args.show):
+            print(f"\ngroup {row.group}: margin A {row.margin_a:+.3f}, B {row.margin_b:+.3f}")
+            for label, text in (("prompt", row.prompt), ("better", row.better), ("worse", row.worse)):
+                print(f"  {label}: {' '.join(text.split())[:200]}")
+    return 0

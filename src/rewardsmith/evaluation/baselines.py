@@ -1,0 +1,89 @@
+"""What a number must beat: rules that read no meaning, on the same rows, and the ceiling that raters' noise sets.
+
+The order of completions is no baseline here: in pair data the chosen answer often stands first by layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.scored import ScoredGroup, completion_length, plain_text
+from rewardsmith.records import Estimate, PreferenceGroup, text_key
+
+MARKDOWN = re.compile(r"\*\*|^#{1,6} |^\s*[-*+] |^\s*\d+\. |```|^\|", re.MULTILINE)
+Rule = Callable[[PreferenceGroup], Sequence[float]]
+
+
+def longest(group: PreferenceGroup) -> list[float]:
+    """Reward length in characters."""
+    return [float(completion_length(completion)) for completion in group.completions]
+
+
+def shortest(group: PreferenceGroup) -> list[float]:
+    """Reward brevity."""
+    return [-length for length in longest(group)]
+
+
+def most_markdown(group: PreferenceGroup) -> list[float]:
+    """Reward the number of headings, list items, bold marks, code fences and table rows."""
+    return [float(len(MARKDOWN.findall(plain_text(completion)))) for completion in group.completions]
+
+
+def random_choice(group: PreferenceGroup) -> list[float]:
+    """Reward a hash of prompt and completion: random, and the same in every run."""
+    rewards = []
+    for completion in group.completions:
+        text = f"{text_key(group.prompt)}\x00{text_key(completion)}".encode("utf-8", "surrogatepass")
+        rewards.append(int.from_bytes(hashlib.sha256(text).digest()[:6], "big") / 2.0**48)
+    return rewards
+
+
+RULES: dict[str, Rule] = {
+    "longest": longest,
+    "shortest": shortest,
+    "most_markdown": most_markdown,
+    "random": random_choice,
+}
+
+
+def vote_shares(groups: Sequence[PreferenceGroup]) -> list[tuple[float, int]]:
+    """Give (share of the majority, group number) of each pair with several raters or a soft label."""
+    shares = []
+    for number, group in enumerate(groups):
+        votes: dict[tuple[int, int], Counter[int]] = {}
+        for comparison in group.comparisons:
+            if comparison.probability is not None:
+                shares.append((max(comparison.probability, 1 - comparison.probability), number))
+            elif not comparison.is_tie:
+                pair = (min(comparison.better, comparison.worse), max(comparison.better, comparison.worse))
+                votes.setdefault(pair, Counter())[comparison.better] += 1
+        shares += [(max(v.values()) / v.total(), number) for v in votes.values() if v.total() > 1]
+    return shares
+
+
+def noise_ceiling(scored: Sequence[ScoredGroup], resamples: int = 10_000, seed: int = 0) -> Estimate:
+    """Give the accuracy of always following the majority of raters, E[max(p, 1 - p)]; NaN without several raters.
+
+    It is biased upwards for few raters: with two, a pair that they happen to agree on counts as certain.
+    """
+    shares = vote_shares([item.group for item in scored])
+    return bootstrap_mean([share for share, _ in shares], [number for _, number in shares], resamples, seed)
+
+
+def ceiling_from_agreement(agreement: float) -> float:
+    """Give 1 - e where two raters who each err with chance e agree with chance `agreement` = (1-e)^2 + e^2.
+
+    NaN below 1/2, where no such e exists.
+
+    Example:
+        >>> round(ceiling_from_agreement(0.73), 3)
+        0.839
+    """
+    if not 0.5 <= agreement <= 1:
+        return math.nan
+    return (1 + math.sqrt(2 * agreement - 1)) / 2

@@ -1,0 +1,187 @@
+"""Two scorers on the same rows: paired intervals, exact McNemar, Holm across subsets, and the rows that flipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation.estimates import bootstrap_mean, holm
+from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
+from rewardsmith.evaluation.scored import ScoredGroup, judgements, plain_text
+from rewardsmith.evaluation.strata import stratum
+from rewardsmith.records import Estimate, as_plain, text_key
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCHEMA = "rewardsmith.comparison"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRow:
+    """One judgement under both scorers: where it stands, the two margins, and the texts."""
+
+    group: int
+    cluster: int
+    subset: str
+    margin_a: float
+    margin_b: float
+    prompt: str
+    better: str
+    worse: str
+
+    @property
+    def has_flipped(self) -> bool:
+        """Whether exactly one of the two is strictly right."""
+        return (self.margin_a > 0) != (self.margin_b > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """A against B on one subset.
+
+    Args:
+        accuracy_a: tie-aware accuracy of A; `accuracy_b` of B.
+        difference: A minus B with a paired, clustered interval.
+        only_a: judgements that only A gets strictly right; `only_b` only B.
+        p_value: exact McNemar, two-sided; it takes judgements as independent, so with several judgements a prompt
+            trust the interval.
+        p_holm: corrected over the subsets.
+    """
+
+    accuracy_a: float
+    accuracy_b: float
+    difference: Estimate
+    only_a: int
+    only_b: int
+    p_value: float
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelComparison:
+    """The result of `compare`: tests overall and by subset, and every row."""
+
+    name_a: str
+    name_b: str
+    overall: PairedTest
+    subsets: dict[str, PairedTest]
+    rows: Sequence[PairedRow]
+
+    def flipped(self) -> list[PairedRow]:
+        """Give the rows that exactly one of the two gets right, in order."""
+        return [row for row in self.rows if row.has_flipped]
+
+    def largest_disagreements(self, count: int = 10) -> list[PairedRow]:
+        """Give the rows whose margins, each in units of its scorer's standard deviation, differ most."""
+        a, b = np.array([(row.margin_a, row.margin_b) for row in self.rows]).T
+        gap = np.abs(a / (a.std() or 1.0) - b / (b.std() or 1.0))
+        return [self.rows[index] for index in np.argsort(-gap, kind="stable")[:count]]
+
+    def to_dict(self, count: int = 10) -> dict[str, Any]:
+        """Give plain values for JSON, with `count` of the largest disagreements."""
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "a": self.name_a,
+            "b": self.name_b,
+            "overall": _plain(self.overall),
+            "subsets": {name: _plain(test) for name, test in self.subsets.items()},
+            "flipped": [asdict(row) for row in self.flipped()],
+            "largest_disagreements": [asdict(row) for row in self.largest_disagreements(count)],
+        }
+
+    def table(self) -> Table:
+        """Give the tests as a table for the terminal."""
+        from rich.table import Table
+
+        table = Table("subset", "A", "B", "A - B", "95% interval", "only A", "only B", "McNemar p", "Holm p")
+        table.title = f"A = {self.name_a}   B = {self.name_b}"
+        for name, test in {"all": self.overall, **self.subsets}.items():
+            d = test.difference
+            counts = (str(test.only_a), str(test.only_b), f"{test.p_value:.4f}", f"{test.p_holm:.4f}")
+            numbers = (f"{test.accuracy_a:.3f}", f"{test.accuracy_b:.3f}", f"{d.value:+.3f}")
+            table.add_row(name, *numbers, f"{d.low:+.3f} to {d.high:+.3f}", *counts)
+        return table
+
+
+def compare(
+    name_a: str,
+    scored_a: Sequence[ScoredGroup],
+    name_b: str,
+    scored_b: Sequence[ScoredGroup],
+    how: Resampling | None = None,
+) -> ModelComparison:
+    """Compare two scorers on the same groups, in the same order.
+
+    Raises:
+        DataError: the groups are not the same, or no judgement prefers a side.
+    """
+    how = how or Resampling()
+    rows = _pair_up(scored_a, scored_b)
+    if not rows:
+        raise DataError("no judgement prefers a side, so there is nothing to compare")
+    by_subset: dict[str, list[PairedRow]] = {}
+    for row in rows:
+        by_subset.setdefault(row.subset, []).append(row)
+    parts = dict(sorted(by_subset.items())) if len(by_subset) > 1 else {}
+    corrected = holm([mcnemar(*_counts(part)) for part in parts.values()])
+    tests = {name: _test(part, how, p) for (name, part), p in zip(parts.items(), corrected, strict=True)}
+    return ModelComparison(name_a, name_b, _test(rows, how, None), tests, rows)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Give the exact two-sided p value of McNemar's test.
+
+    Example:
+        >>> round(mcnemar(1, 5), 5)
+        0.21875
+    """
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _pair_up(scored_a: Sequence[ScoredGroup], scored_b: Sequence[ScoredGroup]) -> list[PairedRow]:
+    if len(scored_a) != len(scored_b):
+        raise DataError(f"A scored {len(scored_a)} groups and B {len(scored_b)}; score the same data with both")
+    rows = []
+    for index, (a, b, cluster) in enumerate(zip(scored_a, scored_b, prompt_clusters(scored_a), strict=True)):
+        if a.group is not b.group and a.group.completions != b.group.completions:
+            raise DataError(f"group {index} differs between A and B; score the same data with both")
+        subset = stratum(a.group, "subset") or a.group.source or "all"
+        prompt = a.group.prompt if isinstance(a.group.prompt, str) else str(as_plain(a.group.prompt))
+        for judgement in judgements(a.group):
+            if judgement.is_tie:
+                continue
+            sides = (judgement.better, judgement.worse)
+            margin = [item.rewards[sides[0]] - item.rewards[sides[1]] for item in (a, b)]
+            texts = [plain_text(a.group.completions[side]) or text_key(a.group.completions[side]) for side in sides]
+            rows.append(PairedRow(index, cluster, subset, margin[0], margin[1], prompt, texts[0], texts[1]))
+    return rows
+
+
+def _counts(rows: Sequence[PairedRow]) -> tuple[int, int]:
+    flipped = [row for row in rows if row.has_flipped]
+    only_a = sum(row.margin_a > 0 for row in flipped)
+    return only_a, len(flipped) - only_a
+
+
+def _test(rows: Sequence[PairedRow], how: Resampling, p_holm: float | None) -> PairedTest:
+    credit = (np.sign(np.array([(row.margin_a, row.margin_b) for row in rows])) + 1) / 2
+    clusters = [row.cluster for row in rows]
+    difference = bootstrap_mean(credit[:, 0] - credit[:, 1], clusters, how.resamples, how.seed)
+    only_a, only_b = _counts(rows)
+    p_value = mcnemar(only_a, only_b)
+    means = credit.mean(axis=0)
+    return PairedTest(
+        float(means[0]), float(means[1]), difference, only_a, only_b, p_value, p_value if p_holm is None else p_holm
+    )
+
+
+def _plain(test: PairedTest) -> dict[str, Any]:
+    return {**asdict(test), "difference": test.difference.to_dict()}

@@ -1,0 +1,174 @@
+"""`evaluate(scorer, data)`: every metric with its interval, beside baselines and ceiling, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation.baselines import RULES, noise_ceiling
+from rewardsmith.evaluation.calibration import Calibration, calibrate
+from rewardsmith.evaluation.metrics import Resampling, measure
+from rewardsmith.evaluation.scored import ScoredGroup, rescore, score_groups
+from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.evaluation.strata import AXES, split_by
+from rewardsmith.preferences.loading import load_preferences
+from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCHEMA = "rewardsmith.evaluation"
+SCHEMA_VERSION = 1
+STRATUM_METRICS = ("accuracy", "accuracy_ties_half", "tie_rate", "margin", "best_of_k")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        scorer: its name.
+        groups: number of groups; `comparisons` of judgements, `gold_ties` of those that prefer no side.
+        metrics: name to estimate, over everything.
+        strata: axis to value to metric to estimate.
+        baselines: rule to its tie-aware accuracy on the same rows.
+        ceiling: accuracy of always following the majority of raters; NaN without several raters.
+        calibration: of margins as probabilities.
+        dropped: rows of the data that could not be read, by reason.
+        scored: the groups with their rewards (not in `to_dict`).
+    """
+
+    scorer: str
+    groups: int
+    comparisons: int
+    gold_ties: int
+    metrics: Mapping[str, Estimate]
+    strata: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    baselines: Mapping[str, Estimate]
+    ceiling: Estimate
+    calibration: Calibration
+    dropped: Mapping[str, int]
+    scored: Sequence[ScoredGroup]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON; `schema` and `schema_version` name the layout."""
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "scorer": self.scorer,
+            "groups": self.groups,
+            "comparisons": self.comparisons,
+            "gold_ties": self.gold_ties,
+            "metrics": _plain(self.metrics),
+            "strata": {
+                axis: {name: _plain(metrics) for name, metrics in parts.items()} for axis, parts in self.strata.items()
+            },
+            "baselines": _plain(self.baselines),
+            "noise_ceiling": self.ceiling.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "dropped": dict(self.dropped),
+        }
+
+    def table(self) -> Table:
+        """Give the metrics, baselines and strata as a table for the terminal."""
+        from rich.table import Table
+
+        title = f"{self.scorer}: {self.groups} groups, {self.comparisons} judgements, {self.gold_ties} ties"
+        table = Table("metric", "value", "95% interval", "n", title=title)
+        _add(table, self.metrics)
+        table.add_section()
+        _add(table, self.baselines, "baseline: ")
+        _add(table, {"noise ceiling": self.ceiling})
+        for axis, parts in self.strata.items():
+            table.add_section()
+            _add(table, {name: metrics["accuracy_ties_half"] for name, metrics in parts.items()}, f"{axis}: ")
+        table.add_section()
+        for name, value in {"temperature": self.calibration.temperature, **self.calibration.raw}.items():
+            table.add_row(f"calibration: {name}", f"{value:.4f}", "", str(self.calibration.nll.n))
+        return table
+
+
+def evaluate(
+    scorer: Any, data: Any, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
+) -> Evaluation:
+    """Evaluate anything that scores on any preference data.
+
+    Args:
+        scorer: a RewardModel, a client of a server, a file of scores, or a function (prompt, completions) -> rewards.
+        data: a path, a hub id, rows or groups: what `load_preferences` takes.
+        how: number of bootstrap samples and seed.
+        prompt_blind: also score every answer without its prompt, as a baseline. It costs a second pass.
+        load_options: passed to `load_preferences` (`reader`, `split`, `limit`, `on_error`).
+
+    Raises:
+        DataError: the data cannot be read or holds no judgement.
+        ScoringError: a completion has no finite reward.
+
+    Example:
+        >>> rows = [{"prompt": "2+2?", "chosen": "4", "rejected": "five"}]
+        >>> evaluate(lambda prompt, answers: [-len(a) for a in answers], rows).metrics["accuracy"].value
+        1.0
+    """
+    how = how or Resampling()
+    judge = as_scorer(scorer)
+    merge = not (isinstance(judge, FileScorer) and judge.by_position)
+    loaded = load_preferences(data, **{"merge_prompts": merge, **load_options})
+    groups: list[PreferenceGroup] = list(loaded)
+    if not any(group.comparisons for group in groups):
+        raise DataError(f"{str(data)[:80]}: {len(groups)} groups without a judgement; evaluation needs preferences")
+    scored = score_groups(judge, groups)
+    blind = _without_prompts(judge, groups) if prompt_blind else {}
+    return summarise(judge.name, scored, how, blind=blind, dropped=loaded.report.dropped)
+
+
+def summarise(
+    name: str,
+    scored: Sequence[ScoredGroup],
+    how: Resampling,
+    *,
+    blind: Mapping[str, Sequence[ScoredGroup]] | None = None,
+    dropped: Mapping[str, int] | None = None,
+) -> Evaluation:
+    """Measure groups that are scored already. `blind` are further baselines by name, on the same groups."""
+    others = {rule: rescore(scored, function) for rule, function in RULES.items()} | dict(blind or {})
+    strata = {axis: split_by(scored, axis) for axis in AXES}
+    return Evaluation(
+        scorer=name,
+        groups=len(scored),
+        comparisons=sum(len(item.group.comparisons) for item in scored),
+        gold_ties=sum(item.group.num_ties for item in scored),
+        metrics=measure(scored, how),
+        strata={
+            axis: {part: _of_stratum(items, how) for part, items in parts.items()}
+            for axis, parts in strata.items()
+            if len(parts) > 1
+        },
+        baselines={rule: measure(items, how)["accuracy_ties_half"] for rule, items in others.items()},
+        ceiling=noise_ceiling(scored, how.resamples, how.seed),
+        calibration=calibrate(scored, how),
+        dropped=dict(dropped or {}),
+        scored=scored,
+    )
+
+
+def _of_stratum(items: Sequence[ScoredGroup], how: Resampling) -> dict[str, Estimate]:
+    measured = measure(items, how)
+    return {metric: measured[metric] for metric in STRATUM_METRICS}
+
+
+def _without_prompts(scorer: Any, groups: Sequence[PreferenceGroup]) -> dict[str, list[ScoredGroup]]:
+    """Score every answer alone."""
+    rewards = scorer.score_requests([ScoreRequest("", group.completions) for group in groups])
+    return {"prompt_blind": [ScoredGroup(g, tuple(map(float, r))) for g, r in zip(groups, rewards, strict=True)]}
+
+
+def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.to_dict() for name, estimate in estimates.items()}
+
+
+def _add(table: Table, estimates: Mapping[str, Estimate], prefix: str = "") -> None:
+    for name, estimate in estimates.items():
+        interval = "" if estimate.low != estimate.low else f"{estimate.low:.3f} to {estimate.high:.3f}"
+        table.add_row(prefix + name, f"{estimate.value:.3f}", interval, str(estimate.n))

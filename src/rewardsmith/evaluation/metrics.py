@@ -1,0 +1,161 @@
+"""Metrics of rewards against judgements. Each gives one value per observation, with the group it belongs to.
+
+Per judged pair: accuracy (a tie in reward is wrong), tie-aware accuracy (a tie is half right), tie rate, margin.
+Per group: best-of-K hit, MRR, NDCG, Kendall's tau-b. The gold order inside a group is by Copeland score: judgements
+won minus judgements lost. Groups of two say nothing more than accuracy does, so tau-b and NDCG are of K >= 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.scored import ScoredGroup, judgements
+from rewardsmith.records import Estimate, text_key
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How intervals are computed: number of bootstrap samples and seed."""
+
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Observations:
+    """Values with their clusters; one per metric."""
+
+    values: list[float] = field(default_factory=list)
+    clusters: list[int] = field(default_factory=list)
+
+    def add(self, value: float, cluster: int) -> None:
+        """Keep `value` unless it is undefined."""
+        if not math.isnan(value):
+            self.values.append(value)
+            self.clusters.append(cluster)
+
+    def estimate(self, how: Resampling) -> Estimate:
+        """Give the mean with its interval."""
+        return bootstrap_mean(np.array(self.values), np.array(self.clusters), how.resamples, how.seed)
+
+
+PAIR_METRICS: dict[str, Callable[[float], float]] = {
+    "accuracy": lambda margin: float(margin > 0),
+    "accuracy_ties_half": lambda margin: 0.5 if margin == 0 else float(margin > 0),
+    "tie_rate": lambda margin: float(margin == 0),
+    "margin": lambda margin: margin,
+}
+
+
+def measure(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> dict[str, Estimate]:
+    """Give every metric over `scored`, each with its n and an interval clustered by prompt."""
+    how = how or Resampling()
+    clusters = prompt_clusters(scored)
+    table = {name: Observations() for name in (*PAIR_METRICS, *GROUP_METRICS)}
+    for item, cluster in zip(scored, clusters, strict=True):
+        for margin in margins(item):
+            for name, metric in PAIR_METRICS.items():
+                table[name].add(metric(margin), cluster)
+        for name, rule in GROUP_METRICS.items():
+            table[name].add(rule(item), cluster)
+    return {name: observations.estimate(how) for name, observations in table.items()}
+
+
+def prompt_clusters(scored: Sequence[ScoredGroup]) -> list[int]:
+    """Number the groups by prompt; groups with an empty prompt are their own clusters."""
+    numbers: dict[str, int] = {}
+    clusters = []
+    for index, item in enumerate(scored):
+        key = text_key(item.group.prompt) if item.group.prompt else f"\x00empty {index}"
+        clusters.append(numbers.setdefault(key, len(numbers)))
+    return clusters
+
+
+def margins(item: ScoredGroup) -> list[float]:
+    """Give reward(better) - reward(worse) of every judgement that prefers a side."""
+    return [item.rewards[j.better] - item.rewards[j.worse] for j in judgements(item.group) if not j.is_tie]
+
+
+def copeland(item: ScoredGroup) -> list[int]:
+    """Give wins minus losses of each completion."""
+    scores = [0] * len(item.rewards)
+    for judgement in judgements(item.group):
+        if not judgement.is_tie:
+            scores[judgement.better] += 1
+            scores[judgement.worse] -= 1
+    return scores
+
+
+def best_of_k(item: ScoredGroup) -> float:
+    """Give the chance that the highest reward is a best completion; ties in reward share the credit.
+
+    NaN where the judgements prefer nothing.
+    """
+    gold = copeland(item)
+    if not any(gold):
+        return math.nan
+    top = [index for index, reward in enumerate(item.rewards) if reward == max(item.rewards)]
+    return sum(gold[index] == max(gold) for index in top) / len(top)
+
+
+def reciprocal_rank(item: ScoredGroup) -> float:
+    """Give 1 / rank of the best completion by reward; completions with equal rewards share their middle rank."""
+    gold = copeland(item)
+    if not any(gold):
+        return math.nan
+    ranks = []
+    for index, score in enumerate(gold):
+        if score == max(gold):
+            above = sum(reward > item.rewards[index] for reward in item.rewards)
+            equal = sum(reward == item.rewards[index] for reward in item.rewards)
+            ranks.append(above + (equal + 1) / 2)
+    return 1 / min(ranks)
+
+
+def kendall_tau_b(item: ScoredGroup) -> float:
+    """Give tau-b over the judged pairs: (C - D) / sqrt((C + D + T_reward)(C + D + T_gold)), for K >= 3.
+
+    T_reward are judged pairs with equal rewards only, T_gold pairs judged a tie whose rewards differ.
+    """
+    if len(item.rewards) < 3:
+        return math.nan
+    agree = disagree = reward_ties = gold_ties = 0
+    for judgement in judgements(item.group):
+        margin = item.rewards[judgement.better] - item.rewards[judgement.worse]
+        if judgement.is_tie:
+            gold_ties += margin != 0
+        else:
+            agree += margin > 0
+            disagree += margin < 0
+            reward_ties += margin == 0
+    scale = (agree + disagree + reward_ties) * (agree + disagree + gold_ties)
+    if agree + disagree + reward_ties == 0:
+        return math.nan
+    # All rewards equal: no order was given, so no agreement.
+    return (agree - disagree) / math.sqrt(scale) if scale else 0.0
+
+
+def ndcg(item: ScoredGroup) -> float:
+    """Give NDCG with linear gains (Copeland score from 0), for K >= 3; equal rewards share their block's mean gain."""
+    gold = copeland(item)
+    if len(gold) < 3 or not any(gold):
+        return math.nan
+    gains = np.array(gold, dtype=np.float64) - min(gold)
+    rewards = np.array(item.rewards)
+    discounts = 1 / np.log2(np.arange(2, len(gains) + 2))
+    _, block = np.unique(-rewards, return_inverse=True)
+    means = np.bincount(block, gains) / np.bincount(block)
+    return float(means[np.sort(block)] @ discounts) / float(np.sort(gains)[::-1] @ discounts)
+
+
+GROUP_METRICS: dict[str, Callable[[ScoredGroup], float]] = {
+    "best_of_k": best_of_k,
+    "mrr": reciprocal_rank,
+    "kendall_tau_b": kendall_tau_b,
+    "ndcg": ndcg,
+}

@@ -1,0 +1,82 @@
+"""Groups with their rewards, and what the labels of a group say about each pair of completions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group and one finite reward per completion, in order."""
+
+    group: PreferenceGroup
+    rewards: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        name = self.group.group_id or "a group"
+        if len(self.rewards) != len(self.group):
+            raise ScoringError(f"{name}: {len(self.rewards)} rewards for {len(self.group)} completions")
+        if not all(math.isfinite(reward) for reward in self.rewards):
+            raise ScoringError(f"{name}: a reward is not finite: {self.rewards}; check the model's head and precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One comparison as evaluation reads it: which completion people prefer, or a tie."""
+
+    better: int
+    worse: int
+    is_tie: bool
+
+
+def judgements(group: PreferenceGroup) -> Iterator[Judgement]:
+    """Give the judgements of a group. A soft label below 1/2 turns the pair, 1/2 is a tie, weight 0 does not count."""
+    for comparison in group.comparisons:
+        if comparison.weight == 0:
+            continue
+        probability = comparison.probability
+        better, worse = comparison.better, comparison.worse
+        if probability is not None and probability < 0.5:
+            better, worse = worse, better
+        yield Judgement(better, worse, comparison.is_tie or probability == 0.5)
+
+
+def score_groups(scorer: Scorer, groups: Sequence[PreferenceGroup]) -> list[ScoredGroup]:
+    """Score every completion of `groups`. Raises ScoringError when rewards are missing or not finite."""
+    rewards = scorer.score_requests([ScoreRequest.of_group(group) for group in groups])
+    if len(rewards) != len(groups):
+        raise ScoringError(f"{scorer.name} gave {len(rewards)} lists of rewards for {len(groups)} requests")
+    return [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
+
+
+def rescore(scored: Sequence[ScoredGroup], rule: Callable[[PreferenceGroup], Sequence[float]]) -> list[ScoredGroup]:
+    """Put the rewards of a rule, such as a null baseline, in place of those of the scorer."""
+    return [ScoredGroup(item.group, tuple(map(float, rule(item.group)))) for item in scored]
+
+
+def plain_text(completion: Completion) -> str:
+    """Give the text of a completion: the contents of its messages, joined. Token ids have no text here."""
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, TokenIds):
+        return ""
+    return "\n".join(_content(message.content) for message in completion)
+
+
+def _content(content: object) -> str:
+    """Give the text of a message's content, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list | tuple):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
+
+
+def completion_length(completion: Completion) -> int:
+    """Give the length in characters, or in tokens where only token ids are known."""
+    return len(completion) if isinstance(completion, TokenIds) else len(plain_text(completion))

@@ -1,0 +1,117 @@
+"""Make a scorer of what a user has: a model, a client, a function, a file of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.errors import ConfigError, DataError, ScoringError
+from rewardsmith.preferences.files import read_rows
+from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
+
+SCORE_KEYS = ("scores", "rewards")
+PAIR_KEYS = (("scores_chosen", "scores_rejected"), ("score_chosen", "score_rejected"), ("chosen", "rejected"))
+
+
+class FunctionScorer:
+    """A function `(prompt, completions) -> rewards` as a scorer."""
+
+    def __init__(self, function: Callable[[Any, Sequence[Any]], Sequence[float]], name: str | None = None) -> None:
+        self.function = function
+        self.name: str = str(name or getattr(function, "__name__", type(function).__name__))
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Call the function once per request."""
+        return [list(map(float, self.function(request.prompt, request.completions))) for request in requests]
+
+
+class FileScorer:
+    """Rewards that were computed before, read from a file in any format that `read_rows` knows.
+
+    Rows with texts (`prompt`, `completions`, `scores`) are found by their texts. Rows without texts (`scores` or
+    `rewards`; `scores_chosen`, `scores_rejected`; `chosen`, `rejected` as numbers) belong to the groups by their
+    order, so the data must then be read without merging prompts; `by_position` says which it is.
+
+    Raises:
+        DataError: the file has no rows, or a row has no scores.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self.by_text: dict[tuple[str, str], float] = {}
+        self.rows: list[list[float]] = []
+        for where, row in read_rows(path):
+            self._take(where, row)
+        if not self.rows:
+            raise DataError(f"{path}: no rows of scores")
+        self.by_position = not self.by_text
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Look the rewards up. Raises ScoringError when a completion has none."""
+        if self.by_position:
+            return self._in_order(requests)
+        return [[self._find(request, completion) for completion in request.completions] for request in requests]
+
+    def _take(self, where: str, row: Mapping[str, Any]) -> None:
+        scores = _scores(where, row)
+        self.rows.append(scores)
+        if "completions" not in row:
+            return
+        texts = row["completions"]
+        if len(texts) != len(scores):
+            raise DataError(f"{where}: {len(scores)} scores for {len(texts)} completions")
+        prompt = text_key(as_text(row["prompt"], where) if row.get("prompt") else "")
+        for text, score in zip(texts, scores, strict=True):
+            self.by_text[prompt, text_key(as_text(text, where))] = score
+
+    def _find(self, request: ScoreRequest, completion: Any) -> float:
+        try:
+            return self.by_text[text_key(request.prompt), text_key(completion)]
+        except KeyError:
+            raise ScoringError(f"{self.name}: no score for the completion {str(completion)[:60]!r}") from None
+
+    def _in_order(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        if len(requests) != len(self.rows):
+            raise ScoringError(f"{self.name}: {len(self.rows)} rows of scores for {len(requests)} groups of data")
+        rewards = []
+        for number, (request, scores) in enumerate(zip(requests, self.rows, strict=True)):
+            # A pair of two equal texts is one completion in the data, but has two equal scores in the file.
+            if len(request.completions) == 1 and len(set(scores)) == 1:
+                scores = scores[:1]
+            if len(scores) != len(request.completions):
+                raise ScoringError(
+                    f"{self.name}:row {number}: {len(scores)} scores for {len(request.completions)} completions"
+                )
+            rewards.append(scores)
+        return rewards
+
+
+def as_scorer(value: Any) -> Scorer:
+    """Give a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
+
+    A server is scored through `rewardsmith.serving.client.RewardClient(url)`, which is a scorer.
+    """
+    if hasattr(value, "score_requests"):
+        return value
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        raise ConfigError(f"{value}: give rewardsmith.serving.client.RewardClient({value!r}) to score by a server")
+    if isinstance(value, str | Path) and Path(value).is_file():
+        return FileScorer(value)
+    if callable(value):
+        return FunctionScorer(value)
+    raise ConfigError(f"cannot score with {value!r}; give a RewardModel, a client, a file of scores or a function")
+
+
+def _scores(where: str, row: Mapping[str, Any]) -> list[float]:
+    """Read one row's scores under any of the known names."""
+    try:
+        for key in SCORE_KEYS:
+            if isinstance(row.get(key), list | tuple):
+                return [float(score) for score in row[key]]
+        for pair in PAIR_KEYS:
+            if pair[0] in row and pair[1] in row:
+                return [float(row[key][0] if isinstance(row[key], list) else row[key]) for key in pair]
+    except (TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{where}: a score is not a number; found {str(error)[:80]}") from error
+    raise DataError(f"{where}: no scores; needs 'scores' or 'scores_chosen' and 'scores_rejected', found {sorted(row)}")
