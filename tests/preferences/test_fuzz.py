@@ -98,7 +98,7 @@ LIKELY = st.fixed_dictionaries(
     optional=dict.fromkeys(("margin", "tie", "tools", "metadata", "source", "weight"), VALUES),
 )
 RELAXED = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -111,7 +111,7 @@ SHAPED = st.sampled_from([s for ways in SIGNATURES.values() for s in ways]).flat
 )
 
 
-@settings(RELAXED, max_examples=800)
+@settings(RELAXED, max_examples=300)
 @given(SHAPED | ROWS | VALUES, st.none() | st.sampled_from(sorted(FORMATS)))
 def test_any_row_gives_a_group_or_our_error(row, format):
     problem = group = None

@@ -87,6 +87,9 @@ def test_a_format_can_be_named(path):
 def test_what_is_no_path_and_no_hub_id_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         load_preferences(str(tmp_path / "none.jsonl"))
+    for text in ("x" * 5000, "a\x00b", ""):
+        with pytest.raises(DataError, match=r"no such file|unknown kind|holds no file|holds the splits"):
+            load_preferences(text)
     with pytest.raises(DataError, match="train"):
         load_preferences({"train": ROWS})
     with pytest.raises(DataError, match="cannot read preferences from int"):

@@ -163,17 +163,26 @@ def _read_path(
 ) -> Iterator[PreferenceGroup]:
     """Read a path with a reader of the catalogue or by rows; what is no path may be a hub id."""
     path = Path(source)
+    is_path = source != "" and _is_path(path)
     if reader is not None and reader not in FORMATS:
         from rewardsmith.preferences.readers import catalogue
 
         options = {} if split is None else {"split": split}
-        yield from _pass_groups(catalogue.read(reader, path if path.exists() else str(source), **options), report)
+        yield from _pass_groups(catalogue.read(reader, path if is_path else str(source), **options), report)
         return
-    if path.exists():
+    if is_path:
         rows = read_rows(path, split=split, on_broken=_count_broken(drops, report))
         yield from _parse_rows(rows, reader, path.stem.split(".")[0], drops, report)
         return
     yield from _parse_rows(_read_hub(str(source), split), reader, str(source), drops, report)
+
+
+def _is_path(path: Path) -> bool:
+    """Whether something lies at a path; text that cannot be a path is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _count_broken(drops: LoadReport | None, report: LoadReport) -> Any:
@@ -191,7 +200,7 @@ def _count_broken(drops: LoadReport | None, report: LoadReport) -> Any:
 def _read_hub(name: str, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Stream a data set of the hub through `datasets`."""
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).suffix in (".json", ".jsonl", ".csv"):
-        raise DataError(f"{name}: no such file or folder, and not a hub id like 'owner/name'")
+        raise DataError(f"{name[:200]!r}: no such file or folder, and not a hub id like 'owner/name'")
     from datasets import load_dataset
 
     try:

@@ -63,8 +63,10 @@ def check_text(value: Any, where: str, column: str, empty: bool = False) -> str:
     return value
 
 
-def check_messages(value: Sequence[Any], where: str, column: str) -> tuple[Message, ...]:
+def check_messages(value: Any, where: str, column: str) -> tuple[Message, ...]:
     """Accept a non-empty list of messages with known roles."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise row_error(where, "wrong type", f"column {column!r} must be a list of messages, not {describe(value)}")
     if not value:
         raise row_error(where, "empty list", f"column {column!r} is an empty list; give at least one message")
     return tuple(_check_message(message, where, f"{column}[{index}]") for index, message in enumerate(value))

@@ -6,7 +6,8 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.preferences import load_preferences, parse_row
-from rewardsmith.records import Comparison, Message
+from rewardsmith.preferences.formats import llamafactory
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 ALPACA = {"instruction": "Add", "input": "1+1", "system": "be brief", "chosen": "2", "rejected": "3"}
 SHAREGPT = {
@@ -38,6 +39,13 @@ def test_sharegpt_rows_turn_tags_into_roles():
     assert group.comparisons == (Comparison(0, 1),)
     with pytest.raises(DataError, match=r"conversations\[0\] is from 'robot'"):
         parse_row({**SHAREGPT, "conversations": [{"from": "robot", "value": "x"}]})
+
+
+def test_llamafactory_refuses_what_it_would_leave_out():
+    sides = (said(("assistant", "a")), said(("assistant", "b")))
+    for prompt in ("", said(("user", "1"), ("user", "2")), said(("user", "1"), ("assistant", "2"))):
+        with pytest.raises(DataError, match="in turn"):
+            llamafactory.write_rows(PreferenceGroup(prompt, sides, (Comparison(0, 1),)))
 
 
 def test_swift_rows_reject_by_text_or_by_conversation():

@@ -49,9 +49,17 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give sharegpt rows, one a comparison. Raises DataError for completions of several messages."""
+    """Give sharegpt rows, one a comparison.
+
+    Raises:
+        DataError: a completion has several messages, or the turns do not alternate: LLaMA-Factory leaves such rows
+            out while it loads, with no more than a warning.
+    """
     prompt, completions = conversations(group)
     system = [m for m in prompt if m.role == "system"]
+    asks = [m.role in ("user", "tool") for m in prompt if m.role != "system"]
+    if asks != [index % 2 == 0 for index in range(len(asks))] or len(asks) % 2 == 0:
+        raise row_error("group", "turns do not alternate", "LLaMA-Factory needs user and assistant in turn, user last")
     turns = [_write_turn(message) for message in prompt if message.role != "system"]
     return [
         {
