@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from rewardsmith.errors import ConfigError
 from rewardsmith.objectives.table import OBJECTIVES
 
+LOSS_TYPES = tuple(OBJECTIVES)
 POOLINGS = ("last", "mean", "mean_max")
 HEAD_INITS = ("normal", "zero", "keep")
 TIES = ("half", "skip")
@@ -114,7 +115,7 @@ class RewardConfig(TrainingArguments):
     def _check(self) -> None:
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
         for name, allowed in (
-            ("loss_type", tuple(OBJECTIVES)),
+            ("loss_type", LOSS_TYPES),
             ("ties", TIES),
             ("pooling", POOLINGS),
             ("head_init", HEAD_INITS),
