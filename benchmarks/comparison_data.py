@@ -33,7 +33,7 @@ def read_finegrained(folder: Path) -> Iterator[Pair]:
     """FineGrainedRLHF: passages and a question, four answers, the decided ones of the six judgements."""
     order = ((1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4))
     for row in json.loads((folder / "finegrained-rlhf" / "dev_feedback.json").read_text()):
-        passages = "\n".join(text for _, text in _literal(row["passages"]))
+        passages = "\n".join(" ".join(parts) for parts in _literal(row["passages"]))
         prompt = f"{passages}\n\n{row['question']}\n"
         for (first, second), label in zip(order, _literal(row["preference"]), strict=True):
             sides = (first, second) if label == 1 else (second, first)

@@ -167,7 +167,7 @@ def weight_distances(folder: str, sides: list[str]) -> dict[str, float]:
 def print_table(measured: dict[str, list[dict[str, Any]]], rate: float, distances: dict[str, float]) -> None:
     """Print a line a side: medians, and ratios with their range over repetitions."""
     head = ("side", "pairs/s", "tokens/s", "useful", "peak MiB", "ours is faster by", "weights from TRL's")
-    widths = (11, 8, 9, 7, 9, 22, 18)
+    widths = (11, 9, 10, 8, 10, 22, 20)
     print("".join(f"{cell:>{width}}" for cell, width in zip(head, widths, strict=True)))
     for side, runs in measured.items():
         pairs = statistics.median(run["pairs"] / run["seconds"] for run in runs)
