@@ -1,0 +1,103 @@
+"""Send twice what the server can do, for as long as asked, and check every answer.
+
+    python benchmarks/serve_load.py --seconds 600
+
+First the capacity is measured with a moderate number of clients; then requests arrive at twice that rate, whether
+answered or not. Passes when every answer is the right reward or a 429 with Retry-After, and memory stays flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+from serving_common import (
+    build_model,
+    free_port,
+    groups_of,
+    our_command,
+    print_row,
+    resident_mib,
+    send,
+    server_process,
+)
+
+
+def main() -> int:
+    """Measure and give 0 when everything held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--times-capacity", type=float, default=2.0)
+    parser.add_argument("--groups", type=int, default=64)
+    parser.add_argument("--shape", choices=["tiny", "base"], default="tiny")
+    parser.add_argument("--max-queued-requests", type=int, default=32)
+    arguments = parser.parse_args()
+    groups = groups_of("synthetic", arguments.groups, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        model = build_model(Path(folder), arguments.shape, [text for group in groups for text in group])
+        port = free_port()
+        command = our_command(model, port, "--max-queued-requests", str(arguments.max_queued_requests))
+        with server_process(command, port) as (address, process):
+            return asyncio.run(overload(address, process.pid, groups, arguments))
+
+
+async def overload(address: str, pid: int, groups: list[list[str]], arguments: argparse.Namespace) -> int:
+    """Find the capacity, exceed it, and judge."""
+    bodies = [{"input": group} for group in groups]
+    calm = await send(address, "/classify", bodies * 4, clients=8, read=rewards)
+    expected = {number % len(bodies): answer for number, answer in calm.answers.items()}
+    capacity = len(calm.seconds) / calm.wall_seconds
+    before = resident_mib(pid)
+    print_row({"capacity req/s": capacity, "p99 s": calm.quantile(0.99), "memory MiB": before})
+    counts: Counter[str] = Counter()
+    marks = await arrivals(address, pid, bodies, expected, capacity * arguments.times_capacity, arguments, counts)
+    growth = marks[-1] - marks[len(marks) // 3]
+    print_row({**counts, "memory MiB after": marks[-1], "growth in the last two thirds MiB": growth})
+    is_good = counts["wrong"] == 0 and counts["other"] == 0 and counts["right"] > 0 and counts["429"] > 0
+    print("held" if is_good else "FAILED")
+    return 0 if is_good else 1
+
+
+async def arrivals(address, pid, bodies, expected, rate, arguments, counts):  # type: ignore[no-untyped-def]
+    """Start requests at `rate` a second without waiting for answers; give memory readings."""
+    marks, tasks = [resident_mib(pid)], set()
+    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
+    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
+
+        async def one(number: int) -> None:
+            answer = await http.post("/classify", json=bodies[number])
+            if answer.status_code == 200:
+                near = max(abs(a - b) for a, b in zip(rewards(answer.json()), expected[number], strict=True)) < 1e-4
+                counts["right" if near else "wrong"] += 1
+            elif answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1:
+                counts["429"] += 1
+            else:
+                counts["other"] += 1
+
+        started = time.monotonic()
+        for index in itertools.count():
+            if time.monotonic() - started > arguments.seconds:
+                break
+            task = asyncio.create_task(one(index % len(bodies)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            await asyncio.sleep(max(0.0, started + (index + 1) / rate - time.monotonic()))
+            if index % max(1, int(rate)) == 0:
+                marks.append(resident_mib(pid))
+        await asyncio.gather(*tasks)
+    return [*marks, resident_mib(pid)]
+
+
+def rewards(answer: dict) -> list[float]:
+    """Read vLLM's classify answer."""
+    return [item["probs"][0] for item in answer["data"]]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
