@@ -1,0 +1,6 @@
+"""Public benchmarks of reward models by exactly their authors' rules."""
+
+from rewardsmith.evaluation.benchmarks.result import BenchmarkResult
+from rewardsmith.evaluation.benchmarks.running import BENCHMARKS, run_benchmark
+
+__all__ = ["BENCHMARKS", "BenchmarkResult", "run_benchmark"]

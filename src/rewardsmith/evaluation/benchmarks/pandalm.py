@@ -1,0 +1,37 @@
+"""PandaLM's test set (Wang et al. 2023, arXiv 2306.05087), `testset-v1.json`: three annotators a pair.
+
+The label is the majority of `annotator1..3` (0 tie, 1, 2); three different votes are a tie. A scalar reward hardly
+ever ties, so the score is
+strict accuracy over pairs whose majority prefers a side; the number of ties is a part. Some responses are JSON
+booleans and are read as text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rewardsmith.evaluation.benchmarks.result import Benchmark, labelled, need, pair_accuracy
+from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.records import Estimate, PreferenceGroup
+
+
+def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
+    """Read one row."""
+    votes = Counter(int(need(where, row, f"annotator{k}")) for k in (1, 2, 3))
+    label, count = votes.most_common(1)[0]
+    winner = label - 1 if label in (1, 2) and count >= 2 else None
+    pair = (str(need(where, row, "response1")), str(need(where, row, "response2")))
+    prompt = "\n".join(filter(None, (need(where, row, "instruction"), row.get("input"))))
+    yield labelled(where, prompt, pair, winner)
+
+
+def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
+    """Give the accuracy; the part `judged ties` is the share of pairs left out."""
+    ties = sum(item.group.num_ties for item in scored)
+    return pair_accuracy(scored, how), {"judged ties": Estimate(ties / len(scored), len(scored))}
+
+
+BENCHMARK = Benchmark(read, summarise)

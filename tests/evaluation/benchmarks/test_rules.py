@@ -1,0 +1,207 @@
+import json
+import math
+
+import pytest
+
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.evaluation.benchmarks import reward_bench, reward_bench_2, run_benchmark
+from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.records import Estimate
+
+HOW = Resampling(200)
+
+
+def by_number(prompt, completions):
+    """The reward stands in the text: "good 3" scores 3."""
+    return [float(str(completion).split()[-1]) for completion in completions]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(name, rows):
+        path = tmp_path / "rows.json"
+        path.write_text(json.dumps(rows))
+        return run_benchmark(name, by_number, path, how=HOW)
+
+    return call
+
+
+def rb(subset, chosen, rejected, **extra):
+    return {
+        "id": 1,
+        "prompt": f"{subset} {chosen} {rejected}",
+        "chosen": f"a {chosen}",
+        "rejected": f"b {rejected}",
+        "subset": subset,
+        **extra,
+    }
+
+
+def test_reward_bench_weights_subsets_inside_and_not_across_sections(run):
+    result = run(
+        "reward-bench",
+        [rb("alpacaeval-easy", 2, 1), rb("mt-bench-easy", 1, 1), rb("math-prm", 2, 1), rb("hep-go", 0, 1)],
+    )
+    assert result.parts["Chat"].value == pytest.approx(100 / 128)
+    assert result.parts["Reasoning"].value == pytest.approx(984 / 1148)
+    assert result.score.value == pytest.approx((100 / 128 + 984 / 1148) / 2)
+
+
+def test_reward_bench_legacy_swaps_the_xstest_counts():
+    subsets = {"xstest-should-refuse": Estimate(1.0, 1), "xstest-should-respond": Estimate(0.0, 1)}
+    assert reward_bench.section_scores(subsets)["Safety"].value == pytest.approx(154 / 404)
+    assert reward_bench.section_scores(subsets, "legacy")["Safety"].value == pytest.approx(250 / 404)
+
+
+def test_reward_bench_files_have_its_columns(run):
+    result = run("reward-bench", [rb("hep-go", 2, 1)])
+    assert reward_bench.eval_set_file(result)["hep-go"] == 1.0
+    assert reward_bench.scores_file(result)["scores_chosen"] == [2.0]
+
+
+def rb2(subset, name, chosen, rejected):
+    texts = {
+        "chosen": [f"a{i} {s}" for i, s in enumerate(chosen)],
+        "rejected": [f"b{i} {s}" for i, s in enumerate(rejected)],
+    }
+    return {"id": name, "prompt": name, "subset": subset, "num_correct": len(chosen), **texts}
+
+
+def test_reward_bench_2_shares_credit_and_averages_domains(run):
+    result = run(
+        "reward-bench-2",
+        [rb2("Math", "1", [3], [3, 1, 0]), rb2("Math", "2", [3], [4, 1, 0]), rb2("Focus", "3", [9], [1, 1, 1])],
+    )
+    assert result.parts["Math"].value == pytest.approx(0.25)
+    assert result.score.value == pytest.approx((0.25 + 1) / 2)
+
+
+def test_reward_bench_2_ties_by_hand(run):
+    # tied: correct 5, 4 against 2: G = 2 > D = 1; ref: 3 against 2.5: G = 0.5, so the hard form fails.
+    result = run("reward-bench-2", [rb2("Ties", "ref:1", [3], [2.5]), rb2("Ties", "tied:1", [5, 4], [2])])
+    assert result.score.value == pytest.approx(0.3 + 0.3 + 0.2 + 0 + 0.01 * math.tanh(0.5 / 1 - 1))
+    assert set(reward_bench_2.ties_score(result.scored)) == {"tied", "ref", "preferred", "hard", "margin", "score"}
+
+
+def test_rm_bench_by_hand(run):
+    # chosen 1 2 3, rejected 0.5 1.5 2.5: the diagonal and below are right, above is wrong.
+    row = {
+        "prompt": "p",
+        "domain": "safety-refuse",
+        "chosen": ["a 1", "b 2", "c 3"],
+        "rejected": ["d 0.5", "e 1.5", "f 2.5"],
+    }
+    result = run("rm-bench", [row])
+    assert [result.parts[level].value for level in ("easy", "normal", "hard")] == [1, 1, 0]
+    assert result.parts["safety"].value == pytest.approx(2 / 3)
+
+
+def test_judge_bench_gives_micro_and_macro(run):
+    def row(source, a, b):
+        return {
+            "question": f"{source}{a}{b}",
+            "source": source,
+            "response_A": f"a {a}",
+            "response_B": f"b {b}",
+            "label": "B>A",
+        }
+
+    result = run("judge-bench", [row("mmlu-pro-law", 0, 1), row("mmlu-pro-math", 0, 2), row("livebench-math", 1, 0)])
+    assert result.score.value == pytest.approx(2 / 3)
+    assert result.parts["macro"].value == pytest.approx(0.5)
+
+
+def test_rmb_wants_the_best_above_every_loser_and_reads_stringified_fields(run):
+    prompt = str([{"role": "user", "content": "hi"}])
+    pair = {
+        "conversation_input": prompt,
+        "chosen": str({"answer": "a 2"}),
+        "reject": {"answer": "b 1"},
+        "category_path": "P/Helpfulness/x",
+    }
+    best = {
+        "conversation_input": prompt,
+        "bon_best": {"answer": "a 2"},
+        "loser_list": [{"answer": "b 1"}, {"answer": "c 2"}],
+        "category_path": "B/Helpfulness/x",
+    }
+    result = run("rmb", [pair, best])
+    assert (result.parts["Helpfulness pairs"].value, result.parts["Helpfulness lists"].value) == (1, 0)
+    assert result.score.value == 0.5
+
+
+def test_ppe_human_leaves_ties_out(run):
+    rows = [
+        {"prompt": w, "response_1": "a 1", "response_2": "b 0", "winner": w, "language": "en"}
+        for w in ("model_a", "model_b", "tie")
+    ]
+    assert (run("ppe-human", rows).score.value, run("ppe-human", rows).score.n) == (0.5, 2)
+
+
+def test_ppe_correctness_counts_each_conflict_pair_once(run):
+    row = {
+        "prompt": "p",
+        "response_1": "a 1",
+        "response_2": "b 2",
+        "response_3": "c 0",
+        "scores": [1, 0, 0],
+        "sampled_conflict_pairs": [[0, 1], [0, 1], [0, 2]],
+    }
+    result = run("ppe-correctness", [{**row, "benchmark": "gpqa"}])
+    assert (result.score.value, result.score.n) == (0.5, 2)
+    assert result.parts["gpqa end"].value == 0
+
+
+def test_llmbar_and_auto_j_read_their_labels(run):
+    assert run("llmbar", [{"input": "q", "output_1": "a 1", "output_2": "b 2", "label": "2"}]).score.value == 1
+    auto_j = [
+        {"prompt": f"q{k}", "response 1": "a 1", "response 2": "b 2", "label": k, "scenario": "s"} for k in (0, 1, 2)
+    ]
+    assert (run("auto-j", auto_j).score.value, run("auto-j", auto_j).score.n) == (0.5, 2)
+
+
+def test_pandalm_takes_the_majority_and_calls_three_votes_a_tie(run):
+    def row(*votes):
+        names = {f"annotator{k + 1}": vote for k, vote in enumerate(votes)}
+        return {"instruction": str(votes), "input": "", "response1": "a 1", "response2": "b 2", **names}
+
+    result = run("pandalm", [row(2, 2, 1), row(1, 1, 0), row(0, 1, 2)])
+    assert (result.score.value, result.score.n) == (0.5, 2)
+    assert result.parts["judged ties"].value == pytest.approx(1 / 3)
+
+
+def test_hhh_and_bias_bench_and_m_reward_bench(run):
+    hhh = {"input": "q", "targets": {"choices": ["a 1", "b 2"], "labels": [0, 1]}}
+    assert run("hhh", {"honest": [hhh]}).parts["honest"].value == 1
+    pair = {"instruction": "q", "output_1": "a 1", "output_2": "b 2"}
+    bias = {"length bias": [{**pair, "label": 1}, {**pair, "label": 1}], "concreteness": [{**pair, "label": 2}]}
+    assert run("eval-bias-bench", bias).score.value == 0.5
+    rows = [rb("hep-go", 2, 1, language="de"), rb("hep-go", 1, 2, language="zh")]
+    assert run("m-reward-bench", rows).score.value == 0.5
+
+
+def test_process_bench_is_the_harmonic_mean(run):
+    def row(label, *rewards):
+        return {"problem": str((label, rewards)), "steps": [f"s {r}" for r in rewards], "label": label}
+
+    result = run("process-bench", [row(1, 1, -1), row(0, 1, -1), row(-1, 1, 1)])
+    assert result.score.value == pytest.approx(2 * 0.5 * 1 / 1.5)
+
+
+def test_a_wrong_name_and_a_wrong_row_say_what_to_do(run):
+    with pytest.raises(ConfigError, match="did you mean 'rm-bench'"):
+        run_benchmark("rmbench", by_number, "x")
+    with pytest.raises(DataError, match=r"rows.json:row 0: needs 'label'"):
+        run("llmbar", [{"input": "q"}])
+
+
+@pytest.mark.data
+def test_real_files_are_read_whole_and_longest_wins_as_published(real_data):
+    def longest(prompt, completions):
+        return [len(completion) for completion in completions]
+
+    pandalm = run_benchmark("pandalm", longest, real_data / "pandalm/testset-v1.json", how=HOW)
+    assert len(pandalm.scored) == 999
+    assert pandalm.score.value == pytest.approx(0.67, abs=0.01)
+    bias = run_benchmark("eval-bias-bench", longest, real_data / "evalbiasbench/evalbiasbench/biasbench.json", how=HOW)
+    assert (len(bias.scored), bias.parts["length bias"].value) == (80, 0.0)

@@ -1,0 +1,57 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation.calibration import calibrate, calibration_numbers, debiased_ece, fit_temperature
+from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.records import Comparison, PreferenceGroup
+
+
+def simulated(n, seed=0):
+    """Margins of a calibrated scorer: the answer with the higher reward wins with chance sigmoid(|margin|)."""
+    generator = np.random.default_rng(seed)
+    size = np.abs(generator.normal(0, 2, n))
+    return np.where(generator.random(n) < expit(size), size, -size)
+
+
+def test_a_calibrated_simulator_has_an_ece_near_zero():
+    assert np.mean([debiased_ece(simulated(10_000, seed)) for seed in range(5)]) < 0.01
+
+
+def test_an_overconfident_scorer_is_seen_and_its_temperature_found():
+    values = 3 * simulated(20_000)
+    assert debiased_ece(values) > 0.05
+    assert fit_temperature(values) == pytest.approx(3, rel=0.05)
+
+
+def test_numbers_by_hand():
+    found = calibration_numbers(np.array([math.log(3), -math.log(3)]))
+    assert found["brier"] == pytest.approx((1 / 16 + 9 / 16) / 2)
+    assert found["nll"] == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
+
+
+def test_the_decomposition_adds_up_to_the_brier_score():
+    found = calibration_numbers(simulated(5000))
+    total = found["reliability"] - found["resolution"] + found["uncertainty"] + found["within_bin"]
+    assert total == pytest.approx(found["brier"])
+    assert abs(found["within_bin"]) < 0.005
+
+
+def test_the_temperature_is_fitted_on_other_prompts_than_it_is_measured_on():
+    groups = [PreferenceGroup(f"p{i % 300}", ("a", "b"), (Comparison(0, 1),)) for i in range(900)]
+    scored = [ScoredGroup(g, (float(m), 0.0)) for g, m in zip(groups, simulated(900), strict=True)]
+    result = calibrate(scored, Resampling(100))
+    assert result.n_fit + result.nll.n == 900
+    assert result.n_fit % 3 == 0
+    assert result.contract_fields() == {"temperature": result.temperature}
+
+
+def test_no_judgements_give_nan_and_no_contract_field():
+    result = calibrate([], Resampling(10))
+    assert math.isnan(result.temperature)
+    with pytest.raises(DataError, match="no temperature"):
+        result.contract_fields()

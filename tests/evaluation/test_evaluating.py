@@ -1,0 +1,126 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rewardsmith.cli.main import main
+from rewardsmith.errors import ConfigError, DataError, ScoringError
+from rewardsmith.evaluation import Resampling, as_scorer, compare, evaluate, score_groups
+from rewardsmith.evaluation.baselines import RULES, ceiling_from_agreement, noise_ceiling, random_choice
+from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.preferences import load_preferences
+from rewardsmith.records import Comparison, PreferenceGroup
+
+HOW = Resampling(200)
+ROWS = [{"prompt": f"p{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(400)]
+
+
+def by_word(prompt, completions):
+    return [float(completion.startswith("good")) for completion in completions]
+
+
+def write(path, rows):
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return path
+
+
+def test_a_random_scorer_gets_half_of_pairs_and_a_quarter_of_best_of_four():
+    quartets = [
+        PreferenceGroup(f"p{i}", ("a", "b", "c", "d"), tuple(Comparison(0, k) for k in (1, 2, 3))) for i in range(2000)
+    ]
+    result = evaluate(lambda p, c: random_choice(PreferenceGroup(p, tuple(c))), quartets, how=HOW)
+    assert result.metrics["accuracy"].value == pytest.approx(0.5, abs=0.03)
+    assert result.metrics["best_of_k"].value == pytest.approx(0.25, abs=0.03)
+
+
+def test_the_result_is_json_without_nan_and_names_its_schema():
+    result = evaluate(by_word, ROWS, how=HOW, prompt_blind=True)
+    plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert (plain["schema"], plain["schema_version"]) == ("rewardsmith.evaluation", 1)
+    assert plain["metrics"]["accuracy"]["value"] == 1.0
+    assert set(plain["baselines"]) == {*RULES, "prompt_blind"}
+    assert plain["metrics"]["ndcg"] == {"value": None, "n": 0, "low": None, "high": None}
+
+
+def test_groups_without_judgements_are_an_error():
+    with pytest.raises(DataError, match="without a judgement"):
+        evaluate(by_word, [PreferenceGroup("p", ("a", "b"))])
+
+
+def test_scores_by_position_and_by_text_give_the_same(tmp_path):
+    position = write(tmp_path / "a.jsonl", [{"chosen": 1.0 + i, "rejected": 5.0} for i in range(400)])
+    texts = [
+        {"prompt": r["prompt"], "completions": [r["rejected"], r["chosen"]], "scores": [5.0, 1.0 + i]}
+        for i, r in enumerate(ROWS)
+    ]
+    by_text = write(tmp_path / "b.jsonl", texts)
+    values = [evaluate(str(path), ROWS, how=HOW).metrics["accuracy"].value for path in (position, by_text)]
+    assert values == [395 / 400, 395 / 400]
+
+
+def test_a_file_of_the_wrong_length_and_a_missing_text_are_errors(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"scores": [1, 2]}])
+    with pytest.raises(ScoringError, match="1 rows of scores for 400"):
+        evaluate(path, ROWS)
+    path = write(tmp_path / "b.jsonl", [{"prompt": "x", "completions": ["y"], "scores": [1]}])
+    with pytest.raises(ScoringError, match="no score for the completion"):
+        evaluate(path, ROWS)
+    with pytest.raises(ConfigError, match="RewardClient"):
+        as_scorer("http://localhost:1")
+
+
+def test_the_ceiling_is_the_mean_majority_share():
+    group = PreferenceGroup("p", ("a", "b"), (Comparison(0, 1), Comparison(0, 1), Comparison(1, 0)))
+    assert noise_ceiling([ScoredGroup(group, (0.0, 1.0))], 10).value == pytest.approx(2 / 3)
+    assert ceiling_from_agreement(0.73) == pytest.approx(0.839, abs=1e-3)
+
+
+def test_compare_counts_flips_and_mcnemar_by_hand():
+    groups = load_preferences(ROWS[:10])
+    a = [ScoredGroup(g, (1.0, 0.0) if i < 9 else (0.0, 1.0)) for i, g in enumerate(groups)]
+    b = [ScoredGroup(g, (1.0, 0.0) if i >= 5 else (0.0, 1.0)) for i, g in enumerate(groups)]
+    result = compare("a", a, "b", b, HOW)
+    assert (result.overall.only_a, result.overall.only_b) == (5, 1)
+    assert result.overall.p_value == pytest.approx(0.21875)
+    assert result.overall.difference.value == pytest.approx(0.4)
+    assert len(result.flipped()) == 6
+    assert json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_compare_refuses_different_rows():
+    a = score_groups(as_scorer(by_word), load_preferences(ROWS[:3]))
+    b = score_groups(as_scorer(by_word), load_preferences(ROWS[3:6]))
+    with pytest.raises(DataError, match="group 0 differs"):
+        compare("a", a, "b", b)
+
+
+def test_the_commands_print_and_write_json(tmp_path, capsys):
+    data = write(tmp_path / "data.jsonl", ROWS)
+    scores = write(tmp_path / "scores.jsonl", [{"chosen": 1.0, "rejected": 0.0}] * 400)
+    assert main(["evaluate", "--scores", str(scores), str(data), "--resamples", "100", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"]["value"] == 1.0
+    assert main(["evaluate", "--scores", str(scores), str(data), "--resamples", "100"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["compare", str(scores), str(scores), str(data), "--resamples", "100"]) == 0
+    assert "0 of 400 judgements flipped" in capsys.readouterr().out
+    assert main(["evaluate", str(data)]) == 1
+    assert "give MODEL and DATA" in capsys.readouterr().err
+
+
+def test_evaluation_needs_no_torch():
+    code = "import sys, rewardsmith.evaluation, rewardsmith.evaluation.benchmarks; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_planted_quality_is_found_on_every_stratum():
+    groups = [
+        PreferenceGroup(f"p{i}", (f"a{i}", f"b{i}"), (Comparison(0, 1),), metadata={"subset": "xy"[i % 2]})
+        for i in range(200)
+    ]
+    wrong_on_y = {g.prompt: g.metadata["subset"] == "y" for g in groups}
+    result = evaluate(lambda p, c: [0.0, 1.0] if wrong_on_y[p] else [1.0, 0.0], groups, how=HOW)
+    assert result.strata["subset"]["x"]["accuracy"].value == 1.0
+    assert result.strata["subset"]["y"]["accuracy"].value == 0.0
+    assert np.isclose(result.metrics["accuracy"].value, 0.5)

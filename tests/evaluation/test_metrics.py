@@ -1,0 +1,58 @@
+import math
+
+import pytest
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation.metrics import Resampling, best_of_k, kendall_tau_b, measure, ndcg, reciprocal_rank
+from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.records import Comparison, PreferenceGroup
+
+RANKED = (Comparison(0, 1), Comparison(0, 2), Comparison(1, 2))
+
+
+def group(rewards, edges=RANKED, prompt="p"):
+    return ScoredGroup(PreferenceGroup(prompt, tuple(f"c{i}" for i in range(len(rewards))), edges), tuple(rewards))
+
+
+def test_pair_metrics_by_hand():
+    scored = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
+    found = {name: estimate.value for name, estimate in measure(scored, Resampling(100)).items()}
+    assert (found["accuracy"], found["accuracy_ties_half"], found["tie_rate"], found["margin"]) == (
+        0.5,
+        0.625,
+        0.25,
+        1.0,
+    )
+
+
+def test_swapping_every_pair_gives_one_minus_accuracy():
+    there = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
+    back = [group(item.rewards, (Comparison(1, 0),), item.group.prompt) for item in there]
+    one, other = (measure(s, Resampling(100))["accuracy_ties_half"].value for s in (there, back))
+    assert one == 1 - other
+
+
+def test_best_of_k_shares_credit_at_the_top():
+    assert best_of_k(group([3.0, 3.0, 1.0])) == 0.5
+    assert best_of_k(group([3.0, 2.0, 1.0])) == 1.0
+    assert math.isnan(best_of_k(group([1.0, 2.0], (Comparison(0, 1, "tie"),))))
+
+
+def test_rank_metrics_by_hand():
+    item = group([2.0, 3.0, 1.0])
+    assert reciprocal_rank(item) == 0.5
+    assert kendall_tau_b(item) == pytest.approx(1 / 3)
+    ideal = 4 + 2 / math.log2(3)
+    assert ndcg(item) == pytest.approx((2 + 4 / math.log2(3)) / ideal)
+
+
+def test_a_soft_label_below_half_turns_the_pair():
+    item = group([0.0, 1.0], (Comparison(0, 1, probability=0.2),))
+    assert measure([item], Resampling(10))["accuracy"].value == 1.0
+
+
+def test_rewards_that_are_missing_or_not_finite_are_errors():
+    with pytest.raises(ScoringError, match="2 rewards for 3"):
+        ScoredGroup(PreferenceGroup("p", ("a", "b", "c")), (1.0, 2.0))
+    with pytest.raises(ScoringError, match="not finite"):
+        group([math.nan, 1.0, 2.0])
