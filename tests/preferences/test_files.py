@@ -170,3 +170,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind):
 
     peak(50)
     assert peak(2000) < 1.3 * peak(200)
+
+
+def test_arrow_memory_does_not_grow_with_the_parquet_file(tmp_path):
+    def peak(count):
+        path = tmp_path / f"{count}.parquet"
+        rows = [{"prompt": f"{i}" + "p" * 3000, "chosen": f"{i}" + "c" * 3000} for i in range(count)]
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100, use_dictionary=False)
+        del rows
+        before = pa.total_allocated_bytes()
+        return max(pa.total_allocated_bytes() - before for _ in read_rows(path))
+
+    assert peak(4000) < 1.5 * peak(400)

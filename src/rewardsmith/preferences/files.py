@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -246,11 +247,12 @@ def _decode_cell(column: str, cell: str) -> Any:
 
 
 def _read_parquet(path: Path, _: OnBroken | None) -> Iterator[Row]:
-    """Read Parquet by batches."""
+    """Read Parquet by batches of one row group after the other; all at once, their buffers pile up."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        yield from _number_rows(path, file.iter_batches(batch_size=BATCH_ROWS))
+        one_by_one = (file.iter_batches(BATCH_ROWS, [index]) for index in range(file.num_row_groups))
+        yield from _number_rows(path, itertools.chain.from_iterable(one_by_one))
 
 
 def _read_arrow(path: Path, _: OnBroken | None) -> Iterator[Row]:
