@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", help="preference data: file, folder or hub id")
     parser.add_argument("--scores", help="evaluate a file of scores instead of a model; then give only DATA")
     parser.add_argument("--benchmark", help="a benchmark's rule, such as reward-bench; DATA is its published file")
+    parser.add_argument("--reward-bench-files", metavar="FOLDER", help="also write RewardBench's own result files")
     parser.add_argument("--prompt-blind", action="store_true", help="also score every answer without its prompt")
     add_shared(parser)
 
@@ -41,9 +42,7 @@ def run(args: argparse.Namespace) -> int:
     scorer = as_scorer(args.scores) if model is None else open_scorer(model)
     how = Resampling(args.resamples, args.seed)
     if args.benchmark:
-        from rewardsmith.evaluation.benchmarks import run_benchmark
-
-        show(run_benchmark(args.benchmark, scorer, data, how=how), args.json)
+        _run_benchmark(args, scorer, data, how)
         return 0
     options = input_options(args)
     result = evaluate(scorer, data, how=how, prompt_blind=args.prompt_blind, **options)
@@ -51,6 +50,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"dropped {count} rows ({reason})", file=sys.stderr)
     show(result, args.json)
     return 0
+
+
+def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resampling) -> None:
+    """Run a benchmark, print it and write its files."""
+    from rewardsmith.evaluation.benchmarks import run_benchmark, write_reward_bench_files
+
+    result = run_benchmark(args.benchmark, scorer, data, how=how, split=args.split)
+    show(result, args.json)
+    if args.reward_bench_files:
+        for path in write_reward_bench_files(result, args.reward_bench_files):
+            print(f"wrote {path}", file=sys.stderr)
 
 
 def open_scorer(name: str) -> Any:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 1
+BASELINE = "accuracy_ties_half"
 STRATUM_METRICS = ("accuracy", "accuracy_ties_half", "tie_rate", "margin", "best_of_k")
 
 
@@ -141,21 +142,16 @@ def summarise(
         gold_ties=sum(item.group.num_ties for item in scored),
         metrics=measure(scored, how),
         strata={
-            axis: {part: _of_stratum(items, how) for part, items in parts.items()}
+            axis: {part: measure(items, how, STRATUM_METRICS) for part, items in parts.items()}
             for axis, parts in strata.items()
             if len(parts) > 1
         },
-        baselines={rule: measure(items, how)["accuracy_ties_half"] for rule, items in others.items()},
+        baselines={rule: measure(items, how, [BASELINE])[BASELINE] for rule, items in others.items()},
         ceiling=noise_ceiling(scored, how.resamples, how.seed),
         calibration=calibrate(scored, how),
         dropped=dict(dropped or {}),
         scored=scored,
     )
-
-
-def _of_stratum(items: Sequence[ScoredGroup], how: Resampling) -> dict[str, Estimate]:
-    measured = measure(items, how)
-    return {metric: measured[metric] for metric in STRATUM_METRICS}
 
 
 def _without_prompts(scorer: Any, groups: Sequence[PreferenceGroup]) -> dict[str, list[ScoredGroup]]:

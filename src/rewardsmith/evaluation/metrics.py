@@ -52,16 +52,20 @@ PAIR_METRICS: dict[str, Callable[[float], float]] = {
 }
 
 
-def measure(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> dict[str, Estimate]:
-    """Give every metric over `scored`, each with its n and an interval clustered by prompt."""
+def measure(
+    scored: Sequence[ScoredGroup], how: Resampling | None = None, names: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """Give the metrics `names` (None for all) over `scored`, each with its n and an interval clustered by prompt."""
     how = how or Resampling()
-    clusters = prompt_clusters(scored)
-    table = {name: Observations() for name in (*PAIR_METRICS, *GROUP_METRICS)}
-    for item, cluster in zip(scored, clusters, strict=True):
+    chosen = (*PAIR_METRICS, *GROUP_METRICS) if names is None else tuple(names)
+    of_pairs = {name: PAIR_METRICS[name] for name in chosen if name in PAIR_METRICS}
+    of_groups = {name: GROUP_METRICS[name] for name in chosen if name in GROUP_METRICS}
+    table = {name: Observations() for name in chosen}
+    for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
         for margin in margins(item):
-            for name, metric in PAIR_METRICS.items():
+            for name, metric in of_pairs.items():
                 table[name].add(metric(margin), cluster)
-        for name, rule in GROUP_METRICS.items():
+        for name, rule in of_groups.items():
             table[name].add(rule(item), cluster)
     return {name: observations.estimate(how) for name, observations in table.items()}
 

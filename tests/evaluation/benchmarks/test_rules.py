@@ -4,7 +4,7 @@ import math
 import pytest
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.evaluation.benchmarks import reward_bench, reward_bench_2, run_benchmark
+from rewardsmith.evaluation.benchmarks import reward_bench, reward_bench_2, run_benchmark, write_reward_bench_files
 from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate
 
@@ -81,6 +81,15 @@ def test_reward_bench_2_ties_by_hand(run):
     result = run("reward-bench-2", [rb2("Ties", "ref:1", [3], [2.5]), rb2("Ties", "tied:1", [5, 4], [2])])
     assert result.score.value == pytest.approx(0.3 + 0.3 + 0.2 + 0 + 0.01 * math.tanh(0.5 / 1 - 1))
     assert set(reward_bench_2.ties_score(result.scored)) == {"tied", "ref", "preferred", "hard", "margin", "score"}
+
+
+def test_reward_bench_files_are_written_in_its_layout(run, tmp_path):
+    result = run("reward-bench-2", [rb2("Math", "1", [3], [3, 1, 0])])
+    summary, scores = write_reward_bench_files(result, tmp_path / "results")
+    assert summary == tmp_path / "results/eval-set/by_number.json"
+    assert json.loads(summary.read_text())["Math"] == 0.5
+    columns = json.loads(scores.read_text())
+    assert (columns["scores"], columns["results"], columns["num_correct"]) == ([[3, 3, 1, 0]], [0.5], [1])
 
 
 def test_rm_bench_by_hand(run):

@@ -15,7 +15,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, need, pair_accuracy
 from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.records import Estimate, PreferenceGroup, as_plain
 
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {
@@ -93,8 +93,8 @@ def scores_file(result: Any) -> dict[str, list[Any]]:
     """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns."""
     items = result.scored
     return {
-        "text_chosen": [item.group.completions[0] for item in items],
-        "text_rejected": [item.group.completions[1] for item in items],
+        "text_chosen": [as_plain(item.group.completions[0]) for item in items],
+        "text_rejected": [as_plain(item.group.completions[1]) for item in items],
         "scores_chosen": [item.rewards[0] for item in items],
         "scores_rejected": [item.rewards[1] for item in items],
         "results": [int(item.rewards[0] > item.rewards[1]) for item in items],

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, need, shared_credit_best
-from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.evaluation.metrics import Resampling, best_of_k
 from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
+from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_plain, as_text
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
@@ -79,6 +79,24 @@ def _tanh_ratio(least: float, spread: float) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
+
+
+def eval_set_file(result: Any) -> dict[str, Any]:
+    """Give what RewardBench writes to `results/eval-set/<model>.json`: each domain's score under its name."""
+    domains = {name: part.value for name, part in result.parts.items()}
+    return {"model": result.scorer, "model_type": "Seq. Classifier", "chat_template": "tokenizer", **domains}
+
+
+def scores_file(result: Any) -> dict[str, list[Any]]:
+    """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns."""
+    items = result.scored
+    columns: dict[str, list[Any]] = {
+        "text": [[as_plain(text) for text in item.group.completions] for item in items],
+        "scores": [list(item.rewards) for item in items],
+        "results": [best_of_k(item) for item in items],
+    }
+    names = ("subset", "id", "num_correct")
+    return columns | {name: [item.group.metadata[name] for item in items] for name in names}
 
 
 BENCHMARK = Benchmark(read, summarise, "test")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,25 @@ def run_benchmark(
     scored = score_groups(judge, groups)
     score, parts = benchmark.summarise(scored, how or Resampling())
     return BenchmarkResult(name, judge.name, score, parts, scored)
+
+
+def write_reward_bench_files(result: BenchmarkResult, folder: str | Path) -> list[Path]:
+    """Write `eval-set/<model>.json` and `eval-set-scores/<model>.json` as RewardBench does, to be submitted.
+
+    Raises:
+        ConfigError: the benchmark is not RewardBench 1 or 2.
+    """
+    layouts = {"reward-bench": reward_bench, "reward-bench-legacy": reward_bench, "reward-bench-2": reward_bench_2}
+    if result.benchmark not in layouts:
+        raise ConfigError(f"{result.benchmark} has no RewardBench files; only {', '.join(layouts)} have")
+    layout: Any = layouts[result.benchmark]
+    # A model's name may be a path or an address; only "owner/model" is kept.
+    name = "/".join([part for part in re.split(r"[/\\:]+", result.scorer) if part.strip(".")][-2:])
+    written = []
+    contents = {"eval-set": layout.eval_set_file(result), "eval-set-scores": layout.scores_file(result)}
+    for kind, content in contents.items():
+        path = Path(folder) / kind / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        written.append(path)
+    return written
