@@ -14,7 +14,9 @@ import itertools
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from serving_common import (
@@ -47,51 +49,63 @@ def main() -> int:
             return asyncio.run(overload(address, process.pid, groups, arguments))
 
 
+@dataclass
+class Target:
+    """A server under load: its address and process, the bodies to send with their rewards, and what came back."""
+
+    address: str
+    pid: int
+    bodies: list[dict[str, Any]]
+    expected: dict[int, list[float]]
+    counts: Counter[str]
+
+
 async def overload(address: str, pid: int, groups: list[list[str]], arguments: argparse.Namespace) -> int:
     """Find the capacity, exceed it, and judge."""
     bodies = [{"input": group} for group in groups]
     calm = await send(address, "/classify", bodies * 4, clients=8, read=rewards)
     expected = {number % len(bodies): answer for number, answer in calm.answers.items()}
     capacity = len(calm.seconds) / calm.wall_seconds
-    before = resident_mib(pid)
-    print_row({"capacity req/s": capacity, "p99 s": calm.quantile(0.99), "memory MiB": before})
-    counts: Counter[str] = Counter()
-    marks = await arrivals(address, pid, bodies, expected, capacity * arguments.times_capacity, arguments, counts)
+    print_row({"capacity req/s": capacity, "p99 s": calm.quantile(0.99), "memory MiB": resident_mib(pid)})
+    target = Target(address, pid, bodies, expected, Counter())
+    marks = await arrivals(target, capacity * arguments.times_capacity, arguments.seconds)
     growth = marks[-1] - marks[len(marks) // 3]
+    counts = target.counts
     print_row({**counts, "memory MiB after": marks[-1], "growth in the last two thirds MiB": growth})
     is_good = counts["wrong"] == 0 and counts["other"] == 0 and counts["right"] > 0 and counts["429"] > 0
     print("held" if is_good else "FAILED")
     return 0 if is_good else 1
 
 
-async def arrivals(address, pid, bodies, expected, rate, arguments, counts):  # type: ignore[no-untyped-def]
-    """Start requests at `rate` a second without waiting for answers; give memory readings."""
-    marks, tasks = [resident_mib(pid)], set()
+async def arrivals(target: Target, rate: float, seconds: float) -> list[float]:
+    """Start requests at `rate` a second without waiting for answers; give readings of the server's memory in MiB."""
+    marks, tasks = [resident_mib(target.pid)], set()
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
-
-        async def one(number: int) -> None:
-            answer = await http.post("/classify", json=bodies[number])
-            if answer.status_code == 200:
-                near = max(abs(a - b) for a, b in zip(rewards(answer.json()), expected[number], strict=True)) < 1e-4
-                counts["right" if near else "wrong"] += 1
-            elif answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1:
-                counts["429"] += 1
-            else:
-                counts["other"] += 1
-
+    async with httpx.AsyncClient(base_url=target.address, timeout=120, limits=limits) as http:
         started = time.monotonic()
         for index in itertools.count():
-            if time.monotonic() - started > arguments.seconds:
+            if time.monotonic() - started > seconds:
                 break
-            task = asyncio.create_task(one(index % len(bodies)))
+            task = asyncio.create_task(one_request(http, target, index % len(target.bodies)))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             await asyncio.sleep(max(0.0, started + (index + 1) / rate - time.monotonic()))
             if index % max(1, int(rate)) == 0:
-                marks.append(resident_mib(pid))
+                marks.append(resident_mib(target.pid))
         await asyncio.gather(*tasks)
-    return [*marks, resident_mib(pid)]
+    return [*marks, resident_mib(target.pid)]
+
+
+async def one_request(http: httpx.AsyncClient, target: Target, number: int) -> None:
+    """Send one body and count its answer as right, wrong, 429 or other."""
+    answer = await http.post("/classify", json=target.bodies[number])
+    if answer.status_code == 200:
+        pairs = zip(rewards(answer.json()), target.expected[number], strict=True)
+        target.counts["right" if max(abs(a - b) for a, b in pairs) < 1e-4 else "wrong"] += 1
+    elif answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1:
+        target.counts["429"] += 1
+    else:
+        target.counts["other"] += 1
 
 
 def rewards(answer: dict) -> list[float]:

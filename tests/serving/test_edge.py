@@ -153,3 +153,20 @@ def test_a_client_that_leaves_is_dropped_and_counted(reward_model, start_server,
     assert "rewardsmith_disconnected_total 10.0" in exposition
     assert "rewardsmith_queued_requests 0.0" in exposition
     assert "rewardsmith_queued_tokens 0.0" in exposition
+
+
+@pytest.mark.parametrize(
+    "options", [{"chat_template": "{{ 1 }}"}, {"tokenize": True}, {"add_generation_prompt": True}, {"tools": []}]
+)
+def test_a_caller_cannot_change_the_template(url, options):
+    body = {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": options}
+    for path in ("/classify", "/v1/reward"):
+        answer = httpx.post(url + path, json=body)
+        assert answer.status_code == 422
+        assert next(iter(options)) in answer.json()["error"]["message"]
+
+
+def test_deeply_nested_json_is_refused(url):
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        content = opening * 200_000 + "1" + closing * 200_000
+        assert httpx.post(f"{url}/classify", content=content).status_code in (400, 422)

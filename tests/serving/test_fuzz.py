@@ -52,7 +52,7 @@ def replaced(value, path, new):
     return value
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_body_makes_a_server_error(url, data):
     path, body = data.draw(st.sampled_from(BODIES))

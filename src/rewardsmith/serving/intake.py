@@ -10,6 +10,12 @@ from rewardsmith.errors import RewardsmithError
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.serving.refusals import invalid, too_large
 
+# Arguments of apply_chat_template that are no variables of a template. A template of the caller's would change what a
+# reward means, and could keep the tokenising thread busy for ever.
+NOT_FOR_CALLERS = frozenset(
+    ["chat_template", "tokenize", "tools", "documents", "conversation", "continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "padding", "truncation", "max_length", "tokenizer_kwargs", "processor_kwargs"]
+)
+
 
 class ServedModel(Protocol):
     """What serving needs of a model; `rewardsmith.scoring.RewardModel` has it."""
@@ -71,6 +77,7 @@ def encode_requests(
 
 def _encode(model: ServedModel, request: ScoreRequest, number: int) -> list[list[int]]:
     """Tokenise one request; what the template or tokenizer refuses is the caller's error."""
+    _check_template_arguments(request, number)
     for part in (request.prompt, *request.completions):
         _check_part(model, part, number)
     try:
@@ -79,6 +86,15 @@ def _encode(model: ServedModel, request: ScoreRequest, number: int) -> list[list
         raise invalid(f"input {number}: {error}") from error
     except Exception as error:
         raise invalid(f"input {number} cannot be rendered or tokenised ({type(error).__name__})") from error
+
+
+def _check_template_arguments(request: ScoreRequest, number: int) -> None:
+    """Raise Refusal for chat_template_kwargs that would leave the model's own rule."""
+    options = request.chat_template_kwargs or {}
+    if refused := sorted(NOT_FOR_CALLERS & set(options)):
+        raise invalid(f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}")
+    if options.get("add_generation_prompt"):
+        raise invalid(f"input {number}: a reward is of a finished answer; leave add_generation_prompt out")
 
 
 def _check_part(model: ServedModel, part: Text | Completion, number: int) -> None:
