@@ -3,7 +3,15 @@ import math
 import pytest
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.evaluation.metrics import Resampling, best_of_k, kendall_tau_b, measure, ndcg, reciprocal_rank
+from rewardsmith.evaluation.metrics import (
+    Resampling,
+    best_of_k,
+    kendall_tau_b,
+    measure,
+    ndcg,
+    prompt_clusters,
+    reciprocal_rank,
+)
 from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 
@@ -56,3 +64,17 @@ def test_rewards_that_are_missing_or_not_finite_are_errors():
         ScoredGroup(PreferenceGroup("p", ("a", "b", "c")), (1.0, 2.0))
     with pytest.raises(ScoringError, match="not finite"):
         group([math.nan, 1.0, 2.0])
+
+
+def test_dialogues_without_a_prompt_are_clustered_by_the_turns_they_share():
+    def dialogue(question, better, worse):
+        texts = tuple(f"\n\nHuman: {question}\n\nAssistant: {answer}" for answer in (better, worse))
+        return ScoredGroup(PreferenceGroup("", texts, (Comparison(0, 1),)), (1.0, 0.0))
+
+    scored = [
+        dialogue("one", "x", "xy"),
+        dialogue("two", "x", "y"),
+        dialogue("one", "z", "w"),
+        group([1, 0, 0], prompt=""),
+    ]
+    assert prompt_clusters(scored) == [0, 1, 0, 2]

@@ -19,8 +19,8 @@ from scipy.special import expit
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.estimates import Floats, bootstrap_mean
 from rewardsmith.evaluation.metrics import Resampling, margins
-from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.records import Estimate, text_key
+from rewardsmith.evaluation.scored import ScoredGroup, shared_prompt
+from rewardsmith.records import Estimate
 
 NUM_BINS = 15
 LOG_TEMPERATURE = (math.log(1e-3), math.log(1e4))
@@ -83,7 +83,7 @@ def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> C
     held: list[float] = []
     clusters: list[str] = []
     for index, item in enumerate(scored):
-        key = text_key(item.group.prompt) or f"\x00empty {index}"
+        key = shared_prompt(item.group) or f"\x00empty {index}"
         values = margins(item)
         if _in_first_half(key):
             fit += values

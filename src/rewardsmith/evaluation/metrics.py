@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rewardsmith.evaluation.estimates import bootstrap_mean
-from rewardsmith.evaluation.scored import ScoredGroup, judgements
-from rewardsmith.records import Estimate, text_key
+from rewardsmith.evaluation.scored import ScoredGroup, judgements, shared_prompt
+from rewardsmith.records import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def prompt_clusters(scored: Sequence[ScoredGroup]) -> list[int]:
     numbers: dict[str, int] = {}
     clusters = []
     for index, item in enumerate(scored):
-        key = text_key(item.group.prompt) if item.group.prompt else f"\x00empty {index}"
+        key = shared_prompt(item.group) or f"\x00empty {index}"
         clusters.append(numbers.setdefault(key, len(numbers)))
     return clusters
 

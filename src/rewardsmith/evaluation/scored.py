@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os.path
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, TokenIds
+from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, TokenIds, text_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,20 @@ def score_groups(scorer: Scorer, groups: Sequence[PreferenceGroup]) -> list[Scor
 def rescore(scored: Sequence[ScoredGroup], rule: Callable[[PreferenceGroup], Sequence[float]]) -> list[ScoredGroup]:
     """Put the rewards of a rule, such as a null baseline, in place of those of the scorer."""
     return [ScoredGroup(item.group, tuple(map(float, rule(item.group)))) for item in scored]
+
+
+def shared_prompt(group: PreferenceGroup) -> str:
+    """Give a key of what was asked: the prompt, or for whole dialogues the turns that all completions share.
+
+    Empty when there is no prompt and nothing marks where answers begin.
+    """
+    if group.prompt:
+        return text_key(group.prompt)
+    texts = [completion for completion in group.completions if isinstance(completion, str)]
+    if not texts or len(texts) < len(group):
+        return ""
+    start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
+    return start[: max(0, start.rfind("\n\nAssistant:"))]
 
 
 def plain_text(completion: Completion) -> str:

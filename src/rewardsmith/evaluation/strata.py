@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rewardsmith.evaluation.scored import ScoredGroup, completion_length
+from rewardsmith.evaluation.scored import ScoredGroup, completion_length, shared_prompt
 from rewardsmith.records import PreferenceGroup
 
 LENGTH_BORDERS = (200, 1000, 4000)
@@ -51,7 +51,7 @@ def _length(group: PreferenceGroup) -> str | None:
 
 def _turns(group: PreferenceGroup) -> str:
     """Count what people said: messages of the user, or "Human:" lines of a dialogue in text."""
-    prompt = group.prompt
+    prompt = group.prompt or shared_prompt(group)
     if isinstance(prompt, str):
         turns = max(1, prompt.count("\n\nHuman:"))
     else:
