@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from rewardsmith.cli import fresh_model
 from rewardsmith.cli.demo_data import GoldGroup, simulate
 from rewardsmith.cli.train import quiet_other_packages, train_and_report
@@ -36,7 +38,7 @@ ANSWERS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the demo."""
     parser.add_argument("--output_dir", default="demo", help="folder of everything that the demo writes")
-    parser.add_argument("--num_prompts", type=int, default=900, help="simulated prompts to train on")
+    parser.add_argument("--num_prompts", type=int, default=600, help="simulated prompts to train on")
     parser.add_argument("--num_train_epochs", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
 
@@ -50,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.num_prompts < 20:
         raise ConfigError(f"--num_prompts must be at least 20, not {arguments.num_prompts}")
     folder = _fresh_folder(Path(arguments.output_dir))
+    # Products of 64 columns gain nothing from a second thread and lose much on a busy machine.
+    torch.set_num_threads(1)
     train = simulate(arguments.num_prompts, arguments.seed)
     held_out = simulate(max(20, arguments.num_prompts // 4), arguments.seed + 1)
     _write(folder / "train.jsonl", train)
