@@ -55,3 +55,9 @@ def test_no_judgements_give_nan_and_no_contract_field():
     assert math.isnan(result.temperature)
     with pytest.raises(DataError, match="no temperature"):
         result.contract_fields()
+
+
+def test_debiasing_does_not_hide_a_large_gap_in_little_data():
+    assert debiased_ece(np.full(13, 0.27)) == pytest.approx(
+        np.sqrt((1 - expit(0.27)) ** 2 - expit(0.27) * expit(-0.27) / 13)
+    )

@@ -23,6 +23,8 @@ from rewardsmith.evaluation.scored import ScoredGroup, shared_prompt
 from rewardsmith.records import Estimate
 
 NUM_BINS = 15
+# In smaller bins chance explains any gap, so that debiasing would leave nothing.
+MIN_BIN_SIZE = 25
 LOG_TEMPERATURE = (math.log(1e-3), math.log(1e4))
 
 
@@ -178,10 +180,10 @@ def _pair_brier(confidence: Floats, correct: Floats) -> Floats:
 
 
 def _equal_mass(confidence: Floats, num_bins: int) -> list[np.ndarray]:
-    """Split the pairs, sorted by confidence, into at most `num_bins` parts of nearly equal size."""
+    """Split the pairs, sorted by confidence, into at most `num_bins` equal parts of 25 or more."""
     if len(confidence) == 0:
         return []
-    return np.array_split(np.argsort(confidence, kind="stable"), min(num_bins, len(confidence)))
+    return np.array_split(np.argsort(confidence, kind="stable"), min(num_bins, max(1, len(confidence) // MIN_BIN_SIZE)))
 
 
 def _in_first_half(key: str) -> bool:
