@@ -2,8 +2,6 @@
 
 import argparse
 
-import pytest
-
 from rewardsmith.cli import serve
 from rewardsmith.cli.main import main
 from rewardsmith.serving.auth import digest, read_key_file

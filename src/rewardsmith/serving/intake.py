@@ -13,7 +13,22 @@ from rewardsmith.serving.refusals import invalid, too_large
 # Arguments of apply_chat_template that are no variables of a template. A template of the caller's would change what a
 # reward means, and could keep the tokenising thread busy for ever.
 NOT_FOR_CALLERS = frozenset(
-    ["chat_template", "tokenize", "tools", "documents", "conversation", "continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "padding", "truncation", "max_length", "tokenizer_kwargs", "processor_kwargs"]
+    {
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "padding",
+        "processor_kwargs",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
 )
 
 
