@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
@@ -28,10 +29,15 @@ COMMANDS = {
 }
 
 
+def available_commands() -> list[str]:
+    """Name the commands whose module is installed; a build may leave some out."""
+    return [name for name, (module, _) in COMMANDS.items() if find_spec(module) is not None]
+
+
 def usage() -> str:
     """Give the text of `rewardsmith --help`."""
     width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<{width}}  {COMMANDS[name][1]}" for name in available_commands())
     return (
         f"rewardsmith {__version__}: from human judgements to a reward that can be trusted\n\n"
         f"usage: rewardsmith COMMAND [options]   (rewardsmith COMMAND --help)\n\n{rows}\n\n"
@@ -51,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     name, *rest = arguments
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+    known = available_commands()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; see rewardsmith --help"
         print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
         return 2
