@@ -58,7 +58,9 @@ class Rewards(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Rewards(max_batch_size=int(sys.argv[3]), batch_timeout=0.02)
-    litserve.LitServer(api, accelerator="cpu", timeout=600).run(port=int(sys.argv[2]), host="127.0.0.1")
+    litserve.LitServer(api, accelerator="cpu", timeout=600).run(
+        port=int(sys.argv[2]), host="127.0.0.1", generate_client_file=False
+    )
 """
 
 
