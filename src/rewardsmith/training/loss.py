@@ -50,10 +50,7 @@ class StepLoss(torch.nn.Module):
         """Give `name -> (sum, denominator)` of the objective and of the regularisers."""
         comparisons, _ = with_ties(comparisons, self.ties)  # type: ignore[arg-type]
         if self.objective.kind == "listwise":
-            from rewardsmith.objectives.rankings import rankings_of
-
-            rankings = rankings_of(comparisons)
-            terms = {"loss": mean_over_rankings(self.objective.function(rewards_B, rankings), rankings.weight_G)}
+            terms = {"loss": mean_over_rankings(*self.objective.function(rewards_B, comparisons))}
         else:
             terms = {"loss": self._reduce(self._pairwise(rewards_B, comparisons), comparisons)}
         if self.center:
