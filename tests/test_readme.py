@@ -67,9 +67,14 @@ def test_a_command_of_the_tables_is_understood(command):
         assert resolved.dataset_name == arguments[arguments.index("--dataset_name") + 1]
 
 
-def test_every_link_of_the_readme_leads_to_a_file():
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
-        assert (README.parent / target).exists(), target
+PAGES = sorted([README, README.parent / "CONTRIBUTING.md", *(README.parent / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(README.parent)))
+def test_every_link_of_a_page_leads_to_a_file(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
 
 
 def test_every_objective_of_the_table_exists():
