@@ -105,6 +105,9 @@ class RewardConfig(TrainingArguments):
         if self.bf16 is None:
             self.bf16 = not self.fp16 and not self.use_cpu and torch.cuda.is_available()
         self._check()
+        if self.use_cpu or not torch.cuda.is_available():
+            # Pinned memory is for copies to a GPU; without one torch only warns.
+            self.dataloader_pin_memory = False
         automatic = self.learning_rate == "auto"
         if not automatic:
             self.learning_rate = _number("learning_rate", self.learning_rate)
