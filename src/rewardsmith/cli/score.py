@@ -1,0 +1,113 @@
+"""`rewardsmith score MODEL IN OUT`: add rewards to the rows of a file; kill it and run it again as you like."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rewardsmith.errors import ConfigError
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("model", help="a reward model: folder or hub id")
+    parser.add_argument("input", type=Path, help="JSON Lines (.gz, .zst), JSON, CSV, Parquet, Arrow, or a folder")
+    parser.add_argument("out", type=Path, help="output: .jsonl (.gz, .zst), .json, .csv or .parquet")
+    parser.add_argument("--shard", metavar="I/N", help="score part of the rows (I from 0); then run once without it")
+    parser.add_argument("--overwrite", action="store_true", help="throw away an output or ledger that is there")
+    add_scoring_options(parser)
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add what score and rank share: how the input is read and how the model runs."""
+    parser.add_argument("--split", help="split of a folder that holds several")
+    parser.add_argument("--column", default="reward", help="name of the reward's column (default reward)")
+    parser.add_argument("--rows-per-part", type=int, default=512, help="rows between two resume points (default 512)")
+    parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+    parser.add_argument("--dtype", help="float32, bfloat16, ...")
+    parser.add_argument("--tokens-per-batch", type=int, help="distinct tokens of one forward")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score and say what was written. Exit code 1 when no row could be scored."""
+    from rewardsmith.scoring.ledger import Shard
+
+    shard = Shard.parse(args.shard) if args.shard else Shard()
+    report = score(args, args.input, args.out, shard)
+    for reason, count in report.failed.items():
+        print(f"not scored: {count} rows ({reason}); see {args.out}.errors.jsonl", file=sys.stderr)
+    if shard.count > 1:
+        after = f"{report.waiting} parts left to others" if report.waiting else "all parts are done"
+        print(f"shard {args.shard} is done; {after}; then run once without --shard to write {args.out}")
+        return 0
+    print(f"wrote {report.scored} of {report.rows} rows to {args.out} ({report.reused} were done before)")
+    return 1 if report.rows and not report.scored else 0
+
+
+def score(args: argparse.Namespace, source: Path, out: Path, shard: Any = None) -> Any:
+    """Load the model, score `source` into `out` and give the report."""
+    from rewardsmith.scoring import RewardModel
+    from rewardsmith.scoring.bulk import BulkJob, model_fingerprints, score_file
+    from rewardsmith.scoring.ledger import Shard
+
+    job = BulkJob(source, out, args.split, args.column, args.rows_per_part, shard or Shard(), args.overwrite)
+    if not source.exists():
+        raise ConfigError(f"{source}: no such file or folder")
+    model = RewardModel.from_pretrained(
+        args.model,
+        device=args.device,
+        dtype=args.dtype,
+        tokens_per_batch=args.tokens_per_batch,
+        trust_remote_code=args.trust_remote_code,
+    )
+    fingerprints = model_fingerprints(model, args.model)
+    with ScoringProgress(job.shard.count) as progress:
+        return score_file(model, job, fingerprints, progress.advance)
+
+
+class ScoringProgress:
+    """Show rows, rate and time left on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, shards: int = 1) -> None:
+        self._shards, self._console = shards, Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        self._start = self._said = time.monotonic()
+        self._done = self._fresh = 0
+
+    def __enter__(self) -> ScoringProgress:
+        if self._console.is_terminal:
+            columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+            self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self._console)
+            self._bar.start()
+            self._task = self._bar.add_task("scoring", total=None, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, rows: int, total: int, is_reused: bool) -> None:
+        """Count the rows of a part; those of an earlier run do not count for the rate."""
+        self._done += rows
+        self._fresh += 0 if is_reused else rows
+        now = time.monotonic()
+        rate = self._fresh / max(now - self._start, 1e-9)
+        mine = -(-total // self._shards)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, total=mine, rate=f"{rate:.0f} rows/s")
+        elif self._fresh and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            left = max(mine - self._done, 0) / rate
+            print(f"scored {self._done}/{mine} rows, {rate:.0f} rows/s, {left:.0f} s left", file=sys.stderr)

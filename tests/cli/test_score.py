@@ -1,0 +1,58 @@
+"""`rewardsmith score` adds the rewards that the model gives in Python."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    from rewardsmith import RewardModel
+
+    return RewardModel.from_pretrained(str(tiny_model))
+
+
+def test_a_file_gets_the_rewards_that_python_gives(command, pairs_file, tiny_model, model, tmp_path):
+    code, out, err = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16)
+    assert code == 0, err
+    assert "wrote 40 of 40 rows" in out
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for row in rows:
+        expected = model.score(row["prompt"], [row["chosen"], row["rejected"]])
+        assert [row["chosen_reward"], row["rejected_reward"]] == pytest.approx(expected, abs=1e-5)
+    before = (tmp_path / "out.jsonl").read_bytes()
+    code, out, _ = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16)
+    assert (code, "40 were done before" in out) == (0, True)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_shards_and_then_one_run_write_the_output(command, pairs_file, tiny_model, tmp_path):
+    options = ("score", tiny_model, pairs_file, "out.parquet", "--rows-per-part", 16)
+    assert command(*options, "--shard", "0/2")[0] == 0
+    code, out, _ = command(*options, "--shard", "1/2")
+    assert (code, "all parts are done" in out) == (0, True)
+    assert not (tmp_path / "out.parquet").exists()
+    code, out, _ = command(*options)
+    assert (code, "40 were done before" in out) == (0, True)
+
+
+def test_bad_rows_are_reported_and_no_row_at_all_is_a_failure(command, tiny_model, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"text": "good answer"}\n{"text": ""}\n')
+    code, out, err = command("score", tiny_model, "in.jsonl", "out.csv")
+    assert (code, "wrote 1 of 2 rows" in out) == (0, True)
+    assert "not scored: 1 rows (empty completion); see out.csv.errors.jsonl" in err
+    (tmp_path / "bad.jsonl").write_text('{"text": ""}\n')
+    assert command("score", tiny_model, "bad.jsonl", "none.csv")[0] == 1
+
+
+def test_a_changed_model_is_refused(command, pairs_file, tiny_model, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    assert command("score", copy, pairs_file, "out.jsonl")[0] == 0
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "rewardsmith_note": 1}))
+    code, _, err = command("score", copy, pairs_file, "out.jsonl")
+    assert code == 1
+    assert "another model" in err
