@@ -1,0 +1,64 @@
+"""`rewardsmith rank IN OUT`: the best answers of each prompt, or best against worst as pairs for DPO."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.cli.score import add_scoring_options, score
+from rewardsmith.errors import ConfigError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("input", type=Path, help="what `rewardsmith score` wrote; with --model any file of answers")
+    parser.add_argument("out", type=Path, help="output: .jsonl (.gz, .zst), .json, .csv or .parquet")
+    parser.add_argument("--model", help="score the answers first, into OUT.scored.jsonl (resumable)")
+    parser.add_argument("--take", default="best", help="best (default), top: the k best, pairs: k best against k worst")
+    parser.add_argument("--k", type=int, default=1, help="answers or pairs of a prompt (default 1)")
+    parser.add_argument("--min-reward", type=float, default=float("-inf"), help="take no answer below it")
+    parser.add_argument("--min-margin", type=float, default=0.0, help="pairs differ by more than this (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="throw away an output or ledger that is there")
+    add_scoring_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Choose, write, and print how much was taken and how far it moves from the policy."""
+    from rewardsmith.preferences.files import read_rows
+    from rewardsmith.scoring.ranking import Choice, RankReport, choose, read_candidates
+    from rewardsmith.scoring.tables import check_output, write_rows
+
+    choice = Choice(args.take, args.k, args.min_reward, args.min_margin)
+    check_output(args.out)
+    _check_place(args)
+    source, split = args.input, args.split
+    if args.model:
+        source, split = args.out.with_name(f"{args.out.name}.scored.jsonl"), None
+        scored = score(args, args.input, source)
+        for reason, count in scored.failed.items():
+            print(f"not scored: {count} rows ({reason}); see {source}.errors.jsonl", file=sys.stderr)
+    reports: list[Any] = []
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        reports.append(RankReport())
+        return choose(read_candidates(read_rows(source, split=split), args.column), choice, reports[-1])
+
+    write_rows(args.out, rows)
+    report = reports[-1]
+    print(f"wrote {report.rows} rows to {args.out}: {report.prompts} prompts, {report.answers} answers")
+    if report.without_rows:
+        print(f"{report.without_rows} prompts gave no row (too few answers, equal rewards, or below the limits)")
+    if args.take == "best":
+        print(f"KL of best-of-n from the policy: {report.mean_kl:.4f} nats, mean of log n - (n-1)/n over prompts")
+    return 0
+
+
+def _check_place(args: argparse.Namespace) -> None:
+    """Refuse to write over the input or, unasked, over a file."""
+    if args.out.resolve() == args.input.resolve() or args.input.resolve() in args.out.resolve().parents:
+        raise ConfigError(f"{args.out}: the output would change the input; write it elsewhere")
+    if args.out.exists() and not args.overwrite:
+        raise ConfigError(f"{args.out}: exists already; give --overwrite to replace it")

@@ -1,0 +1,167 @@
+"""Choose among scored answers: the best of n, the top k, or the best against the worst as preference pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.preferences.row_values import check_list, check_number, require
+from rewardsmith.records import fingerprint, text_key
+from rewardsmith.scoring.scored_rows import read_request
+
+TAKES = ("best", "top", "pairs")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The answers of one prompt with their rewards.
+
+    Args:
+        prompt: as it stands in the row; None when the rows have none.
+        answers: (completion, reward), in the order of the file.
+    """
+
+    prompt: Any
+    answers: tuple[tuple[Any, float], ...]
+
+    def ranked(self) -> list[tuple[Any, float]]:
+        """Give the answers by falling reward; equal rewards keep the order of the file."""
+        return sorted(self.answers, key=lambda answer: -answer[1])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is taken from each prompt.
+
+    Args:
+        take: "best" (one answer), "top" (the k best) or "pairs" (the i-th best against the i-th worst).
+        k: answers or pairs of a prompt.
+        min_reward: answers below it are not taken as best, top or chosen.
+        min_margin: pairs need a reward difference above it.
+    """
+
+    take: str = "best"
+    k: int = 1
+    min_reward: float = -math.inf
+    min_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.take not in TAKES:
+            raise ConfigError(f"cannot take {self.take!r}; one of {', '.join(TAKES)}")
+        if self.k < 1 or (self.take == "best" and self.k != 1):
+            raise ConfigError(f"k is {self.k}; give 1 or more, and take 'top' for more than the best one")
+        if not self.min_margin >= 0 or math.isnan(self.min_reward):
+            raise ConfigError(
+                f"min_margin is {self.min_margin}, min_reward {self.min_reward}; give numbers, margin >= 0"
+            )
+
+
+@dataclass
+class RankReport:
+    """What was taken.
+
+    Args:
+        prompts, answers: how many were read.
+        rows: rows written.
+        without_rows: prompts of which nothing was taken.
+        sum_kl: sum over prompts of the KL of best-of-n, in nats.
+    """
+
+    prompts: int = 0
+    answers: int = 0
+    rows: int = 0
+    without_rows: int = 0
+    sum_kl: float = 0.0
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean KL of best-of-n over the prompts, in nats; NaN without prompts."""
+        return self.sum_kl / self.prompts if self.prompts else math.nan
+
+
+def kl_of_best_of_n(n: int) -> float:
+    """Give log n - (n - 1) / n in nats, the KL divergence of best-of-n from the policy that wrote the n answers.
+
+    Exact when no two answers have equal rewards with positive probability, otherwise an upper bound
+    (Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy").
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; best-of-n needs 1 answer or more")
+    return math.log(n) - (n - 1) / n
+
+
+def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str = "reward") -> Iterator[Candidates]:
+    """Give the answers of each prompt from rows that `score` wrote.
+
+    Rows with `completions` are whole; rows with one `completion` that follow each other are joined by their prompt.
+
+    Raises:
+        DataError: no rewards, rewards that are not finite or too few, or a prompt that comes back later in the file.
+    """
+    pending: list[tuple[Any, float]] = []
+    prompt: Any = None
+    key: str | None = None
+    seen: set[str] = set()
+    for where, row in rows:
+        if "completions" in row:
+            yield _whole(row, where, column)
+            continue
+        found = fingerprint([text_key(read_request({"completion": "x", **_prompt_of(row)}, where).prompt)])
+        if found != key:
+            if pending:
+                yield Candidates(prompt, tuple(pending))
+            if found in seen:
+                raise DataError(f"{where}: its prompt stood further up already; sort the file by prompt")
+            seen.add(found)
+            pending, prompt, key = [], row.get("prompt"), found
+        pending.append((require(row, "completion", where), check_number(require(row, column, where), where, column)))
+    if pending:
+        yield Candidates(prompt, tuple(pending))
+
+
+def choose(groups: Iterable[Candidates], choice: Choice, report: RankReport) -> Iterator[dict[str, Any]]:
+    """Give the rows that are taken, counting in `report`."""
+    takers: dict[str, Callable[[Candidates, Choice], list[dict[str, Any]]]] = {"pairs": _pairs}
+    for group in groups:
+        rows = takers.get(choice.take, _top)(group, choice)
+        report.prompts += 1
+        report.answers += len(group.answers)
+        report.sum_kl += kl_of_best_of_n(len(group.answers))
+        report.rows += len(rows)
+        report.without_rows += not rows
+        for row in rows:
+            yield row if group.prompt is None else {"prompt": group.prompt, **row}
+
+
+def _top(group: Candidates, choice: Choice) -> list[dict[str, Any]]:
+    best = [answer for answer in group.ranked()[: choice.k] if answer[1] >= choice.min_reward]
+    n = len(group.answers)
+    return [{"completion": text, "reward": reward, "rank": i, "n": n} for i, (text, reward) in enumerate(best, 1)]
+
+
+def _pairs(group: Candidates, choice: Choice) -> list[dict[str, Any]]:
+    """Pair the i-th best with the i-th worst while the best is better; no answer stands in two pairs."""
+    ranked, pairs = group.ranked(), []
+    for i in range(min(choice.k, len(ranked) // 2)):
+        (chosen, high), (rejected, low) = ranked[i], ranked[-1 - i]
+        if high - low > choice.min_margin and high >= choice.min_reward and chosen != rejected:
+            rewards = {"chosen_reward": high, "rejected_reward": low, "margin": high - low}
+            pairs.append({"chosen": chosen, "rejected": rejected, **rewards})
+    return pairs
+
+
+def _whole(row: Mapping[str, Any], where: str, column: str) -> Candidates:
+    name = f"{column}s"
+    completions = check_list(row["completions"], where, "completions")
+    rewards = check_list(require(row, name, where), where, name)
+    if len(completions) != len(rewards) or not completions:
+        raise DataError(f"{where}: {len(rewards)} rewards for {len(completions)} completions; score the file again")
+    values = [check_number(value, where, f"{name}[{i}]") for i, value in enumerate(rewards)]
+    return Candidates(row.get("prompt", row.get("context")), tuple(zip(completions, values, strict=True)))
+
+
+def _prompt_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"prompt": row["prompt"]} if row.get("prompt") is not None else {}
