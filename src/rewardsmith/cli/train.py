@@ -28,6 +28,7 @@ from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.modeling.forward import compute_rewards
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training import RewardConfig, RewardTrainer
+from rewardsmith.training.collator import tokens_of_pairs
 
 make_parser = train_arguments.make_parser
 TOKENS_PER_FORWARD = 8192
@@ -173,7 +174,7 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
     epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
     comparisons = sum(len(better) for better in columns["better"])
     distinct = sum(trainer.plan.cost(ids) for ids in columns["ids"])
-    logical = sum(len(sequence) for ids in columns["ids"] for sequence in ids)
+    logical = sum(tokens_of_pairs(row) for row in rows) if isinstance(rows, Dataset) else 0
     saving = logical / distinct if distinct else math.nan
     return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
 

@@ -92,7 +92,7 @@ def _rows(summary: RunSummary) -> list[tuple[str, str, str, str]]:
     speed = summary.speed
     rows.append(("comparisons per second", f"{speed.examples_per_second:.1f}", "", ""))
     rows.append(("distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}", "", ""))
-    rows.append(("saving (tokens asked for / computed)", f"{speed.saving:.2f}x", "", ""))
+    rows.append(("saving (tokens of pair rows / computed)", f"{speed.saving:.2f}x", "", ""))
     return rows
 
 
