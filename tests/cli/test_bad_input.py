@@ -111,8 +111,6 @@ BAD_FLAGS = {
 
 @pytest.mark.parametrize("kind", BAD_FLAGS)
 def test_a_bad_flag_is_named_with_its_remedy(command, pairs_file, kind):
-    if kind == "unknown reader":
-        pytest.importorskip("rewardsmith.preferences.readers")
     flags, needles = BAD_FLAGS[kind]
     code, _, err = command("train", "--from_config", "tiny", "--dataset_name", pairs_file, *flags)
     line = error_line(code, err)

@@ -1,9 +1,11 @@
 """`rewardsmith data` from the outside: what it writes, what it says, how it fails."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
+from rewardsmith.cli.data import COMMANDS
 from rewardsmith.cli.main import main
 from rewardsmith.preferences import load_preferences, read_rows
 
@@ -27,7 +29,10 @@ def data(*arguments):
 def test_help_lists_the_commands_and_an_unknown_one_names_the_nearest(capsys):
     with pytest.raises(SystemExit):
         data("--help")
-    assert "overlap" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"  {name} " in listed
+        assert find_spec(f"rewardsmith.cli.data_{name}") is not None
     assert data("convrt") == 2
     assert "did you mean 'convert'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -7,16 +7,12 @@ from importlib import import_module
 
 from rewardsmith.cli.parsing import CommandParser, UsageError, nearest, parse_strictly
 
-# Command -> one-line summary; `inspect` lives in rewardsmith.cli.data_inspect, and so on.
+# Command -> one-line summary; `split` lives in rewardsmith.cli.data_split, and so on.
 COMMANDS = {
-    "inspect": "size, lengths, ties, duplicates, cycles, agreement, biases; text and one HTML page",
-    "check": "errors and warnings with row numbers; fails when training on the data would be wrong",
     "convert": "write the data in the layout of TRL, NeMo, OpenRLHF, LLaMA-Factory, ms-swift, Axolotl, or without loss",
     "split": "train and test sets that share no prompt, not even nearly",
     "merge": "one mixture of several sources, with weights or caps",
-    "overlap": "contamination between two data sets, by 13-grams and by prompt",
-    "simulate": "preferences from a known gold reward, with simulated annotators",
-    "list": "the data sets that can be read by name, with licence, paper and hub id",
+    "list": "the data sets that can be read by name, with licence and source",
 }
 
 

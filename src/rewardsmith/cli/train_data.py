@@ -159,8 +159,8 @@ def _hash_share(key: str) -> float:
 def _require_comparisons(data: TrainingData) -> None:
     if not any(group.comparisons for group in data.train):
         raise DataError(
-            f"no comparison is left to train on ({'; '.join(data.notes)}); check the columns with "
-            "`rewardsmith data inspect`"
+            f"no comparison is left to train on ({'; '.join(data.notes)}); compare the columns "
+            "with those in docs/data.md"
         )
     if all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
         raise DataError(

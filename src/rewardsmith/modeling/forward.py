@@ -153,7 +153,7 @@ def _require_finite(rewards: list[list[float]]) -> None:
             if not -float("inf") < value < float("inf"):
                 raise ScoringError(
                     f"the reward of group {number}, completion {index} is {value}; the model's weights or the "
-                    "precision overflow: check the checkpoint with `rewardsmith doctor`, or load it in fp32"
+                    "precision overflow: check its weights, or load it in fp32"
                 )
 
 
