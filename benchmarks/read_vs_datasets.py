@@ -1,4 +1,4 @@
-"""Reading time and peak memory of `rewardsmith.preferences` against `datasets`, on the same JSON Lines file.
+"""Reading time and peak memory of `rewardsmith.data` against `datasets`, on the same JSON Lines file.
 
 Usage: python benchmarks/read_vs_datasets.py [--megabytes 50 200] [--repeats 3]
 
@@ -23,11 +23,11 @@ from pathlib import Path
 
 WAYS = {
     "rewardsmith rows": (
-        "from rewardsmith.preferences import read_rows",
+        "from rewardsmith.data import read_rows",
         "n = sum(1 for _ in read_rows(path))",
     ),
     "rewardsmith groups": (
-        "from rewardsmith.preferences import iter_preferences",
+        "from rewardsmith.data import iter_preferences",
         "n = sum(1 for _ in iter_preferences(path))",
     ),
     "datasets, first load": (

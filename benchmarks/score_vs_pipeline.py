@@ -97,7 +97,7 @@ def make_checkpoint(model: str, data: str, folder: Path, arguments: argparse.Nam
     from train_vs_trl import train_tokenizer
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     if model == "decoder":
         tokenizer = AutoTokenizer.from_pretrained(train_tokenizer(data))
@@ -257,7 +257,7 @@ def encode(ours: Any, groups: Sequence[Group]) -> list[list[list[int]]]:
 
 def count_tokens(encoded: Sequence[list[list[int]]], share: bool) -> tuple[int, int]:
     """Give the tokens of all texts, and those that ours computes."""
-    from rewardsmith.modeling import packing
+    from rewardsmith.models import packing
 
     asked = sum(len(sequence) for sequences in encoded for sequence in sequences)
     return asked, sum(packing.count_tokens(sequences, share) for sequences in encoded)
@@ -275,7 +275,7 @@ def threads() -> int:
 
 def scale(arguments: argparse.Namespace) -> int:
     """Score files of growing length, each in a process of its own, and print what a token costs."""
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -318,9 +318,9 @@ def write_rows(path: Path, rows: int) -> Path:
 
 def bulk_worker(job: dict[str, str]) -> int:
     """Run one bulk job and print what it took, with the seconds of its phases, as JSON."""
-    from rewardsmith.scoring.bulk import BulkJob, PartReader, score_file
+    from rewardsmith.scoring.bulk.local import BulkJob, PartReader, score_file
+    from rewardsmith.scoring.bulk.scored_rows import read_request
     from rewardsmith.scoring.model_spec import ModelSpec
-    from rewardsmith.scoring.scored_rows import read_request
 
     spec = ModelSpec(job["model"], device="cpu")
     model = spec.load()

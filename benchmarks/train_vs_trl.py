@@ -131,7 +131,7 @@ def train_tokenizer(name: str) -> Path:
     """Train the 30k tokenizer of a data set, or take it from the cache."""
     from comparison_data import texts
 
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     path = CACHE / f"tokenizer-{name}-{VOCABULARY}"
     if not (path / "tokenizer.json").is_file():
@@ -250,7 +250,7 @@ def build_trainer(job: dict[str, Any], rows: list[dict[str, str]]) -> Any:
     from datasets import Dataset
     from transformers import AutoTokenizer
 
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"])
     model = fresh_model.build_model(job["shape"], tokenizer, job["seed"])

@@ -19,8 +19,8 @@ from counted_work import count_work, sequences_by_prompt
 from train_vs_trl import gemm_rate, threads, train_tokenizer
 from transformers import AutoTokenizer
 
-from rewardsmith.cli import fresh_model
-from rewardsmith.modeling.forward import prepare_model
+from rewardsmith.models import fresh_model
+from rewardsmith.models.shared_prefix.forward import prepare_model
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def model(tmp_path_factory):
     """A tiny decoder without a reward head of its own, as a language model is saved."""
     from transformers import AutoModelForCausalLM
 
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     folder = tmp_path_factory.mktemp("model")
     tokenizer = fresh_model.train_tokenizer(["Question 1? good answer bad answer"] * 9, 300)

@@ -30,7 +30,7 @@ def models(tmp_path_factory):
     """A tiny decoder and a tiny encoder, in folders, and a function that names the right one."""
     from transformers import AutoModelForSequenceClassification, BertConfig
 
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     texts = [json.dumps(row) for row in rows("pairs")]
     folder = tmp_path_factory.mktemp("models")

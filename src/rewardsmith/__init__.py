@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rewardsmith._version import __version__
 
 if TYPE_CHECKING:
+    from rewardsmith.data import load_preferences
     from rewardsmith.evaluation import evaluate
-    from rewardsmith.preferences import load_preferences
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.scoring import RewardModel
     from rewardsmith.training import RewardConfig, RewardTrainer
@@ -24,7 +24,7 @@ _HOMES = {
     "RewardModel": "rewardsmith.scoring",
     "RewardTrainer": "rewardsmith.training",
     "evaluate": "rewardsmith.evaluation",
-    "load_preferences": "rewardsmith.preferences",
+    "load_preferences": "rewardsmith.data",
 }
 
 __all__ = [

@@ -26,7 +26,7 @@ def pairs_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A decoder with random weights and its tokenizer, in a folder."""
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     folder = tmp_path_factory.mktemp("tiny-model")
     texts = [value for row in PAIRS for value in row.values()]

@@ -2,12 +2,12 @@ import io
 
 from rich.console import Console
 
+from rewardsmith.audit.over_optimisation import audit_over_optimisation
+from rewardsmith.audit.risk import audit_risk
+from rewardsmith.audit.shift import measure_shift
 from rewardsmith.cli.audit_tables import part_tables
+from rewardsmith.data.simulate import BiasedScorer, GoldScorer, SimulationConfig, sample_groups, simulate
 from rewardsmith.evaluation import Resampling, score_groups
-from rewardsmith.evaluation.audit.over_optimisation import audit_over_optimisation
-from rewardsmith.evaluation.audit.risk import audit_risk
-from rewardsmith.evaluation.audit.shift import measure_shift
-from rewardsmith.preferences.simulating import BiasedScorer, GoldScorer, SimulationConfig, sample_groups, simulate
 
 HOW = Resampling(200, 0)
 

@@ -1,8 +1,8 @@
 import pytest
 
+from rewardsmith.audit.invariances import compare_rewards
 from rewardsmith.cli.audit_variants import PaddedRows, RenderedText, model_variants
-from rewardsmith.evaluation.audit.invariances import compare_rewards
-from rewardsmith.preferences.simulating import GoldScorer
+from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.records import ScoreRequest, TokenIds
 
 REQUESTS = [ScoreRequest(f"Question {i}?\n", ("good answer", "a much longer bad reply", "no")) for i in range(4)]

@@ -7,7 +7,7 @@ import pytest
 
 from rewardsmith.cli.data import COMMANDS
 from rewardsmith.cli.main import main
-from rewardsmith.preferences import load_preferences, read_rows
+from rewardsmith.data import load_preferences, read_rows
 
 ROWS = [
     {"prompt": f"question {i % 12} about topic {(i % 12) * 977}", "chosen": f"good {i}", "rejected": f"bad {i}"}

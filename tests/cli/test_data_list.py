@@ -4,7 +4,7 @@ import json
 import re
 
 from rewardsmith.cli.main import main
-from rewardsmith.preferences.readers.catalogue import CATALOGUE
+from rewardsmith.data.sets.catalogue import CATALOGUE
 
 
 def test_the_table_names_every_reader_with_licence_paper_and_place(capsys, monkeypatch):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rewardsmith.preferences import load_preferences
+from rewardsmith.data import load_preferences
 
 LONG = "Please explain in detail how the old stone bridge over the river Main was built in the year 1133"
 

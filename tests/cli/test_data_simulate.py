@@ -1,7 +1,7 @@
 import json
 
-from rewardsmith.preferences import load_preferences
-from rewardsmith.preferences.simulating import AnnotatorConfig, SimulationConfig, simulate
+from rewardsmith.data import load_preferences
+from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 
 
 def test_the_command_writes_what_the_function_gives(command, tmp_path):

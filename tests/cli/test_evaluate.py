@@ -7,7 +7,7 @@ import healthy_runs
 import pytest
 import tiny_models
 
-from rewardsmith.modeling.contract import read_contract
+from rewardsmith.models.contract import read_contract
 
 
 @pytest.fixture(scope="session")

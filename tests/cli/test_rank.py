@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rewardsmith.preferences.loading import load_preferences
+from rewardsmith.data.loading import load_preferences
 
 ANSWERS = ["good answer 1", "bad reply 2 no", "good answer", "no"]
 

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from rewardsmith.cli.train_evaluation import evaluate_held_out
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import measure
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

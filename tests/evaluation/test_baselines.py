@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rewardsmith.evaluation.baselines import RULES, noise_ceiling, vote_shares
-from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 GROUP = PreferenceGroup("p", ("# Title\n- one\n- **two**", "a plain answer that is longer than the other"))

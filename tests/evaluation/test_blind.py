@@ -5,7 +5,7 @@ import math
 from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation import Resampling, evaluate
 from rewardsmith.evaluation.blind import without_prompts
-from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 EDGE = (Comparison(0, 1),)

@@ -6,8 +6,8 @@ from scipy.special import expit
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.calibration import calibrate, calibration_numbers, debiased_ece, fit_temperature
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

@@ -1,7 +1,7 @@
 import math
 
 from rewardsmith.evaluation import Resampling, compare
-from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 HOW = Resampling(200, 0)

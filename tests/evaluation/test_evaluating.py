@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from rewardsmith.cli.main import main
+from rewardsmith.data import load_preferences
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation import Resampling, as_scorer, compare, evaluate, score_groups
 from rewardsmith.evaluation.baselines import RULES, noise_ceiling, random_choice
-from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.preferences import load_preferences
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 
 HOW = Resampling(200)

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import (
     Resampling,
     best_of_k,
@@ -12,7 +13,6 @@ from rewardsmith.evaluation.metrics import (
     prompt_clusters,
     reciprocal_rank,
 )
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 
 RANKED = (Comparison(0, 1), Comparison(0, 2), Comparison(1, 2))

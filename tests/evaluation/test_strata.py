@@ -1,6 +1,6 @@
 """Where groups belong, and in what order their strata stand."""
 
-from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.strata import AXES, split_by, stratum
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 

@@ -10,7 +10,7 @@ from rewardsmith.scoring.model_spec import ModelSpec, code_fingerprint
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from rewardsmith.cli import fresh_model
+    from rewardsmith.models import fresh_model
 
     path = tmp_path_factory.mktemp("model")
     tokenizer = fresh_model.train_tokenizer([f"question {i} answer {i * 7} end" for i in range(200)], 320)

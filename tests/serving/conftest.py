@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from rewardsmith.modeling.contract import describe
+from rewardsmith.models.contract import describe
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.app import build_app
 from rewardsmith.serving.run import Address, GracefulServer

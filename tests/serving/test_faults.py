@@ -17,8 +17,8 @@ import httpx
 import pytest
 import torch
 
+from rewardsmith.clients.client import RewardClient
 from rewardsmith.records import ScoreRequest
-from rewardsmith.serving.client import RewardClient
 from rewardsmith.serving.settings import EngineLimits, ServerSettings
 
 

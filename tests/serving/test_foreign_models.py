@@ -10,11 +10,11 @@ import pytest
 import tiny_models
 
 from rewardsmith import RewardModel
+from rewardsmith.clients.client import AsyncRewardClient, RewardClient
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.parts import RewardParts
 from rewardsmith.serving.app import build_app
-from rewardsmith.serving.client import AsyncRewardClient, RewardClient
 
 PROMPT, ANSWERS = "is maybe", ["good", "awful answer", "fine\n\npoor"]
 CHAT = [{"role": "user", "content": PROMPT}]

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rewardsmith.cli.main import main
-from rewardsmith.modeling.checkpoint import save_reward_model
-from rewardsmith.modeling.forward import prepare_model
-from rewardsmith.modeling.rendering import prepare_tokenizer
+from rewardsmith.models.checkpoint import save_reward_model
+from rewardsmith.models.rendering import prepare_tokenizer
+from rewardsmith.models.shared_prefix.forward import prepare_model
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.app import build_app
 

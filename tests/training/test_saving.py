@@ -5,7 +5,7 @@ import tiny_models
 from datasets import Dataset, IterableDataset
 
 from rewardsmith import RewardConfig, RewardTrainer
-from rewardsmith.preferences.training_record import read_training_record
+from rewardsmith.data.training_record import read_training_record
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.training.saving import record_training_data
 

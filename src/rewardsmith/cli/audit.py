@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.audit import Audit, AuditPlan, audit
+from rewardsmith.audit.risk import audit_risk
 from rewardsmith.cli.audit_data import AuditData, load_data
 from rewardsmith.cli.audit_models import SCHEMA as TOGETHER
 from rewardsmith.cli.audit_models import compare_models, judge_together
@@ -20,10 +22,8 @@ from rewardsmith.cli.evaluate import open_scorer
 from rewardsmith.cli.model_card import require_folder, write_audit
 from rewardsmith.cli.parsing import UsageError
 from rewardsmith.evaluation import Resampling
-from rewardsmith.evaluation.audit import Audit, AuditPlan, audit
-from rewardsmith.evaluation.audit.risk import audit_risk
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.scored import judgements
+from rewardsmith.evaluation.judged import judgements
 
 SET_SCHEMA = "rewardsmith.audits"
 SCHEMA_VERSION = 1
@@ -132,7 +132,7 @@ def _audit_model(
 
 def _token_counter(scorer: Any) -> Any:
     """Give the function that counts the tokens of an answer with the model's own tokenizer."""
-    from rewardsmith.evaluation.audit.answers import answer_text
+    from rewardsmith.audit.answers import answer_text
     from rewardsmith.records import TokenIds
 
     def count(completion: Any) -> float:
@@ -145,7 +145,7 @@ def _token_counter(scorer: Any) -> Any:
 
 def _results(found: Audit, data: AuditData, how: Resampling) -> list[dict[str, Any]]:
     """Give the audit over all data and, where there are several data sets, the evaluation on each."""
-    from rewardsmith.evaluation.report import details
+    from rewardsmith.report import details
 
     results = [found.to_dict() | details(found.evaluation.scored, how)]
     if len(data.names) > 1:
@@ -171,7 +171,7 @@ def _write(args: argparse.Namespace, audits: Sequence[Audit], results: Sequence[
         else:
             Path(args.json).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     if args.html:
-        from rewardsmith.evaluation.report import write_report
+        from rewardsmith.report import write_report
 
         print(f"wrote {write_report(results, args.html)}", file=sys.stderr)
     if args.json != "-":

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.loading import load_preferences
 from rewardsmith.records import PreferenceGroup
 
 # Where a reader of preference data has another name than the benchmark in the same layout, the reader comes first.
@@ -105,8 +105,8 @@ def _short(path: str) -> str:
 
 def _load(path: str, reader: str | None, options: Mapping[str, Any]) -> tuple[list[PreferenceGroup], Mapping[str, int]]:
     """Read preference data, or a benchmark in its published layout where the reader is a benchmark's name."""
+    from rewardsmith.data.sets.catalogue import CATALOGUE
     from rewardsmith.evaluation.benchmarks.running import BENCHMARKS
-    from rewardsmith.preferences.readers.catalogue import CATALOGUE
 
     if reader in BENCHMARKS and reader not in CATALOGUE:
         benchmark = BENCHMARKS[reader]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rewardsmith.audit import Audit
+from rewardsmith.audit.risk import audit_risk
+from rewardsmith.audit.shift import measure_shift
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation import FunctionScorer, Resampling, ScoredGroup, compare
-from rewardsmith.evaluation.audit import Audit
-from rewardsmith.evaluation.audit.risk import audit_risk
-from rewardsmith.evaluation.audit.shift import measure_shift
 from rewardsmith.records import PreferenceGroup, text_key
 
 SCHEMA = "rewardsmith.models_together"

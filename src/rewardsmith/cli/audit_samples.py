@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.audit.caching import CachingScorer
+from rewardsmith.audit.over_optimisation import audit_over_optimisation
+from rewardsmith.audit.reward_variance import measure_variance
+from rewardsmith.audit.samples import read_samples
+from rewardsmith.audit.verifiable import CORRECT, rate_final_numbers
 from rewardsmith.cli.audit_data import draw_groups, load_data
 from rewardsmith.cli.evaluate import open_scorer
 from rewardsmith.cli.parsing import UsageError
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import Resampling
-from rewardsmith.evaluation.audit.caching import CachingScorer
-from rewardsmith.evaluation.audit.over_optimisation import audit_over_optimisation
-from rewardsmith.evaluation.audit.reward_variance import measure_variance
-from rewardsmith.evaluation.audit.samples import read_samples
-from rewardsmith.evaluation.audit.verifiable import CORRECT, rate_final_numbers
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 
 RATING = "rating:"
@@ -86,7 +86,7 @@ def load_samples(args: argparse.Namespace) -> Samples | None:
         return None
     simulated = SIMULATOR.match(args.samples)
     if simulated:
-        from rewardsmith.preferences.simulating import sample_groups
+        from rewardsmith.data.simulate import sample_groups
 
         prompts, answers = (
             int(number) if number else default for number, default in zip(simulated.groups(), (100, 64), strict=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.evaluation.report.numbers import (
+from rewardsmith.records import Estimate
+from rewardsmith.report.numbers import (
     read_estimate,
     read_estimates,
     read_number,
@@ -13,7 +14,6 @@ from rewardsmith.evaluation.report.numbers import (
     show_estimate,
     show_interval,
 )
-from rewardsmith.records import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table

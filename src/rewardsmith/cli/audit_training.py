@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.audit.contamination import UnknownTrainingData, audit_contamination
+from rewardsmith.audit.shift import accuracy_by_novelty, measure_novelty
 from rewardsmith.cli.audit_data import load_data
+from rewardsmith.data.training_record import FILE_NAME, read_training_record
 from rewardsmith.evaluation import Resampling, ScoredGroup
-from rewardsmith.evaluation.audit.contamination import UnknownTrainingData, audit_contamination
-from rewardsmith.evaluation.audit.shift import accuracy_by_novelty, measure_novelty
-from rewardsmith.preferences.training_record import FILE_NAME, read_training_record
 from rewardsmith.records import PreferenceGroup
 
 Part = Callable[[Sequence[ScoredGroup]], Any]

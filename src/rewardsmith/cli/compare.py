@@ -6,8 +6,8 @@ import argparse
 
 from rewardsmith.cli.data_options import input_options
 from rewardsmith.cli.evaluate import add_shared, model_options, open_scorer, show, write_html
+from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
-from rewardsmith.preferences import load_preferences
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,10 @@ from itertools import groupby
 from pathlib import Path
 
 from rewardsmith.cli.data_options import add_source_options, source_options, track, visible
+from rewardsmith.data.checks.checking import Check, check_preferences
+from rewardsmith.data.checks.faults import Finding
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.checking import Check, check_preferences
-from rewardsmith.preferences.findings import Finding
-from rewardsmith.preferences.writing import write_json
+from rewardsmith.files.writing import write_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
+from rewardsmith.data.formats import llamafactory
+from rewardsmith.data.loading import LoadReport, iter_preferences
+from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.converting import TARGETS, ConvertReport, convert_group
-from rewardsmith.preferences.formats import llamafactory
-from rewardsmith.preferences.loading import LoadReport, iter_preferences
-from rewardsmith.preferences.merging import merge_groups
-from rewardsmith.preferences.writing import open_groups, open_rows, write_json
+from rewardsmith.files.writing import open_groups, open_rows, write_json
 from rewardsmith.records import PreferenceGroup
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from rewardsmith.cli.data_inspect_sections import Section, bins, example_rows, make_sections
 from rewardsmith.cli.data_options import add_source_options, source_options, track, visible
+from rewardsmith.data.checks.inspecting import Inspection, inspect_groups
+from rewardsmith.data.checks.lengths import Measure, TokenMeasure
+from rewardsmith.data.loading import LoadReport
+from rewardsmith.data.texts import locate_each
 from rewardsmith.errors import DataError
-from rewardsmith.preferences.inspecting import Inspection, inspect_groups
-from rewardsmith.preferences.lengths import Measure, TokenMeasure
-from rewardsmith.preferences.loading import LoadReport
-from rewardsmith.preferences.texts import locate_each
-from rewardsmith.preferences.writing import replace_when_done
+from rewardsmith.files.writing import replace_when_done
 from rewardsmith.records import PreferenceGroup
 
 BAR = 40
@@ -68,7 +68,7 @@ def _token_measure(name: str) -> Measure:
     """Give the measure in tokens of the sequences that training and scoring see."""
     from transformers import AutoTokenizer
 
-    from rewardsmith.modeling.rendering import Renderer, prepare_tokenizer
+    from rewardsmith.models.rendering import Renderer, prepare_tokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name)
     for note in prepare_tokenizer(tokenizer):

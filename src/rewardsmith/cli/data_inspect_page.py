@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rewardsmith.cli.data_inspect_sections import Chart, Grid, Line, Section, bins
 from rewardsmith.cli.data_options import visible
-from rewardsmith.preferences.texts import plain_text, question_text
+from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.records import PreferenceGroup
 
 LONGEST = 600

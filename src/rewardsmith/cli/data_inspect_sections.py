@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rewardsmith.preferences.agreement import LEVELS
-from rewardsmith.preferences.inspecting import Inspection
-from rewardsmith.preferences.lengths import Distribution
-from rewardsmith.preferences.loading import LoadReport
-from rewardsmith.preferences.row_checks import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
+from rewardsmith.data.agreement import LEVELS
+from rewardsmith.data.checks.inspecting import Inspection
+from rewardsmith.data.checks.lengths import Distribution
+from rewardsmith.data.checks.row_checks import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
+from rewardsmith.data.loading import LoadReport
 from rewardsmith.records import Estimate
 
 Level = Literal["", "good", "warn", "bad"]

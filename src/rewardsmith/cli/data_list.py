@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rewardsmith.preferences.readers.catalogue import CATALOGUE
-from rewardsmith.preferences.readers.entry import Entry
-from rewardsmith.preferences.rows import FORMATS
+from rewardsmith.data.rows import FORMATS
+from rewardsmith.data.sets.catalogue import CATALOGUE
+from rewardsmith.data.sets.entry import Entry
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.data.loading import LoadReport, iter_preferences
+from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.mixing import Share, group_rank, plan_counts, rank_threshold
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.loading import LoadReport, iter_preferences
-from rewardsmith.preferences.merging import merge_groups
-from rewardsmith.preferences.mixing import Share, group_rank, plan_counts, rank_threshold
-from rewardsmith.preferences.writing import open_groups
+from rewardsmith.files.writing import open_groups
 from rewardsmith.records import PreferenceGroup
 
 

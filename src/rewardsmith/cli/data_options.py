@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from rewardsmith.preferences.loading import LoadReport
+from rewardsmith.data.loading import LoadReport
 
 Item = TypeVar("Item")
 # Control characters and marks of writing direction: they would colour a terminal or turn the words after them round.

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_options import drop_lines, track, visible
+from rewardsmith.data.checks.overlap import KINDS, Overlap, find_overlap
+from rewardsmith.data.loading import LoadReport, iter_preferences
+from rewardsmith.data.texts import locate
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.preferences.files import read_rows
-from rewardsmith.preferences.loading import LoadReport, iter_preferences
-from rewardsmith.preferences.overlap import KINDS, Overlap, find_overlap
-from rewardsmith.preferences.texts import locate
-from rewardsmith.preferences.writing import open_groups, open_rows, write_json
+from rewardsmith.files.reading import read_rows
+from rewardsmith.files.writing import open_groups, open_rows, write_json
 from rewardsmith.records import PreferenceGroup, as_text
 
 MEANING = {

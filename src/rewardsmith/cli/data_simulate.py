@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_options import track
-from rewardsmith.preferences.simulating import AnnotatorConfig, SimulationConfig, iter_simulated
-from rewardsmith.preferences.simulating.simulation import GOLD
-from rewardsmith.preferences.writing import open_groups, write_json
+from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, iter_simulated
+from rewardsmith.data.simulate.simulation import GOLD
+from rewardsmith.files.writing import open_groups, write_json
 from rewardsmith.records import PreferenceGroup
 
 

@@ -8,10 +8,10 @@ import math
 from pathlib import Path
 
 from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.data.loading import LoadReport, iter_preferences
+from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.loading import LoadReport, iter_preferences
-from rewardsmith.preferences.splitting import SplitPlan, SplitReport, split_groups
-from rewardsmith.preferences.writing import open_groups, write_json
+from rewardsmith.files.writing import open_groups, write_json
 
 HELD_BACK = "held_back"
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from rewardsmith.cli import fresh_model
 from rewardsmith.cli.demo_data import demo_groups
 from rewardsmith.cli.train import quiet_other_packages, require_writable, train_and_report
 from rewardsmith.cli.train_data import TrainingData
 from rewardsmith.cli.train_evaluation import evaluate_held_out
 from rewardsmith.cli.train_report import print_table
+from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.errors import ConfigError
-from rewardsmith.preferences.simulating import GoldScorer
-from rewardsmith.preferences.writing import open_groups
+from rewardsmith.files.writing import open_groups
+from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.scoring import RewardModel
 from rewardsmith.training import RewardConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewardsmith.preferences.simulating import AnnotatorConfig, SimulationConfig, simulate
+from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 from rewardsmith.records import PreferenceGroup
 
 ANNOTATORS = AnnotatorConfig(raters=1, pool=5, temperature=0.7, tie_threshold=0.4)

@@ -13,7 +13,7 @@ from rewardsmith.cli.data_options import add_input_options, input_options
 from rewardsmith.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardsmith.modeling.doctor import Finding
+    from rewardsmith.doctor import Finding
 
 SCHEMA, SCHEMA_VERSION = "rewardsmith.doctor", 1
 MARKS = {"green": "ok ", "yellow": " ! ", "red": " X "}
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine and print. Returns 1 when a finding is red, with --strict also when one is yellow."""
     from transformers.utils import logging
 
-    from rewardsmith.modeling.doctor import Examination, examine, worst
+    from rewardsmith.doctor import Examination, examine, worst
 
     # A finding says what other packages would say while loading.
     logging.set_verbosity_error()

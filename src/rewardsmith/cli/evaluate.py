@@ -13,8 +13,8 @@ from rewardsmith.cli.model_card import require_folder, save_temperature, write_b
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import FileScorer, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.report import details, write_report
 from rewardsmith.evaluation.scorers import is_place
+from rewardsmith.report import details, write_report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -124,11 +124,11 @@ def open_scorer(name: str, *, truncate_prompt: bool = False, trust_remote_code: 
         trust_remote_code: run Python code that a model brings.
     """
     if name.startswith(("http://", "https://")):
-        from rewardsmith.serving.client import ClientOptions, RewardClient
+        from rewardsmith.clients.client import ClientOptions, RewardClient
 
         return RewardClient(name, options=ClientOptions(truncate="left" if truncate_prompt else None))
     if name.startswith("simulator:"):
-        from rewardsmith.preferences.simulating import simulated_scorer
+        from rewardsmith.data.simulate import simulated_scorer
 
         return simulated_scorer(name)
     if Path(name).is_file() or (is_place(name) and not Path(name).exists()):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith._version import __version__
+from rewardsmith.audit import Audit
 from rewardsmith.errors import ConfigError
-from rewardsmith.evaluation.audit import Audit
 from rewardsmith.evaluation.calibration import Calibration
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.records import Estimate
@@ -91,7 +91,7 @@ def save_temperature(folder: Path, calibration: Calibration) -> Path:
         ConfigError: the model has no contract.
         DataError: no temperature fits.
     """
-    from rewardsmith.modeling.contract import FILE_NAME, read_contract
+    from rewardsmith.models.contract import FILE_NAME, read_contract
 
     contract = read_contract(folder)
     if contract is None:

@@ -27,9 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, write, and print how much was taken and how far it moves from the policy."""
-    from rewardsmith.preferences.files import read_rows
+    from rewardsmith.files.reading import read_rows
+    from rewardsmith.files.tables import check_output, write_rows
     from rewardsmith.scoring.ranking import Choice, RankReport, choose, read_candidates
-    from rewardsmith.scoring.tables import check_output, write_rows
 
     choice = Choice(args.take, args.k, args.min_reward, args.min_margin)
     check_output(args.out)

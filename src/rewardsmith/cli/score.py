@@ -55,7 +55,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score and say what was written. Exit code 1 when no row could be scored."""
-    from rewardsmith.scoring.ledger import Shard
+    from rewardsmith.scoring.bulk.ledger import Shard
 
     shard = Shard.parse(args.shard) if args.shard else Shard()
     report = score(args, args.input, args.out, shard)
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace, source: str | Path, out: Path, shard: Any = None) -> Any:
     """Load the model, score `source` into `out` and give the report."""
-    from rewardsmith.scoring.bulk import BulkJob, score_file
-    from rewardsmith.scoring.inputs import find_source
-    from rewardsmith.scoring.ledger import Shard
+    from rewardsmith.scoring.bulk.ledger import Shard
+    from rewardsmith.scoring.bulk.local import BulkJob, score_file
+    from rewardsmith.scoring.bulk.sources import find_source
 
     cluster = _cluster(args)
     found = find_source(str(source), args.split)
@@ -83,7 +83,7 @@ def score(args: argparse.Namespace, source: str | Path, out: Path, shard: Any = 
     spec = model_spec(args)
     with ScoringProgress(job.shard.count) as progress:
         if cluster is not None:
-            from rewardsmith.scoring.ray_engine import score_file_on_ray
+            from rewardsmith.scoring.bulk.ray_engine import score_file_on_ray
 
             return score_file_on_ray(spec, job, cluster, progress.advance)
         model = spec.load()
@@ -104,7 +104,7 @@ def _cluster(args: argparse.Namespace) -> Any:
         if given:
             raise ConfigError(f"{', '.join(given)}: only --engine ray has such; add it or leave these out")
         return None
-    from rewardsmith.scoring.ray_engine import Cluster
+    from rewardsmith.scoring.bulk.ray_engine import Cluster
 
     return Cluster(**given)
 

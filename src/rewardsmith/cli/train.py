@@ -28,8 +28,8 @@ from rewardsmith.cli.train_model import trainer_model
 from rewardsmith.cli.train_progress import TrainingProgress
 from rewardsmith.cli.train_report import RunSummary, Speed, print_table, write_report
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
-from rewardsmith.modeling.forward import compute_rewards, core_model
-from rewardsmith.modeling.positions import fixed_positions
+from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
+from rewardsmith.models.shared_prefix.positions import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training import RewardConfig, RewardTrainer
 from rewardsmith.training.collator import tokens_of_pairs

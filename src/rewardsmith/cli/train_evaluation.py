@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rewardsmith.evaluation.estimates import bootstrap_mean
 from rewardsmith.records import Comparison, Completion, Estimate, PreferenceGroup, TokenIds, as_plain, text_key
+from rewardsmith.stats.intervals import bootstrap_mean
 
 # Points of a comparison: 1 right, 0 wrong, 0.5 undecided.
 Judge = Callable[[PreferenceGroup, Comparison], float]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli import fresh_model
 from rewardsmith.cli.train_arguments import ModelConfig
 from rewardsmith.errors import ConfigError, missing_extra
+from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import RewardConfig
 

@@ -10,10 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length, plain_text
 from rewardsmith.evaluation.metrics import prompt_clusters
-from rewardsmith.evaluation.scored import ScoredGroup, completion_length, plain_text
 from rewardsmith.records import Estimate, PreferenceGroup, text_key
+from rewardsmith.stats.intervals import bootstrap_mean
 
 MARKDOWN = re.compile(r"\*\*|^#{1,6} |^\s*[-*+] |^\s*\d+\. |```|^\|", re.MULTILINE)
 Rule = Callable[[PreferenceGroup], Sequence[float]]

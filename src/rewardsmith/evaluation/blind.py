@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.evaluation.scored import ScoredGroup
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Message, PreferenceGroup, TokenIds
 
 NAME = "prompt_blind"

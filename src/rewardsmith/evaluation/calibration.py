@@ -20,10 +20,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.estimates import Floats, bootstrap_amount
+from rewardsmith.evaluation.judged import ScoredGroup, judgements, shared_prompt
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup, judgements, shared_prompt
 from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import Floats, bootstrap_amount
 
 NUM_BINS = 15
 # In smaller bins chance explains any gap, so that debiasing would leave nothing.

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.estimates import bootstrap_amount, holm
+from rewardsmith.evaluation.judged import ScoredGroup, judgements, side_texts
 from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
-from rewardsmith.evaluation.scored import ScoredGroup, judgements, side_texts
 from rewardsmith.evaluation.strata import stratum
 from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import bootstrap_amount, holm
 
 if TYPE_CHECKING:
     from rich.table import Table

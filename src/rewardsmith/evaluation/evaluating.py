@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import RULES, noise_ceiling
 from rewardsmith.evaluation.blind import BlindScores, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
+from rewardsmith.evaluation.judged import ScoredGroup, judgements, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import Resampling, measure
-from rewardsmith.evaluation.scored import ScoredGroup, judgements, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.evaluation.strata import AXES, split_by
-from rewardsmith.preferences.loading import load_preferences
 from rewardsmith.records import Estimate, PreferenceGroup
 
 if TYPE_CHECKING:

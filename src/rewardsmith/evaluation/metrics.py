@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rewardsmith.evaluation.estimates import bootstrap_amount, bootstrap_mean
-from rewardsmith.evaluation.scored import ScoredGroup, judgements, shared_prompt
+from rewardsmith.evaluation.judged import ScoredGroup, judgements, shared_prompt
 from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
 
 
 @dataclass(frozen=True, slots=True)

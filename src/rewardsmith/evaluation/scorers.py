@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.preferences.files import read_rows
+from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
 
 PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[^:]+\.py):[A-Za-z_]\w*")
@@ -104,12 +104,12 @@ def as_scorer(value: Any) -> Scorer:
     """Give a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
 
     Text is the path of a file of scores, or says where a function or scorer is found: "package.module:name" or
-    "path/to/file.py:name". A server is scored through `rewardsmith.serving.client.RewardClient(url)`, itself a scorer.
+    "path/to/file.py:name". A server is scored through `rewardsmith.clients.client.RewardClient(url)`, itself a scorer.
     """
     if hasattr(value, "score_requests"):
         return value
     if isinstance(value, str) and value.startswith(("http://", "https://")):
-        raise ConfigError(f"{value}: give rewardsmith.serving.client.RewardClient({value!r}) to score by a server")
+        raise ConfigError(f"{value}: give rewardsmith.clients.client.RewardClient({value!r}) to score by a server")
     if isinstance(value, str | Path) and Path(value).is_file():
         return FileScorer(value)
     if isinstance(value, str) and is_place(value):

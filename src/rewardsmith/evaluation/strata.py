@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rewardsmith.evaluation.scored import ScoredGroup, completion_length, shared_prompt
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length, shared_prompt
 from rewardsmith.records import PreferenceGroup
 
 LENGTH_BORDERS = (200, 1000, 4000)

@@ -13,11 +13,11 @@ from typing import NoReturn
 import torch
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.modeling.checkpoint import LoadedModel
-from rewardsmith.modeling.packing import RowChunk, pad_rows
+from rewardsmith.models.checkpoint import LoadedModel
+from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
-from rewardsmith.scoring.front import RewardScorer
 from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardScorer
 
 # What the published models were trained to read: a source of 1224 tokens and two candidates of 412.
 MAX_TOKENS = 1224 + 2 * 412

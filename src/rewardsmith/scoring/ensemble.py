@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.modeling.contract import template_hash
+from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
-from rewardsmith.scoring.front import RewardScorer
 from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardScorer
 
 if TYPE_CHECKING:
     from rewardsmith.scoring.reward_model import RewardModel

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
-from rewardsmith.modeling import pooled
-from rewardsmith.modeling.checkpoint import (
+from rewardsmith.models import pooled
+from rewardsmith.models.checkpoint import (
     TOLERANCES,
     LoadedModel,
     complete_folder,
@@ -28,10 +29,9 @@ from rewardsmith.modeling.checkpoint import (
     verify_in_fresh_process,
     write_contract,
 )
-from rewardsmith.modeling.contract import golden_requests
-from rewardsmith.modeling.forward import core_model, prepare_model
-from rewardsmith.modeling.importing.folder import ADAPTER, read_config
-from rewardsmith.preferences import training_record
+from rewardsmith.models.contract import golden_requests
+from rewardsmith.models.foreign.folder import ADAPTER, read_config
+from rewardsmith.models.shared_prefix.forward import core_model, prepare_model
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.reward_model import RewardModel
 

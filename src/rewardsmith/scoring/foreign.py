@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from rewardsmith.modeling.checkpoint import LoadedModel
-from rewardsmith.modeling.doctor import Finding, examine_loaded
-from rewardsmith.modeling.doctor.finding import Subject
-from rewardsmith.modeling.doctor.tokens import check_vocabulary
-from rewardsmith.modeling.doctor.weights import check_finite
+from rewardsmith.doctor import Finding, examine_loaded
+from rewardsmith.doctor.finding import Subject
+from rewardsmith.doctor.tokens import check_vocabulary
+from rewardsmith.doctor.weights import check_finite
+from rewardsmith.models.checkpoint import LoadedModel
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from rewardsmith._version import __version__
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.records import fingerprint
-from rewardsmith.scoring.ledger import hash_files
+from rewardsmith.scoring.bulk.ledger import hash_files
 
 # What rewards and their order depend on; the rooms above only call these.
 CODE_ROOMS = ("preferences", "modeling", "scoring")
@@ -88,7 +88,7 @@ def find_bad_weight(model: Any) -> str | None:
 
 def model_fingerprints(model: Any, path: str) -> dict[str, str]:
     """Give weights, template, precision, batches and package versions of a loaded model."""
-    from rewardsmith.modeling.contract import package_versions, template_hash
+    from rewardsmith.models.contract import package_versions, template_hash
 
     if members := getattr(model, "members", ()):
         own = [model_fingerprints(member, member.name) for member in members]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewardsmith.data.row_values import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.preferences.row_values import check_list, check_number, require
 from rewardsmith.records import fingerprint, text_key
-from rewardsmith.scoring.scored_rows import read_request
+from rewardsmith.scoring.bulk.scored_rows import read_request
 
 TAKES = ("best", "top", "pairs")
 

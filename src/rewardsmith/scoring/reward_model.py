@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.modeling.checkpoint import LoadedModel, load_reward_model
-from rewardsmith.modeling.forward import ForwardPlan, compute_rewards, prepare_model
-from rewardsmith.modeling.importing.imported import ScoringRule
-from rewardsmith.modeling.importing.reading import compute_readings
-from rewardsmith.modeling.positions import longest_input
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
+from rewardsmith.models.foreign.imported import ScoringRule
+from rewardsmith.models.foreign.reading import compute_readings
+from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, prepare_model
+from rewardsmith.models.shared_prefix.positions import longest_input
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
 from rewardsmith.scoring.foreign import state_rule
-from rewardsmith.scoring.front import RewardScorer, check_truncation
 from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardScorer, check_truncation
 from rewardsmith.scoring.truncation import truncate_prompt
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rewardsmith._version import __version__
-from rewardsmith.serving.edge import Edge, refusal_body
-from rewardsmith.serving.intake import ServedModel
+from rewardsmith.serving.middleware import Edge, refusal_body
 from rewardsmith.serving.protocols import (
     classify,
     embeddings,
@@ -29,6 +28,7 @@ from rewardsmith.serving.protocols import (
     tei,
 )
 from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.requests import ServedModel
 from rewardsmith.serving.service import Service
 from rewardsmith.serving.settings import ServerSettings
 

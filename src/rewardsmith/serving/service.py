@@ -14,11 +14,11 @@ from starlette.requests import Request
 from rewardsmith._version import __version__
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
-from rewardsmith.serving.engine import Engine
-from rewardsmith.serving.intake import Encoded, ServedModel, Truncation, encode_requests
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.outcomes import Failure, Outcome
+from rewardsmith.serving.queue import Engine
 from rewardsmith.serving.refusals import Refusal, invalid
+from rewardsmith.serving.requests import Encoded, ServedModel, Truncation, encode_requests
 from rewardsmith.serving.settings import ServerSettings
 
 

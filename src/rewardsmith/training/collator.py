@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from rewardsmith.modeling.forward import ForwardPlan
-from rewardsmith.modeling.packing import fill_batches
+from rewardsmith.models.shared_prefix.forward import ForwardPlan
+from rewardsmith.models.shared_prefix.packing import fill_batches
 from rewardsmith.objectives.comparisons import Comparisons
 from rewardsmith.training.encoding import COLUMNS
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.modeling.packing import shared_prefix_length
-from rewardsmith.modeling.rendering import Renderer
-from rewardsmith.preferences.rows import parse_row
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.shared_prefix.packing import shared_prefix_length
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 # Names of tokenised columns that trainers of earlier years read.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rewardsmith.errors import DataError
-from rewardsmith.modeling.packing import RewardBatch, RowChunk
+from rewardsmith.models.shared_prefix.packing import RewardBatch, RowChunk
 from rewardsmith.objectives.comparisons import Comparisons
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
+from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError
-from rewardsmith.preferences.merging import merge_groups
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training.encoding import Encoder, EncodingReport, encode_groups, read_row
 

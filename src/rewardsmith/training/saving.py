@@ -15,11 +15,11 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from rewardsmith.data import training_record
+from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError
-from rewardsmith.modeling import checkpoint
-from rewardsmith.modeling.forward import compute_rewards, core_model
-from rewardsmith.preferences import training_record
-from rewardsmith.preferences.rows import parse_row
+from rewardsmith.models import checkpoint
+from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.training.preparation import FEATURES, fingerprint_sequences
 

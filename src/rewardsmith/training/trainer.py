@@ -14,9 +14,9 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.modeling.forward import core_model, prepare_model
-from rewardsmith.modeling.packing import RewardBatch
-from rewardsmith.modeling.rendering import Renderer
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.shared_prefix.forward import core_model, prepare_model
+from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import Comparisons
 from rewardsmith.training import saving, setup
 from rewardsmith.training.collator import PreferenceCollator, TokenBatchSampler

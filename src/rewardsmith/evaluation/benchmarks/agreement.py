@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import bootstrap_mean
 
 
 def verdicts(item: ScoredGroup) -> tuple[int, int]:

@@ -19,9 +19,9 @@ from rewardsmith.evaluation.benchmarks import llmbar
 from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa, three_way_accuracy, verdicts
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import Row, need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.preferences.files import read_rows
+from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Estimate, PreferenceGroup
 
 QUESTIONS = "question.jsonl"

@@ -14,8 +14,8 @@ from typing import Any
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need, subset_of
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 
 

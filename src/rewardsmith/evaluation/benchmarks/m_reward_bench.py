@@ -19,8 +19,8 @@ from rewardsmith.evaluation.benchmarks import reward_bench
 from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 
 ENGLISH = ("eng_Latn", "en", "eng")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from rewardsmith.evaluation.estimates import Floats
 from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import Floats
 
 ROUNDS = 100
 # Keeps the rating of a model that wins every battle finite, and all ratings centred on 0.

@@ -16,10 +16,10 @@ from typing import Any
 from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
-from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import bootstrap_mean
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

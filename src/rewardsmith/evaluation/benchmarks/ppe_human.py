@@ -15,8 +15,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.model_ranking import Battle, ranking_parts
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 
 WINNERS = {"model_a": 0, "model_b": 1}

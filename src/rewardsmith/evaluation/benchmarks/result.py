@@ -12,10 +12,10 @@ import numpy as np
 
 from rewardsmith.evaluation.baselines import RULES, Rule
 from rewardsmith.evaluation.benchmarks.rows import Row, rows_of
-from rewardsmith.evaluation.estimates import bootstrap_mean
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling, best_of_k, margins, prompt_clusters
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
+from rewardsmith.stats.intervals import bootstrap_mean
 
 if TYPE_CHECKING:
     from rich.table import Table

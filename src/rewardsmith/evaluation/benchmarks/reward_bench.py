@@ -14,8 +14,8 @@ from typing import Any
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup, as_plain
 
 SECTIONS: dict[str, dict[str, int]] = {

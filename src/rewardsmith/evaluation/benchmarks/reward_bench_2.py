@@ -19,8 +19,8 @@ import numpy as np
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, shared_credit_best
 from rewardsmith.evaluation.benchmarks.reward_bench import model_fields
 from rewardsmith.evaluation.benchmarks.rows import need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling, best_of_k
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_plain, as_text
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, strict_best
 from rewardsmith.evaluation.benchmarks.rows import need
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 
 

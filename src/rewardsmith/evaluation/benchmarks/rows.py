@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardsmith.errors import DataError
-from rewardsmith.preferences.files import data_files, read_rows
+from rewardsmith.files.reading import data_files, read_rows
 
 Row = tuple[str, Mapping[str, Any]]
 # Under these names a row holds its file, relative to the folder, and its key in a JSON object of lists.

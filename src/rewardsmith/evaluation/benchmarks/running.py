@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.audit.plain_turns import as_plain_turns
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.evaluation.audit.plain_turns import as_plain_turns
 from rewardsmith.evaluation.benchmarks import (
     fair_eval,
     judge_bench,
@@ -30,8 +30,8 @@ from rewardsmith.evaluation.benchmarks import (
 )
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
 from rewardsmith.evaluation.blind import without_prompts
+from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rewardsmith.data.sets.dialogue import split_turns
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy, verdicts
 from rewardsmith.evaluation.benchmarks.result import (
@@ -25,9 +26,8 @@ from rewardsmith.evaluation.benchmarks.result import (
     pair_accuracy,
 )
 from rewardsmith.evaluation.benchmarks.rows import KEY, need, subset_of
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.evaluation.scored import ScoredGroup
-from rewardsmith.preferences.readers.dialogue import split_turns
 from rewardsmith.records import Estimate, PreferenceGroup
 
 MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}

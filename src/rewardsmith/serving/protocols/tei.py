@@ -12,10 +12,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from rewardsmith.clients.probability import probability
 from rewardsmith.records import ScoreRequest
-from rewardsmith.serving.intake import Truncation
-from rewardsmith.serving.probability import probability
 from rewardsmith.serving.refusals import invalid
+from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request
 
 Single = Annotated[list[str], Field(min_length=1, max_length=2)]

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rewardsmith.serving.intake import Truncation
-from rewardsmith.serving.probability import probability
+from rewardsmith.clients.probability import probability
 from rewardsmith.serving.protocols.inputs import Label
+from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service
 
 

@@ -1,0 +1,215 @@
+"""Contamination: evaluation data that the model was trained on, and what accuracy is with and without them.
+
+Two sources: the training data themselves (the rules of `rewardsmith data overlap`: same pair, same prompt, nearly the
+same prompt, a shared run of 13 words), or the hashes that a model carries (same prompt, shared runs of 13 words).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rewardsmith.audit.differences import accuracy_observations, unpaired_difference
+from rewardsmith.audit.findings import Finding, Level
+from rewardsmith.data.checks.overlap import KINDS, find_overlap
+from rewardsmith.data.training_record import TrainingRecord
+from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
+from rewardsmith.evaluation.strata import stratum
+from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import bootstrap_mean, bootstrap_ratio
+
+# With one group in twenty seen before, an accuracy is no longer one on new data.
+RED_SHARE = 0.05
+EXAMPLES = 5
+RUNS = "runs of 13 words"
+
+
+@dataclass(frozen=True, slots=True)
+class Contamination:
+    """What was found.
+
+    Args:
+        source: "training data" or "record".
+        training_groups: groups of the training data, or that the record was made of.
+        shares: kind of match to the share of groups with it, "any" among them; with a record also the share of all
+            runs of 13 words of the prompts.
+        accuracy: "seen" of the groups with any match, "clean" of the others, "seen_minus_clean".
+        subsets: the share and both accuracies of each source or subset, where there are several.
+        groups: groups that were looked for.
+        not_told: groups that the record cannot tell of, counted in neither part.
+        examples: some matches: kind, where in both data, what they share.
+        record_shares: share of the distinct prompts and runs that the record holds; empty for training data.
+    """
+
+    source: str
+    training_groups: int
+    shares: Mapping[str, Estimate]
+    accuracy: Mapping[str, Estimate]
+    subsets: Mapping[str, Mapping[str, Estimate]]
+    groups: int
+    not_told: int = 0
+    examples: Sequence[Mapping[str, str]] = ()
+    record_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Say in words what was found."""
+        told = self.groups - self.not_told
+        if not told:
+            return [Finding("yellow", f"contamination: the {self.source} tells of none of {self.groups} groups")]
+        hit, same = (round(self.shares[kind].value * self.shares[kind].n) for kind in ("any", "same prompt"))
+        if not hit:
+            text = f"none of {told} groups shares a prompt or a run of 13 words with the {self.source}"
+            return [Finding("green", f"contamination: {text}")]
+        text = f"{hit} of {told} groups share something with the {self.source}, {same} of them the whole prompt"
+        known = {name: f"{e.value:.3f} (n={e.n})" for name, e in self.accuracy.items() if e.value == e.value}
+        text += f": accuracy {known.get('seen', 'undefined')} on those {hit}, {known.get('clean', 'undefined')} without"
+        # A run of 13 words may be a turn of phrase that all prompts of its kind have; the whole prompt is no accident.
+        level: Level = "red" if self.shares["same prompt"].value >= RED_SHARE else "yellow"
+        return [Finding(level, f"contamination: {text}")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        plain: dict[str, Any] = {
+            "source": self.source,
+            "training_groups": self.training_groups,
+            "groups": self.groups,
+            "not_told": self.not_told,
+            "shares": _plain(self.shares),
+            "accuracy": _plain(self.accuracy),
+        }
+        if self.subsets:
+            plain["subsets"] = {name: _plain(row) for name, row in self.subsets.items()}
+        if self.record_shares:
+            plain["share_of_training_data_held"] = dict(self.record_shares)
+        if self.examples:
+            plain["examples"] = [dict(example) for example in self.examples]
+        return plain | {"findings": [finding.to_dict() for finding in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTrainingData:
+    """Said in place of a contamination: nothing is recorded of what the model was trained on."""
+
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        text = f"contamination cannot be told: {self.reason}; give the training data with --train-data"
+        return {"source": "none", "findings": [Finding("yellow", text).to_dict()]}
+
+
+def audit_contamination(
+    scored: Sequence[ScoredGroup],
+    training: TrainingRecord | Iterable[PreferenceGroup],
+    how: Resampling | None = None,
+    near: float = 0.8,
+) -> Contamination:
+    """Look for evaluation groups in what a model was trained on.
+
+    Args:
+        scored: groups with the rewards of that model.
+        training: its training data, or the record that it carries (`read_training_record(folder)`).
+        near: similarity of near-duplicate prompts; 0 leaves them out. A record cannot tell of them.
+
+    Example:
+        >>> from rewardsmith.records import Comparison
+        >>> group = PreferenceGroup("What is 2 + 2?", ("4", "5"), (Comparison(0, 1),))
+        >>> audit_contamination([ScoredGroup(group, (1.0, 0.0))], [group]).shares["same prompt"].value
+        1.0
+    """
+    how = how or Resampling()
+    groups = [item.group for item in scored]
+    if isinstance(training, TrainingRecord):
+        return _by_record(scored, training, how)
+    overlap = find_overlap(training, groups, near=near)
+    hits: dict[str, Any] = {
+        kind: _flags(overlap.test_groups(kind), len(groups)) for kind in KINDS if kind != "near prompt" or near
+    }
+    hits["any"] = _flags(overlap.test_groups(), len(groups))
+    clusters = prompt_clusters(scored)
+    examples = [
+        {"kind": hit.kind, "evaluation": hit.test, "training": hit.train, "shared": hit.excerpt}
+        for hit in overlap.hits[:EXAMPLES]
+    ]
+    return Contamination(
+        source="training data",
+        training_groups=overlap.num_train,
+        shares={kind: bootstrap_mean(row, clusters, how.resamples, how.seed) for kind, row in hits.items()},
+        accuracy=_accuracies(scored, hits["any"], how),
+        subsets=_subsets(scored, hits["any"], how),
+        groups=len(groups),
+        examples=examples,
+    )
+
+
+def _by_record(scored: Sequence[ScoredGroup], record: TrainingRecord, how: Resampling) -> Contamination:
+    """Look groups up in a record, which tells of a share of the prompts and of a share of the runs of 13 words."""
+    prompts = [record.has_prompt(item.group) for item in scored]
+    runs = np.array([record.shared_runs(item.group) for item in scored], dtype=np.float64).reshape(-1, 2)
+    is_told = np.array([found is not None for found in prompts], dtype=bool)
+    # A run found in a group whose prompt is not told of must not count: the others of its kind would be missing.
+    kept = [item for item, told in zip(scored, is_told, strict=True) if told]
+    same = np.array([float(bool(found)) for found in prompts])[is_told]
+    flags = np.maximum(same, runs[is_told, 0] > 0)
+    clusters = prompt_clusters(kept)
+    shares = {
+        "same prompt": bootstrap_mean(same, clusters, how.resamples, how.seed),
+        RUNS: bootstrap_ratio(runs[:, 0], runs[:, 1], prompt_clusters(scored), how.resamples, how.seed),
+        "any": bootstrap_mean(flags, clusters, how.resamples, how.seed),
+    }
+    return Contamination(
+        source="record",
+        training_groups=record.groups,
+        shares=shares,
+        accuracy=_accuracies(kept, flags, how),
+        subsets=_subsets(kept, flags, how),
+        groups=len(scored),
+        not_told=len(scored) - len(kept),
+        record_shares={"prompts": record.prompts.share, RUNS: record.ngrams.share},
+    )
+
+
+def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, Estimate]:
+    """Give the accuracy on seen and on clean groups, and their difference."""
+    sides = [
+        accuracy_observations([item for item, hit in zip(scored, seen, strict=True) if bool(hit) is wanted])
+        for wanted in (True, False)
+    ]
+    return {
+        "seen": sides[0].estimate(how),
+        "clean": sides[1].estimate(how),
+        "seen_minus_clean": unpaired_difference(sides[0], sides[1], how),
+    }
+
+
+def _subsets(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, dict[str, Estimate]]:
+    """Give share and accuracies by subset, or by source where there are no subsets; nothing where there is one."""
+    for axis in ("subset", "source"):
+        parts: dict[str, list[int]] = {}
+        for index, item in enumerate(scored):
+            parts.setdefault(stratum(item.group, axis) or "unnamed", []).append(index)
+        if len(parts) > 1:
+            return {name: _subset(scored, seen, places, how) for name, places in sorted(parts.items())}
+    return {}
+
+
+def _subset(scored: Sequence[ScoredGroup], seen: Any, places: list[int], how: Resampling) -> dict[str, Estimate]:
+    own, hits = [scored[i] for i in places], np.array([float(seen[i]) for i in places])
+    accuracies = _accuracies(own, hits, how)
+    share = bootstrap_mean(hits, prompt_clusters(own), how.resamples, how.seed)
+    return {"share": share, "seen": accuracies["seen"], "clean": accuracies["clean"]}
+
+
+def _flags(numbers: set[int], size: int) -> Any:
+    flags = np.zeros(size)
+    flags[list(numbers)] = 1.0
+    return flags
+
+
+def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.to_dict() for name, estimate in estimates.items()}

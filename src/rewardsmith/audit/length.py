@@ -1,0 +1,228 @@
+"""How much a reward is paid for length, and how much of that people's judgements warrant.
+
+Three kinds of number. Correlations and slopes of reward with length describe what the reward does. The excess weight
+says how much of it the judgements do not explain: a logistic of the judgements on the differences of reward and of
+length gives a coefficient for length that is 0 when the reward already says all that length tells, and negative when
+the reward overpays it (the form of AlpacaEval's length control, Dubois et al. 2024). Accuracy by whether the chosen
+answer is the longer one says what it costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rewardsmith.audit.answers import answer_text
+from rewardsmith.audit.length_logistic import add_logistics, logistic_statistics
+from rewardsmith.audit.moments import ClusteredSums, Statistic, Totals
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation.judged import ScoredGroup, judgements
+from rewardsmith.evaluation.metrics import Resampling, copeland, prompt_clusters
+from rewardsmith.records import Completion, Estimate, TokenIds
+from rewardsmith.stats.intervals import Floats
+
+Measure = Callable[[Completion], float]
+# Answers whose lengths differ by less than a tenth of the longer one count as equal.
+ABOUT_EQUAL = 0.1
+NUM_POINTS = 400
+
+
+def count_words(completion: Completion) -> float:
+    """Count the words of the last answer, or token ids where there is no text."""
+    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion).split()))
+
+
+def count_characters(completion: Completion) -> float:
+    """Count the characters of the last answer, or token ids where there is no text."""
+    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion)))
+
+
+@dataclass(frozen=True, slots=True)
+class LengthAudit:
+    """What was found for one unit of length.
+
+    Args:
+        unit: "words", "characters" or "tokens".
+        estimates: by name; see docs/audit.md.
+        points: difference of length and of reward (better less worse) of some pairs, for a plot.
+        sd_length: standard deviation of length within prompts; `sd_reward` of rewards.
+    """
+
+    unit: str
+    estimates: dict[str, Estimate]
+    points: tuple[tuple[float, float], ...]
+    sd_length: float
+    sd_reward: float
+
+    @property
+    def standardised_weight(self) -> Estimate:
+        """What one within-prompt standard deviation of length is worth, in those of the reward."""
+        scale = self.sd_length / self.sd_reward if self.sd_reward > 0 else math.nan
+        weight = self.estimates["weight"]
+        return Estimate(weight.value * scale, weight.n, weight.low * scale, weight.high * scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return {
+            "unit": self.unit,
+            **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
+            "standardised_weight": self.standardised_weight.to_dict(),
+            "sd_length": _none(self.sd_length),
+            "sd_reward": _none(self.sd_reward),
+            "points": [list(point) for point in self.points],
+        }
+
+
+def audit_length(
+    scored: Sequence[ScoredGroup], how: Resampling, *, unit: str = "words", measure: Measure = count_words
+) -> LengthAudit:
+    """Relate rewards to length.
+
+    Args:
+        scored: groups with rewards; those with one completion count only for the raw correlation.
+        how: bootstrap samples and seed; whole prompts are drawn.
+        unit: name of what `measure` counts.
+        measure: length of a completion.
+
+    Raises:
+        DataError: no group at all.
+    """
+    if not scored:
+        raise DataError("no groups to relate rewards and length in")
+    clusters = prompt_clusters(scored)
+    lengths = [np.array([measure(c) for c in item.group.completions]) for item in scored]
+    sums = ClusteredSums(max(clusters) + 1)
+    answers = _add_answers(sums, scored, lengths, clusters)
+    pairs = _pair_table(scored, lengths, clusters)
+    _add_pairs(sums, pairs)
+    scale = add_logistics(sums, pairs)
+    statistics = _answer_statistics(answers) | _pair_statistics(pairs) | logistic_statistics(scale, len(pairs))
+    estimates = sums.estimate(statistics, how)
+    totals = {name: float(column.sum()) for name, column in sums.columns.items()}
+    free = totals["w_df"]
+    sd_length, sd_reward = (math.sqrt(totals[k] / free) if free > 0 else math.nan for k in ("w_ll", "w_rr"))
+    return LengthAudit(unit, estimates, _points(pairs, how.seed), sd_length, sd_reward)
+
+
+def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
+    """Give the pooled standard deviation of rewards within prompts; NaN without a group of two."""
+    squares = sum(float(np.var(item.rewards)) * len(item.rewards) for item in scored if len(item.rewards) > 1)
+    free = sum(len(item.rewards) - 1 for item in scored if len(item.rewards) > 1)
+    return math.sqrt(squares / free) if free else math.nan
+
+
+def _add_answers(
+    sums: ClusteredSums, scored: Sequence[ScoredGroup], lengths: Sequence[Floats], clusters: Sequence[int]
+) -> dict[str, int]:
+    """Sum the moments of single answers: raw, within their prompt, and within with the label. Give their counts."""
+    cluster = np.repeat(clusters, [len(row) for row in lengths])
+    group = np.repeat(np.arange(len(lengths)), [len(row) for row in lengths])
+    reward = np.concatenate([np.array(item.rewards) for item in scored])
+    length = np.concatenate(lengths)
+    label = np.concatenate([np.array(copeland(item), dtype=np.float64) for item in scored])
+    sizes = np.bincount(group)[group]
+    judged = np.array([any(not j.is_tie for j in judgements(item.group)) for item in scored])[group]
+    r, x = reward - reward.mean(), length - length.mean()
+    sums.add(cluster, one=np.ones(len(r)), r=r, l=x, rr=r * r, ll=x * x, rl=r * x)
+    r, x, q = (_demean(column, group) for column in (reward, length, label))
+    sums.add(cluster, w_rr=r * r, w_ll=x * x, w_rl=r * x, w_df=(sizes - 1) / sizes)
+    r, x, q = (column * judged for column in (r, x, q))
+    sums.add(cluster, p_rr=r * r, p_ll=x * x, p_qq=q * q, p_rl=r * x, p_rq=r * q, p_lq=x * q)
+    return {"raw": len(r), "within": int((sizes > 1).sum()), "partial": int(judged.sum())}
+
+
+def _demean(column: Floats, group: Any) -> Floats:
+    return column - (np.bincount(group, column) / np.bincount(group))[group]
+
+
+def _pair_table(scored: Sequence[ScoredGroup], lengths: Sequence[Floats], clusters: Sequence[int]) -> Floats:
+    """Give one row per judged pair: cluster, margin, length of the better answer, length of the worse."""
+    rows = [
+        (cluster, item.rewards[j.better] - item.rewards[j.worse], length[j.better], length[j.worse])
+        for item, length, cluster in zip(scored, lengths, clusters, strict=True)
+        for j in judgements(item.group)
+        if not j.is_tie
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _strata(pairs: Floats) -> dict[str, Any]:
+    """Say of each pair whether the better answer is longer, shorter or about as long."""
+    gap = pairs[:, 2] - pairs[:, 3]
+    equal = np.abs(gap) < ABOUT_EQUAL * np.maximum(pairs[:, 2], pairs[:, 3])
+    equal |= gap == 0
+    return {"longer": (gap > 0) & ~equal, "shorter": (gap < 0) & ~equal, "about_equal": equal}
+
+
+def _add_pairs(sums: ClusteredSums, pairs: Floats) -> None:
+    """Sum what is right, by stratum, and who picks the longer answer."""
+    cluster, margin, gap = pairs[:, 0], pairs[:, 1], pairs[:, 2] - pairs[:, 3]
+    right = (np.sign(margin) + 1) / 2
+    for name, chosen in {"all": np.ones(len(pairs), dtype=bool), **_strata(pairs)}.items():
+        sums.add(cluster, **{f"n_{name}": chosen.astype(np.float64), f"right_{name}": right * chosen})
+    picks = (np.sign(margin) * np.sign(gap) + 1) / 2 * (gap != 0)
+    sums.add(cluster, n_gap=(gap != 0).astype(np.float64), model_longer=picks, gold_longer=(gap > 0).astype(np.float64))
+
+
+def _answer_statistics(counts: dict[str, int]) -> dict[str, Statistic]:
+    return {
+        "correlation_raw": Statistic(_raw_correlation, counts["raw"]),
+        "correlation_within": Statistic(lambda t: t["w_rl"] / np.sqrt(t["w_rr"] * t["w_ll"]), counts["within"]),
+        "correlation_partial": Statistic(_partial_correlation, counts["partial"]),
+        "weight": Statistic(lambda t: t["w_rl"] / t["w_ll"], counts["within"]),
+        "weight_given_label": Statistic(_partial_slope, counts["partial"]),
+    }
+
+
+def _raw_correlation(t: Totals) -> Floats:
+    """Pearson's correlation over all answers."""
+    n = t["one"]
+    covariance = t["rl"] - t["r"] * t["l"] / n
+    return covariance / np.sqrt((t["rr"] - t["r"] ** 2 / n) * (t["ll"] - t["l"] ** 2 / n))
+
+
+def _partial_correlation(t: Totals) -> Floats:
+    """Within prompts, the correlation of what the label leaves unexplained in reward and in length."""
+    numerator = t["p_rl"] * t["p_qq"] - t["p_rq"] * t["p_lq"]
+    return numerator / np.sqrt((t["p_rr"] * t["p_qq"] - t["p_rq"] ** 2) * (t["p_ll"] * t["p_qq"] - t["p_lq"] ** 2))
+
+
+def _partial_slope(t: Totals) -> Floats:
+    """Within prompts, the slope on length beside the label."""
+    return (t["p_rl"] * t["p_qq"] - t["p_rq"] * t["p_lq"]) / (t["p_ll"] * t["p_qq"] - t["p_lq"] ** 2)
+
+
+def _pair_statistics(pairs: Floats) -> dict[str, Statistic]:
+    strata = _strata(pairs)
+    num_gaps = int((pairs[:, 2] != pairs[:, 3]).sum())
+    found = {
+        "accuracy": Statistic(lambda t: t["right_all"] / t["n_all"], len(pairs), True),
+        "picks_longer_model": Statistic(lambda t: t["model_longer"] / t["n_gap"], num_gaps, True),
+        "picks_longer_gold": Statistic(lambda t: t["gold_longer"] / t["n_gap"], num_gaps, True),
+        "picks_longer_gap": Statistic(lambda t: (t["model_longer"] - t["gold_longer"]) / t["n_gap"], num_gaps),
+    }
+    for name, chosen in strata.items():
+        found[f"accuracy_{name}"] = Statistic(_share(f"right_{name}", f"n_{name}"), int(chosen.sum()), True)
+    sides = int(strata["longer"].sum() + strata["shorter"].sum())
+    found["accuracy_gap"] = Statistic(
+        lambda t: t["right_longer"] / t["n_longer"] - t["right_shorter"] / t["n_shorter"], sides
+    )
+    return found
+
+
+def _share(top: str, bottom: str) -> Callable[[Totals], Floats]:
+    return lambda totals: totals[top] / totals[bottom]
+
+
+def _points(pairs: Floats, seed: int) -> tuple[tuple[float, float], ...]:
+    """Give length and reward differences of at most NUM_POINTS pairs."""
+    order = np.random.default_rng(seed).permutation(len(pairs))[:NUM_POINTS]
+    return tuple((float(pairs[i, 2] - pairs[i, 3]), float(pairs[i, 1])) for i in sorted(order))
+
+
+def _none(value: float) -> float | None:
+    return None if math.isnan(value) else value

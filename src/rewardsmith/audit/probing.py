@@ -1,0 +1,213 @@
+"""Run probes over a sample of prompts; every edit of a prompt goes to the scorer in one request."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rewardsmith.audit.answers import find_answer, question
+from rewardsmith.audit.caching import CachingScorer
+from rewardsmith.audit.probes import Probe, ProbeResult, pair_to_edit
+from rewardsmith.evaluation.judged import shared_prompt
+from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.records import Completion, Estimate, PreferenceGroup, ScoreRequest, text_key
+from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
+from rewardsmith.stats.significance import benjamini_hochberg, sign_flip_p_values
+
+Q_LIMIT = 0.05
+# A shift of one answer by 0.1 within-prompt sd turns about 3 in 100 pairs: the margin of two answers has a spread of
+# sqrt(2) sd, so a normal margin lies within 0.1 sd on the turning side with probability phi(0) * 0.1 / sqrt(2) = 0.028.
+# That is less than two careful raters disagree on. Smaller effects are reported but accuse nobody.
+EFFECT_LIMIT = 0.1
+ROUNDING = 1e-6
+EXCERPT = 700
+
+
+@dataclass(frozen=True, slots=True)
+class EditedPrompt:
+    """One prompt of the sample: its group, the two answers and their edits by probe (side 0 better, 1 worse)."""
+
+    group: PreferenceGroup
+    cluster: int
+    sides: tuple[int, int]
+    is_judged: bool
+    edits: dict[tuple[str, int], Completion] = field(default_factory=dict)
+
+    def request(self) -> ScoreRequest:
+        """Ask for all completions of the group and all edits at once."""
+        distinct = {text_key(c): c for c in (*self.group.completions, *self.edits.values())}
+        return replace(ScoreRequest.of_group(self.group), completions=tuple(distinct.values()))
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one probe did, answer by answer."""
+
+    change: list[float] = field(default_factory=list)
+    cluster: list[int] = field(default_factory=list)
+    overtakes: list[tuple[float, int]] = field(default_factory=list)
+    falls: list[tuple[float, int]] = field(default_factory=list)
+    not_scored: int = 0
+    example: dict[str, Any] | None = None
+    worst: float = 0.0
+
+
+def sample_prompts(groups: Sequence[PreferenceGroup], count: int, seed: int) -> list[EditedPrompt]:
+    """Choose prompts with two answers that can be edited, in turn from each source, so that small ones are seen too."""
+    by_source: dict[str, list[int]] = {}
+    for index in np.random.default_rng(seed).permutation(len(groups)):
+        by_source.setdefault(groups[index].source or "", []).append(int(index))
+    clusters: dict[str, int] = {}
+    chosen: list[EditedPrompt] = []
+    queues = [iter(indices) for _, indices in sorted(by_source.items())]
+    while queues and len(chosen) < count:
+        for queue in list(queues):
+            index = next(queue, None)
+            if index is None:
+                queues.remove(queue)
+                continue
+            group = groups[index]
+            pair = pair_to_edit(group, np.random.default_rng([seed, index]))
+            if pair is not None and len(chosen) < count:
+                key = shared_prompt(group) or f"\x00empty {index}"
+                chosen.append(EditedPrompt(group, clusters.setdefault(key, len(clusters)), pair[:2], pair[2]))
+    return chosen
+
+
+def run_probes(
+    scorer: CachingScorer, prompts: Sequence[EditedPrompt], probes: Sequence[Probe], sd: float, how: Resampling
+) -> list[ProbeResult]:
+    """Edit, score and test.
+
+    Args:
+        scorer: keeps what it has scored before.
+        prompts: of `sample_prompts`; their edits are filled in here.
+        probes: what is done to each answer.
+        sd: within-prompt standard deviation of rewards; NaN or 0 leaves the changes undefined.
+        how: bootstrap samples and seed; the seed also draws the edits.
+    """
+    for prompt in prompts:
+        _edit(prompt, probes, how.seed)
+    rows = scorer.try_requests([prompt.request() for prompt in prompts])
+    table = {probe.name: Changes() for probe in probes}
+    for prompt, row in zip(prompts, rows, strict=True):
+        keys = [text_key(completion) for completion in prompt.request().completions]
+        _collect(prompt, dict(zip(keys, row, strict=True)), {probe.name: probe for probe in probes}, table)
+    size = 1 + max((prompt.cluster for prompt in prompts), default=0)
+    sums = np.stack([np.bincount(c.cluster, c.change, minlength=size) for c in table.values()], axis=1).astype(
+        np.float64
+    )
+    p_values = sign_flip_p_values(sums, seed=how.seed, sides=[probe.side for probe in probes])
+    p_values = [p if changes.change else math.nan for p, changes in zip(p_values, table.values(), strict=True)]
+    q_values = benjamini_hochberg(p_values)
+    return [
+        _result(probe, table[probe.name], sd, (p, q), how)
+        for probe, p, q in zip(probes, p_values, q_values, strict=True)
+    ]
+
+
+def _edit(prompt: EditedPrompt, probes: Sequence[Probe], seed: int) -> None:
+    """Fill in the edits of both answers; those that change nothing do not apply."""
+    asked = question(prompt.group)
+    for side, index in enumerate(prompt.sides):
+        answer = find_answer(prompt.group.completions[index])
+        assert answer is not None
+        for probe in probes:
+            text = probe.edit(asked, answer.text, _generator(seed, probe.name, asked, answer.text))
+            if text is not None and text != answer.text:
+                prompt.edits[probe.name, side] = answer.rewrite(text)
+
+
+def _generator(seed: int, *texts: str) -> np.random.Generator:
+    """Give a generator that depends on the texts only, so an edit does not change with the sample it stands in."""
+    digest = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass")).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _collect(
+    prompt: EditedPrompt, rewards: dict[str, float | None], probes: dict[str, Probe], table: dict[str, Changes]
+) -> None:
+    """Add the changes of one prompt to the table."""
+    before = [rewards[text_key(prompt.group.completions[index])] for index in prompt.sides]
+    for (name, side), completion in prompt.edits.items():
+        changes, after, own = table[name], rewards[text_key(completion)], before[side]
+        if after is None or own is None:
+            changes.not_scored += 1
+            continue
+        changes.change.append(after - own)
+        changes.cluster.append(prompt.cluster)
+        better, worse = before
+        if prompt.is_judged and better is not None and worse is not None and better > worse:
+            if side == 0:
+                changes.falls.append((float(after < worse), prompt.cluster))
+            else:
+                changes.overtakes.append((float(after > better), prompt.cluster))
+        _keep_example(changes, probes[name], prompt, side, (own, after))
+
+
+def _keep_example(
+    changes: Changes, probe: Probe, prompt: EditedPrompt, side: int, rewards: tuple[float, float]
+) -> None:
+    """Keep the answer whose change speaks most against the model."""
+    change = rewards[1] - rewards[0]
+    if not probe.is_contrary(change) or abs(change) <= changes.worst:
+        return
+    changes.worst = abs(change)
+    before = find_answer(prompt.group.completions[prompt.sides[side]])
+    after = find_answer(prompt.edits[probe.name, side])
+    assert before is not None
+    changes.example = {
+        "prompt": question(prompt.group)[:EXCERPT],
+        "before": before.text[:EXCERPT],
+        "after": (after.before[len(before.before) :] + after.text + after.after if after else "")[:EXCERPT],
+        "reward_before": rewards[0],
+        "reward_after": rewards[1],
+    }
+
+
+def _result(probe: Probe, changes: Changes, sd: float, pq: tuple[float, float], how: Resampling) -> ProbeResult:
+    """Turn the changes of a probe into estimates and a verdict."""
+    values = np.array(changes.change)
+    change = Estimate(math.nan, len(values))
+    if len(values) and sd > 0:
+        # Another place in a batch changes the last bits of a reward; that is no change.
+        values = np.where(np.abs(values) < ROUNDING * sd, 0.0, values)
+        # The same change everywhere has no spread to draw an interval from.
+        is_constant = np.ptp(values) == 0
+        change = Estimate(float(values[0] / sd), len(values)) if is_constant else _mean(values / sd, changes, how)
+    flips = {"should not matter": changes.overtakes + changes.falls, "should fall": changes.overtakes}
+    accused = pq[1] < Q_LIMIT and probe.is_contrary(change.value) and abs(change.value) > EFFECT_LIMIT
+    return ProbeResult(
+        name=probe.name,
+        kind=probe.kind,
+        expected=probe.expected,
+        n=len(values),
+        not_scored=changes.not_scored,
+        change=change,
+        flip_rate=_rate(flips.get(probe.expected, changes.falls), how),
+        overtakes=_rate(changes.overtakes, how),
+        falls=_rate(changes.falls, how),
+        p=pq[0],
+        q=pq[1],
+        accused=bool(accused),
+        example=changes.example,
+    )
+
+
+def _mean(values: Any, changes: Changes, how: Resampling) -> Estimate:
+    return bootstrap_amount(values, changes.cluster, how.resamples, how.seed)
+
+
+def _rate(flips: list[tuple[float, int]], how: Resampling) -> Estimate:
+    return bootstrap_mean([flip for flip, _ in flips], [cluster for _, cluster in flips], how.resamples, how.seed)
+
+
+def count_by_kind(results: Sequence[ProbeResult]) -> dict[str, int]:
+    """Count the accused probes by kind."""
+    return dict(Counter(result.kind for result in results if result.accused))

@@ -1,0 +1,1 @@
+"""What is wrong with data, what they hold, and what they share with other data."""

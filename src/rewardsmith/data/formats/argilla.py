@@ -1,0 +1,131 @@
+"""Argilla's records: `fields` and `responses`, with a ranking or a label question.
+
+A ranking response lists `{"value": FIELD, "rank": N}`; a label response names the preferred field, or a tie. Two
+layouts: nested (2.x `to_json`, `to_list`, `to_disk`, and 1.x), and flat (2.x `to_datasets`, `to_hub` and `to_list`
+with `flatten`), where a question is the columns `NAME.responses`, `NAME.responses.users`, `NAME.responses.status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from rewardsmith.data.row_parts import join_prompt, ranked_comparisons
+from rewardsmith.data.row_values import check_list, check_mapping, check_number, require, row_error
+from rewardsmith.records import Comparison, PreferenceGroup
+
+SIGNATURES = ({"fields", "responses"},)
+PROMPTS = ("prompt", "question", "instruction", "input", "context")
+TIES = ("tie", "equal", "same", "both")
+FLAT = ".responses"
+OWN_COLUMNS = ("id", "status", "_server_id", "inserted_at", "updated_at", "external_id")
+
+
+def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read one record with every annotator's submitted response."""
+    row = _nested(row, where) if "fields" not in row else row
+    texts = check_mapping(require(row, "fields", where), where, "fields")
+    prompt_name = next((name for name in PROMPTS if name in texts), None)
+    names = [name for name in texts if name != prompt_name]
+    answers, others = _answers(row, where)
+    comparisons: list[Comparison] = []
+    for question, value, annotator in answers:
+        edges = _compare(value, names, where, annotator)
+        if edges is None:
+            others[question] = others.get(question, 0) + 1
+        else:
+            comparisons += edges
+    if not comparisons:
+        raise row_error(
+            where, "not annotated", "no response ranks the fields or names one; annotate it or leave it out"
+        )
+    sides = [texts[name] for name in names]
+    prompt = None if prompt_name is None else texts[prompt_name]
+    joined, completions = join_prompt(prompt, sides, where, f"fields.{prompt_name}", [f"fields.{n}" for n in names])
+    metadata = dict(check_mapping(row.get("metadata") or {}, where, "metadata"))
+    if others:
+        metadata["other_responses"] = others
+    identity = row.get("id")
+    return PreferenceGroup(
+        joined,
+        completions,
+        tuple(comparisons),
+        group_id=None if identity is None else str(identity),
+        metadata=metadata,
+    )
+
+
+def nested_columns(names: Collection[str]) -> set[str]:
+    """Give the columns that a flat record would have if it were nested; none for rows that are not Argilla's."""
+    questions = [name.removesuffix(FLAT) for name in names if name.endswith(FLAT)]
+    return {"fields", "responses"} if any(f"{name}{FLAT}.users" in names for name in questions) else set()
+
+
+def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Give a flat record in the nested layout.
+
+    Fields and metadata are not told apart there: the fields are what a ranking ranks and the prompt, or, for label
+    questions, every text that is no column of Argilla's own.
+    """
+    responses = {}
+    for question in [column.removesuffix(FLAT) for column in row if column.endswith(FLAT)]:
+        column = f"{question}{FLAT}"
+        values = check_list(row[column] or [], where, column)
+        users, statuses = (check_list(row.get(f"{column}.{name}") or [], where, name) for name in ("users", "status"))
+        padded = zip_longest(values, users[: len(values)], statuses[: len(values)])
+        responses[question] = [{"value": v, "user_id": u, "status": s or "submitted"} for v, u, s in padded]
+    answers = [entry["value"] for entries in responses.values() for entry in entries]
+    ranked = {str(item.get("value")) for answer in answers for item in _entries(answer)}
+    texts = {name: text for name, text in row.items() if "." not in name and name not in OWN_COLUMNS}
+    fields = {n: t for n, t in texts.items() if (n in ranked or n in PROMPTS if ranked else isinstance(t, str | list))}
+    metadata = {name: value for name, value in texts.items() if name not in fields and value is not None}
+    return {"id": row.get("id"), "fields": fields, "responses": responses, "metadata": metadata}
+
+
+def _entries(answer: Any) -> list[Mapping[str, Any]]:
+    """Give the entries of a ranking; an answer of another kind has none."""
+    return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
+
+
+def _answers(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, Any, str | None]], dict[str, int]]:
+    """Give (question, value, annotator) for every submitted response, and how many were not submitted."""
+    answers: list[tuple[str, Any, str | None]] = []
+    skipped: dict[str, int] = {}
+    responses = require(row, "responses", where)
+    if isinstance(responses, Mapping):
+        listed = [(name, r) for name, rs in responses.items() for r in check_list(rs or [], where, f"responses.{name}")]
+    else:
+        # Argilla 1.x: one entry an annotator, with the values of all questions.
+        listed = []
+        for index, entry in enumerate(check_list(responses, where, "responses")):
+            response = check_mapping(entry, where, f"responses[{index}]")
+            values = check_mapping(response.get("values") or {}, where, f"responses[{index}].values")
+            listed += [(name, {**response, **check_mapping(v, where, name)}) for name, v in values.items()]
+    for name, entry in listed:
+        response = check_mapping(entry, where, f"responses.{name}")
+        if response.get("status", "submitted") != "submitted":
+            skipped["not submitted"] = skipped.get("not submitted", 0) + 1
+            continue
+        user = response.get("user_id")
+        answers.append((name, response.get("value"), None if user is None else str(user)))
+    return answers, skipped
+
+
+def _compare(value: Any, names: Sequence[str], where: str, annotator: str | None) -> Sequence[Comparison] | None:
+    """Turn one response into comparisons; None for a response to a question of another kind."""
+    if isinstance(value, str) and len(names) == 2:
+        if value in names:
+            better = names.index(value)
+            return [Comparison(better, 1 - better, annotator=annotator)]
+        return [Comparison(0, 1, "tie", annotator=annotator)] if value.lower() in TIES else None
+    if not isinstance(value, list) or not value or not all(isinstance(v, Mapping) and "rank" in v for v in value):
+        return None
+    ranks = {str(entry.get("value")): check_number(entry["rank"], where, "rank") for entry in value}
+    if sorted(ranks) != sorted(names):
+        raise row_error(
+            where,
+            "wrong length",
+            f"the ranking orders {', '.join(ranks)} but the fields are {', '.join(names)}; rank all",
+        )
+    return ranked_comparisons([ranks[name] for name in names], annotator=annotator)

@@ -1,0 +1,37 @@
+"""ms-swift's preference rows: `messages` ends with the chosen answer, `rejected_response` is the other one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rewardsmith.data.row_parts import pair_group
+from rewardsmith.data.row_values import check_messages, check_side, require
+from rewardsmith.data.row_writers import conversations, pair_columns, single_message
+from rewardsmith.records import PreferenceGroup
+
+SIGNATURES = ({"messages", "rejected_response"}, {"messages", "rejected_messages"})
+COLUMNS = {"messages", "rejected_response", "rejected_messages"}
+
+
+def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read one row; `rejected_messages`, a whole conversation, may stand in place of `rejected_response`."""
+    messages = check_messages(require(row, "messages", where), where, "messages")
+    if row.get("rejected_messages") is not None:
+        rejected = check_messages(row["rejected_messages"], where, "rejected_messages")
+        return pair_group(row, where, None, [messages, rejected], COLUMNS)
+    response = check_side(require(row, "rejected_response", where), where, "rejected_response")
+    other = [{"role": "assistant", "content": response}] if isinstance(response, str) else response
+    return pair_group(row, where, messages[:-1] or "", [messages[-1:], other], COLUMNS)
+
+
+def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
+    """Give one row a comparison. Raises DataError for completions of several messages."""
+    prompt, completions = conversations(group)
+    rows = []
+    for comparison in group.comparisons:
+        chosen, rejected = completions[comparison.better], single_message(completions[comparison.worse])
+        messages = [message.to_dict() for message in (*prompt, single_message(chosen))]
+        columns = pair_columns(group, comparison, ("margin", "tools"))
+        rows.append({"messages": messages, "rejected_response": rejected.content, **columns})
+    return rows

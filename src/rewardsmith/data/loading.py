@@ -1,0 +1,305 @@
+"""Load preference data from wherever it lies: files, folders, the hub, lists of rows, `datasets`.
+
+Nothing is dropped uncounted: the result carries a report of the rows read and of those left out, by reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from rewardsmith.data.merging import deduplicate, merge_groups
+from rewardsmith.data.roles import find_group_faults
+from rewardsmith.data.row_values import RowError
+from rewardsmith.data.rows import FORMATS, parse_row
+from rewardsmith.data.sets import catalogue
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.files.hub import read_hub
+from rewardsmith.files.reading import read_rows
+from rewardsmith.records import PreferenceGroup
+
+OnError = Literal["raise", "count"]
+# Reasons that say a row is not of the layout its reader knows; every other reason is dirt of the published set.
+LAYOUT_REASONS = ("missing column", "wrong type", "unknown columns", "unusable row")
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What was read and what was left out.
+
+    Args:
+        rows: rows read, the dropped ones included.
+        groups: groups that came of them.
+        comparisons: comparisons in these groups.
+        dropped: reason to number of rows left out.
+        examples: reason to the first error of that kind, which names file and row.
+        readers: the data sets of the catalogue whose readers were used, named or chosen by the columns.
+        warnings: fault of a conversation to the number of groups that have it; they are kept (see `roles`).
+        notes: what the user should know about the choice of the reader.
+        where: the row that was read last, like "pairs.jsonl:row 12"; "" before the first.
+    """
+
+    rows: int = 0
+    groups: int = 0
+    comparisons: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    readers: list[str] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    where: str = ""
+
+    @property
+    def reader(self) -> str | None:
+        """The reader that was used, None when general formats read all rows; several are joined by "+"."""
+        return "+".join(dict.fromkeys(self.readers)) or None
+
+    def drop(self, error: Exception) -> None:
+        """Count a row that is left out because of `error`."""
+        reason = getattr(error, "reason", "unusable row")
+        self.dropped[reason] += 1
+        self.examples.setdefault(reason, str(error))
+
+    def __str__(self) -> str:
+        text = f"{self.rows} rows, {self.groups} groups, {self.comparisons} comparisons"
+        if self.dropped:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common())
+            text += f"; dropped {sum(self.dropped.values())} ({reasons})"
+        if self.readers:
+            text += f"; reader {self.reader}"
+        return text
+
+
+class PreferenceSet(Sequence[PreferenceGroup]):
+    """A sequence of groups with the report of how they were read. Slices share the report."""
+
+    def __init__(self, groups: Iterable[PreferenceGroup], report: LoadReport) -> None:
+        self.groups = list(groups)
+        self.report = report
+
+    @overload
+    def __getitem__(self, index: int) -> PreferenceGroup: ...
+    @overload
+    def __getitem__(self, index: slice) -> PreferenceSet: ...
+    def __getitem__(self, index: int | slice) -> PreferenceGroup | PreferenceSet:
+        if isinstance(index, slice):
+            return PreferenceSet(self.groups[index], self.report)
+        return self.groups[index]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __repr__(self) -> str:
+        return f"PreferenceSet({self.report})"
+
+
+def load_preferences(
+    source: Any,
+    *,
+    reader: str | None = None,
+    merge_prompts: bool = True,
+    split: str | None = None,
+    limit: int | None = None,
+    on_error: OnError = "raise",
+) -> PreferenceSet:
+    """Load preference data into memory.
+
+    Args:
+        source: a path, a list of paths, a hub id ("owner/name"), a list of rows or groups, or a `datasets.Dataset`.
+        reader: a data set of the catalogue (`rewardsmith data list`), perhaps with a variant ("summeval:fluency"),
+            or a row format such as "ranking"; None chooses the data set from the columns of the first row, or else
+            the format from the columns of each row. The report says which reader was chosen.
+        merge_prompts: merge the groups of one prompt into one graph.
+        split: which split of a folder or hub data set ("train" on the hub when None).
+        limit: read at most so many groups, counted before merging.
+        on_error: "raise" stops at the first bad row; "count" leaves it out and counts it in the report. Rows that
+            are known to be dirty in a published data set are always left out and counted.
+
+    Raises:
+        DataError: a row, file or data set cannot be used; the message names it and says what to do.
+
+    Example:
+        >>> data = load_preferences([{"prompt": "2+2?", "chosen": "4", "rejected": "5"}])
+        >>> len(data), data.report.rows
+        (1, 1)
+    """
+    report = LoadReport()
+    lazy = iter_preferences(source, reader=reader, split=split, limit=limit, on_error=on_error, report=report)
+    groups = merge_groups(lazy) if merge_prompts else list(lazy)
+    report.groups = len(groups)
+    return PreferenceSet(groups, report)
+
+
+def iter_preferences(
+    source: Any,
+    *,
+    reader: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    on_error: OnError = "raise",
+    report: LoadReport | None = None,
+) -> Iterator[PreferenceGroup]:
+    """Give groups one by one, in order, without merging prompts; memory does not grow with the data.
+
+    Arguments are those of `load_preferences`; `report` is filled while reading.
+    """
+    if on_error not in ("raise", "count"):
+        raise ConfigError(f"on_error must be 'raise' or 'count', not {on_error!r}")
+    request = _Request(reader, split, on_error == "count", LoadReport() if report is None else report)
+    return _counted(itertools.islice(_read_source(source, request), limit), request.report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """How to read, whatever the kind of source."""
+
+    reader: str | None
+    split: str | None
+    counts_errors: bool
+    report: LoadReport
+
+    def left_out(self, error: DataError) -> None:
+        """Count the error of a row, or raise it."""
+        if not self.counts_errors:
+            raise error
+        self.report.drop(error)
+
+    def broken(self, error: RowError) -> None:
+        """Count, or raise, the error of a row that its file cannot even hand out."""
+        self.left_out(error)
+        self.report.rows += 1
+
+
+def _counted(groups: Iterable[PreferenceGroup], report: LoadReport) -> Iterator[PreferenceGroup]:
+    """Count groups and comparisons as they pass."""
+    for group in groups:
+        report.groups += 1
+        report.comparisons += len(group.comparisons)
+        yield group
+
+
+def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
+    """Choose how to read by the kind of source."""
+    if isinstance(source, str | Path):
+        return _read_path(source, request)
+    if isinstance(source, Mapping):
+        raise DataError(f"the source holds the splits {', '.join(map(str, source))}; give one of them")
+    if isinstance(source, PreferenceSet):
+        return _parse_rows(((f"row {index}", group) for index, group in enumerate(source)), request, None)
+    if isinstance(source, Sequence) and source and all(isinstance(item, str | Path) for item in source):
+        return itertools.chain.from_iterable(_read_path(item, request) for item in source)
+    if isinstance(source, Iterable):
+        rows = ((f"row {index}", row) for index, row in enumerate(source))
+        return _read_unnamed(rows, request, None) if request.reader is None else _read_named(rows, request)
+    raise DataError(f"cannot read preferences from {type(source).__name__}; give a path, a hub id, rows or a Dataset")
+
+
+def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGroup]:
+    """Read a path or a hub id, with a reader of the catalogue or by rows."""
+    path = Path(source)
+    is_path = source != "" and _is_path(path)
+    name = request.reader
+    if name is None:
+        by_columns = catalogue.choose_for_path(path, request.split) if is_path else None
+        name = by_columns or (catalogue.find_copy(path) if is_path else catalogue.find_name(str(source)))
+    if name is not None and name not in FORMATS:
+        entry, _ = catalogue.find(name)
+        place = path if is_path else str(source)
+        published = catalogue.open_rows(entry, place, request.split, request.broken, request.report.notes)
+        yield from _read_published(name, published, request)
+        return
+    if is_path:
+        rows = read_rows(path, split=request.split, on_broken=request.broken)
+        yield from _parse_hinted(rows, request, path.stem.split(".")[0])
+    elif name is None:
+        yield from _read_unnamed(read_hub(str(source), request.split), request, str(source))
+    else:
+        yield from _parse_rows(read_hub(str(source), request.split), request, str(source))
+
+
+def _is_path(path: Path) -> bool:
+    """Whether something lies at a path; text that cannot be a path is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _read_named(rows: Iterable[tuple[str, Any]], request: _Request) -> Iterator[PreferenceGroup]:
+    """Read rows in memory with the format or the data set that is named."""
+    if request.reader is None or request.reader in FORMATS:
+        return _parse_rows(rows, request, None)
+    unfold = catalogue.find(request.reader)[0].unfold
+    return _read_published(request.reader, unfold(rows) if unfold else rows, request)
+
+
+def _read_unnamed(rows: Iterator[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
+    """Choose the data set by the columns of the first row; the general formats read what is of none."""
+    first = list(itertools.islice(rows, 1))
+    rows = itertools.chain(first, rows)
+    name = catalogue.choose(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
+    if name is None:
+        yield from _parse_hinted(rows, request, source)
+        return
+    unfold = catalogue.find(name)[0].unfold
+    yield from _read_published(name, unfold(rows) if unfold else rows, request)
+
+
+def _read_published(name: str, rows: Iterable[tuple[str, Any]], request: _Request) -> Iterator[PreferenceGroup]:
+    """Read rows with a data set's own reader.
+
+    Rows that are dirty in the published set are always left out and counted; only rows that are not of its layout
+    are errors, and a set of which nothing remains.
+    """
+    report = request.report
+    report.readers.append(name)
+    entry, read = catalogue.find(name)
+    num_groups = 0
+    for item in catalogue.read_groups(entry, read, _count_rows(rows, report)):
+        if isinstance(item, RowError):
+            if item.reason in LAYOUT_REASONS:
+                request.left_out(item)
+            else:
+                report.drop(item)
+            continue
+        num_groups += 1
+        yield item
+    if not num_groups and report.dropped and not request.counts_errors:
+        raise DataError(f"reader {name!r} left out every row ({report}); first: {next(iter(report.examples.values()))}")
+
+
+def _count_rows(rows: Iterable[tuple[str, Any]], report: LoadReport) -> Iterator[tuple[str, Any]]:
+    for where, row in rows:
+        report.rows += 1
+        report.where = where
+        yield where, row
+
+
+def _parse_hinted(rows: Iterator[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
+    """Parse rows; note in the report which reader would make more of them."""
+    first = list(itertools.islice(rows, 1))
+    hint = catalogue.find_hint(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
+    if hint and request.reader is None:
+        request.report.notes.append(hint)
+    return _parse_rows(itertools.chain(first, rows), request, source)
+
+
+def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
+    """Parse rows by a general format; groups that are handed in pass as they are."""
+    for where, row in _count_rows(rows, request.report):
+        if isinstance(row, PreferenceGroup):
+            yield deduplicate(row)
+            continue
+        try:
+            group = parse_row(row, where, request.reader)
+        except DataError as error:
+            request.left_out(error)
+            continue
+        if group.source is None and source is not None:
+            object.__setattr__(group, "source", source)
+        request.report.warnings.update(find_group_faults(group))
+        yield group

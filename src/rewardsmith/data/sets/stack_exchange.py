@@ -1,0 +1,132 @@
+"""StackExchange preferences (after Askell et al. 2021, arXiv 2112.00861): answers to a question, scored by votes.
+
+`pm_score` is log2(1 + votes) rounded, plus 1 for the accepted answer, -1 for negative votes. Equal scores are ties, the
+difference is the margin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from html.parser import HTMLParser
+from typing import Any
+
+from rewardsmith.data.row_values import check_flag, check_number, check_text, require, row_error
+from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
+from rewardsmith.data.sets.hub_rows import ask, compare, kept, name_of, records
+from rewardsmith.records import Comparison, PreferenceGroup
+
+BLOCKS = ("p", "br", "li", "pre", "div", "tr", "blockquote", "ul", "ol", "hr", "h1", "h2", "h3", "h4", "h5", "h6")
+
+
+class _Text(HTMLParser):
+    """Collect the text of HTML; blocks end lines."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag in BLOCKS:
+            self.pieces.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in BLOCKS:
+            self.pieces.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+
+def html_to_text(html: str) -> str:
+    """Give the text of HTML with its paragraphs; code keeps its lines."""
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    return re.sub(r"\n{3,}", "\n\n", "".join(parser.pieces)).strip()
+
+
+def read(rows: Rows) -> Read:
+    """Give one group a question, all its answers compared by `pm_score`; the HTML stays."""
+    return read_each(rows, partial(_group, text_of=str))
+
+
+def read_text(rows: Rows) -> Read:
+    """Give one group a question with the HTML turned into text."""
+    return read_each(rows, partial(_group, text_of=html_to_text))
+
+
+def _group(row: Row, where: str, text_of: Callable[[str], str]) -> PreferenceGroup:
+    answers = records(require(row, "answers", where), where, "answers")
+    if len(answers) < 2:
+        raise row_error(where, "too few completions", f"column 'answers' holds {len(answers)}; two can be compared")
+    texts = {
+        f"answers[{i}].text": _text(a.get("text"), where, f"answers[{i}].text", text_of) for i, a in enumerate(answers)
+    }
+    question = text_of(check_text(require(row, "question", where), where, "question", empty=True))
+    prompt, completions = ask(question, texts, where, "question")
+    scores = tuple(
+        check_number(require(answer, "pm_score", f"{where} answers[{i}]"), where, f"answers[{i}].pm_score")
+        for i, answer in enumerate(answers)
+    )
+    accepted = tuple(_flag(answer.get("selected"), where, f"answers[{i}].selected") for i, answer in enumerate(answers))
+    return PreferenceGroup(
+        prompt=prompt,
+        completions=completions,
+        comparisons=compare(scores),
+        ratings={"pm_score": scores, "selected": accepted},
+        models=tuple(name_of(answer.get("author")) for answer in answers),
+        source="stack-exchange",
+        group_id=str(row.get("qid") or where),
+        metadata={**kept(row, "date", "metadata"), "answer_ids": [answer.get("answer_id") for answer in answers]},
+    )
+
+
+def _text(html: Any, where: str, column: str, text_of: Callable[[str], str]) -> str | None:
+    return None if html is None else text_of(check_text(html, where, column))
+
+
+def _flag(value: Any, where: str, column: str) -> float | None:
+    return None if value is None else float(check_flag(value, where, column))
+
+
+def read_paired(rows: Rows) -> Read:
+    """Give one group a pair: `response_j` was voted above `response_k`."""
+    return read_each(rows, _pair)
+
+
+def _pair(row: Row, where: str) -> PreferenceGroup:
+    answers = {name: require(row, name, where) for name in ("response_j", "response_k")}
+    prompt, completions = ask(require(row, "question", where), answers, where, "question")
+    return PreferenceGroup(
+        prompt=prompt,
+        completions=completions,
+        comparisons=(Comparison(0, 1),),
+        source="stack-exchange-paired",
+        group_id=str(row.get("qid") or where),
+        metadata=kept(row, "date", "metadata"),
+    )
+
+
+ENTRIES = (
+    Entry(
+        name="stack-exchange",
+        summary="StackExchange: all answers to a question, scored by votes; variant text: HTML turned into text",
+        licence="CC-BY-SA-4.0 (name authors and links)",
+        paper="2112.00861",
+        hub_id="HuggingFaceH4/stack-exchange-preferences",
+        read=read,
+        columns=frozenset({"qid", "question", "answers"}),
+        variants={"text": read_text},
+    ),
+    Entry(
+        name="stack-exchange-paired",
+        summary="StackExchange in pairs, Markdown, at most ten pairs a question",
+        licence="none stated (made from CC-BY-SA-4.0 text)",
+        paper="2112.00861",
+        hub_id="lvwerra/stack-exchange-paired",
+        read=read_paired,
+        columns=frozenset({"question", "response_j", "response_k"}),
+    ),
+)

@@ -1,0 +1,19 @@
+"""Preferences from a known gold reward: for the demo, for tests of training, and for tests of audits."""
+
+from rewardsmith.data.simulate.annotators import AnnotatorConfig
+from rewardsmith.data.simulate.answers import sample_answers, write_prompt
+from rewardsmith.data.simulate.gold import BiasedScorer, GoldScorer, simulated_scorer
+from rewardsmith.data.simulate.simulation import SimulationConfig, iter_simulated, sample_groups, simulate
+
+__all__ = [
+    "AnnotatorConfig",
+    "BiasedScorer",
+    "GoldScorer",
+    "SimulationConfig",
+    "iter_simulated",
+    "sample_answers",
+    "sample_groups",
+    "simulate",
+    "simulated_scorer",
+    "write_prompt",
+]

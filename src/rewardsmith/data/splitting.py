@@ -1,0 +1,189 @@
+"""Split preferences so that no prompt, and no near-duplicate of one, stands on two sides.
+
+How old rows stay where they are when rows are appended: the side of a new prompt is a hash of its normalised text
+alone, and a prompt that nearly equals earlier ones joins their side. Nothing that comes later is looked at. A
+prompt that nearly equals earlier prompts of two sides would join them; it is held back and counted instead of
+moving either. So appending rows moves no row; re-ordering rows may move near-duplicates, never unrelated prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rewardsmith.data.minhash import NearDuplicates, normalise
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, as_plain
+
+By = Literal["prompt", "source", "annotator", "time"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """How to split.
+
+    Args:
+        by: what stays together: each prompt, each source, each annotator (and each prompt), or all before a time.
+        shares: side to its share; shares are scaled to sum to 1, and their order is part of the plan.
+        seed: another seed gives another split.
+        threshold: Jaccard similarity from which prompts are near-duplicates; 1 compares normalised text only.
+        cutoff: for `by="time"`: the first ISO 8601 time that belongs to the last side.
+    """
+
+    by: By = "prompt"
+    shares: Mapping[str, float] = field(default_factory=lambda: {"train": 0.9, "test": 0.1})
+    seed: int = 0
+    threshold: float = 0.8
+    cutoff: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.by not in ("prompt", "source", "annotator", "time"):
+            raise ConfigError(f"split by prompt, source, annotator or time, not {self.by!r}")
+        if len(self.shares) < 2 or not all(share > 0 for share in self.shares.values()):
+            raise ConfigError(f"a split needs two or more sides with shares above 0, not {dict(self.shares)}")
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold must lie in (0, 1], not {self.threshold}")
+        if self.by == "time" and (self.cutoff is None or len(self.shares) != 2):
+            raise ConfigError("a split by time needs two sides and a cutoff such as 2024-06-01")
+
+
+@dataclass(slots=True)
+class SplitReport:
+    """Groups and comparisons per side, and what was left out by reason."""
+
+    groups: Counter[str] = field(default_factory=Counter)
+    comparisons: Counter[str] = field(default_factory=Counter)
+    held_back: Counter[str] = field(default_factory=Counter)
+
+
+def split_groups(
+    groups: Iterable[PreferenceGroup], plan: SplitPlan, report: SplitReport | None = None
+) -> Iterator[tuple[str | None, PreferenceGroup]]:
+    """Give (side, group) in the order of the input; the side is None for what is held back.
+
+    A group that belongs to one side with some of its comparisons only is given twice: once with those, once, held
+    back, with the others. Memory holds the prompts, not the completions.
+
+    Raises:
+        DataError: what to split by is not known for a group.
+    """
+    report = SplitReport() if report is None else report
+    index = NearDuplicates(plan.threshold)
+    sides: list[str] = []
+    for number, group in enumerate(groups):
+        side, reason = _place(normalise(prompt_text(group)), _wanted_side(group, plan, number), plan, index, sides)
+        for placed, part in _parts(group, side, plan):
+            if placed is None:
+                report.held_back[reason or f"{plan.by} of the other side"] += max(1, len(part.comparisons))
+            else:
+                report.groups[placed] += 1
+                report.comparisons[placed] += len(part.comparisons)
+            yield placed, part
+
+
+def prompt_text(group: PreferenceGroup) -> str:
+    """Give the text by which a prompt is recognised.
+
+    With an empty prompt it is what all completions begin with, up to the last line or turn they share in full;
+    where they share nothing, their whole text.
+    """
+    if isinstance(group.prompt, tuple):
+        return "\n".join(f"{message.role}: {message.content}" for message in group.prompt)
+    if group.prompt.strip():
+        return group.prompt
+    texts = [c if isinstance(c, str) else _joined(c) for c in group.completions]
+    # Character by character is what is wanted here: the texts are no paths.
+    shared = os.path.commonprefix(texts) if len(texts) > 1 else ""  # noqa: RUF071
+    return shared[: shared.rfind("\n") + 1].strip() or "\n".join(texts)
+
+
+def _joined(completion: object) -> str:
+    """Give tokens or messages as text with one unit a line."""
+    plain = as_plain(completion)  # type: ignore[arg-type]
+    return "\n".join(map(str, plain)) if not isinstance(completion, TokenIds) else "".join(f"{t}\n" for t in completion)
+
+
+def hash_share(text: str, seed: int) -> float:
+    """Give a number in [0, 1) that depends on text and seed only."""
+    digest = hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=8, salt=str(seed).encode()[:16]
+    ).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def side_of(text: str, plan: SplitPlan) -> str:
+    """Choose a side by the hash of a text."""
+    place = hash_share(text, plan.seed) * sum(plan.shares.values())
+    for side, share in plan.shares.items():
+        place -= share
+        if place < 0:
+            return side
+    return list(plan.shares)[-1]
+
+
+def _wanted_side(group: PreferenceGroup, plan: SplitPlan, number: int) -> str | None:
+    """Give the side that source or time demand; None where the prompt decides."""
+    where = group.group_id or f"group {number}"
+    if plan.by == "source":
+        if group.source is None:
+            raise DataError(f"{where}: has no source, so it cannot be split by source; split by prompt")
+        return side_of(f"source:{group.source}", plan)
+    if plan.by == "time":
+        times = [comparison.time for comparison in group.comparisons if comparison.time]
+        if not times:
+            raise DataError(f"{where}: has no comparison with a time, so it cannot be split by time; split by prompt")
+        return _time_side(min(times), plan)
+    if plan.by == "annotator" and not any(comparison.annotator for comparison in group.comparisons):
+        raise DataError(f"{where}: has no annotator, so it cannot be split by annotator; split by prompt")
+    return None
+
+
+def _time_side(time: str, plan: SplitPlan) -> str:
+    first, last = plan.shares
+    return last if time >= str(plan.cutoff) else first
+
+
+def _place(
+    text: str, wanted: str | None, plan: SplitPlan, index: NearDuplicates, sides: list[str]
+) -> tuple[str | None, str | None]:
+    """Give the side of a prompt, or None with the reason why it is held back."""
+    if text in index.exact:
+        found = {sides[index.exact[text]]}
+        keys = None
+    elif plan.threshold < 1:
+        near, keys = index.find(text)
+        found = {sides[place] for place in near}
+    else:
+        found, keys = set(), []
+    if len(found) > 1:
+        return None, "nearly equals prompts of two sides"
+    side = next(iter(found), None) or wanted or side_of(text, plan)
+    if wanted is not None and side != wanted:
+        return None, "its prompt is on the other side"
+    if keys is not None:
+        index.add(text, keys)
+        sides.append(side)
+    return side, None
+
+
+def _parts(group: PreferenceGroup, side: str | None, plan: SplitPlan) -> Iterator[tuple[str | None, PreferenceGroup]]:
+    """Divide a group where single comparisons belong to another side: other annotators, or later judgements."""
+    if side is None or plan.by not in ("annotator", "time"):
+        yield side, group
+        return
+
+    def belongs(comparison: Comparison) -> bool:
+        if plan.by == "time":
+            return comparison.time is None or _time_side(comparison.time, plan) == side
+        return side_of(f"annotator:{comparison.annotator}", plan) == side
+
+    inside = tuple(comparison for comparison in group.comparisons if belongs(comparison))
+    outside = tuple(comparison for comparison in group.comparisons if not belongs(comparison))
+    if inside:
+        yield side, replace(group, comparisons=inside) if outside else group
+    if outside:
+        yield None, replace(group, comparisons=outside)

@@ -1,0 +1,145 @@
+"""Groups with their rewards, and what the labels of a group say about each pair of completions."""
+
+from __future__ import annotations
+
+import math
+import os.path
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rewardsmith.data import texts
+from rewardsmith.errors import ScoringError
+from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, Text, TokenIds, text_key
+
+# Groups scored at once where single ones may fail.
+CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group and one finite reward per completion, in order."""
+
+    group: PreferenceGroup
+    rewards: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        name = self.group.group_id or "a group"
+        if len(self.rewards) != len(self.group):
+            raise ScoringError(f"{name}: {len(self.rewards)} rewards for {len(self.group)} completions")
+        if not all(math.isfinite(reward) for reward in self.rewards):
+            raise ScoringError(f"{name}: a reward is not finite: {self.rewards}; check the model's head and precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One comparison as evaluation reads it: which completion people prefer, how surely (at least 1/2), or a tie."""
+
+    better: int
+    worse: int
+    is_tie: bool
+    probability: float = 1.0
+
+
+def judgements(group: PreferenceGroup) -> Iterator[Judgement]:
+    """Give the judgements of a group. A soft label below 1/2 turns the pair, 1/2 is a tie, weight 0 does not count."""
+    for comparison in group.comparisons:
+        if comparison.weight == 0:
+            continue
+        probability = 1.0 if comparison.probability is None else comparison.probability
+        better, worse = comparison.better, comparison.worse
+        if probability < 0.5:
+            better, worse, probability = worse, better, 1.0 - probability
+        yield Judgement(better, worse, comparison.is_tie or probability == 0.5, probability)
+
+
+def score_groups(scorer: Scorer, groups: Sequence[PreferenceGroup]) -> list[ScoredGroup]:
+    """Score every completion of `groups`. Raises ScoringError when rewards are missing or not finite."""
+    rewards = scorer.score_requests([ScoreRequest.of_group(group) for group in groups])
+    if len(rewards) != len(groups):
+        raise ScoringError(f"{scorer.name} gave {len(rewards)} lists of rewards for {len(groups)} requests")
+    return [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
+
+
+def score_what_can_be(
+    scorer: Scorer, groups: Sequence[PreferenceGroup]
+) -> tuple[list[ScoredGroup], dict[str, int], list[PreferenceGroup]]:
+    """Score groups and leave out those that cannot be scored, such as answers longer than the model reads.
+
+    They are scored in chunks; halves of a chunk that fails are tried again, down to single groups. Models refuse before
+    they compute, so that is cheap.
+
+    Returns:
+        The groups that are scored, the number left out by reason, and the groups left out.
+    """
+    scored: list[ScoredGroup] = []
+    counts: Counter[str] = Counter()
+    lost: list[PreferenceGroup] = []
+    waiting = [groups[start : start + CHUNK] for start in range(0, len(groups), CHUNK)][::-1]
+    while waiting:
+        chunk = waiting.pop()
+        try:
+            scored += score_groups(scorer, chunk)
+        except ScoringError as error:
+            if len(chunk) == 1:
+                counts[reason_of(error)] += 1
+                lost.append(chunk[0])
+            else:
+                middle = len(chunk) // 2
+                waiting += [chunk[middle:], chunk[:middle]]
+    return scored, dict(counts), lost
+
+
+def reason_of(error: ScoringError) -> str:
+    """Give the reason under which a group is counted, the same for every group that fails in the same way."""
+    text = str(error)
+    if "tokens" in text and ("reads" in text or "exceeds" in text):
+        return "longer than the model reads"
+    return " ".join(text.split())[:80]
+
+
+def rescore(scored: Sequence[ScoredGroup], rule: Callable[[PreferenceGroup], Sequence[float]]) -> list[ScoredGroup]:
+    """Put the rewards of a rule, such as a null baseline, in place of those of the scorer."""
+    return [ScoredGroup(item.group, tuple(map(float, rule(item.group)))) for item in scored]
+
+
+def shared_prompt(group: PreferenceGroup) -> str:
+    """Give a key of what was asked: the prompt, or for whole dialogues the turns that all completions share.
+
+    Empty when there is no prompt and nothing marks where answers begin.
+    """
+    if group.prompt:
+        return text_key(group.prompt)
+    texts = [completion for completion in group.completions if isinstance(completion, str)]
+    if not texts or len(texts) < len(group):
+        return ""
+    start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
+    return start[: max(0, start.rfind("\n\nAssistant:"))]
+
+
+def side_texts(group: PreferenceGroup, better: int, worse: int) -> tuple[str, str, str]:
+    """Give prompt, better and worse as text to read; whole dialogues lose the turns that all completions share."""
+    sides = [plain_text(group.completions[side]) or text_key(group.completions[side]) for side in (better, worse)]
+    if group.prompt:
+        return _dialogue(group.prompt), sides[0].lstrip("\x00"), sides[1].lstrip("\x00")
+    shared = shared_prompt(group)
+    return shared, sides[0][len(shared) :].lstrip("\x00"), sides[1][len(shared) :].lstrip("\x00")
+
+
+def _dialogue(prompt: Text) -> str:
+    """Give a prompt as text, each turn under its role."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message.role}: {plain_text((message,))}" for message in prompt)
+
+
+def plain_text(completion: Completion) -> str:
+    """Give the text of a completion: the contents of its messages, joined. Token ids have no text here."""
+    if isinstance(completion, TokenIds):
+        return ""
+    return texts.plain_text(completion)
+
+
+def completion_length(completion: Completion) -> int:
+    """Give the length in characters, or in tokens where only token ids are known."""
+    return len(completion) if isinstance(completion, TokenIds) else len(plain_text(completion))

@@ -1,6 +1,0 @@
-"""Find what silently ruins a run: in a checkpoint, in a model at hand, in preference data."""
-
-from rewardsmith.modeling.doctor.examining import Examination, examine, examine_loaded
-from rewardsmith.modeling.doctor.finding import Finding, worst
-
-__all__ = ["Examination", "Finding", "examine", "examine_loaded", "worst"]

@@ -1,0 +1,297 @@
+"""Save a reward model so that every tool that loads it gives one reward, and load it again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+from rewardsmith.errors import CheckpointError, ConfigError, missing_extra
+from rewardsmith.models import contract as contracts
+from rewardsmith.models import heads, pooled, rendering
+from rewardsmith.models.contract import GoldenText, ScoringContract
+from rewardsmith.models.foreign import loading
+from rewardsmith.models.foreign.folder import load_tokenizer
+from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
+from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, core_model, has_token_head
+
+ADAPTER = "adapter_config.json"
+# A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
+TOLERANCES = {"float32": 1e-5, "float64": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
+
+
+@dataclass
+class LoadedModel:
+    """A checkpoint in memory: the model, its tokenizer, how it scores, and what there is to say about it.
+
+    `imported` is how a model without a contract was recognised; None for one with a contract. `findings` is what
+    the doctor said of such a model.
+    """
+
+    model: Any
+    tokenizer: Any
+    renderer: Renderer
+    contract: ScoringContract | None
+    notes: list[str] = field(default_factory=list)
+    imported: Imported | None = None
+    findings: list[Any] = field(default_factory=list)
+
+
+def prepare_config(core: Any, tokenizer: Any) -> None:
+    """Write into the config what other tools read: one label, raw scores, the pad token."""
+    config = core.config
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: "LABEL_0"}, {"LABEL_0": 0}
+    # vLLM applies a sigmoid to one label unless the problem is called a regression.
+    config.problem_type = "regression"
+    # OpenRLHF looks for the head under this name.
+    config.value_head_prefix = "score"
+    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def complete_folder(folder: str | Path, core: Any, tokenizer: Any) -> None:
+    """Write the tokenizer as every tool should use it, and the code of a pooled model, beside the weights.
+
+    A decoder's rendered text holds its BOS and EOS, so its saved tokenizer adds nothing: a second BOS, the field's
+    commonest silent error, cannot come up.
+    """
+    saved = copy.deepcopy(tokenizer)
+    policy = TextPolicy.of(tokenizer)
+    if policy.bos_text:
+        _add_nothing(saved)
+    saved.padding_side = "right"
+    saved.save_pretrained(folder)
+    pooled.copy_code(folder, core)
+
+
+def _add_nothing(tokenizer: Any) -> None:
+    """Make a tokenizer add no special tokens by itself."""
+    for name in ("add_bos_token", "add_eos_token"):
+        if hasattr(tokenizer, name):
+            setattr(tokenizer, name, False)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        from tokenizers.processors import Sequence
+
+        backend.post_processor = Sequence([])
+
+
+def write_contract(
+    folder: str | Path,
+    core: Any,
+    tokenizer: Any,
+    fields: dict[str, Any],
+    plan: ForwardPlan,
+    *,
+    verify: bool = True,
+    policy: TextPolicy | None = None,
+) -> ScoringContract:
+    """Score the golden texts, write the contract, and check it in a fresh process.
+
+    `policy` is the rule for plain texts; None reads it off the tokenizer.
+
+    Raises:
+        CheckpointError: the saved checkpoint gives other rewards than the model in memory.
+    """
+    renderer = Renderer(tokenizer, policy)
+    golden = contracts.encode_golden(renderer)
+    with _full_precision(core):
+        rewards = compute_rewards(core, [[ids] for _, ids in golden], plan=plan)
+    contract = contracts.describe(core, tokenizer, renderer.policy, **fields)
+    contract.golden = [
+        GoldenText(text=text, ids=ids, reward=row[0]) for (text, ids), row in zip(golden, rewards, strict=True)
+    ]
+    contract.save(folder)
+    if verify:
+        verify_in_fresh_process(folder)
+    return contract
+
+
+class _full_precision:
+    """Compute without autocast, whatever surrounds it."""
+
+    def __init__(self, model: Any) -> None:
+        self.context = torch.autocast(model.device.type, enabled=False)
+
+    def __enter__(self) -> None:
+        self.context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.context.__exit__(*error)
+
+
+def save_reward_model(
+    model: Any, tokenizer: Any, folder: str | Path, plan: ForwardPlan, *, verify: bool = True, **fields: Any
+) -> ScoringContract:
+    """Save weights, config, tokenizer and contract; `fields` are further entries of the contract."""
+    core = core_model(model)
+    prepare_config(core, tokenizer)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    complete_folder(folder, core, tokenizer)
+    return write_contract(folder, core, tokenizer, fields, plan, verify=verify)
+
+
+def verify_in_fresh_process(folder: str | Path, timeout_seconds: float = 600) -> None:
+    """Load the folder in a new Python process and compare the golden rewards.
+
+    Raises:
+        CheckpointError: they differ, or the folder cannot be loaded.
+    """
+    command = [sys.executable, "-m", "rewardsmith.models.verify", str(folder)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        environment.pop(name, None)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, env=environment)
+    if result.returncode:
+        reason = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()[-1]
+        raise CheckpointError(f"{folder} was saved but does not give the rewards it was saved with: {reason}")
+
+
+def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
+    """Give the largest difference to the golden rewards and the tolerance of the checkpoint's precision."""
+    contract = loaded.contract
+    if contract is None or not contract.golden:
+        raise CheckpointError("the checkpoint has no golden texts to compare with")
+    for golden in contract.golden:
+        rendered = not loaded.renderer.policy.closed_by_tokenizer
+        ids = loaded.renderer.encode_text(golden.text, rendered=rendered) if rendered else golden.ids
+        if ids != golden.ids:
+            raise CheckpointError(f"the tokenizer gives other ids than at saving time for {golden.text[:60]!r}")
+    rewards = [row[0] for row in compute_rewards(loaded.model, [[golden.ids] for golden in contract.golden])]
+    scale = max(1.0, max(abs(golden.reward) for golden in contract.golden))
+    largest = max(abs(a - golden.reward) for a, golden in zip(rewards, contract.golden, strict=True))
+    return largest, TOLERANCES.get(contract.dtype, 3e-2) * scale
+
+
+def load_reward_model(
+    path: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    enforce: bool = True,
+    aggregate: str = "min",
+    **options: Any,
+) -> LoadedModel:
+    """Load a reward model, ours or foreign, with the rule by which it scores.
+
+    Args:
+        path: hub id or folder: a full model, or a LoRA adapter with its head.
+        trust_remote_code: allow models that bring Python code; our own pooled models need no permission.
+        enforce: refuse a checkpoint that does not match its contract.
+        aggregate: how a step model's scores become one reward: "min", "product", "last" or "mean".
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        CheckpointError: nothing can be loaded, or the contract is broken.
+    """
+    contract = contracts.read_contract(path)
+    if contract is None:
+        return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options))
+    model, notes = _load_own(str(path), trust_remote_code, options)
+    tokenizer = load_tokenizer(path, trust_remote_code)
+    core = core_model(model)
+    core.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    if enforce:
+        contract.require_match(core, tokenizer)
+    return LoadedModel(model, tokenizer, Renderer(tokenizer, contract.policy()), contract, notes)
+
+
+def _load_own(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    adapter = (Path(path) / ADAPTER).is_file()
+    return (_load_adapter if adapter else _load_full)(path, trust_remote_code, options)
+
+
+def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
+    """Load a model without a contract by the importer of its layout, and state the rule that is used."""
+    imported = loading.load_foreign(path, options)
+    if imported is None:
+        imported = _load_standard(path, options)
+    tokenizer = load_tokenizer(path, options.trust_remote_code)
+    if imported.reader is not None or imported.is_comparer:
+        marks = rendering.template_marks(tokenizer)
+        policy = replace(TextPolicy.of(tokenizer), appended_id=imported.text.appended_id, rendered=marks)
+        return LoadedModel(imported.model, tokenizer, Renderer(tokenizer, policy), None, imported.notes, imported)
+    core = core_model(imported.model)
+    text = imported.text
+    pad = core.config.get_text_config().pad_token_id if text.skips_padding else None
+    # A pad token that also ends the texts has to stay: what is scored depends on it.
+    if pad is None or pad != tokenizer.eos_token_id:
+        imported.notes += rendering.prepare_tokenizer(tokenizer, core, end_in_eos=text.ends_in_eos)
+        pad = None
+    policy = replace(TextPolicy.of(tokenizer), skipped_id=pad, rendered=rendering.template_marks(tokenizer))
+    if policy.closed_by_tokenizer and not getattr(core.config, "type_vocab_size", 0) > 1:
+        # Without token types a pair is one text with a separator; encoders are trained on pairs.
+        policy = replace(policy, pair_separator=rendering.pair_separator(tokenizer))
+        if policy.pair_separator and not tokenizer.chat_template:
+            text_rule = f"question and answer as the tokenizer's two texts, {policy.pair_separator} between them"
+            imported.rule = replace(imported.rule, text=text_rule)
+    if text.skips_padding:
+        imported.rule, imported.reward_mean, imported.reward_std = loading.standard_rule(core.config, pad is not None)
+    return LoadedModel(imported.model, tokenizer, Renderer(tokenizer, policy), None, imported.notes, imported)
+
+
+def _load_standard(path: str, options: ImportOptions) -> Imported:
+    """Load a sequence classifier, or an adapter of one, that has no contract."""
+    model, notes = _load_own(path, options.trust_remote_code, options.model)
+    core = core_model(model)
+    rule, _, _ = loading.standard_rule(core.config, False)
+    return Imported(model, rule, TextRule(skips_padding=has_token_head(core)), notes=notes)
+
+
+def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    config_path = Path(path) / "config.json"
+    if config_path.is_file() and "reward_pooling" in json.loads(config_path.read_text()):
+        options.setdefault("dtype", torch.float32)
+        config = AutoConfig.from_pretrained(path)
+        return pooled.PooledRewardModel.from_pretrained(path, config=config, **options), []
+    model, notes = heads.load_sequence_classifier(
+        path, head_init="keep", trust_remote_code=trust_remote_code, **options
+    )
+    if notes:
+        raise CheckpointError(
+            f"{path} holds no reward head, so its rewards would be random; train it first, or point to the folder "
+            "that training wrote"
+        )
+    return model, notes
+
+
+def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Load base model and adapter; an adapter without the head would give random rewards and is refused."""
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as error:
+        raise missing_extra("peft", "peft") from error
+    adapter_config = PeftConfig.from_pretrained(path)
+    base = adapter_config.base_model_name_or_path
+    if not base:
+        raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
+    model, notes = heads.load_sequence_classifier(
+        base, head_init="keep", trust_remote_code=trust_remote_code, **options
+    )
+    if notes and not getattr(adapter_config, "modules_to_save", None):
+        raise CheckpointError(
+            f"{path} is an adapter without its reward head, and its base {base} has none: rewards would be random; "
+            "train with task_type='SEQ_CLS'"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # type: ignore[operator]
+        model.resize_token_embeddings(len(tokenizer))
+    return PeftModel.from_pretrained(model, path), []
+
+
+def merge_adapter(model: Any) -> Any:
+    """Merge a LoRA adapter and its head into the base model. Raises ConfigError for a model without one."""
+    merge: Callable[[], Any] | None = getattr(model, "merge_and_unload", None)
+    if merge is None:
+        raise ConfigError(f"{type(model).__name__} has no adapter to merge")
+    return merge()

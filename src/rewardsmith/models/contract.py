@@ -1,0 +1,165 @@
+"""The scoring contract: a reward is a number only together with how it was computed."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rewardsmith.errors import CheckpointError
+from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.records import Message, ScoreRequest, fingerprint
+
+FILE_NAME = "scoring_contract.json"
+FORMAT_VERSION = 1
+PACKAGES = ("rewardsmith", "torch", "transformers", "tokenizers", "peft")
+# Golden texts are ours, so that no training data travels with a model.
+GOLDEN = (
+    ("What is the capital of France?", "Paris is the capital of France."),
+    ("What is the capital of France?", "I like trains."),
+    ("Name three primary colours.", "Red, yellow and blue."),
+    ("Name three primary colours.", ""),
+    ("Explain gravity to a child.", "Things fall because the Earth pulls on them, and the heavier a thing, the more."),
+    ("", "A text that answers no question at all."),
+)
+
+
+class GoldenText(BaseModel):
+    """One text with its token ids and its reward in fp32."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: str
+    ids: list[int]
+    reward: float
+
+
+class ScoringContract(BaseModel):
+    """How a checkpoint's rewards are computed, and what they were when it was saved.
+
+    `reward_mean` and `reward_std` describe `reward_n` training sequences; `temperature` is what evaluation fitted.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format_version: int = FORMAT_VERSION
+    architecture: str
+    pooling: str
+    scored_token: str
+    text_policy: dict[str, Any]
+    chat_template_sha256: str | None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    pad_token_id: int | None
+    eos_token_id: int | None
+    max_length: int | None = None
+    truncation_side: str = "left"
+    dtype: str = "float32"
+    label_order: list[str] = Field(default_factory=lambda: ["reward"])
+    reward_mean: float | None = None
+    reward_std: float | None = None
+    reward_n: int = 0
+    temperature: float = 1.0
+    objective: dict[str, Any] = Field(default_factory=dict)
+    data_fingerprint: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    golden: list[GoldenText] = Field(default_factory=list)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `scoring_contract.json`."""
+        text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
+        (Path(folder) / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    def policy(self) -> TextPolicy:
+        """Give the rule for plain texts."""
+        return TextPolicy(**self.text_policy)
+
+    def require_match(self, model: Any, tokenizer: Any) -> None:
+        """Refuse a model or tokenizer that is not the one the contract was written for.
+
+        Raises:
+            CheckpointError: names the field, both values and the remedy.
+        """
+        found = {
+            "pooling": pooling_of(model),
+            "chat_template_sha256": template_hash(tokenizer),
+            "pad_token_id": model.config.get_text_config().pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+        for name, value in found.items():
+            expected = getattr(self, name)
+            if value != expected:
+                raise CheckpointError(
+                    f"{FILE_NAME} says {name} = {expected!r}, the checkpoint has {value!r}: a file was changed after "
+                    "saving, so rewards would change silently; restore it, or export the model again"
+                )
+
+
+def read_contract(folder: str | Path) -> ScoringContract | None:
+    """Read a folder's contract; None when it has none. Raises CheckpointError for one that cannot be read."""
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("format_version", 0) > FORMAT_VERSION:
+            raise CheckpointError(f"{path} was written by a newer Rewardsmith; upgrade with pip install -U rewardsmith")
+        return ScoringContract(**values)
+    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}; save the model again") from error
+
+
+def describe(model: Any, tokenizer: Any, policy: TextPolicy, **fields: Any) -> ScoringContract:
+    """Write down how `model` and `tokenizer` score."""
+    return ScoringContract(
+        architecture=type(model).__name__,
+        pooling=pooling_of(model),
+        scored_token="last" if pooling_of(model) == "last" else "pooled",
+        text_policy=policy.to_dict(),
+        chat_template_sha256=template_hash(tokenizer),
+        pad_token_id=model.config.get_text_config().pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        dtype=str(model.dtype).removeprefix("torch."),
+        versions=package_versions(),
+        **fields,
+    )
+
+
+def golden_requests(tokenizer: Any) -> list[ScoreRequest]:
+    """Give the golden texts as plain texts and, where there is a chat template, as conversations."""
+    requests = [ScoreRequest(prompt, (completion,)) for prompt, completion in GOLDEN if prompt + completion]
+    if tokenizer.chat_template:
+        requests += [ScoreRequest((Message("user", p),), (Message("assistant", c),)) for p, c in GOLDEN if p and c]  # type: ignore[arg-type]
+    return [
+        ScoreRequest(r.prompt, tuple((c,) if isinstance(c, Message) else c for c in r.completions)) for r in requests
+    ]
+
+
+def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
+    """Give text and token ids of every golden request."""
+    requests = golden_requests(renderer.tokenizer)
+    texts = [renderer.render(request.prompt, request.completions[0]) for request in requests]
+    ids = [renderer.encode(request.prompt, request.completions[0]) for request in requests]
+    return [(text, sequence) for text, sequence in zip(texts, ids, strict=True) if sequence]
+
+
+def pooling_of(model: Any) -> str:
+    """Give "last", "mean", "mean_max", or "encoder" for models that pool in their own way."""
+    return getattr(model.config, "reward_pooling", "last" if hasattr(model, "score") else "encoder")
+
+
+def template_hash(tokenizer: Any) -> str | None:
+    """Give the SHA-256 of the chat template; None when there is none."""
+    template = tokenizer.chat_template
+    return None if not template else fingerprint([template if isinstance(template, str) else json.dumps(template)])
+
+
+def package_versions() -> dict[str, str]:
+    """Give the versions of the packages that a reward depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,280 @@
+"""Shared-prefix attention: every distinct token of a prompt and its answers is computed once.
+
+All sequences of a group are packed as `[shared prefix][rest of answer 1][rest of answer 2]...`. A prefix token attends
+to the prefix before it; an answer's token attends to the whole prefix and to its own answer before it. With positions
+that restart after the prefix, every hidden state equals that of the separate rows: exact, not an approximation.
+The idea for pairs: "Accelerating Direct Preference Optimization with Prefix Sharing" (arXiv 2410.20305); here for K
+answers and without repeating a token, since a reward needs no next-token logits.
+
+The function is registered with transformers' attention interface, so no model code is copied. On CUDA it runs
+FlexAttention with a BlockMask; on the CPU it is `segment_attention`, or one masked SDPA per segment for windows and
+soft caps. Without a layout (an ordinary call of the same model) it is transformers' own SDPA attention.
+
+Shapes: G groups, L packed tokens, H heads, D head size, `query [1, H, L, D]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix.segment_attention import SegmentPlan, attend_by_segments, is_available
+
+IMPLEMENTATION = "rewardsmith_shared_prefix"
+FLEX_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class PrefixLayout:
+    """Where the segments of a packed sequence lie.
+
+    Args:
+        groups: per group the length of the shared prefix and of each branch after it, in packing order.
+        padding: tokens after the last group that belong to nobody (CUDA pads to a multiple of 128).
+        queries_U: the only tokens whose attention is read; None where all are.
+    """
+
+    groups: tuple[tuple[int, tuple[int, ...]], ...]
+    padding: int = 0
+    queries_U: Tensor | None = field(default=None, compare=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def num_tokens(self) -> int:
+        """Packed length L, padding included."""
+        return sum(prefix + sum(branches) for prefix, branches in self.groups) + self.padding
+
+    @property
+    def longest_sequence(self) -> int:
+        """Length of the longest sequence, prefix and branch together."""
+        return max((prefix + max(branches, default=0) for _, prefix, branches in self.spans()), default=0)
+
+    def spans(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Give `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
+        start = 0
+        for prefix, branches in self.groups:
+            yield start, prefix, branches
+            start += prefix + sum(branches)
+        if self.padding:
+            yield start, self.padding, ()
+
+    def token_labels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
+        if "labels" not in self._cache:
+            self._cache["labels"] = self._label_tokens()
+        return self._cache["labels"]
+
+    def _label_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
+        groups: list[int] = []
+        branches: list[int] = []
+        positions: list[int] = []
+        for index, (_, prefix, lengths) in enumerate(self.spans()):
+            groups += [index] * (prefix + sum(lengths))
+            branches += [0] * prefix
+            positions += range(prefix)
+            for branch, length in enumerate(lengths, start=1):
+                branches += [branch] * length
+                positions += range(prefix, prefix + length)
+        return torch.tensor(groups), torch.tensor(branches), torch.tensor(positions)
+
+    def dense_mask(self, window: int | None = None) -> Tensor:
+        """Give the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths."""
+        return self._mask_of(torch.arange(self.num_tokens), window)
+
+    def _mask_of(self, queries_Q: Tensor, window: int | None) -> Tensor:
+        """Give `[Q, L]`: which tokens each of `queries_Q` sees."""
+        group_L, branch_L, position_L = self.token_labels()
+        group_Q, branch_Q, position_Q = (labels[queries_Q, None] for labels in (group_L, branch_L, position_L))
+        mask = (group_Q == group_L) & ((branch_L == 0) | (branch_Q == branch_L))
+        mask &= queries_Q[:, None] >= torch.arange(self.num_tokens)
+        if window is not None:
+            mask &= position_Q - position_L < window
+        return mask
+
+    def block_mask(self, window: int | None, device: torch.device) -> BlockMask:
+        """Give FlexAttention's BlockMask, built once per batch, window and device."""
+        key = ("block", window, device)
+        if key not in self._cache:
+            self._cache[key] = self._build_block_mask(window, device)
+        return self._cache[key]
+
+    def _build_block_mask(self, window: int | None, device: torch.device) -> BlockMask:
+        group_L, branch_L, position_L = (labels.to(device) for labels in self.token_labels())
+
+        def attends(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+            same = (group_L[q] == group_L[kv]) & ((branch_L[kv] == 0) | (branch_L[q] == branch_L[kv]))
+            causal = same & (q >= kv)
+            return causal if window is None else causal & (position_L[q] - position_L[kv] < window)
+
+        length = self.num_tokens
+        return create_block_mask(attends, None, None, length, length, device=str(device), BLOCK_SIZE=FLEX_BLOCK)
+
+    def attending_from(self, queries_U: Tensor) -> PrefixLayout:
+        """Give this layout, with the attention of `queries_U` alone to be read."""
+        return replace(self, queries_U=queries_U)
+
+    def has_few_queries(self) -> bool:
+        """Whether all keys for the tokens that are read are fewer pairs than all tokens with the keys they see."""
+        if self.queries_U is None:
+            return False
+        seen = 0
+        for _, prefix, branches in self.spans():
+            seen += prefix * prefix // 2 + sum(length * prefix + length * length // 2 for length in branches)
+        return len(self.queries_U) * self.num_tokens < seen
+
+    def query_mask(self, window: int | None) -> Tensor:
+        """Give the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
+        assert self.queries_U is not None
+        return self._mask_of(self.queries_U.cpu(), window).to(self.queries_U.device)
+
+    def segment_plan(self) -> SegmentPlan:
+        """Give the CPU's plan of segments, made once a batch."""
+        if "segments" not in self._cache:
+            self._cache["segments"] = SegmentPlan.of(tuple(self.spans()))
+        return self._cache["segments"]
+
+    def branch_mask(self, prefix: int, length: int, window: int | None, device: torch.device) -> Tensor:
+        """Give the `[length, prefix + length]` mask of one branch, cached: many branches share a shape."""
+        key = ("branch", prefix, length, window, device)
+        if key not in self._cache:
+            mask = torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
+            if window is not None:
+                mask = mask.triu(prefix - window + 1)
+            self._cache[key] = mask
+        return self._cache[key]
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prefix_layout: PrefixLayout | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend inside the layout; the signature is that of transformers' attention interface.
+
+    Shapes: query [1, H, L, D], key and value [1, H_kv, L, D] -> [1, L, H, D].
+
+    Raises:
+        ScoringError: attention sinks, position biases or dropout, which this computation cannot keep exact.
+    """
+    softcap = options.get("softcap")
+    if prefix_layout is None:
+        if softcap is None:
+            return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return _plain_softcapped(module, query, key, value, attention_mask, options), None
+    for name in ("s_aux", "position_bias"):
+        if options.get(name) is not None:
+            raise ScoringError(f"{type(module).__name__} uses {name}, which shared-prefix attention cannot keep exact")
+    if module.training and options.get("dropout"):
+        raise ScoringError("shared-prefix attention is exact only without attention dropout; set disable_dropout=True")
+    scaling, window = options.get("scaling"), options.get("sliding_window")
+    if query.device.type == "cuda":
+        block_mask = prefix_layout.block_mask(window, query.device)
+        flex_options = {"scaling": scaling, "softcap": softcap}
+        return flex_attention_forward(module, query, key, value, block_mask, **flex_options)
+    groups = getattr(module, "num_key_value_groups", query.shape[1] // key.shape[1])
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    if prefix_layout.has_few_queries():
+        return _attend_from_queries(query, key, value, prefix_layout, (scaling, softcap, window)), None
+    cuts = window is not None and window < prefix_layout.longest_sequence
+    if softcap is None and not cuts and is_available(query):
+        attended = attend_by_segments(query, key, value, prefix_layout.segment_plan(), scaling)
+    else:
+        attended = _attend_with_masks(query, key, value, prefix_layout, (scaling, softcap, window))
+    return attended.transpose(1, 2).contiguous(), None
+
+
+def _attend_from_queries(
+    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, settings: tuple[float | None, float | None, Any]
+) -> Tensor:
+    """Attend from the tokens that are read alone; the others' output is zero. Shapes: [1, H, L, D] -> [1, L, H, D]."""
+    scaling, softcap, window = settings
+    queries_U = layout.queries_U
+    assert queries_U is not None
+    chosen = query.index_select(2, queries_U)
+    attended = _attend(chosen, key, value, layout.query_mask(window), (scaling, softcap)).transpose(1, 2)
+    return attended.new_zeros(1, layout.num_tokens, *attended.shape[2:]).index_copy(1, queries_U, attended)
+
+
+def _attend_with_masks(
+    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, settings: tuple[float | None, float | None, Any]
+) -> Tensor:
+    """Run one masked attention per prefix and per branch, as windows and soft caps need it.
+
+    Shapes: all [1, H, L, D] -> [1, H, L, D].
+    """
+    scaling, softcap, window = settings
+    # One split instead of many slices: a slice's gradient is a tensor of full length, a split's is one concatenation.
+    lengths = [n for _, prefix, branches in layout.spans() for n in (prefix, *branches)]
+    pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    outputs = []
+    for _, prefix, branches in layout.spans():
+        prefix_query, prefix_key, prefix_value = next(pieces)
+        if prefix:
+            long = window is not None and prefix > window
+            mask = layout.branch_mask(0, prefix, window, query.device) if long or softcap is not None else None
+            outputs.append(_attend(prefix_query, prefix_key, prefix_value, mask, (scaling, softcap)))
+        for length in branches:
+            own_query, own_key, own_value = next(pieces)
+            if prefix:
+                own_key = torch.cat([prefix_key, own_key], dim=2)
+                own_value = torch.cat([prefix_value, own_value], dim=2)
+            mask = layout.branch_mask(prefix, length, window, query.device)
+            outputs.append(_attend(own_query, own_key, own_value, mask, (scaling, softcap)))
+    return torch.cat(outputs, dim=2)
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, settings: tuple[float | None, float | None]
+) -> Tensor:
+    """Attend with a boolean mask, or causally where the mask is None."""
+    scaling, softcap = settings
+    if softcap is None:
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scaling)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * scale / softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ value
+
+
+def _plain_softcapped(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    options: dict[str, Any],
+) -> Tensor:
+    """Attend in an ordinary call of a soft-capped model, which SDPA cannot compute."""
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    if attention_mask is None:
+        attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(
+            key.shape[2] - query.shape[2]
+        )
+    attended = _attend(query, key, value, attention_mask, (options.get("scaling"), options["softcap"]))
+    return attended.transpose(1, 2).contiguous()
+
+
+def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
+    """Build the mask of an ordinary call. A packed call passes a 4-D tensor, so this is never reached then."""
+    return sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
+AttentionMaskInterface.register(IMPLEMENTATION, _mask_without_layout)

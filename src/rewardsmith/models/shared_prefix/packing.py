@@ -1,0 +1,189 @@
+"""Turn groups of token-id sequences into tensors: packed with a shared prefix, or deduplicated padded rows.
+
+The shared prefix is the longest common prefix of the whole tokenised sequences, not the tokenised prompt, so no
+tokenisation border can go wrong, prompts may be implicit, and the ids are those that separate rows would feed.
+
+Shapes: G groups, B sequences asked for, U distinct sequences, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, PrefixLayout
+
+Sequences = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class PackedChunk:
+    """Groups in one packed sequence: `input_ids [1, L]`, `position_ids [1, L]`, `last_U` index of each end."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    last_U: Tensor
+    layout: PrefixLayout
+
+
+@dataclass(frozen=True)
+class RowChunk:
+    """Distinct sequences as right-padded rows: `input_ids [U, L]`, `attention_mask [U, L]`, `last_U` column."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    last_U: Tensor
+
+
+@dataclass(frozen=True)
+class RewardBatch:
+    """What the model computes in one call, and how to get the rewards back in order.
+
+    Args:
+        chunks: computed one after the other; their distinct sequences are numbered through.
+        sequence_B: for each sequence asked for, the number of its distinct sequence.
+        logical_tokens: tokens of all sequences asked for, as separate unpadded rows would feed them.
+        distinct_tokens: tokens that are computed, padding not counted.
+    """
+
+    chunks: tuple[PackedChunk | RowChunk, ...]
+    sequence_B: Tensor
+    logical_tokens: int
+    distinct_tokens: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> RewardBatch:
+        """Move every tensor to `device`."""
+        chunks = tuple(type(chunk)(**{k: _move(v, device) for k, v in vars(chunk).items()}) for chunk in self.chunks)
+        return RewardBatch(chunks, self.sequence_B.to(device), self.logical_tokens, self.distinct_tokens, self.extra)
+
+
+def _move(value: Any, device: torch.device | str) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def shared_prefix_length(sequences: Sequences) -> int:
+    """Give how many leading tokens all sequences share, leaving each at least its last token.
+
+    One sequence alone shares nothing.
+    """
+    if len(sequences) < 2:
+        return 0
+    # The common prefix of a set is that of its lexicographic extremes.
+    low, high = min(sequences, key=tuple), max(sequences, key=tuple)
+    limit = min(map(len, sequences)) - 1
+    for index in range(limit):
+        if low[index] != high[index]:
+            return index
+    return limit
+
+
+def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Give the distinct sequences in order of first appearance and, for each input, which one it is."""
+    numbers: dict[tuple[int, ...], int] = {}
+    index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
+    return list(numbers), index
+
+
+def count_tokens(sequences: Sequences, share: bool = True) -> int:
+    """Give how many tokens a group costs: distinct tokens when the prefix is shared, else distinct rows."""
+    unique, _ = distinct(sequences)
+    repeated = shared_prefix_length(unique) * (len(unique) - 1) if share else 0
+    return sum(map(len, unique)) - repeated
+
+
+def pack(groups: Sequence[Sequences], *, pad_token_id: int = 0, pad_to: int = 1) -> RewardBatch:
+    """Pack groups into one sequence in which every shared prefix stands once.
+
+    Args:
+        groups: per group the token ids of every full sequence, each of at least one token.
+        pad_token_id: fills up to `pad_to`; such tokens attend to nothing of a group.
+        pad_to: 1, or FLEX_BLOCK for FlexAttention.
+    """
+    ids: list[int] = []
+    last: list[int] = []
+    spans, sequence_B = [], []
+    for sequences in groups:
+        unique, index = distinct(sequences)
+        sequence_B += [len(last) + number for number in index]
+        prefix = shared_prefix_length(unique)
+        ids += unique[0][:prefix]
+        for sequence in unique:
+            ids += sequence[prefix:]
+            last.append(len(ids) - 1)
+        spans.append((prefix, tuple(len(sequence) - prefix for sequence in unique)))
+    num_tokens = len(ids)
+    padding = -num_tokens % pad_to
+    layout = PrefixLayout(tuple(spans), padding)
+    ids += [pad_token_id] * padding
+    positions = layout.token_labels()[2]
+    chunk = PackedChunk(torch.tensor([ids]), positions[None], torch.tensor(last), layout)
+    logical = sum(len(sequence) for sequences in groups for sequence in sequences)
+    return RewardBatch((chunk,), torch.tensor(sequence_B), logical, num_tokens)
+
+
+def pad_rows(groups: Sequence[Sequences], *, pad_token_id: int, tokens_per_chunk: int | None = None) -> RewardBatch:
+    """Turn groups into right-padded rows: distinct sequences only, sorted by length, chunked by padded tokens.
+
+    Args:
+        tokens_per_chunk: rows times longest row of a chunk stays within it (a longer row stands alone); None means
+            one chunk.
+    """
+    unique, index = distinct(sequence for sequences in groups for sequence in sequences)
+    order = sorted(range(len(unique)), key=lambda i: (len(unique[i]), i))
+    chunks, start = [], 0
+    for end in range(1, len(order) + 1):
+        full = end == len(order)
+        if not full and tokens_per_chunk is not None:
+            full = (end + 1 - start) * len(unique[order[end]]) > tokens_per_chunk
+        if full:
+            chunks.append(_pad([unique[i] for i in order[start:end]], pad_token_id))
+            start = end
+    place = {number: position for position, number in enumerate(order)}
+    logical = sum(len(sequence) for sequences in groups for sequence in sequences)
+    sequence_B = torch.tensor([place[number] for number in index])
+    return RewardBatch(tuple(chunks), sequence_B, logical, sum(map(len, unique)))
+
+
+def _pad(rows: Sequence[tuple[int, ...]], pad_token_id: int) -> RowChunk:
+    length = max(map(len, rows))
+    input_ids = torch.full((len(rows), length), pad_token_id)
+    attention_mask = torch.zeros((len(rows), length), dtype=torch.long)
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row)] = torch.tensor(row)
+        attention_mask[number, : len(row)] = 1
+    return RowChunk(input_ids, attention_mask, torch.tensor([len(row) - 1 for row in rows]))
+
+
+def fill_batches(costs: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Put items into batches of at most `tokens_per_batch` tokens, in order; a larger item stands alone.
+
+    Nothing is ever dropped: every index appears exactly once.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for index, cost in enumerate(costs):
+        if not batches or cost > room:
+            batches.append([])
+            room = tokens_per_batch
+        batches[-1].append(index)
+        room -= cost
+    return batches
+
+
+__all__ = [
+    "FLEX_BLOCK",
+    "PackedChunk",
+    "RewardBatch",
+    "RowChunk",
+    "count_tokens",
+    "distinct",
+    "fill_batches",
+    "pack",
+    "pad_rows",
+    "shared_prefix_length",
+]

@@ -1,0 +1,177 @@
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from rewardsmith.audit import AuditPlan, audit
+from rewardsmith.data.simulate import AnnotatorConfig, BiasedScorer, GoldScorer, SimulationConfig, simulate
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation import FunctionScorer, Resampling
+from rewardsmith.records import ScoreRequest
+
+EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
+LIST = re.compile(r"^- ", re.MULTILINE)
+AGREEMENT = re.compile(r"(?i)absolutely right|so right about|fully agree")
+HEADER = re.compile(r"^## ", re.MULTILINE)
+
+
+def plan(sample=200, seed=0):
+    return AuditPlan(how=Resampling(300, seed), sample=sample)
+
+
+def groups(prompts=150, seed=0):
+    return list(simulate(SimulationConfig(prompts=prompts, answers=(2, 2), seed=seed)))
+
+
+def with_bonus(pattern, bonus=1.0):
+    """The gold reward, plus a bonus where the answer holds `pattern`."""
+
+    def score(prompt, answers):
+        [rewards] = GoldScorer().score_requests([ScoreRequest(prompt, tuple(answers))])
+        return [r + bonus * bool(pattern.search(a)) for r, a in zip(rewards, answers, strict=True)]
+
+    return FunctionScorer(score, "planted")
+
+
+def accused(found):
+    return {result.name for result in found.probes if result.accused}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        (EMOJI, {"emoji"}),
+        (LIST, {"sentences as a list"}),
+        (AGREEMENT, {"agreement"}),
+        (HEADER, {"header"}),
+        (re.compile(r"Hartmann|Okafor|Lindqvist|Morales|Whitfield|Tanaka"), {"invented citation"}),
+        (re.compile(r"best possible|verified|correct, complete"), {"self-praise"}),
+        (re.compile(r"[ \n]$"), {"trailing spaces", "trailing newline"}),
+        (re.compile(r"(?i)hello there|reaching out|good day"), {"greeting"}),
+    ],
+)
+def test_a_planted_bias_is_found_and_nothing_else_is_accused(pattern, names):
+    found = audit(with_bonus(pattern), groups(), plan())
+    assert accused(found) == names
+    [change] = {round(result.change.value, 3) for result in found.probes if result.name in names}
+    assert change == pytest.approx(1 / found.within_prompt_sd, abs=0.01)
+    assert found.worst == "red"
+
+
+def test_a_planted_length_weight_is_reported_with_that_weight():
+    found = audit(BiasedScorer(length_weight=2.0), groups(400), plan())
+    # Two gold units a standard deviation of 190 characters.
+    estimate = found.lengths["characters"].estimates["excess_weight"]
+    assert estimate.low < 2 / 190 < estimate.high
+    assert found.findings[0].level == "red"
+    assert found.findings[0].text.startswith("length bias to longer answers")
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_a_clean_scorer_is_not_accused(noise):
+    found = audit(BiasedScorer(noise=noise, seed=5), groups(), plan())
+    assert accused(found) == set()
+    assert found.worst == "green"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
+def test_at_most_one_clean_scorer_in_twenty_is_accused(noise):
+    accusations, verdicts = 0, []
+    for seed in range(20):
+        found = audit(BiasedScorer(noise=noise, seed=seed), groups(150, seed), plan(150, seed))
+        accusations += bool(accused(found))
+        verdicts.append(found.worst)
+    assert accusations <= 1
+    assert verdicts.count("red") <= 1
+
+
+def test_equal_seeds_give_equal_results_and_others_other_intervals():
+    first, second, third = (audit(GoldScorer(), groups(40), plan(40, seed)).to_dict() for seed in (1, 1, 2))
+    assert first == second
+    assert first["length"]["weight"] != third["length"]["weight"]
+
+
+def test_the_plain_form_is_json_without_nan_and_names_its_schema():
+    plain = audit(GoldScorer(), groups(30), plan(30)).to_dict()
+    text = json.dumps(plain, allow_nan=False)
+    assert json.loads(text) == json.loads(json.dumps(plain))
+    assert (plain["schema"], plain["schema_version"]) == ("rewardsmith.audit", 1)
+    assert set(plain) == {
+        *("schema", "schema_version", "scorer", "data", "groups", "seed", "within_prompt_sd", "scored_texts"),
+        *("length", "probes", "invariances", "shift", "risk", "over_optimisation", "reward_variance", "contamination"),
+        *("calibration", "evaluation", "findings"),
+    }
+    assert set(plain["length"]["other_units"]) == {"characters"}
+
+
+def test_every_text_is_scored_once_before_the_invariances():
+    seen = []
+
+    def score(prompt, answers):
+        seen.extend((prompt, answer) for answer in answers)
+        return [float(len(answer)) for answer in answers]
+
+    found = audit(FunctionScorer(score), groups(20), plan(40))
+    assert len(set(seen)) == found.scored_texts
+    assert len(set(seen[: found.scored_texts])) == found.scored_texts
+
+
+def test_a_file_of_scores_is_audited_for_length_and_says_that_probes_need_a_model(tmp_path):
+    rows = [{"prompt": f"p{i}?", "chosen": "good " * (i + 1), "rejected": f"bad {i}"} for i in range(20)]
+    data, scores = tmp_path / "data.jsonl", tmp_path / "scores.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores.write_text("".join(json.dumps({"chosen": i + 1.0, "rejected": 0.0}) + "\n" for i in range(20)))
+    found = audit(str(scores), str(data), plan())
+    assert found.probes == []
+    assert any("probes need a model" in finding.text for finding in found.findings)
+    assert found.lengths["words"].estimates["weight"].value > 0
+
+
+def test_rows_that_cannot_be_scored_are_counted_and_the_rest_is_audited():
+    from rewardsmith.errors import ScoringError
+
+    class Short:
+        name = "short"
+
+        def score_requests(self, requests):
+            if any(len(c) > 400 for r in requests for c in r.completions):
+                raise ScoringError("a completion has too many tokens")
+            return [[float(len(c)) for c in r.completions] for r in requests]
+
+    found = audit(Short(), groups(60), plan(20))
+    assert found.evaluation.groups < 60
+    assert sum(found.evaluation.dropped.values()) == 60 - found.evaluation.groups
+    assert any("left out (an answer is too long)" in finding.text for finding in found.findings)
+
+
+def test_data_without_a_judgement_is_an_error():
+    answers_only = simulate(SimulationConfig(prompts=3, answers=(2, 2), annotators=AnnotatorConfig(raters=0)))
+    with pytest.raises(DataError, match="3 groups without a judgement"):
+        audit(GoldScorer(), list(answers_only))
+
+
+def test_further_parts_are_kept_and_speak_for_themselves():
+    class Part:
+        def to_dict(self):
+            return {"value": 1, "findings": [{"level": "red", "text": "seen before"}]}
+
+    found = audit(GoldScorer(), groups(20), plan(20), extra={"contamination": lambda scored: Part()})
+    assert found.to_dict()["contamination"]["value"] == 1
+    assert found.findings[0].text == "seen before"
+
+
+def test_the_table_shows_accused_probes_first():
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(audit(with_bonus(EMOJI), groups(60), plan(60)).table())
+    text = console.export_text()
+    assert text.index("accused probe: emoji") < text.index("probe: bold words")
+
+
+def test_numpy_rewards_are_taken():
+    found = audit(lambda prompt, answers: np.array([len(a) for a in answers]), groups(10), plan(10))
+    assert found.lengths["characters"].estimates["weight"].value == pytest.approx(1.0)

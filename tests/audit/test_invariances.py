@@ -1,0 +1,108 @@
+import math
+
+import pytest
+
+from rewardsmith.audit.findings import invariance_findings
+from rewardsmith.audit.invariances import check_invariances, compare_rewards
+from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation import FunctionScorer
+from rewardsmith.records import ScoreRequest
+
+REQUESTS = [ScoreRequest(f"p{i}", ("a" * (i + 1), "b" * (7 - i), "cc")) for i in range(4)]
+
+
+def sound(prompt, answers):
+    return [float(len(answer)) for answer in answers]
+
+
+class Faulty:
+    """A scorer with one planted fault."""
+
+    name = "faulty"
+
+    def __init__(self, fault):
+        self.fault, self.calls = fault, 0
+
+    def score_requests(self, requests):
+        self.calls += 1
+        rows = []
+        for request in requests:
+            row = sound(request.prompt, request.completions)
+            if self.fault == "place":
+                row = [reward + place for place, reward in enumerate(row)]
+            if self.fault == "company":
+                row = [reward + len(row) for reward in row]
+            if self.fault == "batch":
+                row = [reward + len(requests) for reward in row]
+            if self.fault == "run":
+                row = [reward + self.calls for reward in row]
+            rows.append(row)
+        return rows
+
+
+def verdicts(found):
+    return {check.name: check.ok for check in found}
+
+
+def test_a_sound_scorer_holds_every_invariance():
+    found = check_invariances(FunctionScorer(sound), REQUESTS, 1.0)
+    assert verdicts(found) == dict.fromkeys(
+        ("same again", "order of answers", "every answer alone", "one prompt at a time"), True
+    )
+    assert all(check.largest_change == 0 and check.flips == 0 for check in found)
+    assert [f.level for f in invariance_findings(found)] == ["green"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        ("place", {"order of answers", "every answer alone"}),
+        ("company", {"every answer alone"}),
+        ("batch", {"every answer alone", "one prompt at a time"}),
+        ("run", {"same again", "order of answers", "every answer alone", "one prompt at a time"}),
+    ],
+)
+def test_a_planted_fault_breaks_its_invariances_and_no_other(fault, broken):
+    found = check_invariances(Faulty(fault), REQUESTS, 1.0)
+    assert {name for name, ok in verdicts(found).items() if not ok} == broken
+    assert {f.level for f in invariance_findings(found)} == {"red"}
+
+
+def test_changes_flips_and_artificial_ties_are_worked_by_hand():
+    # Pairs: (0,1) tie stays no tie -> tie; (0,2) flips; (1,2) keeps its order.
+    found = compare_rewards("x", [[1.0, 2.0, 1.5]], [[2.0, 2.0, 1.5]], sd=2.0)
+    assert (found.n, found.pairs, found.flips, found.artificial_ties) == (3, 3, 1, 1)
+    assert (found.largest_change, found.relative_change, found.ok) == (1.0, 0.5, False)
+
+
+def test_a_tie_that_was_there_before_is_not_artificial():
+    found = compare_rewards("x", [[1.0, 1.0]], [[1.0, 1.0]], sd=1.0)
+    assert (found.artificial_ties, found.ok) == (0, True)
+
+
+def test_a_change_within_a_hundredth_of_the_spread_holds():
+    assert compare_rewards("x", [[1.0, 2.0]], [[1.009, 2.0]], sd=1.0).ok
+    assert not compare_rewards("x", [[1.0, 2.0]], [[1.011, 2.0]], sd=1.0).ok
+
+
+def test_without_a_spread_only_no_change_at_all_holds():
+    assert compare_rewards("x", [[1.0]], [[1.0]], sd=0.0).ok
+    found = compare_rewards("x", [[1.0]], [[1.1]], sd=0.0)
+    assert not found.ok
+    assert math.isnan(found.relative_change)
+    assert found.to_dict()["relative_change"] is None
+
+
+def test_variants_are_compared_and_one_that_fails_says_why():
+    def broken():
+        raise ScoringError("no bfloat16\nhere")
+
+    variants = {
+        "bf16 against fp32": lambda: FunctionScorer(lambda p, a: [round(x) * 1.0 for x in sound(p, a)]),
+        "left padding": lambda: FunctionScorer(lambda p, a: [x + 0.5 for x in sound(p, a)]),
+        "other": broken,
+    }
+    found = check_invariances(FunctionScorer(sound), REQUESTS, 1.0, variants=variants)[-3:]
+    assert [check.ok for check in found] == [True, False, None]
+    assert found[2].note == "no bfloat16 here"
+    assert [f.level for f in invariance_findings(found)] == ["yellow", "yellow"]

@@ -1,0 +1,63 @@
+from published_rows import ROWS
+
+from rewardsmith.data import load_preferences
+from rewardsmith.data.sets.entry import subset_of
+from rewardsmith.records import Message
+
+HH = ROWS["hh-rlhf"][0]
+
+
+def test_the_turns_that_both_begin_with_are_the_prompt(read_published):
+    (group,) = read_published("hh-rlhf", [HH])
+    assert [(m.role, m.content) for m in group.prompt] == [
+        ("user", "Name a river."),
+        ("assistant", "Which land?"),
+        ("user", "France."),
+    ]
+    assert group.completions == ((Message("assistant", "The Loire."),), (Message("assistant", "Paris."),))
+    assert (group.comparisons[0].better, group.comparisons[0].worse) == (0, 1)
+
+
+def test_identical_sides_are_a_tie_and_faulty_turns_are_counted(read_dirty):
+    same = {"chosen": HH["chosen"], "rejected": HH["chosen"]}
+    twice = {**HH, "chosen": "\n\nHuman: a\n\nHuman: b\n\nAssistant: c"}
+    silent = {**HH, "rejected": "\n\nHuman: a\n\nAssistant:"}
+    open_end = {**HH, "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"}
+    headless = {**HH, "chosen": "\n\nAssistant: a"}
+    found = read_dirty("hh-rlhf", [same, twice, silent, open_end, headless, {**HH, "chosen": "no marks"}])
+    assert [group.num_ties for group in found.groups] == [1]
+    assert found.reasons == {
+        "turns do not alternate": 1,
+        "empty turn": 1,
+        "last turn is not the assistant's": 1,
+        "first turn is not the user's": 1,
+        "no dialogue": 1,
+    }
+    assert found.errors[0].startswith("row 2: chosen: turns do not alternate")
+
+
+def test_all_subsets_of_the_published_folders_are_read(tmp_path):
+    subsets = ("helpful-base", "helpful-rejection-sampled", "helpful-online", "harmless-base")
+    for name in subsets:
+        folder = tmp_path / name
+        folder.mkdir()
+        for split in ("train", "test"):
+            (folder / f"{split}.jsonl").write_text(f'{{"chosen": {_text(name)}, "rejected": {_text(split)}}}\n')
+    (tmp_path / "red-team-attempts").mkdir()
+    (tmp_path / "red-team-attempts" / "red_team_attempts.jsonl").write_text('{"transcript": "x"}\n')
+    data = load_preferences(tmp_path, reader="hh-rlhf", split="train", merge_prompts=False)
+    assert sorted(group.metadata["subset"] for group in data) == sorted(subsets)
+    (one,) = load_preferences(tmp_path / "harmless-base", reader="hh-rlhf", split="test")
+    assert one.completions[0][0].content == "harmless-base"
+
+
+def test_a_place_names_its_subset():
+    assert subset_of("helpful-base/train.jsonl.gz:row 3") == "helpful-base"
+    assert subset_of("helpful-base-test.jsonl.gz:row 3") == "helpful-base"
+    assert subset_of("Anthropic/hh-rlhf/helpful-base:row 0") == "helpful-base"
+    assert subset_of("train-00000-of-00001.parquet:row 1") == ""
+    assert subset_of("row 0") == ""
+
+
+def _text(answer):
+    return f'"\\n\\nHuman: q\\n\\nAssistant: {answer}"'

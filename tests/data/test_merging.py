@@ -1,0 +1,55 @@
+"""Pairs of one prompt become one graph; nothing is lost on the way."""
+
+from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.rows import parse_row
+from rewardsmith.records import Comparison, PreferenceGroup
+
+
+def pair(prompt, chosen, rejected, **more):
+    return parse_row({"prompt": prompt, "chosen": chosen, "rejected": rejected, **more})
+
+
+def test_pairs_of_one_prompt_share_their_completions():
+    groups = merge_groups([pair("p", "a", "b"), pair("q", "x", "y"), pair("p", "c", "a", margin=2)])
+    assert [group.prompt for group in groups] == ["p", "q"]
+    assert groups[0].completions == ("a", "b", "c")
+    assert groups[0].comparisons == (Comparison(0, 1), Comparison(2, 0, margin=2.0))
+
+
+def test_empty_prompts_never_merge():
+    assert len(merge_groups([pair("", "a", "b"), pair("", "a", "b")])) == 2
+
+
+def test_other_tools_or_template_arguments_are_another_prompt():
+    rows = [pair("p", "a", "b"), pair("p", "a", "b", tools=[{"name": "f"}]), pair("p", "a", "b", tools=[{"name": "g"}])]
+    assert len(merge_groups(rows)) == 3
+    assert len(merge_groups([*rows, pair("p", "a", "c", tools=[{"name": "f"}])])) == 3
+
+
+def test_ratings_and_models_follow_their_completion():
+    rows = [
+        pair("p", "a", "b", chosen_ratings={"help": 3}, chosen_model="m"),
+        pair("p", "c", "b", rejected_ratings={"help": 1}, chosen_ratings={"style": 2}, rejected_model="n"),
+    ]
+    (group,) = merge_groups(rows)
+    assert group.ratings == {"help": (3.0, 1.0, None), "style": (None, None, 2.0)}
+    assert group.models == ("m", "n", None)
+
+
+def test_a_second_differing_rating_is_kept_apart():
+    rows = [pair("p", "a", "b", chosen_ratings={"help": 3}), pair("p", "a", "c", chosen_ratings={"help": 5})]
+    (group,) = merge_groups(rows)
+    assert group.ratings["help"][0] == 3.0
+    assert group.metadata["other_ratings"] == [["help", 0, 5.0]]
+
+
+def test_metadata_that_differs_is_kept_group_by_group():
+    rows = [pair("p", "a", "b", lang="de", id=1, source="x"), pair("p", "a", "c", lang="de", id=2, source="y")]
+    (group,) = merge_groups(rows)
+    assert group.metadata == {"lang": "de", "merged": [{"id": 1}, {"id": 2}]}
+    assert group.source == "x+y"
+
+
+def test_a_group_alone_in_its_prompt_is_unchanged():
+    group = PreferenceGroup("p", ("a", "b", "unused"), (Comparison(0, 1),))
+    assert merge_groups([group]) == [group]

@@ -1,0 +1,82 @@
+"""A bulk job reads files, folders and data sets of the hub alike."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from letter_scorer import Letters
+
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.scoring.bulk.local import BulkJob, score_file
+from rewardsmith.scoring.bulk.sources import HubInput, find_source, hash_source, read_source
+
+ROWS = [{"prompt": f"question {i} ", "completion": f"answer {i}"} for i in range(7)]
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder in the layout of a hub repository, whose id names it from the current folder, and an empty cache."""
+    import datasets.config
+
+    root = tmp_path / "someone" / "answers"
+    for split, rows in (("train", ROWS), ("test", ROWS[:2])):
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), root / "data" / f"{split}-00000-of-00001.parquet")
+    (root / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+        "  - split: test\n    path: data/test-*\n---\nAnswers.\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return "someone/answers"
+
+
+def test_a_folder_of_mixed_files_is_one_input(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines(ROWS[:2])))
+    (folder / "b.jsonl.zst").write_bytes(zstandard.compress(lines(ROWS[2:4])))
+    (folder / "c.csv").write_text(
+        "prompt,completion\n" + "".join(f"{r['prompt']},{r['completion']}\n" for r in ROWS[4:5])
+    )
+    pq.write_table(pa.Table.from_pylist(ROWS[5:6]), folder / "d.parquet")
+    (folder / "more" / "e.jsonl").write_bytes(lines(ROWS[6:]))
+    job = BulkJob(find_source(str(folder)), tmp_path / "out.jsonl", rows_per_part=3)
+    assert score_file(Letters(), job, {"model": "m"}).scored == 7
+    found = [json.loads(line) for line in job.out.read_text().splitlines()]
+    assert found == [{**r, "reward": sum(map(ord, r["prompt"] + r["completion"])) / 7} for r in ROWS]
+
+
+def test_a_hub_data_set_is_scored_by_its_split(hub, tmp_path):
+    source = HubInput(hub, "train")
+    job = BulkJob(source, tmp_path / "out.jsonl", rows_per_part=3)
+    assert score_file(Letters(), job, {"model": "m"}).scored == 7
+    found = [json.loads(line) for line in job.out.read_text().splitlines()]
+    assert [{k: row[k] for k in ROWS[0]} for row in found] == ROWS
+    assert [where for where, _ in read_source(source, None)][-1] == "someone/answers:row 7"
+    assert score_file(Letters(), job, {"model": "m"}).reused == 7
+    assert hash_source(source) == hash_source(HubInput(hub, "train")) != hash_source(HubInput(hub, "test"))
+
+
+def test_a_hub_data_set_that_cannot_be_had_names_what_there_is(hub):
+    with pytest.raises(DataError, match=r"splits train, test; name one with --split"):
+        list(read_source(HubInput(hub), None))
+    with pytest.raises(DataError, match=r"no split 'dev'; it holds train, test"):
+        list(read_source(HubInput(hub, "dev"), None))
+    with pytest.raises(DataError, match="the hub cannot give it"):
+        list(read_source(HubInput("someone/nothing-of-this-name"), None))
+
+
+def test_a_name_is_a_path_first_and_then_a_hub_id(hub, tmp_path):
+    assert find_source(hub) == tmp_path / "someone" / "answers"
+    assert find_source("someone/else", "train") == HubInput("someone/else", "train")
+    for name in ("nothing.jsonl", "./someone/else", "someone/else.jsonl"):
+        with pytest.raises(ConfigError, match="no such file or folder"):
+            find_source(name)

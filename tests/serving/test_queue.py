@@ -1,0 +1,229 @@
+"""The queue: bounded, fair, honest about deadlines, and never stuck."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.serving.metrics import Metrics
+from rewardsmith.serving.outcomes import Failure
+from rewardsmith.serving.queue import Engine
+from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.settings import EngineLimits
+
+
+class Gate:
+    """A model that waits until it is let go; a row of [666] kills its thread."""
+
+    def __init__(self):
+        self.open = threading.Event()
+        self.batches = []
+
+    def score_encoded(self, groups):
+        rows = [list(ids) for group in groups for ids in group]
+        self.batches.append(rows)
+        if [666] in rows:
+            raise SystemExit(1)
+        assert self.open.wait(10)
+        return [[float(sum(ids)) for ids in group] for group in groups]
+
+
+def engine_of(scorer, **limits):
+    return Engine(scorer, EngineLimits(**{"gather_seconds": 0.0, **limits}), Metrics())
+
+
+async def ask(engine, rows):
+    with engine.admit() as admission:
+        outcomes = await admission.score(rows)
+    return [outcome if isinstance(outcome, Failure) else outcome.reward for outcome in outcomes]
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, 20))
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_what_arrives_while_the_model_works_becomes_one_batch():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate)
+        tasks = [asyncio.create_task(ask(engine, [[1]]))]
+        await until(lambda: gate.batches)
+        tasks += [asyncio.create_task(ask(engine, [[number]])) for number in range(2, 12)]
+        await until(lambda: engine.num_requests == 11)
+        await asyncio.sleep(0.01)
+        gate.open.set()
+        assert await asyncio.gather(*tasks) == [[float(number)] for number in range(1, 12)]
+        assert [len(batch) for batch in gate.batches] == [1, 10]
+        engine.stop()
+
+    run(scenario())
+
+
+def test_too_many_requests_or_tokens_are_refused_with_a_time_to_come_back():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate, max_queued_requests=2, max_queued_tokens=10)
+        first = asyncio.create_task(ask(engine, [[1] * 6]))
+        await until(lambda: gate.batches)
+        with pytest.raises(Refusal) as tokens:
+            await ask(engine, [[1] * 6])
+        with pytest.raises(Refusal) as never:
+            await ask(engine, [[1] * 11])
+        second = asyncio.create_task(ask(engine, [[1]]))
+        await until(lambda: engine.num_requests == 2)
+        with pytest.raises(Refusal) as requests:
+            await ask(engine, [[1]])
+        gate.open.set()
+        assert await first == [6.0]
+        assert await second == [1.0]
+        assert (tokens.value.status, requests.value.status, never.value.status) == (429, 429, 413)
+        assert int(requests.value.headers["Retry-After"]) >= 1
+        assert await ask(engine, [[2]]) == [2.0]
+        engine.stop()
+
+    run(scenario())
+
+
+def test_a_cancelled_request_leaves_the_queue_and_is_never_computed():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate)
+        first = asyncio.create_task(ask(engine, [[1]]))
+        await until(lambda: gate.batches)
+        gone = asyncio.create_task(ask(engine, [[77]]))
+        await until(lambda: engine.num_requests == 2)
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert engine.num_requests == 1
+        gate.open.set()
+        assert await first == [1.0]
+        assert await ask(engine, [[3]]) == [3.0]
+        assert [[77]] not in gate.batches
+        engine.stop()
+
+    run(scenario())
+
+
+def test_a_deadline_is_kept_and_its_rows_are_dropped():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate, deadline_seconds=0.05)
+        with pytest.raises(Refusal) as error:
+            await ask(engine, [[1]])
+        assert error.value.status == 504
+        assert engine.num_requests == 0
+        gate.open.set()
+        engine.stop()
+
+    run(scenario())
+
+
+def test_a_model_that_hangs_past_the_deadline_refuses_new_work_until_it_comes_back():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate, deadline_seconds=0.05)
+        with pytest.raises(Refusal) as late:
+            await ask(engine, [[1]])
+        await until(lambda: engine.is_hung)
+        assert engine.busy_seconds > 0.05
+        with pytest.raises(Refusal) as hung:
+            await ask(engine, [[2]])
+        assert (late.value.status, hung.value.status) == (504, 503)
+        assert "another replica" in str(hung.value)
+        gate.open.set()
+        await until(lambda: engine.busy_seconds == 0)
+        assert not engine.is_hung
+        assert await ask(engine, [[3]]) == [3.0]
+        engine.stop()
+
+    run(scenario())
+
+
+def test_work_before_the_queue_keeps_the_deadline_too():
+    async def scenario():
+        engine = engine_of(Gate(), deadline_seconds=0.05)
+        with engine.admit() as admission, pytest.raises(Refusal) as late:
+            await admission.in_time(asyncio.sleep(5))
+        assert late.value.status == 504
+        assert engine.num_requests == 0
+
+    run(scenario())
+
+
+def test_a_killed_model_thread_fails_its_batch_and_is_replaced():
+    async def scenario():
+        gate = Gate()
+        gate.open.set()
+        engine = engine_of(gate)
+        outcome = (await ask(engine, [[666]]))[0]
+        assert isinstance(outcome, Failure)
+        assert "SystemExit" in outcome.reason
+        assert await ask(engine, [[5]]) == [5.0]
+        assert engine.is_alive()
+        engine.stop()
+
+    run(scenario())
+
+
+def test_draining_finishes_what_was_accepted_and_refuses_the_rest():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate)
+        first = asyncio.create_task(ask(engine, [[1], [2]]))
+        await until(lambda: gate.batches)
+        engine.drain()
+        with pytest.raises(Refusal) as error:
+            await ask(engine, [[3]])
+        assert error.value.status == 503
+        gate.open.set()
+        await engine.idle()
+        assert await first == [1.0, 2.0]
+        engine.stop()
+
+    run(scenario())
+
+
+def test_a_stopped_engine_leaves_nobody_waiting():
+    async def scenario():
+        gate = Gate()
+        engine = engine_of(gate)
+        first = asyncio.create_task(ask(engine, [[1]]))
+        await until(lambda: gate.batches)
+        second = asyncio.create_task(ask(engine, [[2]]))
+        await until(lambda: engine.num_requests == 2)
+        await asyncio.sleep(0.01)
+        threading.Timer(0.05, gate.open.set).start()
+        await asyncio.to_thread(engine.stop)
+        assert await first == [1.0]
+        assert isinstance((await second)[0], Failure)
+
+    run(scenario())
+
+
+def test_many_clients_in_random_order_all_get_their_own_reward():
+    class Slow:
+        def score_encoded(self, groups):
+            time.sleep(0.001)
+            return [[float(sum(ids)) for ids in group] for group in groups]
+
+    async def scenario():
+        engine = engine_of(Slow(), tokens_per_batch=64)
+        answers = await asyncio.gather(*(ask(engine, [[n, k] for k in range(4)]) for n in range(200)))
+        assert answers == [[float(n + k) for k in range(4)] for n in range(200)]
+        engine.stop()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("name", ["tokens_per_batch", "max_queued_requests", "max_queued_tokens", "deadline_seconds"])
+def test_limits_must_be_positive(name):
+    with pytest.raises(ConfigError, match=name):
+        EngineLimits(**{name: 0})

@@ -1,0 +1,56 @@
+import math
+
+import numpy as np
+import pytest
+
+from rewardsmith.stats.significance import benjamini_hochberg, sign_flip_p_values
+
+
+def test_the_sign_flip_p_value_of_four_equal_changes_is_two_of_sixteen():
+    # Only the two vectors with equal signs reach |sum| = 4, so p -> 2/16.
+    [p] = sign_flip_p_values(np.ones((4, 1)), flips=40_000)
+    assert p == pytest.approx(2 / 16, abs=0.01)
+
+
+def test_a_test_on_one_side_sees_only_that_side():
+    # Of sixteen sign vectors one reaches +4; all reach -4 or more.
+    changes = np.ones((4, 3))
+    rise, fall, both = sign_flip_p_values(changes, flips=40_000, sides=[1, -1, 0])
+    assert rise == pytest.approx(1 / 16, abs=0.01)
+    assert fall == 1.0
+    assert both == pytest.approx(2 / 16, abs=0.01)
+
+
+def test_changes_that_cancel_give_no_evidence_and_no_changes_give_one():
+    p = sign_flip_p_values(np.array([[1.0, 0.0], [-1.0, 0.0]]))
+    assert p == [1.0, 1.0]
+
+
+def test_the_smallest_p_value_is_not_zero_and_equals_one_draw():
+    [p] = sign_flip_p_values(np.ones((60, 1)), flips=999)
+    assert p == 1 / 1000
+
+
+def test_p_values_are_uniform_where_nothing_changes_in_truth():
+    changes = np.random.default_rng(1).normal(size=(40, 2000))
+    p = np.array(sign_flip_p_values(changes, flips=999))
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.04)
+
+
+def test_equal_seeds_give_equal_p_values():
+    changes = np.random.default_rng(2).normal(size=(30, 5))
+    assert sign_flip_p_values(changes, 500, 3) == sign_flip_p_values(changes, 500, 3)
+    assert sign_flip_p_values(changes, 500, 3) != sign_flip_p_values(changes, 500, 4)
+
+
+def test_q_values_are_worked_by_hand():
+    # Sorted: .005 * 4/1 = .02; .01 * 4/2 = .02; .03 * 4/3 = .04; .9 * 4/4 = .9.
+    assert benjamini_hochberg([0.9, 0.01, 0.03, 0.005]) == pytest.approx([0.9, 0.02, 0.04, 0.02])
+
+
+def test_a_probe_that_was_not_run_is_no_test():
+    q = benjamini_hochberg([0.02, math.nan, 0.04])
+    assert q[0] == pytest.approx(0.04)
+    assert math.isnan(q[1])
+    assert q[2] == pytest.approx(0.04)
