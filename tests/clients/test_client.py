@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from rewardsmith.clients import client as client_module
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, RewardClient
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Message, Scorer, ScoreRequest, TokenIds
-from rewardsmith.serving import client as client_module
 from rewardsmith.serving.auth import digest
 from rewardsmith.serving.settings import ServerSettings
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rewardsmith.data import findings as f
-from rewardsmith.data import row_checks
+from rewardsmith.data.checks import faults as f
+from rewardsmith.data.checks import row_checks
 from rewardsmith.data.checks.faults import KINDS, make_finding
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewardsmith.data import row_checks as r
+from rewardsmith.data.checks import row_checks as r
 from rewardsmith.data.checks.row_checks import RowTally, find_faults
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds

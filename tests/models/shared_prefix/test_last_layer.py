@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models import forward
+from rewardsmith.models.shared_prefix import forward
 from rewardsmith.models.shared_prefix.attention import PrefixLayout
 from rewardsmith.models.shared_prefix.forward import NARROWS, compute_rewards, prepare_model
 from rewardsmith.models.shared_prefix.last_layer import LastLayer, last_layer, scored_tokens_only
