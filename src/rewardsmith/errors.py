@@ -4,6 +4,11 @@ Every error that Rewardsmith raises on purpose is a `RewardsmithError` and also 
 would expect, so `except ValueError` keeps working. A message says what came, what is accepted and what to do.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class RewardsmithError(Exception):
     """Root of every error raised on purpose; the CLI prints it as one line."""
@@ -11,6 +16,12 @@ class RewardsmithError(Exception):
 
 class DataError(RewardsmithError, ValueError):
     """A row, file or data set that cannot be used. The message names file and row."""
+
+
+class RowError(DataError):
+    """A row that cannot be used. `reason` is the short class under which dropped rows are counted."""
+
+    reason: str = "unusable row"
 
 
 class ConfigError(RewardsmithError, ValueError):
@@ -27,6 +38,29 @@ class ScoringError(RewardsmithError, RuntimeError):
 
 class MissingExtraError(RewardsmithError, ImportError):
     """An optional dependency is not installed; the message gives the `pip install` line."""
+
+
+def row_error(where: str, reason: str, message: str) -> RowError:
+    """Build the error for the row `where`; `reason` counts it, `message` says what to do, on one line."""
+    error = RowError(" ".join(f"{where}: {message}".splitlines()))
+    error.reason = reason
+    return error
+
+
+def describe(value: object) -> str:
+    """Name a wrong value by its type and a short excerpt, on one line."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of another library's error on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to `name`, or None when nothing is close."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

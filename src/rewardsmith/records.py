@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, describe
 
 Outcome = Literal["better", "tie"]
 
@@ -210,7 +210,7 @@ def as_text(value: Any, where: str = "text") -> Text:
             return tuple(Message.from_dict(m) for m in value)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-    raise DataError(f"{where} must be a string or a non-empty list of messages, not {_describe(value)}")
+    raise DataError(f"{where} must be a string or a non-empty list of messages, not {describe(value)}")
 
 
 def as_plain(value: Completion) -> str | list[dict[str, Any]] | list[int]:
@@ -235,9 +235,3 @@ def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()
-
-
-def _describe(value: Any) -> str:
-    """Name a wrong value by type and a short excerpt."""
-    text = repr(value)
-    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"

@@ -4,10 +4,10 @@ from rewardsmith.audit import audit
 from rewardsmith.cli import audit_training
 from rewardsmith.cli.audit_tables import part_tables
 from rewardsmith.cli.parsing import CommandParser, parse_strictly
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import AnnotatorConfig, GoldScorer, SimulationConfig, simulate
 from rewardsmith.data.training_record import TrainingRecord
 from rewardsmith.evaluation import Resampling, score_groups
-from rewardsmith.files.writing import open_groups
 from rewardsmith.report import write_report
 
 

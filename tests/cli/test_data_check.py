@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.files.writing import open_groups
 
 SIDES = [("a{0} is what I would say, {0}", "b{0} it may be"), ("c{0} it may be", "a{0} is what I would say, {0}")]
 CLEAN = [

@@ -1,11 +1,16 @@
 """Output appears whole or not at all, and reads back as it was."""
 
+import contextlib
+import json
+from datetime import date
+
 import pytest
 
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.files.writing import open_groups, open_rows
+from rewardsmith.files.writing import open_rows, replace_when_done, write_json, write_text
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 GROUPS = [
@@ -54,3 +59,25 @@ def test_rows_that_json_cannot_hold_as_they_are_stay_readable(tmp_path):
     assert list(read_rows(tmp_path / "none.json")) == []
     with pytest.raises(ConfigError, match="change the suffix"), open_rows(tmp_path / "a.xlsx"):
         pass
+
+
+def test_json_and_text_that_utf8_cannot_hold_are_written_escaped_and_whole(tmp_path):
+    write_json(tmp_path / "half.json", {"text": "a\ud83d", "when": date(2024, 5, 1)})
+    assert json.loads((tmp_path / "half.json").read_text()) == {"text": "a\ud83d", "when": "2024-05-01"}
+    write_text(tmp_path / "page.html", "half \ud83d")
+    assert (tmp_path / "page.html").read_text() == "half \\ud83d"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["half.json", "page.html"]
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_name_of_the_longest_length_is_replaced_when_done(tmp_path, synced):
+    path = tmp_path / ("x" * 250 + ".json")
+    path.write_text("old")
+    with contextlib.suppress(RuntimeError), replace_when_done(path, synced) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with replace_when_done(path, synced) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -25,7 +25,6 @@ from rewardsmith.audit.length import (
     count_words,
     within_prompt_sd,
 )
-from rewardsmith.audit.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.audit.probes import Probe, ProbeResult, standard_probes
 from rewardsmith.audit.probing import run_probes, sample_prompts
 from rewardsmith.data.loading import load_preferences
@@ -33,6 +32,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import Evaluation, summarise
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.evaluation.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
 

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import DataError
-from rewardsmith.files.reading import read_rows
 from rewardsmith.records import PreferenceGroup, Text, as_text, text_key
 
 LISTS = ("completions", "responses", "answers")

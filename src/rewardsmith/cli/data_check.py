@@ -8,10 +8,11 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_source_options, source_options, track, visible
+from rewardsmith.cli.data_options import add_source_options, source_options, visible
 from rewardsmith.data.checks.checking import Check, check_preferences
 from rewardsmith.data.checks.faults import Finding
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_json
 
 

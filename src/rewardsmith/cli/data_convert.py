@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
 from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
 from rewardsmith.data.formats import llamafactory
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.writing import open_groups, open_rows, write_json
+from rewardsmith.files.progress import track
+from rewardsmith.files.writing import open_rows, write_json
 from rewardsmith.records import PreferenceGroup
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_inspect_sections import Section, bins, example_rows, make_sections
-from rewardsmith.cli.data_options import add_source_options, source_options, track, visible
+from rewardsmith.cli.data_options import add_source_options, source_options, visible
 from rewardsmith.data.checks.inspecting import Inspection, inspect_groups
 from rewardsmith.data.checks.lengths import Measure, TokenMeasure
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import locate_each
 from rewardsmith.errors import DataError
+from rewardsmith.files.progress import track
 from rewardsmith.files.writing import replace_when_done
 from rewardsmith.records import PreferenceGroup
 

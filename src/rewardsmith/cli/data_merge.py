@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import Share, group_rank, plan_counts, rank_threshold
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.writing import open_groups
+from rewardsmith.files.progress import track
 from rewardsmith.records import PreferenceGroup
 
 

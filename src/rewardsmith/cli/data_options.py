@@ -1,15 +1,13 @@
-"""Options and progress that the data commands share."""
+"""Options that the data commands share."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from rewardsmith.data.loading import LoadReport
 
-Item = TypeVar("Item")
 # Control characters and marks of writing direction: they would colour a terminal or turn the words after them round.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -50,23 +48,6 @@ def visible(text: str) -> str:
         'x<U+001B>[31m'
     """
     return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
-
-
-def track(items: Iterable[Item], label: str) -> Iterator[Item]:
-    """Show on a terminal how many items have passed; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from items
-        return
-    columns = (TextColumn(label), BarColumn(20), TextColumn("{task.completed:,} groups"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(label, total=None)
-        for item in items:
-            yield item
-            progress.advance(task)
 
 
 def drop_lines(report: LoadReport) -> list[str]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.data_options import drop_lines, track, visible
+from rewardsmith.cli.data_options import drop_lines, visible
 from rewardsmith.data.checks.overlap import KINDS, Overlap, find_overlap
+from rewardsmith.data.formats import read_rows
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.texts import locate
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.files.reading import read_rows
-from rewardsmith.files.writing import open_groups, open_rows, write_json
+from rewardsmith.files.progress import track
+from rewardsmith.files.writing import open_rows, write_json
 from rewardsmith.records import PreferenceGroup, as_text
 
 MEANING = {

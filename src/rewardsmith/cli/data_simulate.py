@@ -7,10 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.data_options import track
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, iter_simulated
 from rewardsmith.data.simulate.simulation import GOLD
-from rewardsmith.files.writing import open_groups, write_json
+from rewardsmith.files.progress import track
+from rewardsmith.files.writing import write_json
 from rewardsmith.records import PreferenceGroup
 
 

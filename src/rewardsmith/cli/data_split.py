@@ -7,11 +7,13 @@ import contextlib
 import math
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options, track
+from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.writing import open_groups, write_json
+from rewardsmith.files.progress import track
+from rewardsmith.files.writing import write_json
 
 HELD_BACK = "held_back"
 

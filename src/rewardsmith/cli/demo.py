@@ -17,9 +17,9 @@ from rewardsmith.cli.train import quiet_other_packages, require_writable, train_
 from rewardsmith.cli.train_data import TrainingData
 from rewardsmith.cli.train_evaluation import evaluate_held_out
 from rewardsmith.cli.train_report import print_table
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.writing import open_groups
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.scoring import RewardModel

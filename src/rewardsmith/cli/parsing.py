@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterator
 from typing import NoReturn
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, nearest
 
 
 class UsageError(ConfigError):
@@ -37,11 +36,6 @@ def parse_strictly(parser: argparse.ArgumentParser, arguments: list[str]) -> arg
         raise UsageError(f"unexpected argument {flag!r}; see {parser.prog} --help")
     near = nearest(flag, _flags(parser))
     raise UsageError(f"unknown flag {flag}; {f'did you mean {near}?' if near else f'see {parser.prog} --help'}")
-
-
-def nearest(name: str, known: list[str]) -> str | None:
-    """Give the known name that is closest to `name`, or None when nothing is close."""
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, write, and print how much was taken and how far it moves from the policy."""
-    from rewardsmith.files.reading import read_rows
+    from rewardsmith.data.formats import read_rows
     from rewardsmith.files.tables import check_output, write_rows
     from rewardsmith.scoring.ranking import Choice, RankReport, choose, read_candidates
 

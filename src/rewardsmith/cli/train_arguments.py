@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from rewardsmith.cli.parsing import UsageError, nearest
-from rewardsmith.errors import ConfigError
+from rewardsmith.cli.parsing import UsageError
+from rewardsmith.errors import ConfigError, nearest
 from rewardsmith.training import RewardConfig
 
 

@@ -10,14 +10,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.parsing import nearest
 from rewardsmith.cli.train_arguments import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from rewardsmith.data.formats import read_rows
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.rows import parse_row
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, nearest
 from rewardsmith.files.hub import read_hub
-from rewardsmith.files.reading import read_rows
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
 
 DEFAULT_HELD_OUT = 0.1

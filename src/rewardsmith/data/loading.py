@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.data.merging import deduplicate, merge_groups
 from rewardsmith.data.roles import find_group_faults
-from rewardsmith.data.row_values import RowError
 from rewardsmith.data.rows import FORMATS, parse_row
 from rewardsmith.data.sets import catalogue
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, RowError
 from rewardsmith.files.hub import read_hub
-from rewardsmith.files.reading import read_rows
 from rewardsmith.records import PreferenceGroup
 
 OnError = Literal["raise", "count"]

@@ -14,8 +14,8 @@ from rewardsmith.data.row_values import (
     check_side,
     decode_json,
     is_conversation,
-    row_error,
 )
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time")

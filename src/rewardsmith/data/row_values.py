@@ -7,30 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import describe, row_error
 from rewardsmith.records import Completion, Message, TokenIds
 
 ROLES = ("system", "user", "assistant", "tool", "developer", "function")
 CLOSING_ROLES = ("assistant", "tool", "function")
-
-
-class RowError(DataError):
-    """A row that cannot be used. `reason` is the short class under which dropped rows are counted."""
-
-    reason: str = "unusable row"
-
-
-def row_error(where: str, reason: str, message: str) -> RowError:
-    """Build the error for the row `where`; `reason` counts it, `message` says what to do, on one line."""
-    error = RowError(" ".join(f"{where}: {message}".splitlines()))
-    error.reason = reason
-    return error
-
-
-def describe(value: Any) -> str:
-    """Name a wrong value by its type and a short excerpt, on one line."""
-    text = repr(value)
-    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
 
 
 def require(row: Mapping[str, Any], column: str, where: str) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rewardsmith.data.row_values import is_conversation, row_error
+from rewardsmith.data.row_values import is_conversation
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup, TokenIds, as_plain
 
 ALL_COLUMNS = (

@@ -29,8 +29,8 @@ from rewardsmith.data.row_parts import (
     ranked_comparisons,
     scored_comparisons,
 )
-from rewardsmith.data.row_values import check_ids, check_list, check_mapping, check_number, require, row_error
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.data.row_values import check_ids, check_list, check_mapping, check_number, require
+from rewardsmith.errors import ConfigError, DataError, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 PAIR_COLUMNS = {"prompt", "chosen", "rejected"}

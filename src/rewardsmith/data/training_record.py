@@ -23,6 +23,7 @@ import numpy as np
 from rewardsmith.data.ngrams import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import CheckpointError
+from rewardsmith.files.writing import write_json
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 FILE_NAME = "training_data.json"
@@ -162,7 +163,7 @@ class TrainingRecord:
             "prompts": self.prompts.to_dict(),
             "ngrams": self.ngrams.to_dict(),
         }
-        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_json(path, values, indent=1)
         return path
 
 

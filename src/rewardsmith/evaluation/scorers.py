@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
 
 PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[^:]+\.py):[A-Za-z_]\w*")

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from rewardsmith.data.row_values import row_error
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, one_line, row_error
 
 CHUNK_BYTES = 1 << 16
 BLANK = re.compile(r"[ \t\r\n]*")
@@ -114,7 +113,7 @@ class _Window:
                     return value
             except (ValueError, RecursionError) as error:
                 if self.ended or not self._may_be_cut(error):
-                    message = f"broken JSON: {' '.join(str(error).split())[:160]}; repair the row"
+                    message = f"broken JSON: {one_line(error)}; repair the row"
                     raise row_error(where, "broken JSON", message) from error
             self.grow()
 

@@ -6,36 +6,35 @@ such files. In files rows count from 1, so that a row of JSON Lines is the line 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import itertools
 import json
 import lzma
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from rewardsmith.data.formats.llamafactory_registry import ranking_entries, rename_row
-from rewardsmith.data.formats.potato_export import find_export, join_export
-from rewardsmith.data.row_values import RowError, row_error
-from rewardsmith.errors import DataError, RewardsmithError
+from rewardsmith.errors import DataError, RewardsmithError, one_line, row_error
 from rewardsmith.files.json_arrays import read_json
+from rewardsmith.files.tables import OnBroken, Row, read_arrow, read_csv, read_parquet
 
-Row = tuple[str, dict[str, Any]]
-OnBroken = Callable[[RowError], None]
+# Rows of a folder whose files belong together, or None for a folder of another kind.
+FolderReader = Callable[[Path, str | None, OnBroken | None], Iterator[Row] | None]
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "eval")}
-# Cells of CSV files that hold JSON by the meaning of their column.
-JSON_COLUMNS = {"completions", "ranks", "scores", "context", "comparisons", "ratings", "messages", "conversations"}
-BATCH_ROWS = 256
 
 
-def read_rows(path: str | Path, *, split: str | None = None, on_broken: OnBroken | None = None) -> Iterator[Row]:
-    """Give (where, row) for every row, `where` being like "train.jsonl:row 12".
+def read_rows(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    on_broken: OnBroken | None = None,
+    folders: Sequence[FolderReader] = (),
+) -> Iterator[Row]:
+    """Yield (where, row) for every row, `where` being like "train.jsonl:row 12".
 
     Args:
         split: which split of a folder that holds several.
+        folders: readers of folders that only make sense together, asked first.
         on_broken: called with the error of a row that cannot be read, after which reading goes on; without it the
             error is raised. Files that cannot be read any further always raise.
 
@@ -44,7 +43,8 @@ def read_rows(path: str | Path, *, split: str | None = None, on_broken: OnBroken
     """
     path = Path(path)
     if path.is_dir():
-        yield from _read_folder(path, split, on_broken)
+        rows = next((rows for read in folders if (rows := read(path, split, on_broken)) is not None), None)
+        yield from _read_folder(path, split, on_broken) if rows is None else rows
         return
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -56,7 +56,7 @@ def read_rows(path: str | Path, *, split: str | None = None, on_broken: OnBroken
     except RewardsmithError:
         raise
     except (OSError, EOFError, UnicodeError, ValueError, RecursionError, lzma.LZMAError) as error:
-        raise DataError(f"{path.name}: cannot be read as {kind[1:]}: {_one_line(error)}") from error
+        raise DataError(f"{path.name}: cannot be read as {kind[1:]}: {one_line(error)}") from error
 
 
 def file_kind(path: Path) -> str | None:
@@ -93,40 +93,11 @@ def _read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) ->
     if (folder / "state.json").exists():
         state = json.loads((folder / "state.json").read_text())
         files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
-    elif (folder / "dataset_info.json").exists() and _registry(folder):
-        yield from _read_registry(folder, split, on_broken)
-        return
     else:
-        every = data_files(folder)
-        exported = find_export(every, read_rows)
-        if exported is not None:
-            yield from join_export(*exported, lambda path: read_rows(path, on_broken=on_broken))
-            return
-        files = choose_split(folder, every, split)
+        files = choose_split(folder, data_files(folder), split)
     for path in files:
         for where, row in read_rows(path, on_broken=on_broken):
             yield f"{path.relative_to(folder).parent}/{where}".removeprefix("./"), row
-
-
-def _registry(folder: Path) -> dict[str, dict[str, Any]]:
-    """Give the ranking data sets of LLaMA-Factory's registry, if the folder's dataset_info.json is one."""
-    path = folder / "dataset_info.json"
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path.name}: broken JSON: {_one_line(error)}") from error
-    is_registry = isinstance(info, dict) and any(isinstance(v, dict) and "file_name" in v for v in info.values())
-    return ranking_entries(info, path) if is_registry else {}
-
-
-def _read_registry(folder: Path, split: str | None, on_broken: OnBroken | None) -> Iterator[Row]:
-    """Read one data set of LLaMA-Factory's registry, its columns renamed to the usual ones."""
-    entries = _registry(folder)
-    if (split is None and len(entries) > 1) or (split is not None and split not in entries):
-        raise DataError(f"{folder}: the registry holds the ranking sets {', '.join(entries)}; name one as split")
-    entry = entries[split or next(iter(entries))]
-    for where, row in read_rows(folder / entry["file_name"], on_broken=on_broken):
-        yield where, rename_row(row, entry)
 
 
 def choose_split(folder: Path, files: list[Path], split: str | None) -> list[Path]:
@@ -189,7 +160,7 @@ def _read_jsonl(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
                 if not isinstance(row, dict):
                     raise ValueError(f"a row must be an object {{...}}, not {type(row).__name__}")
             except (ValueError, RecursionError) as error:
-                problem = row_error(where, "broken JSON", f"broken JSON: {_one_line(error)}; repair or remove the line")
+                problem = row_error(where, "broken JSON", f"broken JSON: {one_line(error)}; repair or remove the line")
                 if on_broken is None:
                     raise problem from error
                 on_broken(problem)
@@ -203,7 +174,7 @@ def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
         yield from stream
     except Exception as error:
         if isinstance(error, OSError | EOFError) or type(error).__name__ in ("ZstdError", "LZMAError", "error"):
-            raise DataError(f"{path.name}: the compressed data are damaged: {_one_line(error)}") from error
+            raise DataError(f"{path.name}: the compressed data are damaged: {one_line(error)}") from error
         raise
 
 
@@ -221,100 +192,18 @@ def _read_json_file(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
             on_broken(error)
 
 
-def _read_table(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
-    """Read CSV or TSV with a header; rows count from 1 after it."""
-    csv.field_size_limit(sys.maxsize)
-    with io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="") as text:
-        reader = _open_table(text, path)
-        try:
-            header: list[str] = next(reader, [])
-            repeated = {name for name in header if header.count(name) > 1}
-            if repeated:
-                raise DataError(f"{path.name}: the header names {min(repeated)!r} twice; give each column its own name")
-            number = 0
-            for cells in reader:
-                if not cells:
-                    continue
-                number += 1
-                where = f"{path.name}:row {number}"
-                if len(cells) == len(header):
-                    yield where, {name: _decode_cell(name, cell) for name, cell in zip(header, cells, strict=True)}
-                    continue
-                message = f"{len(cells)} cells, but the header names {len(header)}; quote cells that hold commas"
-                error = row_error(where, "wrong number of cells", message)
-                if on_broken is None:
-                    raise error
-                on_broken(error)
-        except csv.Error as error:
-            raise DataError(f"{path.name}:line {reader.line_num}: {_one_line(error)}") from error
-
-
-def _open_table(text: io.TextIOWrapper, path: Path) -> Any:
-    """Open CSV or TSV; a .csv whose header holds tabs and no comma is tab-separated.
-
-    A header that begins with "#" is that of a raw export: quotation marks in its cells are text.
-    """
-    first = text.readline()
-    tabs = file_kind(path) == ".tsv" or ("\t" in first and "," not in first)
-    quoting: Any = csv.QUOTE_NONE if tabs and first.startswith("#") else csv.QUOTE_MINIMAL
-    lines = itertools.chain([first] if first else [], text)
-    return csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=False)
-
-
-def _decode_cell(column: str, cell: str) -> Any:
-    """Give a cell, decoded where it holds a JSON list or a list of messages."""
-    if cell[:1] != "[" or not (column in JSON_COLUMNS or '"role"' in cell):
-        return cell
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        return cell
-    return value if column in JSON_COLUMNS or all(isinstance(item, dict) for item in value) else cell
-
-
-def _read_parquet(path: Path, _: OnBroken | None) -> Iterator[Row]:
-    """Read Parquet by batches of one row group after the other; all at once, their buffers pile up."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        one_by_one = (file.iter_batches(BATCH_ROWS, [index]) for index in range(file.num_row_groups))
-        yield from _number_rows(path, itertools.chain.from_iterable(one_by_one))
-
-
-def _read_arrow(path: Path, _: OnBroken | None) -> Iterator[Row]:
-    """Read an Arrow stream (what `datasets` saves) or an Arrow file (Feather) by batches."""
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as source:
-        try:
-            batches: Any = pa.ipc.open_stream(source)
-        except pa.ArrowInvalid:
-            source.seek(0)
-            file = pa.ipc.open_file(source)
-            batches = (file.get_batch(index) for index in range(file.num_record_batches))
-        yield from _number_rows(path, batches)
-
-
-def _number_rows(path: Path, batches: Iterator[Any]) -> Iterator[Row]:
-    number = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, BATCH_ROWS):
-            for row in batch.slice(start, BATCH_ROWS).to_pylist():
-                number += 1
-                yield f"{path.name}:row {number}", row
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _read_csv(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
+    with open_bytes(path) as stream:
+        yield from read_csv(stream, path.name, file_kind(path) == ".tsv", on_broken)
 
 
 READERS: dict[str, Callable[[Path, OnBroken | None], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".json": _read_json_file,
-    ".csv": _read_table,
-    ".tsv": _read_table,
-    ".parquet": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": lambda path, _: read_parquet(path),
+    ".arrow": lambda path, _: read_arrow(path),
+    ".feather": lambda path, _: read_arrow(path),
 }

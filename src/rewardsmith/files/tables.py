@@ -1,20 +1,110 @@
-"""Write a stream of rows with any columns as JSON Lines, JSON, CSV or Parquet, in bounded memory, atomically."""
+"""Tables as streams of rows: CSV, TSV, Parquet and Arrow, read and written in bounded memory."""
 
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, RowError, one_line, row_error
 from rewardsmith.files.writing import SUFFIXES, open_rows, replace_when_done
 
+Row = tuple[str, dict[str, Any]]
+OnBroken = Callable[[RowError], None]
 Rows = Iterator[Mapping[str, Any]]
+# Cells of CSV files that hold JSON by the meaning of their column.
+JSON_COLUMNS = {"completions", "ranks", "scores", "context", "comparisons", "ratings", "messages", "conversations"}
 BATCH_ROWS = 256
 OUTPUT_SUFFIXES = (*SUFFIXES, ".csv", ".tsv", ".parquet")
+
+
+def read_csv(stream: IO[bytes], name: str, tabs: bool, on_broken: OnBroken | None) -> Iterator[Row]:
+    """Read CSV or TSV with a header; rows count from 1 after it."""
+    csv.field_size_limit(sys.maxsize)
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        reader = _open_csv(text, tabs)
+        try:
+            header: list[str] = next(reader, [])
+            repeated = {name for name in header if header.count(name) > 1}
+            if repeated:
+                raise DataError(f"{name}: the header names {min(repeated)!r} twice; give each column its own name")
+            number = 0
+            for cells in reader:
+                if not cells:
+                    continue
+                number += 1
+                where = f"{name}:row {number}"
+                if len(cells) == len(header):
+                    yield where, {name: _decode_cell(name, cell) for name, cell in zip(header, cells, strict=True)}
+                    continue
+                message = f"{len(cells)} cells, but the header names {len(header)}; quote cells that hold commas"
+                error = row_error(where, "wrong number of cells", message)
+                if on_broken is None:
+                    raise error
+                on_broken(error)
+        except csv.Error as error:
+            raise DataError(f"{name}:line {reader.line_num}: {one_line(error)}") from error
+
+
+def _open_csv(text: io.TextIOWrapper, tabs: bool) -> Any:
+    """Open CSV or TSV; a .csv whose header holds tabs and no comma is tab-separated.
+
+    A header that begins with "#" is that of a raw export: quotation marks in its cells are text.
+    """
+    first = text.readline()
+    tabs = tabs or ("\t" in first and "," not in first)
+    quoting: Any = csv.QUOTE_NONE if tabs and first.startswith("#") else csv.QUOTE_MINIMAL
+    lines = itertools.chain([first] if first else [], text)
+    return csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=False)
+
+
+def _decode_cell(column: str, cell: str) -> Any:
+    """Give a cell, decoded where it holds a JSON list or a list of messages."""
+    if cell[:1] != "[" or not (column in JSON_COLUMNS or '"role"' in cell):
+        return cell
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+    return value if column in JSON_COLUMNS or all(isinstance(item, dict) for item in value) else cell
+
+
+def read_parquet(path: Path) -> Iterator[Row]:
+    """Read Parquet by batches of one row group after the other; all at once, their buffers pile up."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        one_by_one = (file.iter_batches(BATCH_ROWS, [index]) for index in range(file.num_row_groups))
+        yield from _number_rows(path, itertools.chain.from_iterable(one_by_one))
+
+
+def read_arrow(path: Path) -> Iterator[Row]:
+    """Read an Arrow stream (what `datasets` saves) or an Arrow file (Feather) by batches."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        try:
+            batches: Any = pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            file = pa.ipc.open_file(source)
+            batches = (file.get_batch(index) for index in range(file.num_record_batches))
+        yield from _number_rows(path, batches)
+
+
+def _number_rows(path: Path, batches: Iterator[Any]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            for row in batch.slice(start, BATCH_ROWS).to_pylist():
+                number += 1
+                yield f"{path.name}:row {number}", row
 
 
 def check_output(path: Path) -> None:
@@ -83,8 +173,9 @@ def _write_parquet(path: Path, make_rows: Callable[[], Rows]) -> int:
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
                 number += len(batch)
     except pa.ArrowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path.name}: a column has no one type for Parquet ({reason}); write .jsonl") from error
+        raise DataError(
+            f"{path.name}: a column has no one type for Parquet ({one_line(error)}); write .jsonl"
+        ) from error
     return number
 
 

@@ -6,29 +6,44 @@ import contextlib
 import gzip
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from rewardsmith.data.formats import rewardsmith
 from rewardsmith.errors import ConfigError
-from rewardsmith.records import PreferenceGroup
 
 WriteRow = Callable[[Mapping[str, Any]], None]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
-BATCH_GROUPS = 512
 
 
 @contextlib.contextmanager
-def replace_when_done(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the name of `path` when the block ends without an error."""
+def replace_when_done(path: Path, synced: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name of `path` when the block ends without an error.
+
+    Args:
+        synced: wait until the disk holds the content and the name, so that not even a power cut takes them back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Names of 255 bytes are the longest that file systems take; two processes may write one path.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
+        if synced:
+            _sync(temporary)
         os.replace(temporary, path)
+        if synced:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -51,37 +66,28 @@ def open_rows(path: Path) -> Iterator[WriteRow]:
             stream.write(b"\n]\n" if num_rows else b"[]\n")
 
 
-@contextlib.contextmanager
-def open_groups(path: Path) -> Iterator[Callable[[PreferenceGroup], None]]:
-    """Give a function that writes one group without loss, as JSON or, for .parquet, as a table."""
-    if path.suffix != ".parquet":
-        with open_rows(path) as write:
-            yield lambda group: write(rewardsmith.write_row(group))
-        return
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = rewardsmith.table_schema()
-    with replace_when_done(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        pending: list[dict[str, Any]] = []
-
-        def flush() -> None:
-            writer.write_table(pa.Table.from_pylist(pending, schema=schema))
-            pending.clear()
-
-        def write_group(group: PreferenceGroup) -> None:
-            pending.append(rewardsmith.write_table_row(group))
-            if len(pending) >= BATCH_GROUPS:
-                flush()
-
-        yield write_group
-        flush()
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; what UTF-8 cannot hold is escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document, whole or not at all."""
-    with replace_when_done(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+    with replace_when_done(Path(path)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
+    """Write one JSON document, whole or not at all; dates and other objects become text."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
+
+
+def to_json(value: Any) -> str:
+    """Return JSON on one line that every reader takes: objects such as dates as text, undefined numbers as null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(value, default=str), parse_constant=lambda _: None), ensure_ascii=False)
 
 
 @contextlib.contextmanager
@@ -103,7 +109,7 @@ def _open_bytes(path: Path, suffix: str) -> Iterator[IO[bytes]]:
 
 def _encode(row: Mapping[str, Any]) -> str:
     """Give one line of JSON; text that UTF-8 cannot hold is escaped."""
-    line = rewardsmith.to_json(row)
+    line = to_json(row)
     try:
         line.encode()
     except UnicodeEncodeError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rewardsmith._version import __version__
 from rewardsmith.errors import DataError
+from rewardsmith.files.writing import write_bytes
 from rewardsmith.report.blocks import Findings, Limits, Section, StripRow, Strips
 from rewardsmith.report.numbers import show, show_interval
 from rewardsmith.report.plots import strip, strip_axis, strip_scale
@@ -97,16 +96,7 @@ def write_report(results: Sequence[Mapping[str, Any]], path: str | Path, *, titl
     """
     page = render_report(results, title=title)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(target, page)
     return target
 
 

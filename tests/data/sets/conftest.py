@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardsmith.data import load_preferences
-from rewardsmith.data.row_values import RowError
 from rewardsmith.data.sets import catalogue
+from rewardsmith.errors import RowError
 
 
 def _essence(group):

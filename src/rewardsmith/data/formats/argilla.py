@@ -12,7 +12,8 @@ from itertools import zip_longest
 from typing import Any
 
 from rewardsmith.data.row_parts import join_prompt, ranked_comparisons
-from rewardsmith.data.row_values import check_list, check_mapping, check_number, require, row_error
+from rewardsmith.data.row_values import check_list, check_mapping, check_number, require
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 SIGNATURES = ({"fields", "responses"},)

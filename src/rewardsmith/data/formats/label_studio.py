@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardsmith.data.row_parts import group_fields, join_prompt, ranked_comparisons
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require, row_error
+from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 SIGNATURES = ({"data", "annotations"},)

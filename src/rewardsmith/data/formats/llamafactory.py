@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewardsmith.data.row_parts import pair_group
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require, row_error
+from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
 from rewardsmith.data.row_writers import conversations, pair_columns, single_message
+from rewardsmith.errors import row_error
 from rewardsmith.records import Message, PreferenceGroup
 
 SIGNATURES = ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, one_line
+from rewardsmith.files.reading import read_rows
+from rewardsmith.files.tables import OnBroken, Row
 
 # LLaMA-Factory's name of a column -> the name that our reader of its rows knows.
 ALPACA = {"prompt": "instruction", "query": "input", "history": "history"}
@@ -19,6 +22,37 @@ ROLE_TAGS = {
     "function_tag": "assistant",
     "system_tag": "system",
 }
+
+
+def read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) -> Iterator[Row] | None:
+    """Read one data set of the folder's registry, its columns renamed; None where the folder has no registry.
+
+    Raises:
+        DataError: a broken registry, or several ranking sets and none named as `split`.
+    """
+    path = folder / "dataset_info.json"
+    entries = _registry(path) if path.exists() and not (folder / "state.json").exists() else {}
+    return _read_entry(folder, entries, split, on_broken) if entries else None
+
+
+def _read_entry(
+    folder: Path, entries: dict[str, dict[str, Any]], split: str | None, on_broken: OnBroken | None
+) -> Iterator[Row]:
+    if (split is None and len(entries) > 1) or (split is not None and split not in entries):
+        raise DataError(f"{folder}: the registry holds the ranking sets {', '.join(entries)}; name one as split")
+    entry = entries[split or next(iter(entries))]
+    for where, row in read_rows(folder / entry["file_name"], on_broken=on_broken):
+        yield where, rename_row(row, entry)
+
+
+def _registry(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the ranking data sets of a dataset_info.json; none where it is not LLaMA-Factory's."""
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path.name}: broken JSON: {one_line(error)}") from error
+    is_registry = isinstance(info, dict) and any(isinstance(v, dict) and "file_name" in v for v in info.values())
+    return ranking_entries(info, path) if is_registry else {}
 
 
 def ranking_entries(info: Any, path: Path) -> dict[str, dict[str, Any]]:

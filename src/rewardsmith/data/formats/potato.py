@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardsmith.data.row_parts import group_fields, join_prompt, ranked_comparisons
-from rewardsmith.data.row_values import check_mapping, check_number, describe, require, row_error
+from rewardsmith.data.row_values import check_mapping, check_number, require
+from rewardsmith.errors import describe, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 SIGNATURES = ({"instance_id", "labels"},)

@@ -14,10 +14,20 @@ from typing import Any
 
 from rewardsmith.data.formats.potato import ANSWERS
 from rewardsmith.errors import DataError
+from rewardsmith.files.reading import data_files, read_rows
+from rewardsmith.files.tables import OnBroken, Row
 
 Read = Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]
 IDS = ("item_id", "id", "instance_id")
 NO_ITEMS = ("annotations", "spans", "phase_responses", "annotation_changes", "typing_dynamics")
+
+
+def read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) -> Iterator[Row] | None:
+    """Read an export's answers, joined with their items; None where the folder is none."""
+    if any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
+        return None
+    exported = find_export(data_files(folder), read_rows)
+    return None if exported is None else join_export(*exported, lambda path: read_rows(path, on_broken=on_broken))
 
 
 def find_export(files: list[Path], read: Read) -> tuple[Path, list[Path]] | None:

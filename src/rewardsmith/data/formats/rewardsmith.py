@@ -6,9 +6,10 @@ one type, `encoding: "json"` says that prompt and completions are JSON text, bec
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rewardsmith.data.row_values import (
@@ -19,11 +20,12 @@ from rewardsmith.data.row_values import (
     check_side,
     decode_json,
     require,
-    row_error,
 )
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, row_error
+from rewardsmith.files.writing import open_rows, replace_when_done, to_json
 from rewardsmith.records import Comparison, PreferenceGroup, as_plain
 
+BATCH_GROUPS = 512
 OPTIONAL = ("ratings", "models", "source", "group_id", "tools", "chat_template_kwargs", "metadata")
 EDGE_DEFAULTS = {f.name: f.default for f in fields(Comparison)}
 
@@ -42,6 +44,33 @@ def write_row(group: PreferenceGroup) -> dict[str, Any]:
             if isinstance(row[name], tuple):
                 row[name] = list(row[name])
     return row
+
+
+@contextlib.contextmanager
+def open_groups(path: Path) -> Iterator[Callable[[PreferenceGroup], None]]:
+    """Give a function that writes one group without loss, as JSON or, for .parquet, as a table."""
+    if path.suffix != ".parquet":
+        with open_rows(path) as write:
+            yield lambda group: write(write_row(group))
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = table_schema()
+    with replace_when_done(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        pending: list[dict[str, Any]] = []
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+            pending.clear()
+
+        def write_group(group: PreferenceGroup) -> None:
+            pending.append(write_table_row(group))
+            if len(pending) >= BATCH_GROUPS:
+                flush()
+
+        yield write_group
+        flush()
 
 
 def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
@@ -97,14 +126,6 @@ def table_schema() -> Any:
     columns = [("prompt", pa.string()), ("completions", pa.list_(pa.string())), ("encoding", pa.string())]
     columns += [("comparisons", pa.list_(edge)), ("source", pa.string()), ("group_id", pa.string())]
     return pa.schema([*columns, ("extra", pa.string())])
-
-
-def to_json(value: Any) -> str:
-    """Write JSON that every reader takes: dates and other objects as text, undefined numbers as null."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
-    except ValueError:
-        return json.dumps(json.loads(json.dumps(value, default=str), parse_constant=lambda _: None), ensure_ascii=False)
 
 
 def _write_edge(comparison: Comparison) -> dict[str, Any]:

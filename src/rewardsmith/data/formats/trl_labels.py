@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewardsmith.data.row_parts import group_fields, join_prompt
-from rewardsmith.data.row_values import check_flag, check_list, check_text, require, row_error
+from rewardsmith.data.row_values import check_flag, check_list, check_text, require
 from rewardsmith.data.sets.steps import step_group
+from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 
 STEPWISE = ({"completions", "labels"},)

@@ -10,13 +10,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.data.merging import deduplicate
-from rewardsmith.data.row_values import RowError
 from rewardsmith.data.rows import FORMATS, SIGNATURES, detect_format
 from rewardsmith.data.sets.entry import Entry, Read, Rows
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, RowError
 from rewardsmith.files.hub import read_hub
-from rewardsmith.files.reading import SPLITS, choose_split, data_files, read_rows
+from rewardsmith.files.reading import SPLITS, choose_split, data_files
 from rewardsmith.records import PreferenceGroup
 
 # Every reader file of this folder; each ends with ENTRY, or with ENTRIES where its layouts are several data sets.

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from rewardsmith.data.roles import find_role_faults
 from rewardsmith.data.row_parts import common_length
-from rewardsmith.data.row_values import check_text, row_error
+from rewardsmith.data.row_values import check_text
+from rewardsmith.errors import row_error
 from rewardsmith.records import Message
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewardsmith.data.row_values import RowError, row_error
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, RowError, row_error
 from rewardsmith.records import PreferenceGroup
 
 SPLIT_FILE = re.compile(r"(train|test|validation|valid|dev)(-\d+-of-\d+.*)?")

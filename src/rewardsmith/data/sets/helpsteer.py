@@ -10,7 +10,7 @@ import re
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_number, check_text, require, row_error
+from rewardsmith.data.row_values import check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
     Turns,
@@ -25,6 +25,7 @@ from rewardsmith.data.sets.hub_rows import (
     runs,
     signed_comparison,
 )
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")

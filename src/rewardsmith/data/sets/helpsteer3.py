@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import require, row_error
+from rewardsmith.data.row_values import require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
     Turns,
@@ -17,6 +17,7 @@ from rewardsmith.data.sets.hub_rows import (
     records,
     signed_comparison,
 )
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

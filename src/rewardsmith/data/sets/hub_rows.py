@@ -10,19 +10,16 @@ from typing import Any
 
 from rewardsmith.data.roles import find_role_faults
 from rewardsmith.data.row_values import (
-    RowError,
     check_list,
     check_mapping,
     check_messages,
     check_number,
     check_text,
-    describe,
     require,
-    row_error,
 )
 from rewardsmith.data.sets.dialogue import split_shared
 from rewardsmith.data.sets.entry import Read, Row, Rows
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, RowError, describe, row_error
 from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup
 
 Turns = tuple[Message, ...]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rewardsmith.data.row_values import RowError
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import labelled_pair
+from rewardsmith.errors import RowError
 from rewardsmith.records import PreferenceGroup
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, require, row_error
+from rewardsmith.data.row_values import check_list, require
 from rewardsmith.data.sets.dialogue import split_shared
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
@@ -24,6 +24,7 @@ from rewardsmith.data.sets.hub_rows import (
     known_number,
     name_of,
 )
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 BOTH_BAD = ("tie (bothbad)", "both_bad", "bothbad")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import RowError, check_mapping, describe, require, row_error
+from rewardsmith.data.row_values import check_mapping, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
     ask,
@@ -24,6 +24,7 @@ from rewardsmith.data.sets.hub_rows import (
     said,
 )
 from rewardsmith.data.sets.steps import step_group
+from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import PreferenceGroup
 
 Candidate = tuple[str, float | None]

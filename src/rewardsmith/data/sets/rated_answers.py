@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardsmith.data.row_parts import scored_comparisons
-from rewardsmith.data.row_values import check_mapping, check_number, row_error
+from rewardsmith.data.row_values import check_mapping, check_number
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison
 
 Scores = Mapping[str, float]

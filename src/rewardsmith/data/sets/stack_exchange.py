@@ -12,9 +12,10 @@ from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
-from rewardsmith.data.row_values import check_flag, check_number, check_text, require, row_error
+from rewardsmith.data.row_values import check_flag, check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import ask, compare, kept, name_of, records
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 BLOCKS = ("p", "br", "li", "pre", "div", "tr", "blockquote", "ul", "ol", "hr", "h1", "h2", "h3", "h4", "h5", "h6")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_text, row_error
+from rewardsmith.data.row_values import check_list, check_text
 from rewardsmith.data.sets.dialogue import ask
+from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 
 StepRating = int | None

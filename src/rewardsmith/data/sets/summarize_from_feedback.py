@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import RowError, check_mapping, check_number, require, row_error
+from rewardsmith.data.row_values import check_mapping, check_number, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
     attempt,
@@ -24,6 +24,7 @@ from rewardsmith.data.sets.hub_rows import (
     records,
     said,
 )
+from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

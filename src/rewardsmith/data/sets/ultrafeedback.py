@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_mapping, require, row_error
+from rewardsmith.data.row_values import check_mapping, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import (
     ask,
@@ -23,6 +23,7 @@ from rewardsmith.data.sets.hub_rows import (
     rated_pair,
     records,
 )
+from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 
 SUSPICIOUS, REPAIRED, BAD, GOOD = 10.0, 1.0, 2.0, 4.0

@@ -10,10 +10,11 @@ import re
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_number, check_text, require, row_error
+from rewardsmith.data.row_values import check_list, check_number, check_text, require
 from rewardsmith.data.sets.dialogue import split_shared, split_turns
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
 from rewardsmith.data.sets.hub_rows import ask, compare, kept
+from rewardsmith.errors import row_error
 from rewardsmith.records import Message, PreferenceGroup
 
 # "[2]", "[1, 3]", "[2][3]" with the space before; a bracket with words is no citation.

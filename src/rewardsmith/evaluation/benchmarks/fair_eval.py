@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import llmbar
 from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa, three_way_accuracy, verdicts
@@ -21,7 +22,6 @@ from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchma
 from rewardsmith.evaluation.benchmarks.rows import Row, need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Estimate, PreferenceGroup
 
 QUESTIONS = "question.jsonl"

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import DataError
-from rewardsmith.files.reading import data_files, read_rows
+from rewardsmith.files.reading import data_files
 
 Row = tuple[str, Mapping[str, Any]]
 # Under these names a row holds its file, relative to the folder, and its key in a JSON object of lists.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.audit.plain_turns import as_plain_turns
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation.benchmarks import (
     fair_eval,
@@ -32,6 +31,7 @@ from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
 from rewardsmith.evaluation.blind import without_prompts
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.evaluation.plain_turns import as_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
 

@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.row_values import RowError
-from rewardsmith.errors import CheckpointError, ConfigError, DataError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict, publish

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from rewardsmith.data.row_values import RowError, row_error
-from rewardsmith.errors import RewardsmithError, ScoringError
+from rewardsmith.errors import RewardsmithError, RowError, ScoringError, row_error
 from rewardsmith.records import ScoreRequest, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.bulk.scored_rows import read_request

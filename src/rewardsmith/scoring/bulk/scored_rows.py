@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rewardsmith.data.row_parts import group_fields, join_prompt
-from rewardsmith.data.row_values import check_ids, check_list, row_error
-from rewardsmith.errors import ConfigError
+from rewardsmith.data.row_values import check_ids, check_list
+from rewardsmith.errors import ConfigError, row_error
 from rewardsmith.records import ScoreRequest, TokenIds
 
 # Form -> the columns that make it; the first that fits is taken.

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.row_values import RowError
-from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.files.hub import is_hub_id
-from rewardsmith.files.reading import read_rows
+from rewardsmith.data.formats import read_rows
+from rewardsmith.errors import ConfigError, RowError
+from rewardsmith.files.hub import hub_files, is_hub_id
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.ledger import hash_files
 
@@ -36,22 +35,7 @@ class HubInput:
     @cached_property
     def files(self) -> tuple[Path, ...]:
         """The Arrow files of the split. Raises DataError when it cannot be had."""
-        from datasets import load_dataset
-
-        owner, title, *configuration = self.name.split("/", 2)
-        try:
-            found = load_dataset(f"{owner}/{title}", *configuration)
-        except Exception as error:
-            # The hub's client raises errors of many libraries; all mean that this data set cannot be had.
-            message = " ".join(str(error).split())[:200]
-            raise DataError(f"{self.name}: no such file or folder, and the hub cannot give it: {message}") from error
-        splits = ", ".join(map(str, found))
-        if self.split is None and len(found) > 1:
-            raise DataError(f"{self.name}: holds the splits {splits}; name one with --split")
-        if self.split is not None and self.split not in found:
-            raise DataError(f"{self.name}: no split {self.split!r}; it holds {splits}")
-        data = found[self.split or next(iter(found))]
-        return tuple(Path(entry["filename"]) for entry in data.cache_files)
+        return hub_files(self.name, self.split)
 
     def rows(self, on_broken: OnBroken | None = None) -> Rows:
         """Give (where, row), rows counted from 1 through all files."""

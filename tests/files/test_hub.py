@@ -1,0 +1,37 @@
+"""Data sets of the hub: one reading of names, one message for what cannot be had."""
+
+import pytest
+
+from rewardsmith.errors import DataError
+from rewardsmith.files.hub import hub_files, is_hub_id, read_hub
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name/subset"])
+def test_names_of_two_or_three_words_are_hub_ids(name):
+    assert is_hub_id(name)
+
+
+@pytest.mark.parametrize("name", ["name", "./owner/name", "/owner/name", "~/name", "folder/pairs.jsonl", "a/b.json.gz"])
+def test_paths_are_no_hub_ids(name):
+    assert not is_hub_id(name)
+
+
+def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
+    with pytest.raises(DataError, match="no such file or folder, and not a hub id"):
+        next(read_hub("pairs.jsonl", None))
+    with pytest.raises(DataError, match="no such file or folder, and not a hub id"):
+        hub_files("pairs.jsonl", None)
+
+
+def test_splits_of_a_downloaded_set_are_asked_for(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    halves = {}
+    for split in ("train", "test"):
+        datasets.Dataset.from_list([{"text": split}]).save_to_disk(tmp_path / split)
+        halves[split] = datasets.load_from_disk(str(tmp_path / split))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: datasets.DatasetDict(halves))
+    with pytest.raises(DataError, match="holds the splits train, test; name one"):
+        hub_files("owner/name", None)
+    with pytest.raises(DataError, match="no split 'dev'"):
+        hub_files("owner/name", "dev")
+    assert [path.parent.name for path in hub_files("owner/name", "test")] == ["test"]
