@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os.path
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -149,6 +151,58 @@ class PreferenceGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one comparison says, read by the one rule of `judgements`.
+
+    Args:
+        better: the completion that people prefer; for a tie either.
+        worse: the other one.
+        is_tie: whether no side is preferred.
+        probability: share of raters who prefer `better`: 1 where the label is certain, 1/2 for a tie, never less.
+        comparison: the edge as it is recorded, for its margin, annotator and time.
+    """
+
+    better: int
+    worse: int
+    is_tie: bool
+    probability: float
+    comparison: Comparison
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the label is a share of raters."""
+        return self.comparison.probability is not None
+
+
+def judgements(group: PreferenceGroup) -> Iterator[Judgement]:
+    """Yield what the labels of a group say; every table, metric and check reads labels through this.
+
+    Weight 0 does not count. A soft label below 1/2 turns the pair. A tie, a soft label of 1/2 and two identical
+    completions prefer no side. `objectives.Comparisons.judged` is the same rule over tensors.
+
+    Example:
+        >>> [one] = judgements(PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, probability=0.25),)))
+        >>> one.better, one.worse, one.probability
+        (1, 0, 0.75)
+    """
+    for edge in group.comparisons:
+        if edge.weight == 0:
+            continue
+        probability = 1.0 if edge.probability is None else edge.probability
+        if edge.is_tie or probability == 0.5:
+            yield Judgement(edge.better, edge.worse, True, 0.5, edge)
+        elif probability < 0.5:
+            yield Judgement(edge.worse, edge.better, False, 1.0 - probability, edge)
+        else:
+            yield Judgement(edge.better, edge.worse, False, probability, edge)
+
+
+def preferences(group: PreferenceGroup) -> Iterator[Judgement]:
+    """Yield the judgements of a group that prefer a side."""
+    return (judgement for judgement in judgements(group) if not judgement.is_tie)
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """What a scorer is asked: one prompt with K completions. Either may be text, messages or token ids."""
 
@@ -227,6 +281,65 @@ def text_key(value: Completion) -> str:
     return value if isinstance(value, str) else "\x00" + json.dumps(as_plain(value), sort_keys=True, default=str)
 
 
+def prompt_key(group: PreferenceGroup) -> str:
+    """Return the exact key of what was asked, by which judgements are clustered: equal prompts, equal keys.
+
+    The prompt, or for whole dialogues in text the turns that all completions share. Empty where there is no prompt
+    and nothing marks where answers begin: what was asked is then not known, and no two groups share it.
+    """
+    if group.prompt:
+        return text_key(group.prompt)
+    texts = [completion for completion in group.completions if isinstance(completion, str)]
+    if not texts or len(texts) < len(group):
+        return ""
+    start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
+    return start[: max(0, start.rfind("\n\nAssistant:"))]
+
+
+def number_prompts(groups: Sequence[PreferenceGroup]) -> list[int]:
+    """Number groups by their exact prompt, for intervals; each group whose prompt is not known is its own cluster."""
+    numbers: dict[str, int] = {}
+    keys = (prompt_key(group) or f"\x00empty {index}" for index, group in enumerate(groups))
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def graph_key(group: PreferenceGroup) -> tuple[str, str]:
+    """Return what must be equal for two groups to be merged into one: prompt, tools and template arguments.
+
+    Stricter than `prompt_key`: the template reads tools, so other tools are another input to the model.
+    """
+    if not group.tools and not group.chat_template_kwargs:
+        return (text_key(group.prompt), "")
+    settings = [group.tools or None, group.chat_template_kwargs or None]
+    return (text_key(group.prompt), json.dumps(settings, sort_keys=True, default=str))
+
+
+def near_prompt_key(group: PreferenceGroup) -> str:
+    """Return the key under which prompts that differ in case, width or punctuation only are one; splits go by it."""
+    return normalise(prompt_text(group))
+
+
+def prompt_text(group: PreferenceGroup) -> str:
+    """Return the text by which a prompt is recognised.
+
+    With an empty prompt it is what all completions begin with, up to the last line or turn they share in full;
+    where they share nothing, their whole text.
+    """
+    if isinstance(group.prompt, tuple):
+        return "\n".join(f"{message.role}: {message.content}" for message in group.prompt)
+    if group.prompt.strip():
+        return group.prompt
+    texts = [c if isinstance(c, str) else _by_line(c) for c in group.completions]
+    shared = os.path.commonprefix(texts) if len(texts) > 1 else ""  # noqa: RUF071 - the texts are no paths
+    return shared[: shared.rfind("\n") + 1].strip() or "\n".join(texts)
+
+
+def normalise(text: str) -> str:
+    """Fold case, width and accents' forms (NFKC), and every run of anything but letters and digits to one blank."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
+
+
 def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
     """Give the SHA-256 hex digest of a series of strings, in order, with unambiguous borders."""
     digest = hashlib.sha256()
@@ -235,3 +348,10 @@ def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()
+
+
+def _by_line(completion: Completion) -> str:
+    """Return tokens or messages as text with one unit a line."""
+    if isinstance(completion, TokenIds):
+        return "".join(f"{token}\n" for token in completion)
+    return "\n".join(map(str, as_plain(completion)))

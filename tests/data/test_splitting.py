@@ -6,11 +6,11 @@ import json
 import pytest
 
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.minhash import NearDuplicates, jaccard, normalise, shingles, signature
+from rewardsmith.data.minhash import NearDuplicates, jaccard, shingles, signature
 from rewardsmith.data.rows import parse_row
-from rewardsmith.data.splitting import SplitPlan, SplitReport, prompt_text, split_groups
+from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.records import Comparison, PreferenceGroup, normalise, prompt_text
 
 TEXT = "Please explain to a curious child how the moon pulls at the water of the sea and why there are two tides a day"
 HALF = SplitPlan(shares={"train": 0.5, "test": 0.5})

@@ -38,7 +38,7 @@ def test_a_random_scorer_gets_half_of_pairs_and_a_quarter_of_best_of_four():
 def test_the_result_is_json_without_nan_and_names_its_schema():
     result = evaluate(by_word, ROWS, how=HOW, prompt_blind=True)
     plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert (plain["schema"], plain["schema_version"]) == ("rewardsmith.evaluation", 1)
+    assert (plain["schema"], plain["schema_version"]) == ("rewardsmith.evaluation", 2)
     assert plain["metrics"]["accuracy"]["value"] == 1.0
     assert set(plain["baselines"]) == {*RULES, "prompt_blind"}
     assert plain["metrics"]["ndcg"] == {"value": None, "n": 0, "low": None, "high": None}

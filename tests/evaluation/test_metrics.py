@@ -25,7 +25,7 @@ def group(rewards, edges=RANKED, prompt="p"):
 def test_pair_metrics_by_hand():
     scored = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
     found = {name: estimate.value for name, estimate in measure(scored, Resampling(100)).items()}
-    assert (found["accuracy"], found["accuracy_ties_half"], found["tie_rate"], found["margin"]) == (
+    assert (found["accuracy"], found["accuracy_ties_half"], found["reward_tie_rate"], found["margin"]) == (
         0.5,
         0.625,
         0.25,

@@ -9,6 +9,7 @@ import torch
 from rewardsmith import objectives as o
 from rewardsmith.objectives.listwise import order_levels
 from rewardsmith.objectives.table import OBJECTIVES
+from rewardsmith.records import Comparison, PreferenceGroup, judgements
 
 LN2 = math.log(2)
 
@@ -116,11 +117,10 @@ def test_many_tied_answers_stay_finite_and_symmetric():
 
 
 def test_orders_are_read_from_comparisons_or_refused():
-    assert order_levels([(0, 1, False, 1.0), (1, 2, False, 1.0), (0, 2, False, 1.0)]) == [[0], [1], [2]]
-    assert order_levels([(0, 1, True, 0.5), (1, 2, False, 1.0), (0, 2, False, 1.0)]) == [[0, 1], [2]]
-    assert order_levels([(0, 1, False, 0.2)]) == [[1], [0]]
-    assert order_levels([(0, 1, False, 1.0), (1, 2, False, 1.0)]) is None
-    assert order_levels([(0, 1, False, 1.0), (1, 2, False, 1.0), (2, 0, False, 1.0)]) is None
+    assert order_levels([(0, 1, False), (1, 2, False), (0, 2, False)]) == [[0], [1], [2]]
+    assert order_levels([(0, 1, True), (1, 2, False), (0, 2, False)]) == [[0, 1], [2]]
+    assert order_levels([(0, 1, False), (1, 2, False)]) is None
+    assert order_levels([(0, 1, False), (1, 2, False), (2, 0, False)]) is None
 
 
 def test_a_prompt_that_is_not_ordered_takes_the_mean_of_its_pairs():
@@ -208,3 +208,23 @@ def test_swapping_a_soft_pair_swaps_its_label():
     assert o.bradley_terry(scores, pair(probability=0.7)).item() == pytest.approx(
         o.bradley_terry(scores, swapped).item()
     )
+
+
+def test_labels_are_read_as_the_record_reads_them():
+    group = PreferenceGroup(
+        "q",
+        ("a", "b", "c"),
+        (
+            Comparison(0, 1, probability=0.2, margin=2.0),
+            Comparison(0, 2, weight=0.0),
+            Comparison(1, 2, probability=0.5),
+            Comparison(2, 2),
+            Comparison(2, 0, "tie", probability=0.9),
+            Comparison(1, 0, probability=0.7),
+        ),
+    )
+    judged = o.comparisons_of_groups([group]).judged()
+    columns = (judged.better_P.tolist(), judged.worse_P.tolist(), judged.is_tie_P.tolist())
+    read = [(j.better, j.worse, j.is_tie, pytest.approx(j.probability)) for j in judgements(group)]
+    assert list(zip(*columns, judged.probability_P.tolist(), strict=True)) == read
+    assert [row[:3] for row in read] == [(1, 0, False), (1, 2, True), (2, 2, True), (2, 0, True), (1, 0, False)]

@@ -26,7 +26,7 @@ def test_every_objective_trains_on_rankings_with_ties(tmp_path, loss_type):
     assert logs[-1]["loss"] < logs[0]["loss"]
     # Best against the rest says nothing about the order of the rest.
     assert logs[-1]["accuracy"] == 1.0 or loss_type == "best_against_rest"
-    assert logs[-1]["tie_rate"] == pytest.approx(1 / 6)
+    assert logs[-1]["label_tie_rate"] == pytest.approx(1 / 6)
 
 
 def test_a_learned_tie_threshold_moves_and_is_restored(tmp_path):
@@ -85,7 +85,7 @@ def test_ties_and_identical_sides_are_neither_right_nor_wrong(tmp_path):
     trainer = trainer_for(tmp_path, rows, eval_rows=Dataset.from_list(rows))
     metrics = trainer.evaluate()
     assert metrics["eval_num_comparisons"] == 7
-    assert metrics["eval_tie_rate"] == pytest.approx(1 / 7)
+    assert metrics["eval_label_tie_rate"] == pytest.approx(1 / 7)
     assert metrics["eval_accuracy"] * 6 == pytest.approx(round(metrics["eval_accuracy"] * 6), abs=1e-6)
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rewardsmith.evaluation.judged import plain_text, shared_prompt
-from rewardsmith.records import Completion, PreferenceGroup, TokenIds
+from rewardsmith.evaluation.judged import plain_text
+from rewardsmith.records import Completion, PreferenceGroup, TokenIds, prompt_key
 
 ASSISTANT = "\n\nAssistant:"
 HUMAN = re.compile(r"\n\n(?:Human|Assistant):")
@@ -73,7 +73,7 @@ def answer_text(completion: Completion) -> str:
 
 def question(group: PreferenceGroup) -> str:
     """Give the last thing that was asked, as text; empty when it is not known."""
-    prompt = group.prompt or shared_prompt(group)
+    prompt = group.prompt or prompt_key(group)
     if not isinstance(prompt, str):
         asked = [message.content for message in prompt if message.role == "user" and isinstance(message.content, str)]
         return asked[-1].strip() if asked else ""

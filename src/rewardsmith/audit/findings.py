@@ -117,7 +117,7 @@ def accuracy_findings(evaluation: Evaluation) -> list[Finding]:
     )
     interval = "" if math.isnan(accuracy.low) else f" [{accuracy.low:.3f}, {accuracy.high:.3f}]"
     text = f"accuracy {accuracy.value:.3f}{interval}, n = {accuracy.n}"
-    if evaluation.metrics["tie_rate"].value == 1:
+    if evaluation.metrics["reward_tie_rate"].value == 1:
         return [Finding("red", f"{text}: the two rewards of every pair are equal")]
     if accuracy.high < 0.5:
         return [Finding("red", f"{text}: worse than chance; are chosen and rejected swapped?")]

@@ -20,9 +20,9 @@ from rewardsmith.audit.answers import answer_text
 from rewardsmith.audit.length_logistic import add_logistics, logistic_statistics
 from rewardsmith.audit.moments import ClusteredSums, Statistic, Totals
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, judgements
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling, copeland, prompt_clusters
-from rewardsmith.records import Completion, Estimate, TokenIds
+from rewardsmith.records import Completion, Estimate, TokenIds, preferences
 from rewardsmith.stats.intervals import Floats
 
 Measure = Callable[[Completion], float]
@@ -125,7 +125,7 @@ def _add_answers(
     length = np.concatenate(lengths)
     label = np.concatenate([np.array(copeland(item), dtype=np.float64) for item in scored])
     sizes = np.bincount(group)[group]
-    judged = np.array([any(not j.is_tie for j in judgements(item.group)) for item in scored])[group]
+    judged = np.array([any(True for _ in preferences(item.group)) for item in scored])[group]
     r, x = reward - reward.mean(), length - length.mean()
     sums.add(cluster, one=np.ones(len(r)), r=r, l=x, rr=r * r, ll=x * x, rl=r * x)
     r, x, q = (_demean(column, group) for column in (reward, length, label))
@@ -144,8 +144,7 @@ def _pair_table(scored: Sequence[ScoredGroup], lengths: Sequence[Floats], cluste
     rows = [
         (cluster, item.rewards[j.better] - item.rewards[j.worse], length[j.better], length[j.worse])
         for item, length, cluster in zip(scored, lengths, clusters, strict=True)
-        for j in judgements(item.group)
-        if not j.is_tie
+        for j in preferences(item.group)
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from rewardsmith.audit.answers import answer_text, find_answer, question, words
 from rewardsmith.audit.edits import boilerplate, degenerate, layout, social, wording
-from rewardsmith.evaluation.judged import judgements
-from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.records import Estimate, PreferenceGroup, preferences
 
 Edit = Callable[[str, str, np.random.Generator], str | None]
 Expected = Literal["should not matter", "should fall", "should rise"]
@@ -152,10 +151,9 @@ def standard_probes(groups: Sequence[PreferenceGroup]) -> tuple[Probe, ...]:
 def best_answer(group: PreferenceGroup) -> int:
     """Give the completion that most judgements prefer; the first among equals."""
     wins = [0] * len(group)
-    for judgement in judgements(group):
-        if not judgement.is_tie:
-            wins[judgement.better] += 1
-            wins[judgement.worse] -= 1
+    for judgement in preferences(group):
+        wins[judgement.better] += 1
+        wins[judgement.worse] -= 1
     return wins.index(max(wins))
 
 
@@ -165,7 +163,7 @@ def pair_to_edit(group: PreferenceGroup, rng: np.random.Generator) -> tuple[int,
     A judged pair that prefers a side is drawn where there is one, else the first two answers.
     """
     editable = {index for index, completion in enumerate(group.completions) if find_answer(completion)}
-    pairs = [(j.better, j.worse) for j in judgements(group) if not j.is_tie]
+    pairs = [(j.better, j.worse) for j in preferences(group)]
     pairs = [pair for pair in pairs if editable.issuperset(pair)]
     if pairs:
         return (*pairs[int(rng.integers(len(pairs)))], True)

@@ -14,9 +14,8 @@ import numpy as np
 from rewardsmith.audit.answers import find_answer, question
 from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.probes import Probe, ProbeResult, pair_to_edit
-from rewardsmith.evaluation.judged import shared_prompt
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.records import Completion, Estimate, PreferenceGroup, ScoreRequest, text_key
+from rewardsmith.records import Completion, Estimate, PreferenceGroup, ScoreRequest, prompt_key, text_key
 from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
 from rewardsmith.stats.significance import benjamini_hochberg, sign_flip_p_values
 
@@ -75,7 +74,7 @@ def sample_prompts(groups: Sequence[PreferenceGroup], count: int, seed: int) -> 
             group = groups[index]
             pair = pair_to_edit(group, np.random.default_rng([seed, index]))
             if pair is not None and len(chosen) < count:
-                key = shared_prompt(group) or f"\x00empty {index}"
+                key = prompt_key(group) or f"\x00empty {index}"
                 chosen.append(EditedPrompt(group, clusters.setdefault(key, len(clusters)), pair[:2], pair[2]))
     return chosen
 

@@ -23,7 +23,7 @@ from rewardsmith.cli.model_card import require_folder, write_audit
 from rewardsmith.cli.parsing import UsageError
 from rewardsmith.evaluation import Resampling
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.judged import judgements
+from rewardsmith.records import preferences
 
 SET_SCHEMA = "rewardsmith.audits"
 SCHEMA_VERSION = 1
@@ -124,7 +124,7 @@ def _audit_model(
         variants={} if args.no_variants else model_variants(scorer, model, args.trust_remote_code),
         count_tokens=getattr(scorer, "tokenizer", None) and _token_counter(scorer),
     )
-    prefers = any(not judgement.is_tie for group in data.groups for judgement in judgements(group))
+    prefers = any(True for group in data.groups for _ in preferences(group))
     risk: dict[str, Part] = {"risk": lambda scored: audit_risk({model: scored}, plan.how)} if prefers else {}
     extra = {**risk, **training.parts(model, plan.how), **(samples.parts(scorer, plan.how) if samples else {})}
     return audit(scorer, data.groups, plan, extra=extra, name=data.name, dropped=data.dropped, merge_prompts=False)

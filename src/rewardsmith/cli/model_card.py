@@ -23,7 +23,7 @@ HEADER = ("| | value | 95% interval | n |", "|---|---:|---:|---:|")
 METRICS = {
     "accuracy": "accuracy",
     "accuracy_ties_half": "accuracy, a tie counts half",
-    "tie_rate": "ties in reward",
+    "reward_tie_rate": "ties in reward",
     "best_of_k": "the highest reward is a best answer",
 }
 

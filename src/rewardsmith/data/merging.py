@@ -5,12 +5,11 @@ Ten pairs that share a prompt become one graph: the prompt and every distinct an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rewardsmith.records import Comparison, Completion, PreferenceGroup, text_key
+from rewardsmith.records import Comparison, Completion, PreferenceGroup, graph_key, text_key
 
 
 def deduplicate(group: PreferenceGroup) -> PreferenceGroup:
@@ -45,17 +44,9 @@ def merge_groups(groups: Iterable[PreferenceGroup]) -> list[PreferenceGroup]:
     """
     buckets: dict[Any, list[PreferenceGroup]] = {}
     for number, group in enumerate(groups):
-        key = number if not group.prompt else merge_key(group)
+        key = number if not group.prompt else graph_key(group)
         buckets.setdefault(key, []).append(group)
     return [_merge_bucket(bucket) for bucket in buckets.values()]
-
-
-def merge_key(group: PreferenceGroup) -> tuple[str, str]:
-    """Give what must be equal for two groups to be one graph: prompt, tools and template arguments."""
-    if not group.tools and not group.chat_template_kwargs:
-        return (text_key(group.prompt), "")
-    settings = [group.tools or None, group.chat_template_kwargs or None]
-    return (text_key(group.prompt), json.dumps(settings, sort_keys=True, default=str))
 
 
 def _merge_bucket(bucket: Sequence[PreferenceGroup]) -> PreferenceGroup:

@@ -7,8 +7,6 @@ so a report of a near-duplicate is never a false alarm of the hash.
 
 from __future__ import annotations
 
-import unicodedata
-
 import numpy as np
 
 SHINGLE_BYTES = 5
@@ -19,12 +17,6 @@ _RANDOM = np.random.default_rng(20240229)
 _MULTIPLIERS = _RANDOM.integers(1, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 _OFFSETS = _RANDOM.integers(0, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64)
 _CHUNK = 2048
-
-
-def normalise(text: str) -> str:
-    """Fold case, width and accents' forms (NFKC), and every run of anything but letters and digits to one blank."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
 
 
 def shingles(text: str) -> np.ndarray:

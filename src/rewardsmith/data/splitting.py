@@ -9,15 +9,14 @@ moving either. So appending rows moves no row; re-ordering rows may move near-du
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rewardsmith.data.minhash import NearDuplicates, normalise
+from rewardsmith.data.minhash import NearDuplicates
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, as_plain
+from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
 
 By = Literal["prompt", "source", "annotator", "time"]
 
@@ -75,7 +74,7 @@ def split_groups(
     index = NearDuplicates(plan.threshold)
     sides: list[str] = []
     for number, group in enumerate(groups):
-        side, reason = _place(normalise(prompt_text(group)), _wanted_side(group, plan, number), plan, index, sides)
+        side, reason = _place(near_prompt_key(group), _wanted_side(group, plan, number), plan, index, sides)
         for placed, part in _parts(group, side, plan):
             if placed is None:
                 report.held_back[reason or f"{plan.by} of the other side"] += max(1, len(part.comparisons))
@@ -83,28 +82,6 @@ def split_groups(
                 report.groups[placed] += 1
                 report.comparisons[placed] += len(part.comparisons)
             yield placed, part
-
-
-def prompt_text(group: PreferenceGroup) -> str:
-    """Give the text by which a prompt is recognised.
-
-    With an empty prompt it is what all completions begin with, up to the last line or turn they share in full;
-    where they share nothing, their whole text.
-    """
-    if isinstance(group.prompt, tuple):
-        return "\n".join(f"{message.role}: {message.content}" for message in group.prompt)
-    if group.prompt.strip():
-        return group.prompt
-    texts = [c if isinstance(c, str) else _joined(c) for c in group.completions]
-    # Character by character is what is wanted here: the texts are no paths.
-    shared = os.path.commonprefix(texts) if len(texts) > 1 else ""  # noqa: RUF071
-    return shared[: shared.rfind("\n") + 1].strip() or "\n".join(texts)
-
-
-def _joined(completion: object) -> str:
-    """Give tokens or messages as text with one unit a line."""
-    plain = as_plain(completion)  # type: ignore[arg-type]
-    return "\n".join(map(str, plain)) if not isinstance(completion, TokenIds) else "".join(f"{t}\n" for t in completion)
 
 
 def hash_share(text: str, seed: int) -> float:

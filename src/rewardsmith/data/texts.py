@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.splitting import prompt_text
-from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, text_key
+from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, prompt_text, text_key
 
 # The speaker marks of dialogues kept as text, so that they equal the same dialogue kept as messages.
 SPEAKER = re.compile(r"(?:\A|\n\n)(?:Human|Assistant|User): ?")

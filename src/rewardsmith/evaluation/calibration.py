@@ -20,9 +20,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, judgements, shared_prompt
+from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import Resampling
-from rewardsmith.records import Estimate
+from rewardsmith.records import Estimate, preferences, prompt_key
 from rewardsmith.stats.intervals import Floats, bootstrap_amount
 
 NUM_BINS = 15
@@ -102,7 +102,7 @@ def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> C
     held: list[tuple[float, float]] = []
     clusters: list[str] = []
     for index, item in enumerate(scored):
-        key = shared_prompt(item.group) or f"\x00empty {index}"
+        key = prompt_key(item.group) or f"\x00empty {index}"
         values = _outcomes(item)
         if _in_first_half(key):
             fit += values
@@ -192,8 +192,7 @@ def reliability_bins(values: Floats, num_bins: int = NUM_BINS, shares: Floats | 
 def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
     """Give the margin of every judgement that prefers a side, and the share of raters who do."""
     rewards = item.rewards
-    found = [judgement for judgement in judgements(item.group) if not judgement.is_tie]
-    return [(rewards[one.better] - rewards[one.worse], one.probability) for one in found]
+    return [(rewards[one.better] - rewards[one.worse], one.probability) for one in preferences(item.group)]
 
 
 def _log_losses(values: Floats, shares: Floats | None) -> Floats:

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, judgements, side_texts
+from rewardsmith.evaluation.judged import ScoredGroup, side_texts
 from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
 from rewardsmith.evaluation.strata import stratum
-from rewardsmith.records import Estimate
+from rewardsmith.records import Estimate, preferences
 from rewardsmith.stats.intervals import bootstrap_amount, holm
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ def _pair_up(scored_a: Sequence[ScoredGroup], scored_b: Sequence[ScoredGroup]) -
         if a.group is not b.group and a.group.completions != b.group.completions:
             raise DataError(f"group {index} differs between A and B; score the same data with both")
         subset = stratum(a.group, "subset") or a.group.source or "all"
-        for judgement in judgements(a.group):
-            if judgement.is_tie:
-                continue
+        for judgement in preferences(a.group):
             sides = (judgement.better, judgement.worse)
             margin = [item.rewards[sides[0]] - item.rewards[sides[1]] for item in (a, b)]
             rows.append(PairedRow(index, cluster, subset, margin[0], margin[1], *side_texts(a.group, *sides)))

@@ -13,19 +13,19 @@ from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import RULES, noise_ceiling
 from rewardsmith.evaluation.blind import BlindScores, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
-from rewardsmith.evaluation.judged import ScoredGroup, judgements, rescore, score_groups, score_what_can_be
+from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import Resampling, measure
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.evaluation.strata import AXES, split_by
-from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.records import Estimate, PreferenceGroup, judgements
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA = "rewardsmith.evaluation"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BASELINE = "accuracy_ties_half"
-STRATUM_METRICS = ("accuracy", "accuracy_ties_half", "tie_rate", "margin", "best_of_k")
+STRATUM_METRICS = ("accuracy", "accuracy_ties_half", "reward_tie_rate", "margin", "best_of_k")
 
 
 @dataclass(frozen=True, slots=True)

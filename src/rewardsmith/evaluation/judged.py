@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os.path
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rewardsmith.data import texts
 from rewardsmith.errors import ScoringError
-from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, Text, TokenIds, text_key
+from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, Text, TokenIds, prompt_key, text_key
 
 # Groups scored at once where single ones may fail.
 CHUNK = 128
@@ -29,28 +28,6 @@ class ScoredGroup:
             raise ScoringError(f"{name}: {len(self.rewards)} rewards for {len(self.group)} completions")
         if not all(math.isfinite(reward) for reward in self.rewards):
             raise ScoringError(f"{name}: a reward is not finite: {self.rewards}; check the model's head and precision")
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One comparison as evaluation reads it: which completion people prefer, how surely (at least 1/2), or a tie."""
-
-    better: int
-    worse: int
-    is_tie: bool
-    probability: float = 1.0
-
-
-def judgements(group: PreferenceGroup) -> Iterator[Judgement]:
-    """Give the judgements of a group. A soft label below 1/2 turns the pair, 1/2 is a tie, weight 0 does not count."""
-    for comparison in group.comparisons:
-        if comparison.weight == 0:
-            continue
-        probability = 1.0 if comparison.probability is None else comparison.probability
-        better, worse = comparison.better, comparison.worse
-        if probability < 0.5:
-            better, worse, probability = worse, better, 1.0 - probability
-        yield Judgement(better, worse, comparison.is_tie or probability == 0.5, probability)
 
 
 def score_groups(scorer: Scorer, groups: Sequence[PreferenceGroup]) -> list[ScoredGroup]:
@@ -103,26 +80,12 @@ def rescore(scored: Sequence[ScoredGroup], rule: Callable[[PreferenceGroup], Seq
     return [ScoredGroup(item.group, tuple(map(float, rule(item.group)))) for item in scored]
 
 
-def shared_prompt(group: PreferenceGroup) -> str:
-    """Give a key of what was asked: the prompt, or for whole dialogues the turns that all completions share.
-
-    Empty when there is no prompt and nothing marks where answers begin.
-    """
-    if group.prompt:
-        return text_key(group.prompt)
-    texts = [completion for completion in group.completions if isinstance(completion, str)]
-    if not texts or len(texts) < len(group):
-        return ""
-    start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
-    return start[: max(0, start.rfind("\n\nAssistant:"))]
-
-
 def side_texts(group: PreferenceGroup, better: int, worse: int) -> tuple[str, str, str]:
     """Give prompt, better and worse as text to read; whole dialogues lose the turns that all completions share."""
     sides = [plain_text(group.completions[side]) or text_key(group.completions[side]) for side in (better, worse)]
     if group.prompt:
         return _dialogue(group.prompt), sides[0].lstrip("\x00"), sides[1].lstrip("\x00")
-    shared = shared_prompt(group)
+    shared = prompt_key(group)
     return shared, sides[0][len(shared) :].lstrip("\x00"), sides[1][len(shared) :].lstrip("\x00")
 
 

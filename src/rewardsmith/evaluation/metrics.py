@@ -1,6 +1,7 @@
 """Metrics of rewards against judgements. Each gives one value per observation, with the group it belongs to.
 
-Per judged pair: accuracy (a tie in reward is wrong), tie-aware accuracy (a tie is half right), tie rate, margin.
+Per judged pair: accuracy (equal rewards are wrong), tie-aware accuracy (they are half right), how often rewards are
+equal, margin. Per judgement: how often the label is a tie.
 Per group: best-of-K hit, MRR, NDCG, Kendall's tau-b. The gold order inside a group is by Copeland score: judgements
 won minus judgements lost. Groups of two say nothing more than accuracy does, so tau-b and NDCG are of K >= 3.
 """
@@ -13,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rewardsmith.evaluation.judged import ScoredGroup, judgements, shared_prompt
-from rewardsmith.records import Estimate
+from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.records import Estimate, judgements, number_prompts, preferences
 from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
 
 
@@ -48,9 +49,10 @@ class Observations:
 PAIR_METRICS: dict[str, Callable[[float], float]] = {
     "accuracy": lambda margin: float(margin > 0),
     "accuracy_ties_half": lambda margin: 0.5 if margin == 0 else float(margin > 0),
-    "tie_rate": lambda margin: float(margin == 0),
+    "reward_tie_rate": lambda margin: float(margin == 0),
     "margin": lambda margin: margin,
 }
+LABEL_TIES = "label_tie_rate"
 # A margin or a correlation of 0 or 1 everywhere is no share of successes.
 AMOUNTS = ("margin", "kendall_tau_b")
 
@@ -60,7 +62,7 @@ def measure(
 ) -> dict[str, Estimate]:
     """Give the metrics `names` (None for all) over `scored`, each with its n and an interval clustered by prompt."""
     how = how or Resampling()
-    chosen = (*PAIR_METRICS, *GROUP_METRICS) if names is None else tuple(names)
+    chosen = (*PAIR_METRICS, LABEL_TIES, *GROUP_METRICS) if names is None else tuple(names)
     of_pairs = {name: PAIR_METRICS[name] for name in chosen if name in PAIR_METRICS}
     of_groups = {name: GROUP_METRICS[name] for name in chosen if name in GROUP_METRICS}
     table = {name: Observations() for name in chosen}
@@ -68,33 +70,30 @@ def measure(
         for margin in margins(item):
             for name, metric in of_pairs.items():
                 table[name].add(metric(margin), cluster)
+        if LABEL_TIES in table:
+            for judgement in judgements(item.group):
+                table[LABEL_TIES].add(float(judgement.is_tie), cluster)
         for name, rule in of_groups.items():
             table[name].add(rule(item), cluster)
     return {name: observations.estimate(how, name not in AMOUNTS) for name, observations in table.items()}
 
 
 def prompt_clusters(scored: Sequence[ScoredGroup]) -> list[int]:
-    """Number the groups by prompt; groups with an empty prompt are their own clusters."""
-    numbers: dict[str, int] = {}
-    clusters = []
-    for index, item in enumerate(scored):
-        key = shared_prompt(item.group) or f"\x00empty {index}"
-        clusters.append(numbers.setdefault(key, len(numbers)))
-    return clusters
+    """Number scored groups by prompt, see `records.number_prompts`."""
+    return number_prompts([item.group for item in scored])
 
 
 def margins(item: ScoredGroup) -> list[float]:
     """Give reward(better) - reward(worse) of every judgement that prefers a side."""
-    return [item.rewards[j.better] - item.rewards[j.worse] for j in judgements(item.group) if not j.is_tie]
+    return [item.rewards[j.better] - item.rewards[j.worse] for j in preferences(item.group)]
 
 
 def copeland(item: ScoredGroup) -> list[int]:
     """Give wins minus losses of each completion."""
     scores = [0] * len(item.rewards)
-    for judgement in judgements(item.group):
-        if not judgement.is_tie:
-            scores[judgement.better] += 1
-            scores[judgement.worse] -= 1
+    for judgement in preferences(item.group):
+        scores[judgement.better] += 1
+        scores[judgement.worse] -= 1
     return scores
 
 

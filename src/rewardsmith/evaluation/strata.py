@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rewardsmith.evaluation.judged import ScoredGroup, completion_length, shared_prompt
-from rewardsmith.records import PreferenceGroup
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length
+from rewardsmith.records import PreferenceGroup, prompt_key
 
 LENGTH_BORDERS = (200, 1000, 4000)
 
@@ -57,7 +57,7 @@ def _length(group: PreferenceGroup) -> str | None:
 
 def _turns(group: PreferenceGroup) -> str:
     """Count what people said: messages of the user, or "Human:" lines of a dialogue in text."""
-    prompt = group.prompt or shared_prompt(group)
+    prompt = group.prompt or prompt_key(group)
     if isinstance(prompt, str):
         turns = max(1, prompt.count("\n\nHuman:"))
     else:

@@ -25,7 +25,7 @@ class Comparisons:
         better_P: index of the preferred sequence (for a tie: either).
         worse_P: index of the other one.
         group_P: which prompt of the batch the comparison belongs to.
-        is_tie_P: whether no side is preferred.
+        is_tie_P: whether no side is preferred; a soft label of exactly 1/2 prefers none.
         margin_P: how much better, in units of the reward; 0 where unknown. Ties have none: theirs is not read.
         weight_P: how much each comparison counts, >= 0. Objectives do not apply it; the reduction does.
         probability_P: P(better is preferred): 1 when certain, 0.5 for a tie, else a soft label.
@@ -52,6 +52,21 @@ class Comparisons:
         """Keep the comparisons where `mask_P` is true; the number of groups stays."""
         return replace(self, **{k: v[mask_P] for k, v in vars(self).items() if isinstance(v, Tensor)})  # type: ignore[arg-type]
 
+    def judged(self) -> Comparisons:
+        """Return what the labels say, the rule of `records.judgements` over tensors.
+
+        Comparisons of weight 0 are left out, and a soft label below 1/2 turns its pair. Losses do not need it: their
+        soft labels say the same either way round.
+        """
+        kept = self.select(self.weight_P > 0)
+        turned_P = kept.probability_P < 0.5
+        return replace(
+            kept,
+            better_P=torch.where(turned_P, kept.worse_P, kept.better_P),
+            worse_P=torch.where(turned_P, kept.better_P, kept.worse_P),
+            probability_P=torch.where(turned_P, 1 - kept.probability_P, kept.probability_P),
+        )
+
     def differences(self, rewards_B: Tensor) -> Tensor:
         """Give `r_better - r_worse` (P,), in fp32 also when the rewards are bf16 or fp16."""
         rewards_B = at_least_float32(rewards_B)
@@ -77,7 +92,7 @@ def make_comparisons(
     """Build certain, unweighted comparisons from indices; each one is its own group unless `group` is given.
 
     `columns` may hold `is_tie`, `margin`, `weight` and `probability`, P values each. A comparison of a sequence with
-    itself is a tie; a tie has probability 0.5 whatever was said.
+    itself, and one whose probability is 0.5, is a tie; a tie has probability 0.5 whatever was said.
 
     Example:
         >>> make_comparisons([0, 2], [1, 3], margin=[1.0, 0.0]).margin_P
@@ -92,8 +107,8 @@ def make_comparisons(
     def column(name: str, default: float) -> Tensor:
         return torch.tensor(list(columns.get(name, [default] * len(groups))), dtype=torch.float32)
 
-    is_tie_P = (column("is_tie", 0.0) > 0) | (better_P == worse_P)
     probability_P = column("probability", 1.0)
+    is_tie_P = (column("is_tie", 0.0) > 0) | (better_P == worse_P) | (probability_P == 0.5)
     return Comparisons(
         better_P=better_P,
         worse_P=worse_P,

@@ -8,6 +8,7 @@ pairs' losses, which for two answers is the same objective.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import combinations
 
 import torch
@@ -45,18 +46,20 @@ def best_against_rest(rewards_B: Tensor, comparisons: Comparisons) -> tuple[Tens
     return _listwise(rewards_B, comparisons, _best_loss)
 
 
-def _listwise(rewards_B: Tensor, comparisons: Comparisons, loss_of_levels) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _listwise(
+    rewards_B: Tensor, comparisons: Comparisons, loss_of_levels: Callable[[list[Tensor]], Tensor]
+) -> tuple[Tensor, Tensor]:
     rewards_B = at_least_float32(rewards_B)
     losses, weights = [], []
     pair_losses = bradley_terry(rewards_B, comparisons)
-    edges = _edges_of_groups(comparisons)
+    edges = _edges_of_groups(comparisons.judged())
     for group in range(comparisons.num_groups):
-        members = [edge for edge in edges[group] if edge[4] > 0]
+        members = edges[group]
         weights.append(1.0 if members else 0.0)
         if not members:
             losses.append(rewards_B.new_zeros(()))
             continue
-        levels = order_levels([edge[:4] for edge in members])
+        levels = order_levels(members)
         if levels is None:
             mask_P = comparisons.group_P == group
             total, count = mean_over_groups(
@@ -68,33 +71,31 @@ def _listwise(rewards_B: Tensor, comparisons: Comparisons, loss_of_levels) -> tu
     return torch.stack(losses), rewards_B.new_tensor(weights)
 
 
-def _edges_of_groups(comparisons: Comparisons) -> dict[int, list[tuple[int, int, bool, float, float]]]:
-    """Give `(better, worse, is_tie, probability, weight)` of every comparison, by group."""
-    names = ("better_P", "worse_P", "is_tie_P", "probability_P", "weight_P", "group_P")
-    columns = [getattr(comparisons, name).tolist() for name in names]
-    edges: dict[int, list[tuple[int, int, bool, float, float]]] = defaultdict(list)
-    for better, worse, tie, probability, weight, group in zip(*columns, strict=True):
-        edges[group].append((better, worse, tie, probability, weight))
+def _edges_of_groups(judged: Comparisons) -> dict[int, list[tuple[int, int, bool]]]:
+    """Return `(better, worse, is_tie)` of every comparison, by group."""
+    columns = [getattr(judged, name).tolist() for name in ("better_P", "worse_P", "is_tie_P", "group_P")]
+    edges: dict[int, list[tuple[int, int, bool]]] = defaultdict(list)
+    for better, worse, tie, group in zip(*columns, strict=True):
+        edges[group].append((better, worse, tie))
     return edges
 
 
-def order_levels(edges: list[tuple[int, int, bool, float]]) -> list[list[int]] | None:
-    """Give the answers from best to worst, equals together; None when the comparisons do not order them all.
+def order_levels(edges: list[tuple[int, int, bool]]) -> list[list[int]] | None:
+    """Return the answers from best to worst, equals together; None when the comparisons do not order them all.
 
     Args:
-        edges: `(better, worse, is_tie, probability)`; a probability below 1/2 prefers the other side.
+        edges: `(better, worse, is_tie)`.
     """
     wins: dict[int, set[int]] = defaultdict(set)
     nodes: set[int] = set()
     judged: set[frozenset[int]] = set()
-    for better, worse, tie, probability in edges:
+    for better, worse, tie in edges:
         nodes |= {better, worse}
         if better == worse:
             continue
         judged.add(frozenset((better, worse)))
-        if not tie and probability != 0.5:
-            winner, loser = (better, worse) if probability > 0.5 else (worse, better)
-            wins[winner].add(loser)
+        if not tie:
+            wins[better].add(worse)
     if len(judged) < len(nodes) * (len(nodes) - 1) // 2 or len(nodes) < 2:
         return None
     by_wins: dict[int, list[int]] = defaultdict(list)

@@ -8,13 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.evaluation.judged import (
-    ScoredGroup,
-    completion_length,
-    judgements,
-    side_texts,
-)
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length, side_texts
 from rewardsmith.evaluation.metrics import Resampling, margins, prompt_clusters
+from rewardsmith.records import preferences
 from rewardsmith.stats.intervals import bootstrap_mean
 
 NUM_BINS = 24
@@ -99,9 +95,9 @@ def worst_disagreements(scored: Sequence[ScoredGroup], count: int = 10) -> list[
     """Give the judgements that the scorer gets wrong by the largest margin, at most one per prompt, with texts."""
     wrong = []
     for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
-        for judgement in judgements(item.group):
+        for judgement in preferences(item.group):
             margin = item.rewards[judgement.better] - item.rewards[judgement.worse]
-            if margin < 0 and not judgement.is_tie:
+            if margin < 0:
                 wrong.append((margin, cluster, item, judgement))
     wrong.sort(key=lambda row: row[0])
     found: list[dict[str, Any]] = []

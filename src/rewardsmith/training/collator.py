@@ -12,7 +12,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from rewardsmith.models.shared_prefix.forward import ForwardPlan
 from rewardsmith.models.shared_prefix.packing import fill_batches
-from rewardsmith.objectives.comparisons import Comparisons
+from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.encoding import COLUMNS
 
 
@@ -55,16 +55,7 @@ def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:
             columns[name] += example[name] if shift is None else [index + shift for index in example[name]]
         group += [number] * len(example["better"])
         offset += len(example["ids"])
-    return Comparisons(
-        better_P=torch.tensor(columns["better"], dtype=torch.long),
-        worse_P=torch.tensor(columns["worse"], dtype=torch.long),
-        group_P=torch.tensor(group, dtype=torch.long),
-        is_tie_P=torch.tensor(columns["is_tie"], dtype=torch.bool),
-        margin_P=torch.tensor(columns["margin"], dtype=torch.float32),
-        weight_P=torch.tensor(columns["weight"], dtype=torch.float32),
-        probability_P=torch.tensor(columns["probability"], dtype=torch.float32),
-        num_groups=len(examples),
-    )
+    return make_comparisons(**columns, group=group, num_groups=len(examples))
 
 
 class TokenBatchSampler(Sampler[list[int]]):

@@ -17,13 +17,16 @@ from rewardsmith.objectives.comparisons import Comparisons
 class RewardMetrics:
     """Accumulate metrics over batches; the names are TRL's, with ours beside them.
 
-    `accuracy` is over the comparisons that prefer a side; equal rewards count half. `tie_rate` is the share of
-    comparisons that prefer none: they are neither right nor wrong.
+    Labels are read as everywhere (`Comparisons.judged`), and a name means what it means in evaluation: `accuracy` is
+    over the comparisons that prefer a side, and equal rewards are wrong (half right in `accuracy_ties_half`);
+    `label_tie_rate` is the share of comparisons that prefer none, `reward_tie_rate` that of equal rewards among the
+    others.
     """
 
     comparisons: int = 0
     decided: int = 0
-    correct: float = 0.0
+    correct: int = 0
+    equal: int = 0
     margin: float = 0.0
     rewards: int = 0
     reward_sum: float = 0.0
@@ -38,12 +41,12 @@ class RewardMetrics:
     def update(self, rewards_B: Tensor, comparisons: Comparisons, batch: RewardBatch) -> None:
         """Add one batch. Shapes: rewards_B (B,)."""
         rewards_B = rewards_B.detach().float()
-        difference_P = rewards_B[comparisons.better_P] - rewards_B[comparisons.worse_P]
-        decided_P = ~comparisons.is_tie_P
-        difference_P = difference_P[decided_P]
-        self.comparisons += len(comparisons)
-        self.decided += int(decided_P.sum())
-        self.correct += float((difference_P > 0).sum()) + 0.5 * float((difference_P == 0).sum())
+        judged = comparisons.judged()
+        difference_P = judged.differences(rewards_B)[~judged.is_tie_P]
+        self.comparisons += len(judged)
+        self.decided += len(difference_P)
+        self.correct += int((difference_P > 0).sum())
+        self.equal += int((difference_P == 0).sum())
         self.margin += float(difference_P.sum())
         self.rewards += len(rewards_B)
         self.reward_sum += float(rewards_B.sum())
@@ -72,12 +75,14 @@ class RewardMetrics:
         variance = max(0.0, _divide(self.reward_squares, self.rewards) - mean**2) if self.rewards else math.nan
         return {
             "accuracy": _divide(self.correct, self.decided),
+            "accuracy_ties_half": _divide(self.correct + 0.5 * self.equal, self.decided),
             "margin": _divide(self.margin, self.decided),
             "min_reward": self.min_reward if self.rewards else math.nan,
             "mean_reward": mean,
             "max_reward": self.max_reward if self.rewards else math.nan,
             "std_reward": math.sqrt(variance),
-            "tie_rate": _divide(self.comparisons - self.decided, self.comparisons),
+            "label_tie_rate": _divide(self.comparisons - self.decided, self.comparisons),
+            "reward_tie_rate": _divide(self.equal, self.decided),
             "num_comparisons": float(self.comparisons),
             "saving": _divide(self.logical_tokens, self.distinct_tokens),
             "distinct_tokens_per_second": _divide(self.distinct_tokens, time.perf_counter() - self.started),

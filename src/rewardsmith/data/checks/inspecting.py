@@ -42,7 +42,7 @@ from rewardsmith.data.checks.row_checks import (
     TURN_FAULTS,
     RowTally,
 )
-from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.shares import clustered_share
 
 
@@ -251,21 +251,16 @@ def _count(tally: Tally, group: PreferenceGroup, lengths: list[int], totals: lis
     tally.rows += 1
     for name, scores in group.ratings.items():
         tally.ratings[name] += sum(score is not None for score in scores)
-    for comparison in group.comparisons:
-        better, worse, probability = comparison.better, comparison.worse, comparison.probability
-        if not comparison.weight:
-            tally.unweighted += 1
-            continue
-        if probability is not None:
-            tally.soft += 1
-            better, worse = (worse, better) if probability < 0.5 else (better, worse)
+    tally.unweighted += sum(not comparison.weight for comparison in group.comparisons)
+    for judgement in judgements(group):
+        better, worse = judgement.better, judgement.worse
+        tally.soft += judgement.is_soft
         tally.logical += totals[better] + totals[worse]
-        strict = not comparison.is_tie and probability != 0.5
-        if strict:
+        if not judgement.is_tie:
             tally.chosen += lengths[better]
             tally.rejected += lengths[worse]
         if group.models:
-            _count_models(tally, (group.models[better], group.models[worse]), strict)
+            _count_models(tally, (group.models[better], group.models[worse]), not judgement.is_tie)
 
 
 def _count_models(tally: Tally, models: tuple[str | None, str | None], strict: bool) -> None:

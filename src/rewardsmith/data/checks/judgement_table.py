@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.merging import merge_key
 from rewardsmith.data.texts import plain_text, question_text
-from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, text_key
+from rewardsmith.records import Judgement, PreferenceGroup, TokenIds, graph_key, judgements, text_key
 
 Keys = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -174,24 +173,22 @@ class JudgementTable:
                 column.append(value)
         sizes = [_characters(completion) for completion in group.completions]
         row, source = self.rows.encode(where), self.sources.encode(group.source)
-        for comparison in group.comparisons:
-            if comparison.weight:
-                self._add_edge(comparison, keys, sizes, (prompt, row, source))
+        for judgement in judgements(group):
+            self._add_edge(judgement, keys, sizes, (prompt, row, source))
         for column, value in zip(self._prompts, (prompt, lengths.prompt, lengths.shared, graph), strict=True):
             column.append(value)
         return prompt, graph
 
     def _add_edge(
-        self, comparison: Comparison, keys: list[int], sizes: list[int], of_group: tuple[int, int, int]
+        self, judgement: Judgement, keys: list[int], sizes: list[int], of_group: tuple[int, int, int]
     ) -> None:
         prompt, row, source = of_group
-        better, worse, probability = comparison.better, comparison.worse, comparison.probability
-        if probability is not None and probability < 0.5:
-            better, worse, probability = worse, better, 1 - probability
+        better, worse = judgement.better, judgement.worse
         longer = (sizes[better] > sizes[worse]) - (sizes[better] < sizes[worse])
         values = (
-            *(prompt, keys[better], keys[worse], comparison.is_tie or probability == 0.5, longer, row, source),
-            *(self.annotators.encode(comparison.annotator), math.nan if probability is None else probability),
+            *(prompt, keys[better], keys[worse], judgement.is_tie, longer, row, source),
+            self.annotators.encode(judgement.comparison.annotator),
+            judgement.probability if judgement.is_soft else math.nan,
             better < worse,
         )
         for column, value in zip(self._edges, values, strict=True):
@@ -222,7 +219,7 @@ def has_prompt(group: PreferenceGroup) -> bool:
 def prompt_key(group: PreferenceGroup) -> int:
     """Give the key of what was asked: prompt, tools and template arguments, or what whole dialogues begin with."""
     if has_prompt(group):
-        return text_hash("\x00".join(merge_key(group)))
+        return text_hash("\x00".join(graph_key(group)))
     return text_hash("\x01" + question_text(group))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rewardsmith.data import roles
 from rewardsmith.data.checks.leaks import PromptPlaces, Tells, holds_whole, label_in
 from rewardsmith.data.texts import plain_text, question_text
-from rewardsmith.records import Comparison, PreferenceGroup, TokenIds
+from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferences
 
 IDENTICAL = "identical sides"
 EMPTY = "empty completion"
@@ -81,7 +81,8 @@ class RowTally:
             kept = self.rows.setdefault(fault, array("Q"))
             if len(kept) < self.keep:
                 kept.append(row)
-        for better, worse in _preferences(group):
+        for judgement in preferences(group):
+            better, worse = judgement.better, judgement.worse
             self.preferences += 1
             self.tells.add(texts[better], texts[worse])
             self.holder_wins += holds_whole(texts[better], texts[worse])
@@ -144,19 +145,12 @@ def _text_faults(sides: list[str], question: str, marks: str) -> Iterator[str]:
 def _leaks(group: PreferenceGroup, texts: list[str], question: str) -> Iterator[str]:
     if any(label_in(text) for text in texts):
         yield NAMES_LABEL
-    for better, worse in _preferences(group):
+    for judgement in preferences(group):
+        better, worse = judgement.better, judgement.worse
         if holds_whole(texts[better], texts[worse]) or holds_whole(texts[worse], texts[better]):
             yield HOLDS_OTHER
         if holds_whole(question, texts[better]) and texts[worse].strip() not in question:
             yield ANSWER_IN_PROMPT
-
-
-def _preferences(group: PreferenceGroup) -> Iterator[tuple[int, int]]:
-    """Give (better, worse) of every comparison that prefers a side."""
-    for comparison in group.comparisons:
-        if not comparison.is_tie and comparison.probability != 0.5 and comparison.weight:
-            turned = comparison.probability is not None and comparison.probability < 0.5
-            yield (comparison.worse, comparison.better) if turned else (comparison.better, comparison.worse)
 
 
 def _score_gaps(group: PreferenceGroup, comparison: Comparison) -> list[float]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-from rewardsmith.data.minhash import normalise
 from rewardsmith.data.simulate import language
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds, normalise
 
 # What a sentence about something else than was asked is worth, and an answer that says nothing the language knows.
 OFF_TOPIC = -1.0
