@@ -37,7 +37,8 @@ def test_half_a_tie_and_identical_sides_prefer_nothing():
 def test_a_judgement_keeps_its_edge_and_says_whether_it_is_soft():
     edge = Comparison(0, 1, annotator="me", probability=1.0)
     [one] = judgements(PreferenceGroup("q", ("a", "b"), (edge,)))
-    assert one.comparison is edge and one.is_soft
+    assert one.comparison is edge
+    assert one.is_soft
     [one] = judgements(PreferenceGroup("q", ("a", "b"), (Comparison(0, 1),)))
     assert not one.is_soft
 
