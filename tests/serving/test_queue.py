@@ -8,9 +8,8 @@ import pytest
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.serving.metrics import Metrics
-from rewardsmith.serving.outcomes import Failure
 from rewardsmith.serving.queue import Engine
-from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.refusals import Failure, Refusal
 from rewardsmith.serving.settings import EngineLimits
 
 

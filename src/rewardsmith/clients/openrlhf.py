@@ -13,8 +13,8 @@ from typing import Any
 
 from rewardsmith.clients.asking import as_scorer, score_samples
 from rewardsmith.clients.client import ClientOptions
-from rewardsmith.clients.probability import probability
 from rewardsmith.records import Scorer
+from rewardsmith.scoring.parts import probability
 
 RewardFunction = Callable[..., dict[str, Any]]
 

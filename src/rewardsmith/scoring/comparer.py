@@ -16,7 +16,7 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.parts import RewardParts, probability
 from rewardsmith.scoring.scorer import RewardScorer
 
 # What the published models were trained to read: a source of 1224 tokens and two candidates of 412.
@@ -53,7 +53,7 @@ class PairComparer(RewardScorer):
 
     def compare(self, prompt: Text, first: Completion, second: Completion) -> float:
         """Give the probability that the first answer is better, both orders averaged in log odds."""
-        return _sigmoid(self._log_odds(ScoreRequest(prompt, (first, second)))[0][1])
+        return probability(self._log_odds(ScoreRequest(prompt, (first, second)))[0][1])
 
     @property
     def scores_ids(self) -> bool:
@@ -89,7 +89,7 @@ class PairComparer(RewardScorer):
         rows = [[odds[i][j] for j in range(count) if j != i] for i in range(count)]
         return [
             RewardParts(
-                math.fsum(map(_sigmoid, row)) / len(row), attributes={"wins": float(sum(value > 0 for value in row))}
+                math.fsum(map(probability, row)) / len(row), attributes={"wins": float(sum(value > 0 for value in row))}
             )
             for row in rows
         ]
@@ -128,7 +128,3 @@ class PairComparer(RewardScorer):
         if not self.tokenizer.chat_template:
             raise ScoringError(f"{self.name} has no chat template for a conversation of {len(messages)} messages")
         return self.tokenizer.apply_chat_template([m.to_dict() for m in messages], tokenize=False)
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))

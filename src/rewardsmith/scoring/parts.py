@@ -41,3 +41,13 @@ class RewardParts:
         if self.steps:
             found["steps"] = list(self.steps)
         return found
+
+
+def probability(reward: float) -> float:
+    """Return the logistic function of a reward, without overflow.
+
+    Not scipy's: adapters inside other trainers import this and must not load numpy.
+    """
+    if reward >= 0:
+        return 1 / (1 + math.exp(-reward))
+    return math.exp(reward) / (1 + math.exp(reward))

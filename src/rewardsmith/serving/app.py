@@ -14,29 +14,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rewardsmith._version import __version__
-from rewardsmith.serving.middleware import Edge, refusal_body
-from rewardsmith.serving.protocols import (
-    classify,
-    embeddings,
-    llamafactory,
-    native,
-    openrlhf,
-    pooling,
-    rerank,
-    score,
-    status,
-    tei,
-)
+from rewardsmith.serving.middleware import Gate, refusal_body
+from rewardsmith.serving.protocols import PROTOCOLS
 from rewardsmith.serving.refusals import Refusal
 from rewardsmith.serving.requests import ServedModel
 from rewardsmith.serving.service import Service
 from rewardsmith.serving.settings import ServerSettings
 
 logger = logging.getLogger("rewardsmith.serving")
-PROTOCOLS = (native, classify, pooling, score, rerank, openrlhf, embeddings, llamafactory, tei, status)
 
 
-class RewardApp(Edge):
+class RewardApp(Gate):
     """The ASGI application: the outer layer over all protocols. `service` is the model behind it."""
 
     service: Service

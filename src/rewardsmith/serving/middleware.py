@@ -22,7 +22,7 @@ logger = logging.getLogger("rewardsmith.serving")
 LIVENESS = ("/health", "/livez")
 
 
-class Edge:
+class Gate:
     """Check each request before anything is parsed, and count it after it is answered.
 
     Args:

@@ -15,12 +15,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rewardsmith.serving.batching import choose, sort_key
+from rewardsmith.serving.batches import EncodedScorer, choose, score_rows, sort_key
 from rewardsmith.serving.metrics import Metrics
-from rewardsmith.serving.outcomes import Failure, Outcome
-from rewardsmith.serving.refusals import draining, expired, hung, overloaded, too_large
+from rewardsmith.serving.refusals import Failure, Outcome, draining, expired, hung, overloaded, too_large
 from rewardsmith.serving.settings import EngineLimits
-from rewardsmith.serving.worker import EncodedScorer, score_rows
 
 logger = logging.getLogger("rewardsmith.serving")
 WINDOW = 2048  # how many waiting sequences are looked through for shared prefixes

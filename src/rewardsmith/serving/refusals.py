@@ -1,10 +1,22 @@
-"""Why a request gets no rewards: each refusal knows its HTTP status and what the caller can do."""
+"""Why there is no reward: a refusal ends a request and knows its HTTP status, a failure ends one sequence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.scoring.parts import RewardParts
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one sequence has no reward; `reason` never holds its text."""
+
+    reason: str
+
+
+Outcome = RewardParts | Failure
 
 
 class Refusal(ScoringError):

@@ -15,9 +15,8 @@ from rewardsmith._version import __version__
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
 from rewardsmith.serving.metrics import Metrics
-from rewardsmith.serving.outcomes import Failure, Outcome
 from rewardsmith.serving.queue import Engine
-from rewardsmith.serving.refusals import Refusal, invalid
+from rewardsmith.serving.refusals import Failure, Outcome, Refusal, invalid
 from rewardsmith.serving.requests import Encoded, ServedModel, Truncation, encode_requests
 from rewardsmith.serving.settings import ServerSettings
 

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.serving.outcomes import Failure, Outcome
 from rewardsmith.serving.protocols.inputs import ChatMessage, Label, TokenId, to_completion, to_messages
-from rewardsmith.serving.refusals import invalid
+from rewardsmith.serving.refusals import Failure, Outcome, invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request, ids_request, text_request
 

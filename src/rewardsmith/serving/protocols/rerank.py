@@ -12,10 +12,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from rewardsmith.clients.probability import probability
 from rewardsmith.records import ScoreRequest
+from rewardsmith.scoring.parts import probability
 from rewardsmith.serving.protocols.inputs import document_text
-from rewardsmith.serving.protocols.vllm_options import VllmOptions
+from rewardsmith.serving.protocols.vllm import VllmOptions
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service

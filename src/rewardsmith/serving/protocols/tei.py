@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from rewardsmith.clients.probability import probability
 from rewardsmith.records import ScoreRequest
+from rewardsmith.scoring.parts import probability
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request

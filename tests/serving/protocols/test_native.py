@@ -1,0 +1,39 @@
+"""The native protocol: every form of input, normalised rewards, unknown fields refused."""
+
+
+from protocol_texts import CHAT, OTHER, TEXT, near
+
+
+def test_native_rewards_of_a_prompt_with_completions(ask, reward_model):
+    body = {"prompt": "is maybe", "completions": [" fine", " awful"]}
+    answer = ask("/v1/reward", body)
+    assert answer["results"][0]["rewards"] == near(reward_model.score("is maybe", [" fine", " awful"]))
+    assert answer["results"][0]["truncated"] == [False, False]
+    assert answer["usage"]["total_tokens"] == sum(answer["results"][0]["tokens"])
+    assert answer["normalized"] is False
+    assert answer["scoring"]["reward_std"] == 2.0
+
+
+def test_native_normalised_rewards_use_mean_and_deviation_of_the_contract(ask, expected):
+    answer = ask("/v1/reward", {"inputs": [{"text": TEXT}, {"text": OTHER}], "normalized": True})
+    rewards = [result["rewards"][0] for result in answer["results"]]
+    assert rewards == near([(value - 0.25) / 2.0 for value in expected])
+
+
+def test_native_takes_conversations_and_ids(ask, reward_model):
+    reward = reward_model.score(CHAT[:1], [CHAT[1:]])[0]
+    ids = reward_model.renderer.encode_text(reward_model.render(CHAT[:1], CHAT[1]["content"]))
+    forms = [{"messages": CHAT}, {"token_ids": ids}, {"prompt": CHAT[:1], "completions": [CHAT[1:]]}]
+    answer = ask("/v1/reward", {"inputs": forms})
+    assert [result["rewards"] for result in answer["results"]] == [near([reward])] * 3
+
+
+def test_native_refuses_unknown_fields_and_ambiguous_inputs(ask):
+    assert "normalised" in ask("/v1/reward", {"text": "a", "normalised": True}, 422)["error"]["message"]
+    assert "text and token_ids" in ask("/v1/reward", {"text": "a", "token_ids": [1]}, 422)["error"]["message"]
+    assert "input 1" in ask("/v1/reward", {"inputs": [{"text": "a"}, {}]}, 422)["error"]["message"]
+
+
+def test_an_empty_list_of_inputs_gives_an_empty_list(ask):
+    assert ask("/v1/reward", {"inputs": []})["results"] == []
+    assert ask("/v1/reward", {"prompt": "a", "completions": []})["results"][0]["rewards"] == []

@@ -1,0 +1,22 @@
+"""Reranking: best first by the raw reward, in the form of Cohere, Jina, vLLM and TEI."""
+
+
+import pytest
+from protocol_texts import near
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_rerank_sorts_by_falling_raw_reward(ask, reward_model, path):
+    documents = [" fine", " awful", " nice great"]
+    rewards = reward_model.score("is maybe", documents)
+    answer = ask(path, {"model": "m", "query": "is maybe", "documents": documents, "top_n": 2})
+    best = sorted(range(3), key=lambda i: -rewards[i])[:2]
+    assert [result["index"] for result in answer["results"]] == best
+    assert [result["relevance_score"] for result in answer["results"]] == near([rewards[i] for i in best])
+    assert answer["results"][0]["document"] == {"text": documents[best[0]]}
+
+
+def test_rerank_of_tei_has_texts_and_a_bare_list(ask, reward_model):
+    answer = ask("/rerank", {"query": "is maybe", "texts": [" fine", " awful"], "return_text": True})
+    rewards = reward_model.score("is maybe", [" fine", " awful"])
+    assert {rank["text"]: rank["score"] for rank in answer} == near({" fine": rewards[0], " awful": rewards[1]})
