@@ -1,6 +1,5 @@
 """Over every protocol: names, lengths and cutting."""
 
-
 import httpx
 import pytest
 from protocol_texts import near

@@ -1,6 +1,5 @@
 """LLaMA-Factory's reward API."""
 
-
 from protocol_texts import OTHER, TEXT, near
 
 

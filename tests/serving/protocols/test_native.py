@@ -1,6 +1,5 @@
 """The native protocol: every form of input, normalised rewards, unknown fields refused."""
 
-
 from protocol_texts import CHAT, OTHER, TEXT, near
 
 

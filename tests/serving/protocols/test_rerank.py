@@ -1,6 +1,5 @@
 """Reranking: best first by the raw reward, in the form of Cohere, Jina, vLLM and TEI."""
 
-
 import pytest
 from protocol_texts import near
 

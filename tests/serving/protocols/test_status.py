@@ -1,6 +1,5 @@
 """Liveness, readiness, card, metrics and pages."""
 
-
 import httpx
 
 
