@@ -11,6 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "rewardsmith"
 FLOORS = {
     "_version": -1,
     "errors": -1,  # the ground that records, too, stand on
+    "findings": 0,
     "records": 0,
     "stats": 1,
     "files": 1,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.data.checks.checking import check_preferences
 from rewardsmith.data.checks.faults import KINDS
-from rewardsmith.data.checks.inspecting import inspect_groups
+from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.checks.overlap import find_overlap
 from rewardsmith.data.loading import LoadReport, load_preferences
 from rewardsmith.data.texts import locate
@@ -75,7 +75,7 @@ def test_check_counts_every_row_and_writes_json(rows, tests):
     for finding in checked.findings:
         assert finding.count > 0
         assert finding.count <= finding.total
-        assert finding.kind in KINDS or finding.kind.startswith(("unreadable: ", "a word"))
+        assert finding.check in KINDS or finding.check.startswith(("unreadable: ", "a word"))
     if checked.report.dropped or not checked.inspection.comparisons:
         assert checked.num_errors
 

@@ -9,11 +9,11 @@ from itertools import groupby
 from pathlib import Path
 
 from rewardsmith.cli.data_options import add_source_options, source_options, visible
-from rewardsmith.data.checks.checking import Check, check_preferences
-from rewardsmith.data.checks.faults import Finding
+from rewardsmith.data.checks.checking import WORDS, Check, check_preferences
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_json
+from rewardsmith.findings import Finding
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +58,12 @@ def _print(checked: Check, num_rows: int) -> None:
     for note in dict.fromkeys(report.notes):
         console.print(Text(visible(f"note: {note}")))
     for finding in checked.findings:
-        style = "bold red" if finding.level == "error" else "yellow"
-        share = f" ({finding.count / finding.total:.1%})" if finding.total > 1 else ""
-        count = f"{finding.count:,} of {finding.total:,} {finding.unit}{share}" if finding.total > 1 else ""
-        line = Text.assemble("\n", (f"{finding.level:<9}", style), (finding.kind, "bold"), f"  {count}")
+        style = "bold red" if finding.level == "red" else "yellow"
+        is_counted = (finding.total or 0) > 1
+        count = f"{finding.count:,} of {finding.total:,} {finding.unit} ({finding.share:.1%})" if is_counted else ""
+        line = Text.assemble("\n", (f"{WORDS[finding.level]:<9}", style), (finding.check, "bold"), f"  {count}")
         console.print(line)
-        for text in (finding.meaning, f"-> {finding.remedy}", _name_rows(finding, num_rows)):
+        for text in (finding.message, f"-> {finding.remedy}", _name_rows(finding, num_rows)):
             if text:
                 console.print(Padding(Text(visible(text), overflow="fold"), (0, 0, 0, 9)))
     errors, warnings = checked.num_errors, len(checked.findings) - checked.num_errors
@@ -84,7 +84,7 @@ def _name_rows(finding: Finding, limit: int) -> str:
     if not shown:
         return ""
     is_whole = finding.unit == "rows"
-    more = finding.count - len(shown) if is_whole else len(finding.rows) - len(shown)
+    more = (finding.count or 0) - len(shown) if is_whole else len(finding.rows) - len(shown)
     return "; ".join(parts) + (f" and {more:,} more" if more > 0 else "")
 
 

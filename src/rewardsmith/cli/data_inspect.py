@@ -10,7 +10,7 @@ from typing import Any
 
 from rewardsmith.cli.data_inspect_sections import Section, bins, example_rows, make_sections
 from rewardsmith.cli.data_options import add_source_options, source_options, visible
-from rewardsmith.data.checks.inspecting import Inspection, inspect_groups
+from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.checks.lengths import Measure, TokenMeasure
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import locate_each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from rewardsmith.data.checks.inspecting import Inspection
+from rewardsmith.data.checks.inspection import Inspection
 
 
 def draw_lengths(found: Inspection) -> bytes:

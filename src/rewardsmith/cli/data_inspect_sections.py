@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rewardsmith.data.agreement import LEVELS
-from rewardsmith.data.checks.inspecting import Inspection
+from rewardsmith.data.checks.faults import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
+from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.checks.lengths import Distribution
-from rewardsmith.data.checks.row_checks import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.records import Estimate
 

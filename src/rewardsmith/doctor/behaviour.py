@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from rewardsmith.doctor.finding import Finding, Subject
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.findings import Finding
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.shared_prefix.forward import has_token_head
 

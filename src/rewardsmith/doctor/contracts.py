@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rewardsmith.doctor.finding import Finding
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import LoadedModel, golden_difference
 from rewardsmith.models.contract import FILE_NAME
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rewardsmith.data.checks.row_checks import SCORE_COLUMNS
+from rewardsmith.data.checks.faults import SCORE_COLUMNS
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.doctor.finding import Finding
 from rewardsmith.doctor.shares import points, share_of
+from rewardsmith.findings import Finding
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain, text_key
 
 Groups = Sequence[PreferenceGroup]

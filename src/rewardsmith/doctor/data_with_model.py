@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from rewardsmith.doctor.finding import Finding, Subject
 from rewardsmith.doctor.shares import Share, points, share_of
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.weights import check_head_drawn
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.findings import Finding
 from rewardsmith.models.shared_prefix.forward import compute_rewards
 from rewardsmith.models.shared_prefix.positions import longest_input
 from rewardsmith.records import PreferenceGroup

@@ -16,10 +16,11 @@ from rewardsmith.doctor.behaviour import check_behaviour
 from rewardsmith.doctor.contracts import check_contract
 from rewardsmith.doctor.data import check_conversations, check_data, check_special_tokens
 from rewardsmith.doctor.files import check_head_saved, local_folder
-from rewardsmith.doctor.finding import Finding, Subject
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_tokens
 from rewardsmith.doctor.weights import check_weights
 from rewardsmith.errors import ConfigError, RewardsmithError
+from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import ADAPTER, load_reward_model
 from rewardsmith.models.contract import ScoringContract, read_contract
 from rewardsmith.models.rendering import Renderer

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.doctor.finding import Finding
 from rewardsmith.errors import CheckpointError
+from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import ADAPTER
 from rewardsmith.models.heads import HEAD_NAMES
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from rewardsmith.doctor.finding import Finding, Subject
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.findings import Finding
 from rewardsmith.records import Message
 
 QUESTION, ANSWER = "What is the capital of France?", "Paris is the capital of France."

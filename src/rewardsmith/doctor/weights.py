@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from rewardsmith.doctor.finding import Finding, Subject
+from rewardsmith.doctor.subject import Subject
+from rewardsmith.findings import Finding
 from rewardsmith.models.heads import find_head
 
 # A head drawn from a normal distribution keeps its standard deviation within so many standard errors.

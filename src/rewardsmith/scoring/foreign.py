@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from rewardsmith.doctor import Finding, examine_loaded
-from rewardsmith.doctor.finding import Subject
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
 from rewardsmith.doctor.weights import check_finite
 from rewardsmith.models.checkpoint import LoadedModel

@@ -24,7 +24,7 @@ CLEAN = [clean(number) for number in range(200)]
 
 
 def kinds(checked):
-    return {finding.kind: finding for finding in checked.findings}
+    return {finding.check: finding for finding in checked.findings}
 
 
 def check_file(path, rows, **options):
@@ -34,7 +34,7 @@ def check_file(path, rows, **options):
 
 def test_clean_rows_have_no_finding():
     checked = check_preferences([CLEAN])
-    assert [finding.kind for finding in checked.findings] == []
+    assert [finding.check for finding in checked.findings] == []
     assert checked.to_dict()["verdict"] == "clean"
 
 
@@ -87,7 +87,7 @@ def test_one_planted_row_is_found_and_named(tmp_path, kind, row, is_error):
     checked = check_file(tmp_path / "pairs.jsonl", [*CLEAN[:150], row, *CLEAN[150:]])
     finding = kinds(checked)[kind]
     assert "pairs.jsonl:row 151" in finding.rows
-    assert (finding.level == "error") is is_error
+    assert (finding.level == "red") is is_error
     assert (checked.num_errors > 0) is is_error
     assert finding.count == 1
 
@@ -110,7 +110,7 @@ def repeat_prompt(row):
 def test_a_fault_of_every_tenth_row_is_an_error(kind, change):
     rows = [change(row) if number % 10 == 0 else row for number, row in enumerate(CLEAN)]
     checked = check_preferences([rows])
-    assert kinds(checked)[kind].level == "error"
+    assert kinds(checked)[kind].level == "red"
     assert kinds(checked)[kind].count == 20
     assert checked.num_errors >= 1
 
@@ -124,7 +124,7 @@ def test_scores_that_sometimes_disagree_are_a_warning():
 def test_swapped_copies_of_every_tenth_row_are_an_error():
     swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in CLEAN[::10]]
     finding = kinds(check_preferences([CLEAN + swapped]))["judged both ways"]
-    assert (finding.level, finding.count) == ("error", 20)
+    assert (finding.level, finding.count) == ("red", 20)
     assert {"row 0", "row 200", "row 190", "row 219"} <= set(finding.rows)
 
 
@@ -138,7 +138,7 @@ def test_a_circle_is_named_by_its_rows():
     edges = [("x", "y"), ("y", "z"), ("z", "x")]
     rows = [{"prompt": "which?", "chosen": f"it is {a}", "rejected": f"it is {b}"} for a, b in edges]
     finding = kinds(check_preferences([CLEAN + rows]))["circle of preferences"]
-    assert (finding.level, finding.rows) == ("warning", ["row 200", "row 201", "row 202"])
+    assert (finding.level, finding.rows) == ("yellow", ["row 200", "row 201", "row 202"])
 
 
 def test_a_prompt_of_the_test_file_is_an_error_with_both_rows(tmp_path):
@@ -148,7 +148,7 @@ def test_a_prompt_of_the_test_file_is_an_error_with_both_rows(tmp_path):
     test.write_text("".join(json.dumps(row) + "\n" for row in [*CLEAN[150:], again]))
     assert kinds(check_preferences([train, test])) == {}
     found = kinds(check_preferences([train], tests=[test]))["prompt in train and test"]
-    assert found.level == "error"
+    assert found.level == "red"
     assert found.rows == [f"{train}:row 4", f"{test}:row 51"]
 
 
@@ -162,8 +162,8 @@ def test_the_names_of_files_tell_the_splits(tmp_path):
 def test_a_word_that_decides_every_label_is_an_error():
     rows = [{**row, "chosen": f"{row['chosen']} <eot>"} for row in CLEAN]
     finding = kinds(check_preferences([rows]))["a word tells the label"]
-    assert finding.level == "error"
-    assert "'<eot>'" in finding.meaning
+    assert finding.level == "red"
+    assert "'<eot>'" in finding.message
 
 
 def test_a_plain_word_that_decides_is_a_warning():
@@ -190,19 +190,19 @@ def test_length_alone_is_a_warning_both_ways():
 )
 def test_data_that_prefer_nothing_are_an_error(rows, meaning):
     (finding,) = check_preferences([rows]).findings
-    assert (finding.kind, finding.level, finding.meaning) == ("nothing to learn", "error", meaning)
+    assert (finding.check, finding.level, finding.message) == ("nothing to learn", "red", meaning)
 
 
 def test_ratings_without_a_comparison_are_named():
     rows = [{"prompt": f"p{i}", "completion": "a", "label": bool(i % 2)} for i in range(4)]
     (finding,) = check_preferences([rows]).findings
-    assert finding.meaning == "no comparison in any of the 4 rows, but ratings: label"
+    assert finding.message == "no comparison in any of the 4 rows, but ratings: label"
     assert "completions with scores" in finding.remedy
 
 
 def test_one_row_is_few():
     (finding,) = check_preferences([CLEAN[:1]]).findings
-    assert (finding.kind, finding.level) == ("few preferences", "warning")
+    assert (finding.check, finding.level) == ("few preferences", "yellow")
 
 
 def test_a_file_that_breaks_off_is_an_error_and_the_rest_is_still_checked(tmp_path):
@@ -212,7 +212,7 @@ def test_a_file_that_breaks_off_is_an_error_and_the_rest_is_still_checked(tmp_pa
     checked = check_preferences([tmp_path / "cut.jsonl.gz", tmp_path / "whole.jsonl"])
     finding = kinds(checked)["unreadable file"]
     assert finding.rows == [str(tmp_path / "cut.jsonl.gz")]
-    assert "damaged" in finding.meaning
+    assert "damaged" in finding.message
     assert checked.report.rows > 200
 
 
@@ -237,7 +237,7 @@ def test_every_kind_says_what_it_means_and_what_to_do():
 
 def test_known_dirt_of_a_published_set_is_a_warning(real_data):
     checked = check_preferences([real_data / "pandalm"])
-    assert kinds(checked)["unreadable: boolean answer"].level == "warning"
+    assert kinds(checked)["unreadable: boolean answer"].level == "yellow"
 
 
 @pytest.mark.parametrize("name", ["hh-rlhf", "ukp-convarg1", "rmb/Pairwise_set", "finegrained-rlhf", "llmbar"])
@@ -247,4 +247,4 @@ def test_published_sets_may_be_trained_on(real_data, name):
 
 def test_comparisons_that_only_carry_weight_zero_are_nothing():
     group = PreferenceGroup("p", ("a", "b"), (Comparison(0, 1, weight=0.0),))
-    assert kinds(check_preferences([[group]]))["nothing to learn"].level == "error"
+    assert kinds(check_preferences([[group]]))["nothing to learn"].level == "red"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.data.checks.inspecting import inspect_groups
+from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.checks.lengths import Distribution, TokenMeasure, WordMeasure, common_length
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 

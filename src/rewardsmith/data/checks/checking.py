@@ -10,14 +10,13 @@ from typing import Any
 
 from rewardsmith.data import roles
 from rewardsmith.data.checks import faults as f
-from rewardsmith.data.checks import row_checks
-from rewardsmith.data.checks.faults import Finding, make_finding
-from rewardsmith.data.checks.inspecting import Inspection, inspect_groups
-from rewardsmith.data.checks.row_checks import RowTally
+from rewardsmith.data.checks.faults import RowTally, make_finding
+from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport
 from rewardsmith.data.sets import catalogue
 from rewardsmith.data.texts import locate, name_row
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.findings import Finding, Level, by_level
 from rewardsmith.records import PreferenceGroup
 
 Items = Iterator[tuple[str, PreferenceGroup]]
@@ -25,6 +24,8 @@ FEW_PREFERENCES = 100
 # The longer answer wins in .51 to .77 of human data; see docs/data-check.md.
 LONGER_WINS, SHORTER_WINS = 0.8, 0.35
 MOST_TELLS = 3
+# How a check of data says its levels: it knows nothing green, as a clean data set has no finding.
+WORDS: dict[Level, str] = {"red": "error", "yellow": "warning", "green": "clean"}
 _WHERE = re.compile(r".*?:row \d+|row \d+")
 
 
@@ -73,10 +74,10 @@ class Check:
     @property
     def num_errors(self) -> int:
         """How many kinds of faults make training wrong."""
-        return sum(finding.level == "error" for finding in self.findings)
+        return sum(finding.level == "red" for finding in self.findings)
 
     def to_dict(self, num_rows: int | None = None) -> dict[str, Any]:
-        """Give the plain form for JSON, with at most so many rows a finding."""
+        """Return the plain form for JSON, with at most so many rows a finding."""
         return {
             "verdict": "errors" if self.num_errors else "warnings" if self.findings else "clean",
             "rows_read": self.report.rows,
@@ -85,8 +86,22 @@ class Check:
             "ties": self.inspection.ties,
             "reader": self.report.reader,
             "notes": list(dict.fromkeys(self.report.notes)),
-            "findings": [finding.to_dict(num_rows) for finding in self.findings],
+            "findings": [to_plain(finding, num_rows) for finding in self.findings],
         }
+
+
+def to_plain(finding: Finding, num_rows: int | None = None) -> dict[str, Any]:
+    """Return a finding as `data check --json` writes it: "error" for red, "warning" for yellow."""
+    return {
+        "kind": finding.check,
+        "level": WORDS[finding.level],
+        "count": finding.count,
+        "of": finding.total,
+        "unit": finding.unit,
+        "meaning": finding.message,
+        "remedy": finding.remedy,
+        "rows": list(finding.rows[:num_rows]),
+    }
 
 
 def check_preferences(
@@ -112,7 +127,7 @@ def check_preferences(
 
     Example:
         >>> row = {"prompt": "2+2?", "chosen": "4", "rejected": "4"}
-        >>> [finding.kind for finding in check_preferences([[row]]).findings]
+        >>> [finding.check for finding in check_preferences([[row]]).findings]
         ['nothing to learn', 'identical sides']
     """
     if keep < 1:
@@ -127,8 +142,7 @@ def check_preferences(
         *_rows(inspection),
         *_leaks(inspection),
     ]
-    found.sort(key=lambda finding: (finding.level == "warning", -finding.count / max(1, finding.total)))
-    return Check(found, inspection, report)
+    return Check(by_level(found), inspection, report)
 
 
 def _read(
@@ -153,13 +167,13 @@ def _unreadable(report: RowReport) -> Iterator[Finding]:
     """Name files that break off and rows that cannot be read."""
     for source, message in report.failures:
         finding = make_finding(f.UNREADABLE_FILE, 1, 1, "file", [source])
-        yield replace(finding, meaning=message)
+        yield replace(finding, message=message)
     for reason, count in report.dropped.most_common():
         is_known = reason in report.known_dirt
-        meaning = f"first: {report.examples[reason]}"
+        message = f"first: {report.examples[reason]}"
         remedy = "the reader of this data set leaves them out" if is_known else "repair or remove these rows"
-        level: f.Level = "warning" if is_known else "error"
-        yield Finding(f"unreadable: {reason}", level, count, report.rows, "rows", meaning, remedy, report.lost[reason])
+        level: Level = "yellow" if is_known else "red"
+        yield Finding(level, f"unreadable: {reason}", message, remedy, count, report.rows, "rows", report.lost[reason])
 
 
 def _nothing(found: Inspection, report: RowReport) -> Iterator[Finding]:
@@ -168,15 +182,15 @@ def _nothing(found: Inspection, report: RowReport) -> Iterator[Finding]:
         return
     finding = make_finding(f.NOTHING, 1, 1, "data set")
     if not report.rows:
-        finding = replace(finding, meaning="no rows")
+        finding = replace(finding, message="no rows")
     elif found.comparisons:
-        finding = replace(finding, meaning=f"ties alone: {found.comparisons:,} of {found.comparisons:,} comparisons")
+        finding = replace(finding, message=f"ties alone: {found.comparisons:,} of {found.comparisons:,} comparisons")
     elif found.tally.rows:
-        finding = replace(finding, meaning=f"no comparison in any of the {found.tally.rows:,} rows")
+        finding = replace(finding, message=f"no comparison in any of the {found.tally.rows:,} rows")
         if found.tally.ratings:
             rated = ", ".join(list(found.tally.ratings)[:8])
             remedy = "preferences come from ratings when a row holds completions with scores"
-            finding = replace(finding, meaning=f"{finding.meaning}, but ratings: {rated}", remedy=remedy)
+            finding = replace(finding, message=f"{finding.message}, but ratings: {rated}", remedy=remedy)
     variants = [f"{name}:{variant}" for name in report.readers for variant in catalogue.find(name)[0].variants]
     if variants:
         finding = replace(finding, remedy=f"choose what is preferred: --reader {' or '.join(variants[:8])}")
@@ -193,7 +207,7 @@ def _labels(found: Inspection) -> Iterator[Finding]:
 
     if strict and strict < FEW_PREFERENCES:
         finding = make_finding(f.FEW, 1, 1, "data set")
-        yield replace(finding, meaning=f"{strict:,} preference{'' if strict == 1 else 's'}; {finding.meaning}")
+        yield replace(finding, message=f"{strict:,} preference{'' if strict == 1 else 's'}; {finding.message}")
     both = found.contradictions
     if both.by_one:
         yield make_finding(f.BOTH_WAYS, both.by_one, strict, "preferences", names(both.rows_by_one.tolist()))
@@ -212,30 +226,30 @@ def _labels(found: Inspection) -> Iterator[Finding]:
 def _rows(found: Inspection) -> Iterator[Finding]:
     """Look at what single rows show."""
     tally, total = found.checks, found.tally.rows
-    partly = (row_checks.NO_PROMPT, row_checks.NO_COMPARISON)
+    partly = (f.NO_PROMPT, f.NO_COMPARISON)
     kinds = [
-        *(row_checks.IDENTICAL, row_checks.EMPTY, *partly, row_checks.WEIGHTLESS, row_checks.NEGATIVE_MARGIN),
-        *(row_checks.AGAINST_SCORES, *row_checks.LEAKS, *row_checks.TEXT_FAULTS),
+        *(f.IDENTICAL, f.EMPTY, *partly, f.WEIGHTLESS, f.NEGATIVE_MARGIN),
+        *(f.AGAINST_SCORES, *f.LEAKS, *f.TEXT_FAULTS),
         *(roles.EMPTY, roles.NO_ALTERNATION, roles.FIRST, roles.LAST, roles.LATE_SYSTEM, roles.STRAY_TOOL),
     ]
     for kind in kinds:
         count = tally.counts[kind]
         if not count or (kind in partly and count == total):
             continue
-        per_row = kind not in row_checks.PER_COMPARISON
+        per_row = kind not in f.PER_COMPARISON
         size, unit = (total, "rows") if per_row else (found.comparisons + found.tally.unweighted, "comparisons")
-        if kind == row_checks.AGAINST_SCORES:
-            size, unit = tally.counts[row_checks.SCORED], "comparisons with scores"
+        if kind == f.AGAINST_SCORES:
+            size, unit = tally.counts[f.SCORED], "comparisons with scores"
         finding = make_finding(kind, count, size, unit, _kept(found, kind))
-        if kind == row_checks.HOLDS_OTHER:
+        if kind == f.HOLDS_OTHER:
             share = f"; the longer is preferred in {tally.holder_wins / count:.2f}"
-            finding = replace(finding, meaning=finding.meaning + share)
+            finding = replace(finding, message=finding.message + share)
         yield finding
-    forms = {form: tally.counts[form] for form in (row_checks.AS_TEXT, row_checks.AS_MESSAGES)}
+    forms = {form: tally.counts[form] for form in (f.AS_TEXT, f.AS_MESSAGES)}
     if all(forms.values()):
         fewer = min(forms, key=lambda form: forms[form])
         finding = make_finding(f.MIXED, forms[fewer], total, "rows", _kept(found, fewer))
-        yield replace(finding, meaning=f"these are {fewer}, the others not: {finding.meaning}")
+        yield replace(finding, message=f"these are {fewer}, the others not: {finding.message}")
 
 
 def _kept(found: Inspection, kind: str) -> list[str]:
@@ -253,12 +267,6 @@ def _leaks(found: Inspection) -> Iterator[Finding]:
         # A bracketed mark comes from a tool; a plain word may be what the labels are about ("Yes" against "No").
         is_error = tell.count >= total / 2 and not tell.mark[0].isalnum() and not tell.mark[-1].isalnum()
         what = f"an answer that {tell.place} {tell.mark!r} and faces one that does not is preferred in"
-        yield Finding(
-            f.TELL,
-            "error" if is_error else "warning",
-            tell.count,
-            total,
-            "preferences",
-            f"{what} {tell.preferred:.2f}: a model can learn this word alone",
-            "remove it from both sides, unless it is what should be learnt",
-        )
+        message = f"{what} {tell.preferred:.2f}: a model can learn this word alone"
+        remedy = "remove it from both sides, unless it is what should be learnt"
+        yield Finding("red" if is_error else "yellow", f.TELL, message, remedy, tell.count, total, "preferences")

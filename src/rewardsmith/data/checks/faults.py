@@ -1,16 +1,75 @@
-"""What `check` can find: when it is an error, what it means, what to do."""
+"""What may be wrong with single rows, with its name, its limit, its meaning and its remedy; and a tally of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from rewardsmith.data import roles
-from rewardsmith.data.checks import row_checks
+from rewardsmith.data.checks.leaks import PromptPlaces, Tells, holds_whole, label_in
+from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.findings import Finding, Level
+from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferences
 
-Level = Literal["error", "warning"]
 # From this share on a fault is no slip of single rows but how the file was made.
 SYSTEMATIC = 0.05
+IDENTICAL = "identical sides"
+EMPTY = "empty completion"
+NO_COMPARISON = "no comparison"
+NO_PROMPT = "empty prompt"
+WEIGHTLESS = "weight 0"
+NEGATIVE_MARGIN = "margin below 0"
+AGAINST_SCORES = "label against its scores"
+SCORED = "label with scores beside it"
+HOLDS_OTHER = "one side holds the other"
+NAMES_LABEL = "answer names its label"
+ANSWER_IN_PROMPT = "answer stands in the prompt"
+PROMPT_TWICE = "prompt repeated in the answers"
+MARKS_IN_MESSAGES = "template tokens in messages"
+MARKS_IN_TEXT = "template tokens in text"
+BROKEN_TEXT = "broken characters"
+TURN_FAULTS = (roles.EMPTY, roles.NO_ALTERNATION, roles.FIRST, roles.LAST, roles.LATE_SYSTEM, roles.STRAY_TOOL)
+LEAKS = (HOLDS_OTHER, NAMES_LABEL, ANSWER_IN_PROMPT, PROMPT_TWICE)
+TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT)
+# What is counted once for each comparison; everything else once for each row.
+PER_COMPARISON = (IDENTICAL, WEIGHTLESS, NEGATIVE_MARGIN, SCORED, AGAINST_SCORES, HOLDS_OTHER, ANSWER_IN_PROMPT)
+AS_MESSAGES = "messages"
+AS_TEXT = "text"
+
+TEMPLATE_TOKEN = re.compile(
+    r"<\|(?:im_start|im_end|begin_of_text|end_of_text|start_header_id|end_header_id|eot_id|endoftext|user|assistant"
+    r"|system|end|START_OF_TURN_TOKEN|END_OF_TURN_TOKEN)\|>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<｜[^｜\n]{1,40}｜>"
+    r"|(?:\A<s>|</s>\s*\Z)"
+)
+# U+FFFD, control characters, and UTF-8 that was read as Latin-1 or Windows-1252.
+CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
+BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0e-\x1f]|Ã[\x80-\xbf©¨¤¶¼Ÿ]|â€[\u2122œ\x9d\u201c\u201d™¦˜]|Â[\xa0°·»«]")
+# Columns of pair rows that hold both sides' scores.
+SCORE_COLUMNS = (
+    ("score_chosen", "score_rejected"),
+    ("scores_chosen", "scores_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("rating_chosen", "rating_rejected"),
+)
+LEAST_PROMPT = 20
+
+# Faults of the data as a whole.
+BOTH_WAYS = "judged both ways"
+REPEATED = "repeated judgement"
+CIRCLE = "circle of preferences"
+ON_BOTH_SIDES = "prompt in train and test"
+MIXED = "text and messages mixed"
+TELL = "a word tells the label"
+LENGTH = "length tells the label"
+SHORTER = "the shorter wins"
+FEW = "few preferences"
+NOTHING = "nothing to learn"
+UNREADABLE_FILE = "unreadable file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,94 +87,45 @@ class Kind:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault of a data set.
-
-    Args:
-        kind: its name.
-        count: how many, of `total`, both in `unit`.
-        rows: the first rows that have it, like "pairs.jsonl:row 12".
-    """
-
-    kind: str
-    level: Level
-    count: int
-    total: int
-    unit: str
-    meaning: str
-    remedy: str
-    rows: list[str] = field(default_factory=list)
-
-    def to_dict(self, num_rows: int | None = None) -> dict[str, Any]:
-        """Give the plain form for JSON, with at most so many rows."""
-        return {
-            "kind": self.kind,
-            "level": self.level,
-            "count": self.count,
-            "of": self.total,
-            "unit": self.unit,
-            "meaning": self.meaning,
-            "remedy": self.remedy,
-            "rows": self.rows[:num_rows],
-        }
-
-
-BOTH_WAYS = "judged both ways"
-REPEATED = "repeated judgement"
-CIRCLE = "circle of preferences"
-ON_BOTH_SIDES = "prompt in train and test"
-MIXED = "text and messages mixed"
-TELL = "a word tells the label"
-LENGTH = "length tells the label"
-SHORTER = "the shorter wins"
-FEW = "few preferences"
-NOTHING = "nothing to learn"
-UNREADABLE_FILE = "unreadable file"
-
 TEMPLATE = "chat templates refuse such a conversation, or render it silently"
 KINDS: dict[str, Kind] = {
-    row_checks.IDENTICAL: Kind(
-        SYSTEMATIC, "a text compared with itself teaches nothing; counted as a tie", "remove these rows"
-    ),
-    row_checks.EMPTY: Kind(None, "an answer without text, as its reader allows", "make sure that none is preferred"),
-    row_checks.NO_COMPARISON: Kind(
-        None, "answers that nobody compared teach nothing", "compare them or leave them out"
-    ),
-    row_checks.NO_PROMPT: Kind(
+    IDENTICAL: Kind(SYSTEMATIC, "a text compared with itself teaches nothing; counted as a tie", "remove these rows"),
+    EMPTY: Kind(None, "an answer without text, as its reader allows", "make sure that none is preferred"),
+    NO_COMPARISON: Kind(None, "answers that nobody compared teach nothing", "compare them or leave them out"),
+    NO_PROMPT: Kind(
         None, "other rows have a prompt; these are scored without one", "fill the prompt in, or remove the row"
     ),
-    row_checks.WEIGHTLESS: Kind(None, "comparisons with weight 0 count for nothing", "remove them, or set a weight"),
-    row_checks.NEGATIVE_MARGIN: Kind(
+    WEIGHTLESS: Kind(None, "comparisons with weight 0 count for nothing", "remove them, or set a weight"),
+    NEGATIVE_MARGIN: Kind(
         SYSTEMATIC, "a margin below 0 says that the rejected side is better", "swap the sides, or mend the margin"
     ),
     # Raters and scores disagree in single rows; where a quarter does, the columns are swapped.
-    row_checks.AGAINST_SCORES: Kind(
+    AGAINST_SCORES: Kind(
         0.25,
         "the scores in the row prefer the rejected side",
         "swap chosen and rejected, or check whether a lower score is better",
     ),
-    row_checks.HOLDS_OTHER: Kind(
+    HOLDS_OTHER: Kind(
         None, "one answer is the other with something added or cut off", "check how the answers were cut"
     ),
-    row_checks.NAMES_LABEL: Kind(
+    NAMES_LABEL: Kind(
         SYSTEMATIC, "an answer says which side it is, so the model reads the label", "remove the mark from the text"
     ),
-    row_checks.ANSWER_IN_PROMPT: Kind(
+    ANSWER_IN_PROMPT: Kind(
         None, "the preferred answer stands in the prompt and the other does not", "check the prompt column"
     ),
-    row_checks.PROMPT_TWICE: Kind(
+    PROMPT_TWICE: Kind(
         SYSTEMATIC,
         "the answers begin with the prompt, so that it is read twice",
         "leave the prompt column out, or cut the prompt from the answers",
     ),
-    row_checks.MARKS_IN_MESSAGES: Kind(
+    MARKS_IN_MESSAGES: Kind(
         SYSTEMATIC, "the chat template writes its tokens once more around these", "remove them from the texts"
     ),
-    row_checks.MARKS_IN_TEXT: Kind(
+    MARKS_IN_TEXT: Kind(
         None, "rendered text: a tokenizer may add BOS or EOS once more", "give messages, or check with doctor"
     ),
-    row_checks.BROKEN_TEXT: Kind(
+    BROKEN_TEXT: Kind(
         SYSTEMATIC, "control characters, U+FFFD, or UTF-8 read as another encoding", "export the data again as UTF-8"
     ),
     roles.EMPTY: Kind(SYSTEMATIC, "a turn without text", "fill it in or remove the row"),
@@ -144,9 +154,128 @@ KINDS: dict[str, Kind] = {
 
 
 def make_finding(kind: str, count: int, total: int, unit: str = "rows", rows: list[str] | None = None) -> Finding:
-    """Build the finding of a kind; its level follows from its share."""
+    """Build the finding of a kind; its level follows from its share: red where training would be wrong."""
     known = KINDS[kind]
     is_error = known.error_from is not None and count >= known.error_from * total
-    return Finding(
-        kind, "error" if is_error else "warning", count, total, unit, known.meaning, known.remedy, rows or []
-    )
+    level: Level = "red" if is_error else "yellow"
+    return Finding(level, kind, known.meaning, known.remedy, count, total, unit, rows or [])
+
+
+class RowTally:
+    """Counts rows (or comparisons, see `PER_COMPARISON`) by fault, and keeps the numbers of the first of them.
+
+    Args:
+        keep: rows kept for each fault; more are counted only.
+
+    Set `split` to say on which side ("train", "test") the next rows stand; None goes by the names of their files.
+    """
+
+    def __init__(self, keep: int = 1000) -> None:
+        self.keep = keep
+        self.split: str | None = None
+        self.counts: Counter[str] = Counter()
+        self.rows: dict[str, array[int]] = {}
+        self.preferences = self.holder_wins = 0
+        self.tells, self.places = Tells(), PromptPlaces()
+
+    def add(self, row: int, where: str, group: PreferenceGroup) -> None:
+        """Look at one group; `row` is the number of `where`."""
+        texts = [plain_text(completion) for completion in group.completions]
+        question = question_text(group)
+        for fault, times in Counter(find_faults(group, texts, question if group.prompt else "")).items():
+            self.counts[fault] += times if fault in PER_COMPARISON else 1
+            kept = self.rows.setdefault(fault, array("Q"))
+            if len(kept) < self.keep:
+                kept.append(row)
+        for judgement in preferences(group):
+            better, worse = judgement.better, judgement.worse
+            self.preferences += 1
+            self.tells.add(texts[better], texts[worse])
+            self.holder_wins += holds_whole(texts[better], texts[worse])
+        self.places.add(row, where, question, self.split)
+
+    def named(self, fault: str, name: Callable[[int], str], limit: int = 5) -> dict[str, Any]:
+        """Give the count of a fault and the names of its first rows, for JSON."""
+        return {"count": self.counts[fault], "rows": [name(row) for row in self.rows.get(fault, ())[:limit]]}
+
+
+def find_faults(group: PreferenceGroup, texts: list[str], question: str) -> Iterator[str]:
+    """Name what is wrong with a group, and whether it is text or messages, each time that it occurs.
+
+    Args:
+        texts: its completions as plain text.
+        question: its prompt as plain text.
+    """
+    is_text = all(isinstance(side, str) for side in (group.prompt, *group.completions))
+    yield AS_TEXT if is_text else AS_MESSAGES
+    if not group.prompt:
+        yield NO_PROMPT
+    is_empty = any(not text.strip() for text in texts)
+    if is_empty:
+        yield EMPTY
+    yield from (fault for fault in roles.find_group_faults(group) if fault != roles.EMPTY or not is_empty)
+    yield from _judgement_faults(group)
+    sides = [text for text, side in zip(texts, group.completions, strict=True) if not isinstance(side, TokenIds)]
+    yield from _text_faults(sides, question, MARKS_IN_TEXT if is_text else MARKS_IN_MESSAGES)
+    yield from _leaks(group, texts, question)
+
+
+def _judgement_faults(group: PreferenceGroup) -> Iterator[str]:
+    if not group.comparisons:
+        yield NO_COMPARISON
+    for comparison in group.comparisons:
+        if comparison.better == comparison.worse:
+            yield IDENTICAL
+        if not comparison.weight:
+            yield WEIGHTLESS
+        if comparison.margin is not None and comparison.margin < 0:
+            yield NEGATIVE_MARGIN
+        gaps = _score_gaps(group, comparison)
+        if gaps:
+            yield SCORED
+            if all(gap < 0 for gap in gaps):
+                yield AGAINST_SCORES
+
+
+def _text_faults(sides: list[str], question: str, marks: str) -> Iterator[str]:
+    for text in (question, *sides):
+        if ("<" in text or "[" in text) and TEMPLATE_TOKEN.search(text):
+            yield marks
+        if (CONTROL if text.isascii() else BROKEN).search(text):
+            yield BROKEN_TEXT
+    asked = question.strip()
+    if len(asked) >= LEAST_PROMPT and len(sides) > 1 and all(text.lstrip().startswith(asked) for text in sides):
+        yield PROMPT_TWICE
+
+
+def _leaks(group: PreferenceGroup, texts: list[str], question: str) -> Iterator[str]:
+    if any(label_in(text) for text in texts):
+        yield NAMES_LABEL
+    for judgement in preferences(group):
+        better, worse = judgement.better, judgement.worse
+        if holds_whole(texts[better], texts[worse]) or holds_whole(texts[worse], texts[better]):
+            yield HOLDS_OTHER
+        if holds_whole(question, texts[better]) and texts[worse].strip() not in question:
+            yield ANSWER_IN_PROMPT
+
+
+def _score_gaps(group: PreferenceGroup, comparison: Comparison) -> list[float]:
+    """Give, for every score in the row that tells the two sides apart, by how much it prefers the preferred one."""
+    if comparison.is_tie:
+        return []
+    better, worse = comparison.better, comparison.worse
+    gaps = []
+    for scores in group.ratings.values():
+        high, low = scores[better], scores[worse]
+        if high is not None and low is not None:
+            gaps.append(high - low)
+    if len(group) == 2 and group.metadata:
+        for columns in SCORE_COLUMNS:
+            chosen, rejected = (_number(group.metadata.get(column)) for column in columns)
+            if chosen is not None and rejected is not None:
+                gaps.append((chosen - rejected) * (1 if better == 0 else -1))
+    return [gap for gap in gaps if gap]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -22,6 +22,15 @@ from rewardsmith.data.checks.contradictions import (
     find_cycles,
     find_duplicates,
 )
+from rewardsmith.data.checks.faults import (
+    EMPTY,
+    IDENTICAL,
+    LEAKS,
+    NO_PROMPT,
+    TEXT_FAULTS,
+    TURN_FAULTS,
+    RowTally,
+)
 from rewardsmith.data.checks.judgement_table import Edges, JudgementTable, Nodes, RowNames, join_keys
 from rewardsmith.data.checks.leaks import SharedPrompts, Tell
 from rewardsmith.data.checks.lengths import (
@@ -32,15 +41,6 @@ from rewardsmith.data.checks.lengths import (
     WordMeasure,
     length_bias,
     measure_saving,
-)
-from rewardsmith.data.checks.row_checks import (
-    EMPTY,
-    IDENTICAL,
-    LEAKS,
-    NO_PROMPT,
-    TEXT_FAULTS,
-    TURN_FAULTS,
-    RowTally,
 )
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.shares import clustered_share
@@ -90,7 +90,7 @@ class Inspection:
         completions: distinct completions of a prompt, summed over prompts.
         sizes: completions per prompt to the number of prompts.
         unit: what lengths count, "words" or "tokens".
-        checks: rows by fault, see `row_checks`.
+        checks: rows by fault, see `faults`.
         first_wins: share of preferences for the completion that stands first in its row.
         several_files: prompts that stand in several files, `several_splits` in several splits (train and test).
         tells: words that give the preferred side away.

@@ -1,37 +1,13 @@
-"""What a check says, and what it looks at."""
+"""What the checks of a checkpoint look at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
+from rewardsmith.findings import Level
 from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.rendering import Renderer
-
-Level = Literal["green", "yellow", "red"]
-LEVELS: tuple[Level, ...] = ("green", "yellow", "red")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor.
-
-    Args:
-        level: "green" is well, "yellow" may ruin a run, "red" ruins it.
-        check: short name of what was looked at; the headings of docs/doctor.md.
-        message: what was found, with the numbers.
-        remedy: what to do; "" when green.
-    """
-
-    level: Level
-    check: str
-    message: str
-    remedy: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Give plain values for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +41,3 @@ class Subject:
     def fault(self) -> Level:
         """Level of what `rewardsmith train` repairs: red in a reward model, yellow in one still to be trained."""
         return "red" if self.has_head else "yellow"
-
-
-def worst(findings: Iterable[Finding]) -> Level:
-    """Give the worst level; "green" when there is no finding."""
-    return max((finding.level for finding in findings), key=LEVELS.index, default="green")

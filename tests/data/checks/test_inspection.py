@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from rewardsmith.data.checks.inspecting import inspect_groups
+from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.rows import parse_row
 from rewardsmith.data.texts import locate
