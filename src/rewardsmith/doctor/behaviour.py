@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rewardsmith.doctor.subject import Subject
+from rewardsmith.doctor.subject import Subject, one_line
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.contract import golden_requests
@@ -27,23 +27,9 @@ LOW_PRECISION_TOLERANCE = 3e-2
 Rows = Sequence[Sequence[int]]
 
 
-def check_behaviour(subject: Subject, rows: Rows | None = None) -> Iterator[Finding]:
-    """Give the findings of every check of this file on `rows` (token ids), or on the golden texts."""
-    rows = chosen_rows(rows if rows else golden_rows(subject))
-    yield check_scored_token(subject, rows[0])
-    try:
-        alone = [plain_rewards(subject, [row])[0] for row in rows]
-        yield check_rewards(alone)
-        if all(map(math.isfinite, alone)):
-            yield check_batch(subject, rows, alone)
-            yield check_padding_side(subject, rows, alone)
-    except (RuntimeError, ValueError, IndexError) as error:
-        message = f"an ordinary Hugging Face call fails: {' '.join(str(error).split())[:160]}"
-        yield Finding(subject.fault, "plain call", message, "mend the checkpoint; other tools cannot score with it")
-
-
-def check_scored_token(subject: Subject, row: Sequence[int]) -> Finding:
+def check_scored_token(subject: Subject) -> Finding:
     """Show the token whose hidden state gives the reward, by the rule of Hugging Face's classifiers."""
+    row = chosen_rows(subject)[0]
     name = "scored token"
     if not has_token_head(subject.model):
         pooled = subject.tokenizer.decode(list(row[:1]))
@@ -65,7 +51,21 @@ def check_scored_token(subject: Subject, row: Sequence[int]) -> Finding:
     return Finding("green", name, message)
 
 
-def check_rewards(rewards: Sequence[float]) -> Finding:
+def check_ordinary_call(subject: Subject) -> Iterator[Finding]:
+    """Score a few rows as other tools do: one by one, together, and padded on the other side."""
+    rows = chosen_rows(subject)
+    try:
+        alone = [plain_rewards(subject, [row])[0] for row in rows]
+        yield find_rewards(alone)
+        if all(map(math.isfinite, alone)):
+            yield find_batch(subject, rows, alone)
+            yield find_padding_side(subject, rows, alone)
+    except (RuntimeError, ValueError, IndexError) as error:
+        message = f"an ordinary Hugging Face call fails: {one_line(error)}"
+        yield Finding(subject.fault, "plain call", message, "mend the checkpoint; other tools cannot score with it")
+
+
+def find_rewards(rewards: Sequence[float]) -> Finding:
     """Find rewards that are not finite, or equal for different texts."""
     if not all(map(math.isfinite, rewards)):
         return Finding("red", "rewards", f"not finite: {list(rewards)}", "load in fp32; see finite weights")
@@ -78,7 +78,7 @@ def check_rewards(rewards: Sequence[float]) -> Finding:
     return Finding("green", "rewards", message)
 
 
-def check_batch(subject: Subject, rows: Rows, alone: Sequence[float]) -> Finding:
+def find_batch(subject: Subject, rows: Rows, alone: Sequence[float]) -> Finding:
     """Find rewards that change when rows are scored together instead of one by one."""
     together = plain_rewards(subject, rows)
     change, allowed = _largest_change(subject, alone, together)
@@ -90,7 +90,7 @@ def check_batch(subject: Subject, rows: Rows, alone: Sequence[float]) -> Finding
     )
 
 
-def check_padding_side(subject: Subject, rows: Rows, alone: Sequence[float]) -> Finding:
+def find_padding_side(subject: Subject, rows: Rows, alone: Sequence[float]) -> Finding:
     """Find rewards that depend on the side of the padding, where the tokenizer pads on the left."""
     left = plain_rewards(subject, rows, "left")
     change, allowed = _largest_change(subject, alone, left)
@@ -134,10 +134,10 @@ def golden_rows(subject: Subject) -> list[list[int]]:
     return rows
 
 
-def chosen_rows(rows: Rows) -> list[list[int]]:
+def chosen_rows(subject: Subject) -> list[list[int]]:
     """Choose at most four rows of different lengths, none long; the first one is kept first."""
     distinct: dict[int, list[int]] = {}
-    for row in rows:
+    for row in subject.rows or golden_rows(subject):
         if row:
             distinct.setdefault(min(len(row), MAX_ROW), list(row[-MAX_ROW:]))
     first, *others = distinct.values()
@@ -152,3 +152,6 @@ def _largest_change(subject: Subject, alone: Sequence[float], other: Sequence[fl
     scale = max(1.0, *map(abs, alone))
     change = max(abs(a - b) for a, b in zip(alone, other, strict=True))
     return change if math.isfinite(change) else math.inf, TOLERANCES.get(dtype, LOW_PRECISION_TOLERANCE) * scale
+
+
+BEHAVIOUR_CHECKS = (check_scored_token, check_ordinary_call)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from rewardsmith.doctor.shares import Share, points, share_of
-from rewardsmith.doctor.subject import Subject
-from rewardsmith.doctor.weights import check_head_drawn
+from rewardsmith.doctor.data import level_of
+from rewardsmith.doctor.subject import Sequences, Subject
+from rewardsmith.doctor.weights import check_head_trained
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.shared_prefix.forward import compute_rewards
 from rewardsmith.models.shared_prefix.positions import longest_input
-from rewardsmith.records import PreferenceGroup
+from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
+from rewardsmith.stats.shares import clustered_share
 
 DEFAULT_MAX_LENGTH = 1024
-LENGTH_GROUPS = 600
 SCORED_GROUPS = 600
 # What scoring for the labels may cost: about a minute on one core. A token costs two operations per parameter.
 OPERATIONS = 3e12
@@ -24,58 +24,66 @@ FEWEST_TOKENS, MOST_TOKENS = 20_000, 400_000
 NEGLIGIBLE = 0.01
 # Fewer groups of a source say nothing.
 MIN_SOURCE = 20
-Encoded = list[tuple[PreferenceGroup, list[list[int]]]]
 
 
-def evenly(groups: Sequence[PreferenceGroup], count: int) -> list[PreferenceGroup]:
-    """Take at most `count` groups with comparisons, spread evenly, so that a sorted file does not mislead."""
-    usable = [group for group in groups if group.comparisons]
-    if len(usable) <= count:
-        return usable
-    return [usable[(i * len(usable)) // count] for i in range(count)]
+def check_special_tokens(subject: Subject) -> Finding:
+    """Find BOS or EOS written inside texts: the model reads an end where none is."""
+    tokenizer, groups = subject.tokenizer, subject.groups
+    tokens = {token for token in (tokenizer.bos_token, tokenizer.eos_token) if token}
+    count = sum(_holds_inside(group, tokens) for group in groups)
+    name = "special tokens in texts"
+    shown = " or ".join(sorted(map(repr, tokens))) or "special tokens"
+    if not count:
+        return Finding("green", name, f"no {shown} inside {len(groups)} groups")
+    message = f"{count} of {len(groups)} groups hold {shown} inside a text, before the answer's end"
+    remedy = "remove them: template and tokenizer write them; a tool that looks for the first EOS scores the prompt"
+    return Finding(level_of(count / len(groups), 0.1), name, message, remedy)
 
 
-def encode(subject: Subject, groups: Sequence[PreferenceGroup]) -> tuple[Encoded, list[Finding]]:
-    """Give groups with the token ids of their sequences; and the finding of what cannot be rendered."""
-    encoded: Encoded = []
-    errors: list[str] = []
-    for group in groups:
-        options = (group.tools, group.chat_template_kwargs)
-        try:
-            ids = [list(subject.renderer.encode(group.prompt, c, *options)) for c in group.completions]
-        except RewardsmithError as error:
-            errors.append(str(error))
-            continue
-        if all(ids):
-            encoded.append((group, ids))
-        else:
-            errors.append("an answer has no tokens")
+def check_conversations(subject: Subject) -> Finding | None:
+    """Find conversations that no template can render."""
+    count = _num_conversations(subject)
+    if not count:
+        return None
+    message = f"{count} of {len(subject.groups)} groups are conversations, and the tokenizer has no chat template"
+    return Finding("red", "conversations", message, "set chat_template_path in training, or give plain texts")
+
+
+def check_rendering(subject: Subject) -> Finding | None:
+    """Find groups that the template or the tokenizer refuses."""
+    errors = [] if _num_conversations(subject) else subject.encoded.errors
     if not errors:
-        return encoded, []
-    message = f"{len(errors)} of {len(groups)} groups cannot be rendered; first: {errors[0][:160]}"
-    return encoded, [Finding("red", "rendering", message, "mend the rows or the chat template")]
+        return None
+    looked_at = len(errors) + len(subject.encoded.groups)
+    message = f"{len(errors)} of {looked_at} groups cannot be rendered; first: {errors[0]}"
+    return Finding("red", "rendering", message, "mend the rows or the chat template")
 
 
-def check_length_loss(subject: Subject, encoded: Encoded, max_length: int | None) -> Finding:
+def check_length_loss(subject: Subject) -> Finding | None:
     """Count the comparisons that max_length drops (or that lose part of their prompt)."""
-    asked = max_length or (subject.contract.max_length if subject.contract else None) or DEFAULT_MAX_LENGTH
+    encoded = _encoded(subject)
+    if not encoded:
+        return None
+    asked = subject.max_length or (subject.contract.max_length if subject.contract else None) or DEFAULT_MAX_LENGTH
     positions = longest_input(subject.config) or asked
     limit = min(asked, positions)
-    lengths = sorted(len(row) for _, ids in encoded for row in ids)
+    longest = max(len(row) for _, ids in encoded for row in ids)
     edges = [(ids, edge) for group, ids in encoded for edge in group.comparisons]
     lost = sum(max(len(ids[edge.better]), len(ids[edge.worse])) > limit for ids, edge in edges)
-    longest = lengths[-1] if lengths else 0
     message = f"{lost} of {len(edges)} comparisons are longer than {limit} tokens (longest {longest})"
     if lost <= NEGLIGIBLE * len(edges):
         return Finding("green", "length loss", message)
     remedy = f"raise max_length above {limit}, or choose overflow='truncate_prompt'; TRL drops such rows uncounted"
     if positions < asked:
         remedy = f"the model reads {positions} tokens: cut prompts, or start from a model that reads more"
-    return Finding("red" if lost / len(edges) >= 0.1 else "yellow", "length loss", message, remedy)
+    return Finding(level_of(lost / len(edges), 0.1), "length loss", message, remedy)
 
 
-def check_labels(subject: Subject, encoded: Encoded) -> Iterator[Finding]:
+def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     """Compare rewards with labels: below chance means swapped labels, at chance a head that learned nothing."""
+    encoded = _encoded(subject) if subject.model is not None else []
+    if not encoded:
+        return
     limit = longest_input(subject.config)
     num_parameters = sum(weight.numel() for weight in subject.model.parameters())
     tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, int(OPERATIONS / (2 * num_parameters))))
@@ -87,11 +95,8 @@ def check_labels(subject: Subject, encoded: Encoded) -> Iterator[Finding]:
     except RewardsmithError as error:
         yield Finding("red", "agreement with labels", str(error), "see the findings above")
         return
-    hits = [
-        (group, [points(row[e.better] - row[e.worse]) for e in group.comparisons if not e.is_tie])
-        for (group, _), row in zip(some, rewards, strict=True)
-    ]
-    overall = share_of([values for _, values in hits])
+    hits = [(group, _hits(group, row)) for (group, _), row in zip(some, rewards, strict=True)]
+    overall = _share([values for _, values in hits])
     if overall.n == 0:
         return
     yield _overall(subject, overall)
@@ -101,14 +106,14 @@ def check_labels(subject: Subject, encoded: Encoded) -> Iterator[Finding]:
             yield Finding("red", "agreement with labels", message, f"chosen and rejected look swapped in {source!r}")
 
 
-def _overall(subject: Subject, share: Share) -> Finding:
+def _overall(subject: Subject, share: Estimate) -> Finding:
     name = "agreement with labels"
     message = f"the model prefers the better answer in {share}"
     if share.high < 0.5:
         remedy = "chosen and rejected are swapped here or were in training: look at a few rows"
         return Finding("red", name, f"{message}: below chance", remedy)
     if share.low <= 0.5:
-        if check_head_drawn(subject).level != "green":
+        if check_head_trained(subject).level != "green":
             remedy = "its head also looks as drawn at random: the head was never trained or was not saved; train again"
             return Finding("red", name, f"{message}: no better than chance", remedy)
         remedy = "give more rows; if it stays there, the model has learned nothing that helps on this data"
@@ -116,22 +121,34 @@ def _overall(subject: Subject, share: Share) -> Finding:
     return Finding("green", name, message)
 
 
-def _by_source(hits: Sequence[tuple[PreferenceGroup, list[float]]]) -> dict[str, Share]:
-    """Give the share by source and subset, where there are several and enough groups."""
+def _by_source(hits: Sequence[tuple[PreferenceGroup, list[float]]]) -> dict[str, Estimate]:
+    """Return the share by source and subset, where there are several and enough groups."""
     parts: dict[str, list[list[float]]] = defaultdict(list)
     for group, values in hits:
         for value in {group.source, group.metadata.get("subset"), group.metadata.get("source")}:
             if isinstance(value, str) and values:
                 parts[value].append(values)
-    return {name: share_of(groups) for name, groups in parts.items() if MIN_SOURCE <= len(groups) < len(hits)}
+    return {name: _share(groups) for name, groups in parts.items() if MIN_SOURCE <= len(groups) < len(hits)}
 
 
-def _within_budget(encoded: Encoded, limit: int | None, tokens: int) -> Encoded:
+def _hits(group: PreferenceGroup, rewards: Sequence[float]) -> list[float]:
+    """Return for every preference 1 where the rewards agree, 0 where they do not, 1/2 where they are equal."""
+    gaps = [rewards[judged.better] - rewards[judged.worse] for judged in preferences(group)]
+    return [0.5 if gap == 0 else float(gap > 0) for gap in gaps]
+
+
+def _share(groups: Sequence[list[float]]) -> Estimate:
+    """Return the share over all preferences; those of one group go together."""
+    values = [value for group in groups for value in group]
+    return clustered_share(values, [number for number, group in enumerate(groups) for _ in group])
+
+
+def _within_budget(encoded: list[Sequences], limit: int | None, tokens: int) -> list[Sequences]:
     """Take groups, evenly spread, until the token budget is spent; sequences that do not fit are left out."""
     fitting = [item for item in encoded if limit is None or max(map(len, item[1])) <= limit]
     cost = sum(len(ids) for _, rows in fitting for ids in rows)
     count = min(SCORED_GROUPS, len(fitting), max(MIN_SOURCE, int(len(fitting) * tokens / max(1, cost))))
-    chosen: Encoded = []
+    chosen: list[Sequences] = []
     spent = 0
     for index in range(count):
         item = fitting[index * len(fitting) // count]
@@ -140,3 +157,56 @@ def _within_budget(encoded: Encoded, limit: int | None, tokens: int) -> Encoded:
             break
         chosen.append(item)
     return chosen
+
+
+def _encoded(subject: Subject) -> list[Sequences]:
+    """Return the encoded groups; none where conversations have no template, which has its own finding."""
+    return [] if not subject.groups or _num_conversations(subject) else subject.encoded.groups
+
+
+def _num_conversations(subject: Subject) -> int:
+    """Count the groups whose answers are messages where no template can render them."""
+    if subject.tokenizer.chat_template:
+        return 0
+    return sum(any(_is_messages(completion) for completion in group.completions) for group in subject.groups)
+
+
+def _is_messages(value: Completion) -> bool:
+    return isinstance(value, tuple) and not isinstance(value, TokenIds)
+
+
+def _holds_inside(group: PreferenceGroup, tokens: set[str]) -> bool:
+    """Whether a text holds one of the tokens where the renderer would not put it.
+
+    A plain text may start with BOS and end in EOS, which is how plain texts are framed; a message may not, as the
+    template frames it.
+    """
+    for value in (group.prompt, *group.completions):
+        for body in _bodies(value, tokens):
+            if any(token in body for token in tokens):
+                return True
+    prompt = group.prompt
+    return isinstance(prompt, str) and any(prompt.rstrip().endswith(token) for token in tokens)
+
+
+def _bodies(value: Completion, tokens: set[str]) -> Iterator[str]:
+    if isinstance(value, str):
+        body = value.strip()
+        for token in tokens:
+            body = body.removeprefix(token).removesuffix(token)
+        yield body
+    elif not isinstance(value, TokenIds):
+        yield from (_message_text(message) for message in value)
+
+
+def _message_text(message: Message) -> str:
+    return str(message.content or message.extra.get("tool_calls") or "")
+
+
+MODEL_DATA_CHECKS = (
+    check_special_tokens,
+    check_conversations,
+    check_rendering,
+    check_length_loss,
+    check_agreement_with_labels,
+)

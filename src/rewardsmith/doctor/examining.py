@@ -1,27 +1,32 @@
-"""Run the checks: on a folder and data, or the fast ones on a model at hand."""
+"""Run the checks: on a folder and data, or the fast ones on a model at hand.
+
+A check is a function that takes a `Subject` (or, for data alone, a `Reading`) and gives a finding, several, or None
+where it does not apply. It stands in the list at the end of its file; nothing else has to know it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.doctor import data_with_model
-from rewardsmith.doctor.behaviour import check_behaviour
-from rewardsmith.doctor.contracts import check_contract
-from rewardsmith.doctor.data import check_conversations, check_data, check_special_tokens
-from rewardsmith.doctor.files import check_head_saved, local_folder
-from rewardsmith.doctor.subject import Subject
-from rewardsmith.doctor.tokens import check_tokens
-from rewardsmith.doctor.weights import check_weights
+from rewardsmith.data.checks.inspection import inspect_groups
+from rewardsmith.data.loading import LoadReport
+from rewardsmith.data.texts import locate
+from rewardsmith.doctor.behaviour import BEHAVIOUR_CHECKS
+from rewardsmith.doctor.data import DATA_CHECKS
+from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
+from rewardsmith.doctor.files import CONTRACT_CHECKS, check_head_saved, local_folder
+from rewardsmith.doctor.subject import Reading, Subject, encode, one_line, run_checks
+from rewardsmith.doctor.tokens import TOKEN_CHECKS
+from rewardsmith.doctor.weights import WEIGHT_CHECKS
 from rewardsmith.errors import ConfigError, RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import ADAPTER, load_reward_model
+from rewardsmith.models.checkpoint import ADAPTER, LoadedModel, load_reward_model
 from rewardsmith.models.contract import ScoringContract, read_contract
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -60,14 +65,25 @@ def examine(model: str | Path | None = None, data: Any = None, how: Examination 
     how = how or Examination()
     if model is None and data is None:
         raise ConfigError("give a model, data, or both")
-    findings: list[Finding] = []
     groups: list[PreferenceGroup] = []
+    of_data: list[Finding] = []
     if data is not None:
-        report = LoadReport()
-        reading = {"limit": MAX_GROUPS, "on_error": "count", **how.reading, "report": report}
-        groups = list(iter_preferences(data, **reading))
-        findings += check_data(groups, report)
-    return findings if model is None else [*_cleared(list(_examine_checkpoint(model, groups, how))), *findings]
+        of_data = list(run_checks(DATA_CHECKS, _read(data, groups, how)))
+    of_model = [] if model is None else _cleared(list(_examine_checkpoint(model, groups, how)))
+    return [*of_model, *of_data]
+
+
+def _read(data: Any, groups: list[PreferenceGroup], how: Examination) -> Reading:
+    """Read the data once into `groups`, and count what the checks of data ask for."""
+    report = LoadReport()
+    reading = {"limit": MAX_GROUPS, "on_error": "count", **how.reading}
+
+    def kept() -> Iterator[tuple[str, PreferenceGroup]]:
+        for where, group in locate(data, report, **reading):
+            groups.append(group)
+            yield where, group
+
+    return Reading(report, inspect_groups(kept()))
 
 
 def _cleared(findings: list[Finding]) -> list[Finding]:
@@ -97,8 +113,9 @@ def examine_loaded(
     """
     core = core_model(model)
     renderer = Renderer(tokenizer, contract.policy() if contract else None)
-    subject = Subject(core, tokenizer, core.config.get_text_config(), renderer, contract, is_adapter=core is not model)
-    return [*check_tokens(subject), *check_weights(subject), *check_behaviour(subject, rows)]
+    config = core.config.get_text_config()
+    subject = Subject(core, tokenizer, config, renderer, contract, is_adapter=core is not model, rows=rows)
+    return list(run_checks((*TOKEN_CHECKS, *WEIGHT_CHECKS, *BEHAVIOUR_CHECKS), subject))
 
 
 def _examine_checkpoint(model: str | Path, groups: list[PreferenceGroup], how: Examination) -> Iterator[Finding]:
@@ -111,17 +128,20 @@ def _examine_checkpoint(model: str | Path, groups: list[PreferenceGroup], how: E
         contract = read_contract(folder)
         config = _config(folder, tokenizer, how.trust_remote_code)
     except (RewardsmithError, OSError, ValueError) as error:
-        yield Finding("red", "loading", " ".join(str(error).split())[:300], "point to a folder that training wrote")
+        yield Finding("red", "loading", one_line(error, 300), "point to a folder that training wrote")
         return
     renderer = Renderer(tokenizer, contract.policy() if contract else None)
-    subject = Subject(None, tokenizer, config, renderer, contract, has_head)
-    if not has_head or saved.level == "red":
-        yield from check_tokens(subject)
-    else:
-        loaded = yield from _examine_loaded_checkpoint(folder, subject, groups, how)
-        subject = loaded or subject
+    subject = Subject(None, tokenizer, config, renderer, contract, has_head, groups=groups, max_length=how.max_length)
+    if has_head and saved.level != "red":
+        subject = yield from _load(folder, subject, how)
+    of_contract = list(run_checks(CONTRACT_CHECKS, subject))
+    subject = _as_saved(subject)
+    yield from run_checks(TOKEN_CHECKS, subject)
+    if subject.model is not None:
+        yield from run_checks((*WEIGHT_CHECKS, *BEHAVIOUR_CHECKS), subject)
+    yield from of_contract
     if groups:
-        yield from _check_data_through(subject, groups, how)
+        yield from run_checks(MODEL_DATA_CHECKS, subject)
 
 
 def _config(folder: Path, tokenizer: Any, trust_remote_code: bool) -> Any:
@@ -135,51 +155,32 @@ def _config(folder: Path, tokenizer: Any, trust_remote_code: bool) -> Any:
     return config
 
 
-def _examine_loaded_checkpoint(folder: Path, subject: Subject, groups: list[PreferenceGroup], how: Examination) -> Any:
-    """Load the model and check it; returns the subject with its model, or None when it cannot be loaded."""
+def _load(folder: Path, subject: Subject, how: Examination) -> Generator[Finding, None, Subject]:
+    """Load the model into the subject; say so where it cannot be loaded, or computes rewards in its own way."""
     try:
         loaded = load_reward_model(folder, enforce=False, dtype="auto", trust_remote_code=how.trust_remote_code)
     except RewardsmithError as error:
         yield Finding("red", "loading", str(error), "see the finding above; save the model again")
-        yield from check_tokens(subject)
-        return None
+        return subject
     if _reads_its_own_way(loaded):
         message = "its own code computes the reward; checks of a linear head do not apply"
         yield Finding("green", "layout", message)
-        yield from check_tokens(subject)
-        return None
+        return subject
     core = core_model(loaded.model)
-    findings = list(check_contract(loaded, core, subject.tokenizer))
-    # Loading repairs the pad token for scoring; the checks must see what other tools will read.
-    config = core.config.get_text_config()
+    rows = [group.ids[0] for group in encode(subject.renderer, subject.groups[:8]).groups] or None
+    return replace(subject, model=core, is_adapter=core is not loaded.model, loaded=loaded, rows=rows)
+
+
+def _as_saved(subject: Subject) -> Subject:
+    """Undo what loading repairs: the checks must see the pad token that other tools will read."""
+    if subject.model is None:
+        return subject
+    config = subject.model.config.get_text_config()
     config.pad_token_id = getattr(subject.config, "pad_token_id", None)
-    full = Subject(
-        core, subject.tokenizer, config, subject.renderer, subject.contract, is_adapter=core is not loaded.model
-    )
-    rows = [ids[0] for _, ids in data_with_model.encode(full, groups[:8])[0]]
-    yield from check_tokens(full)
-    yield from check_weights(full)
-    yield from check_behaviour(full, rows or None)
-    yield from findings
-    return full
+    return replace(subject, config=config)
 
 
-def _reads_its_own_way(loaded: Any) -> bool:
+def _reads_its_own_way(loaded: LoadedModel) -> bool:
     """Whether a foreign model's rewards come from its own code instead of a head that transformers applies."""
     imported = getattr(loaded, "imported", None)
     return imported is not None and (imported.reader is not None or imported.is_comparer)
-
-
-def _check_data_through(subject: Subject, groups: list[PreferenceGroup], how: Examination) -> Iterator[Finding]:
-    """Check the data as this tokenizer and model read it."""
-    yield check_special_tokens(groups, subject.tokenizer)
-    conversations = check_conversations(groups, subject.tokenizer)
-    if conversations is not None:
-        yield conversations
-        return
-    encoded, findings = data_with_model.encode(subject, data_with_model.evenly(groups, data_with_model.LENGTH_GROUPS))
-    yield from findings
-    if encoded:
-        yield data_with_model.check_length_loss(subject, encoded, how.max_length)
-        if subject.model is not None:
-            yield from data_with_model.check_labels(subject, encoded)

@@ -1,15 +1,17 @@
-"""What a checkpoint's files hold, read without loading the model: is the reward head among the weights?"""
+"""What a checkpoint's files hold: is the reward head among the weights, and does the contract describe them?"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.errors import CheckpointError
+from rewardsmith.doctor.subject import Subject, one_line
+from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import ADAPTER
+from rewardsmith.models.checkpoint import ADAPTER, golden_difference
+from rewardsmith.models.contract import FILE_NAME
 from rewardsmith.models.heads import HEAD_NAMES
 
 FULL = ("model.safetensors", "pytorch_model.bin", "value_head.safetensors", "value_head.bin")
@@ -35,7 +37,7 @@ def local_folder(path: str | Path) -> Path:
         found = cached_file(str(path), "config.json", _raise_exceptions_for_missing_entries=False)
         found = found or cached_file(str(path), ADAPTER)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no such folder, and the hub cannot give it: {_line(error)}") from error
+        raise CheckpointError(f"{path}: no such folder, and the hub cannot give it: {one_line(error, 200)}") from error
     return _fetch(str(path), Path(str(found)).parent)
 
 
@@ -53,7 +55,9 @@ def stored_names(folder: Path, files: Iterable[str] = FULL) -> set[str] | None:
                 found = True
                 names |= _names_in(folder / name)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: the weights cannot be read: {_line(error)}; save them again") from error
+        raise CheckpointError(
+            f"{folder}: the weights cannot be read: {one_line(error, 200)}; save them again"
+        ) from error
     return names if found else None
 
 
@@ -111,6 +115,33 @@ def check_adapter(folder: Path) -> tuple[Finding, bool]:
     return Finding("red", name, message, remedy), True
 
 
+def check_contract(subject: Subject) -> Iterator[Finding]:
+    """Look at the scoring contract: is it there, does it describe these files, are its rewards reproduced?"""
+    if subject.loaded is None:
+        return
+    contract = subject.loaded.contract
+    if contract is None:
+        message = f"there is no {FILE_NAME}: nothing says how the rewards were meant to be computed"
+        yield Finding("yellow", "contract", message, "write one with `rewardsmith export`")
+        return
+    try:
+        contract.require_match(subject.model, subject.tokenizer)
+    except RewardsmithError as error:
+        yield Finding("red", "contract", str(error), "restore the file, or export the model again")
+        return
+    yield Finding("green", "contract", "model, tokenizer and template are those it was written for")
+    try:
+        largest, allowed = golden_difference(subject.loaded)
+    except RewardsmithError as error:
+        yield Finding("red", "golden rewards", str(error), "restore the files, or save the model again")
+        return
+    message = f"{len(contract.golden)} golden rewards differ by {largest:.1e} at most, allowed {allowed:.1e}"
+    if largest <= allowed:
+        yield Finding("green", "golden rewards", message)
+    else:
+        yield Finding("red", "golden rewards", message, "the weights are not those that were saved: restore them")
+
+
 def _names_in(path: Path) -> set[str]:
     if path.suffix == ".safetensors":
         from safetensors import safe_open
@@ -139,8 +170,7 @@ def _fetch(name: str, known: Path) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=PATTERNS))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name}: the hub cannot give its weights: {_line(error)}") from error
+        raise CheckpointError(f"{name}: the hub cannot give its weights: {one_line(error, 200)}") from error
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+CONTRACT_CHECKS = (check_contract,)

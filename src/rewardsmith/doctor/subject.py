@@ -1,16 +1,45 @@
-"""What the checks of a checkpoint look at."""
+"""What the checks look at: a checkpoint as it is, the data as they are, and the data through the checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
-from rewardsmith.findings import Level
+from jinja2 import TemplateError
+
+from rewardsmith.data.checks.inspection import Inspection
+from rewardsmith.data.loading import LoadReport
+from rewardsmith.errors import RewardsmithError
+from rewardsmith.findings import Finding, Level
+from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.rendering import Renderer
+from rewardsmith.records import PreferenceGroup
+
+ENCODED_GROUPS = 600
+# What a template or a tokenizer may raise on a conversation that it cannot render.
+REFUSED = (RewardsmithError, TemplateError, TypeError, ValueError)
+Looked = TypeVar("Looked")
+Found = Finding | Iterable[Finding] | None
 
 
-@dataclass(frozen=True, slots=True)
+class Sequences(NamedTuple):
+    """A group with the token ids of its sequences, one for each completion."""
+
+    group: PreferenceGroup
+    ids: list[list[int]]
+
+
+class Encoded(NamedTuple):
+    """Groups that could be encoded, and why the others could not."""
+
+    groups: list[Sequences]
+    errors: list[str]
+
+
+@dataclass(frozen=True)
 class Subject:
     """A model and tokenizer as they are, before anything is repaired.
 
@@ -22,6 +51,10 @@ class Subject:
         contract: of the checkpoint; None when it has none.
         has_head: False for a language model that is still to be trained.
         is_adapter: the checkpoint is a LoRA adapter, so the config is its base's.
+        loaded: the checkpoint as Rewardsmith loads it, when it was loaded from files.
+        rows: token ids of real sequences for the behaviour checks; None takes the golden texts.
+        groups: the data, as read.
+        max_length: of the training run; None takes the contract's, then 1024.
     """
 
     model: Any
@@ -31,6 +64,10 @@ class Subject:
     contract: ScoringContract | None = None
     has_head: bool = True
     is_adapter: bool = False
+    loaded: LoadedModel | None = None
+    rows: Sequence[Sequence[int]] | None = None
+    groups: Sequence[PreferenceGroup] = ()
+    max_length: int | None = None
 
     @property
     def is_decoder(self) -> bool:
@@ -41,3 +78,59 @@ class Subject:
     def fault(self) -> Level:
         """Level of what `rewardsmith train` repairs: red in a reward model, yellow in one still to be trained."""
         return "red" if self.has_head else "yellow"
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The data as this tokenizer and template write them: groups spread evenly, as files are often sorted."""
+        return encode(self.renderer, evenly(self.groups, ENCODED_GROUPS))
+
+
+class Reading(NamedTuple):
+    """Preference data that were read once: what was left out, and what one pass counted."""
+
+    report: LoadReport
+    found: Inspection
+
+
+def run_checks(checks: Sequence[Callable[[Looked], Found]], looked_at: Looked) -> Iterator[Finding]:
+    """Run checks one after the other; one that fails is a finding and never costs the others."""
+    for check in checks:
+        try:
+            found = check(looked_at)
+            if found is not None:
+                yield from (found,) if isinstance(found, Finding) else found
+        # The one boundary: a fault nobody foresaw in one check must not lose what the others found.
+        except Exception as error:
+            name = check.__name__.removeprefix("check_").replace("_", " ")
+            message = f"this check could not be done: {type(error).__name__}: {one_line(error)}"
+            yield Finding("yellow", name, message, "mend what the other findings name, and look again")
+
+
+def encode(renderer: Renderer, groups: Iterable[PreferenceGroup]) -> Encoded:
+    """Return the token ids of every sequence of each group, and the errors of those that cannot be rendered."""
+    encoded = Encoded([], [])
+    for group in groups:
+        options = (group.tools, group.chat_template_kwargs)
+        try:
+            ids = [list(renderer.encode(group.prompt, completion, *options)) for completion in group.completions]
+        except REFUSED as error:
+            encoded.errors.append(one_line(error))
+            continue
+        if all(ids):
+            encoded.groups.append(Sequences(group, ids))
+        else:
+            encoded.errors.append("an answer has no tokens")
+    return encoded
+
+
+def evenly(groups: Sequence[PreferenceGroup], count: int) -> list[PreferenceGroup]:
+    """Return at most `count` groups with comparisons, spread evenly, so that a sorted file does not mislead."""
+    usable = [group for group in groups if group.comparisons]
+    if len(usable) <= count:
+        return usable
+    return [usable[(i * len(usable)) // count] for i in range(count)]
+
+
+def one_line(error: object, limit: int = 160) -> str:
+    """Return an error as one short line."""
+    return " ".join(str(error).split())[:limit]

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-from jinja2 import TemplateError
-
-from rewardsmith.doctor.subject import Subject
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.doctor.subject import REFUSED, Subject, one_line
 from rewardsmith.findings import Finding
 from rewardsmith.records import Message
 
@@ -16,18 +10,7 @@ QUESTION, ANSWER = "What is the capital of France?", "Paris is the capital of Fr
 REPAIRED = "`rewardsmith train` repairs it in what it saves"
 
 
-def check_tokens(subject: Subject) -> Iterator[Finding]:
-    """Give the findings of every check of this file."""
-    yield check_pad(subject)
-    yield check_vocabulary(subject)
-    yield check_template(subject)
-    if subject.is_decoder:
-        yield check_ending(subject)
-        yield check_eos_inside(subject)
-        yield check_bos(subject)
-
-
-def check_pad(subject: Subject) -> Finding:
+def check_pad_token(subject: Subject) -> Finding:
     """Find a pad token that is missing, is EOS, or differs between tokenizer and config.
 
     Hugging Face's classifiers score the right-most token that is not `config.pad_token_id`, whatever the mask says.
@@ -62,7 +45,7 @@ def check_vocabulary(subject: Subject) -> Finding:
     return Finding("green", "vocabulary", f"{size} token ids, {rows} embedding rows")
 
 
-def check_template(subject: Subject) -> Finding:
+def check_chat_template(subject: Subject) -> Finding:
     """Find a chat template that is missing, ambiguous, or cannot render a question with its answer."""
     template = subject.tokenizer.chat_template
     name = "chat template"
@@ -76,16 +59,18 @@ def check_template(subject: Subject) -> Finding:
         return Finding("red", name, f"there are {len(template)} templates, and nothing says which one scores", remedy)
     try:
         text = rendered_conversation(subject)
-    except (RewardsmithError, TemplateError, TypeError, ValueError) as error:
-        return Finding("red", name, f"it cannot render one question with its answer: {_line(error)}", "mend it")
+    except REFUSED as error:
+        return Finding("red", name, f"it cannot render one question with its answer: {one_line(error)}", "mend it")
     if ANSWER not in text or QUESTION not in text:
         lost = "answer" if ANSWER not in text else "question"
         return Finding("red", name, f"the rendered text does not hold the {lost}", "mend the template's loop")
     return Finding("green", name, "it renders a question with its answer")
 
 
-def check_ending(subject: Subject) -> Finding:
+def check_ending(subject: Subject) -> Finding | None:
     """Find a scored sequence that does not end in EOS: tools that add or strip something score other tokens."""
+    if not subject.is_decoder:
+        return None
     eos = subject.tokenizer.eos_token
     name = "ending"
     if eos is None:
@@ -93,7 +78,7 @@ def check_ending(subject: Subject) -> Finding:
         return Finding(subject.fault, name, "the tokenizer has no EOS token: the last word is scored", remedy)
     try:
         text = rendered_conversation(subject)
-    except (RewardsmithError, TemplateError, TypeError, ValueError):
+    except REFUSED:
         text = subject.renderer.render(QUESTION, ANSWER)
     if text.endswith(eos):
         return Finding("green", name, f"a rendered conversation ends in EOS {eos!r}")
@@ -106,15 +91,17 @@ def check_ending(subject: Subject) -> Finding:
     return Finding(subject.fault, name, message, remedy)
 
 
-def check_eos_inside(subject: Subject) -> Finding:
+def check_eos_inside(subject: Subject) -> Finding | None:
     """Find EOS before the answer where a tool that looks for the first EOS or pad would score the prompt."""
+    if not subject.is_decoder:
+        return None
     eos = subject.tokenizer.eos_token_id
     name = "EOS inside"
     if eos is None or not subject.tokenizer.chat_template:
         return Finding("green", name, "no template that could write EOS into the prompt")
     try:
         ids = conversation_ids(subject)
-    except (RewardsmithError, TemplateError, TypeError, ValueError):
+    except REFUSED:
         return Finding("green", name, "not looked at: the template renders nothing")
     inner = ids[:-1].count(eos)
     # A template that ends in a newline has its closing EOS before the last token.
@@ -130,8 +117,10 @@ def check_eos_inside(subject: Subject) -> Finding:
     return Finding("green", name, f"EOS also closes earlier turns ({inner}); the last one is scored, as pad is not EOS")
 
 
-def check_bos(subject: Subject) -> Finding:
+def check_double_bos(subject: Subject) -> Finding | None:
     """Find two BOS tokens: written by the template and added again by the tokenizer."""
+    if not subject.is_decoder:
+        return None
     tokenizer, bos = subject.tokenizer, subject.tokenizer.bos_token_id
     name = "double BOS"
     if bos is None:
@@ -165,9 +154,15 @@ def conversation_ids(subject: Subject) -> list[int]:
 def _any_text(subject: Subject) -> tuple[str, list[int]]:
     try:
         return rendered_conversation(subject), conversation_ids(subject)
-    except (RewardsmithError, TemplateError, TypeError, ValueError):
+    except REFUSED:
         return subject.renderer.render(QUESTION, ANSWER), subject.renderer.encode(QUESTION, ANSWER)
 
 
-def _line(error: Any) -> str:
-    return " ".join(str(error).split())[:160]
+TOKEN_CHECKS = (
+    check_pad_token,
+    check_vocabulary,
+    check_chat_template,
+    check_ending,
+    check_eos_inside,
+    check_double_bos,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -16,16 +15,7 @@ from rewardsmith.models.heads import find_head
 STANDARD_ERRORS = 3.0
 
 
-def check_weights(subject: Subject) -> Iterator[Finding]:
-    """Give the findings of every check of this file."""
-    yield check_labels(subject)
-    yield check_problem_type(subject)
-    yield check_finite(subject)
-    yield check_head_dtype(subject)
-    yield check_head_drawn(subject)
-
-
-def check_labels(subject: Subject) -> Finding:
+def check_number_of_labels(subject: Subject) -> Finding:
     """Find a head of several labels; Hugging Face assumes two where the config names none."""
     labels, rows = subject.model.config.num_labels, len(_head_weight(subject))
     if labels == 1 and rows == 1:
@@ -47,7 +37,7 @@ def check_problem_type(subject: Subject) -> Finding:
     return Finding("yellow", "problem type", message, 'write "problem_type": "regression" into config.json')
 
 
-def check_finite(subject: Subject) -> Finding:
+def check_finite_weights(subject: Subject) -> Finding:
     """Find weights that are NaN or infinite."""
     bad = [name for name, weight in subject.model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if not bad:
@@ -57,7 +47,7 @@ def check_finite(subject: Subject) -> Finding:
     return Finding("red", "finite weights", message, remedy)
 
 
-def check_head_dtype(subject: Subject) -> Finding:
+def check_head_precision(subject: Subject) -> Finding:
     """Find a head in low precision: rewards then come in steps, and different answers tie."""
     dtype = _head_weight(subject).dtype
     if dtype in (torch.float32, torch.float64):
@@ -67,7 +57,7 @@ def check_head_dtype(subject: Subject) -> Finding:
     return Finding("yellow", "head precision", message, "keep the head and its output in float32 (Rewardsmith does)")
 
 
-def check_head_drawn(subject: Subject) -> Finding:
+def check_head_trained(subject: Subject) -> Finding:
     """Find a head that looks as drawn at random: zero mean and exactly an initialiser's spread. Suspicion only.
 
     A trained head may look so too, as training moves it little; a contract's record of training clears it.
@@ -112,3 +102,12 @@ def _head_weight(subject: Subject) -> torch.Tensor:
     head = find_head(subject.model)
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
     return layers[-1].weight if layers else next(head.parameters())
+
+
+WEIGHT_CHECKS = (
+    check_number_of_labels,
+    check_problem_type,
+    check_finite_weights,
+    check_head_precision,
+    check_head_trained,
+)

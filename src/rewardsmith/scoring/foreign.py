@@ -8,7 +8,7 @@ from dataclasses import replace
 from rewardsmith.doctor import Finding, examine_loaded
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
-from rewardsmith.doctor.weights import check_finite
+from rewardsmith.doctor.weights import check_finite_weights
 from rewardsmith.models.checkpoint import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -42,4 +42,4 @@ def examine_foreign(loaded: LoadedModel) -> list[Finding]:
     config = loaded.model.config.get_text_config()
     subject = Subject(loaded.model, loaded.tokenizer, config, loaded.renderer)
     # Foreign code may not say where its embeddings are; the config does.
-    return [check_finite(subject), check_vocabulary(replace(subject, model=None))]
+    return [check_finite_weights(subject), check_vocabulary(replace(subject, model=None))]

@@ -32,6 +32,7 @@ class Contradictions:
     """Pairs that are preferred both ways.
 
     Args:
+        total: how many pairs are preferred in any way.
         pairs: how many pairs.
         prompts: on how many prompts.
         by_one: pairs where one annotator, or comparisons that name none, say both; elsewhere people disagree.
@@ -40,6 +41,7 @@ class Contradictions:
         examples: for the first pairs by one: a row that says one thing and a row that says the other.
     """
 
+    total: int
     pairs: int
     prompts: int
     by_one: int
@@ -87,6 +89,7 @@ def find_contradictions(edges: Edges) -> Contradictions:
         up, down = (members[direction[members] == sign][0] for sign in (1, -1))
         examples.append((int(edges.row[strict[min(up, down)]]), int(edges.row[strict[max(up, down)]])))
     return Contradictions(
+        len(np.unique(pair)),
         len(np.unique(pair[both])),
         len(np.unique(edges.prompt[strict[both]])),
         len(np.unique(pair[by_one])),

@@ -42,6 +42,7 @@ from rewardsmith.data.checks.lengths import (
     length_bias,
     measure_saving,
 )
+from rewardsmith.data.texts import plain_text
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.shares import clustered_share
 
@@ -62,6 +63,7 @@ class Tally:
 
     Args:
         rows: groups that were read.
+        answers, empty: completions that were read, and those without text.
         soft, unweighted: comparisons with a soft label, and with weight 0 (they enter nothing else).
         logical: both sequences of every comparison, in the unit of the saving.
         wins, games: per author of completions: preferences won, and comparisons it stands in.
@@ -70,6 +72,8 @@ class Tally:
     """
 
     rows: int = 0
+    answers: int = 0
+    empty: int = 0
     soft: int = 0
     unweighted: int = 0
     logical: int = 0
@@ -249,6 +253,8 @@ def inspect_groups(
 def _count(tally: Tally, group: PreferenceGroup, lengths: list[int], totals: list[int]) -> None:
     """Count one group."""
     tally.rows += 1
+    tally.answers += len(group)
+    tally.empty += sum(not plain_text(completion).strip() for completion in group.completions)
     for name, scores in group.ratings.items():
         tally.ratings[name] += sum(score is not None for score in scores)
     tally.unweighted += sum(not comparison.weight for comparison in group.comparisons)
