@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.errors import DataError, describe
 
+SYSTEM_ROLES = ("system", "developer")
 Outcome = Literal["better", "tie"]
 
 
@@ -322,11 +323,13 @@ def near_prompt_key(group: PreferenceGroup) -> str:
 def prompt_text(group: PreferenceGroup) -> str:
     """Return the text by which a prompt is recognised.
 
-    With an empty prompt it is what all completions begin with, up to the last line or turn they share in full;
-    where they share nothing, their whole text.
+    System messages are left out where there is another: many prompts share one, and would nearly equal each other by
+    it alone. With an empty prompt it is what all completions begin with, up to the last line or turn they share in
+    full; where they share nothing, their whole text.
     """
     if isinstance(group.prompt, tuple):
-        return "\n".join(f"{message.role}: {message.content}" for message in group.prompt)
+        asked = [message for message in group.prompt if message.role not in SYSTEM_ROLES] or group.prompt
+        return "\n".join(f"{message.role}: {message.content}" for message in asked)
     if group.prompt.strip():
         return group.prompt
     texts = [c if isinstance(c, str) else _by_line(c) for c in group.completions]

@@ -35,7 +35,7 @@ def test_a_run_leaves_everything_that_it_promises(trained):
     run = json.loads((folder / "run.json").read_text())
     assert run["settings"]["reward"]["merge_prompts"] is True
     assert run["held_out"]["accuracy"]["n"] > 0
-    assert len(run["data_fingerprint"]) == 64
+    assert len(run["text_fingerprint"]) == 64
     assert {"torch", "transformers", "python"} <= set(run["versions"])
     for label in ("accuracy", "longer wins", "majority", "tie rate", "distinct tokens per second", "saving"):
         assert label in out

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.minhash import NearDuplicates, jaccard, shingles, signature
 from rewardsmith.data.rows import parse_row
-from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
+from rewardsmith.data.similarity import NearDuplicates, jaccard, shingles, signature
+from rewardsmith.data.splitting import SplitPlan, SplitReport, hold_out, split_groups
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.records import Comparison, PreferenceGroup, normalise, prompt_text
+from rewardsmith.records import Comparison, Message, PreferenceGroup, normalise, prompt_text
 
 TEXT = "Please explain to a curious child how the moon pulls at the water of the sea and why there are two tides a day"
 HALF = SplitPlan(shares={"train": 0.5, "test": 0.5})
@@ -187,3 +187,30 @@ def test_real_data_splits_without_a_shared_prompt(real_data, rows):
     assert num_train > num_test > 0
     assert num_train + num_test + report.held_back.total() == len(groups) + len(planted)
     assert len(merge_groups(groups)) <= len(groups)
+
+
+def test_held_out_prompts_have_no_twin_in_training():
+    asked = [f"{word} {i * 7919 % 1000}: why does the {word} of number {i} change" for i, word in enumerate(WORDS * 60)]
+    groups = [PreferenceGroup(text + mark, (f"a{text}", f"b{text}")) for text in asked for mark in ("", "?")]
+    train, held_out, _ = hold_out(groups, 0.1)
+    assert held_out
+    assert not {normalise(g.prompt) for g in train} & {normalise(g.prompt) for g in held_out}
+
+
+def test_appended_rows_move_no_held_out_row():
+    groups = [PreferenceGroup(f"{word} {i}" * 3, ("a", "b")) for i, word in enumerate(WORDS * 20)]
+    before = [g.prompt for g in hold_out(groups[:100], 0.2)[1]]
+    after = [g.prompt for g in hold_out(groups, 0.2)[1]]
+    assert before == after[: len(before)]
+
+
+def test_a_system_message_that_all_prompts_share_makes_no_near_duplicates():
+    system = Message("system", "You answer briefly and never lie. " * 30)
+    groups = [
+        PreferenceGroup((system, Message("user", f"{word} {i}" * 3)), ("a", "b")) for i, word in enumerate(WORDS * 20)
+    ]
+    train, held_out, _ = hold_out(groups, 0.5)
+    assert min(len(train), len(held_out)) > 20
+
+
+WORDS = ("river", "lantern", "copper", "thunder", "orchard", "velvet", "saffron", "glacier")

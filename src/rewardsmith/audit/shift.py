@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.audit.differences import accuracy_observations, paired_difference, unpaired_difference
-from rewardsmith.data.ngrams import Hashes, ngram_hashes, words_of
+from rewardsmith.data.similarity import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups

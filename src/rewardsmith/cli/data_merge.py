@@ -10,7 +10,7 @@ from rewardsmith.cli.data_options import add_input_options, drop_lines, input_op
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.mixing import Share, group_rank, plan_counts, rank_threshold
+from rewardsmith.data.mixing import Portion, choose_groups, group_rank, plan_counts, rank_threshold
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.records import PreferenceGroup
@@ -33,29 +33,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, choose and write; two passes over the inputs."""
-    shares = _shares(args)
+    portions = _portions(args)
     reports = [LoadReport() for _ in args.input]
     ranks = []
     for source, report in zip(args.input, reports, strict=True):
         groups = track(iter_preferences(source, report=report, **input_options(args)), f"count {source}")
         ranks.append([group_rank(group, args.seed) for group in groups])
-    counts = plan_counts([len(values) for values in ranks], shares)
+    counts = plan_counts([len(values) for values in ranks], portions)
     limits = [rank_threshold(values, count) for values, count in zip(ranks, counts, strict=True)]
-    taken = [0] * len(args.input)
-    chosen = _chosen(args, limits, counts, taken)
+    chosen = _chosen(args, counts, limits)
     groups = chosen if args.keep_apart else iter(merge_groups(chosen))
     num_groups = 0
     with open_groups(args.out) as write:
         for group in track(groups, "write"):
             write(group)
             num_groups += 1
-    for source, report, count in zip(args.input, reports, taken, strict=True):
+    for source, report, count in zip(args.input, reports, counts, strict=True):
         print("\n".join([f"{source}: {count} of {report.groups} groups", *drop_lines(report)]))
-    print(f"wrote {num_groups} groups to {args.out} ({sum(taken) - num_groups} merged into groups of the same prompt)")
+    print(f"wrote {num_groups} groups to {args.out} ({sum(counts) - num_groups} merged into groups of the same prompt)")
     return 0
 
 
-def _shares(args: argparse.Namespace) -> list[Share]:
+def _portions(args: argparse.Namespace) -> list[Portion]:
     """Pair inputs with their weights and caps. Raises ConfigError when the numbers do not match."""
     size = len(args.input)
     weights = args.weight or [None] * size
@@ -64,16 +63,10 @@ def _shares(args: argparse.Namespace) -> list[Share]:
     for name, values in (("--weight", weights), ("--cap", caps)):
         if len(values) != size:
             raise ConfigError(f"{name} has {len(values)} numbers for {size} inputs; give one for each")
-    return [Share(weight, cap or None) for weight, cap in zip(weights, caps, strict=True)]
+    return [Portion(weight, cap or None) for weight, cap in zip(weights, caps, strict=True)]
 
 
-def _chosen(
-    args: argparse.Namespace, limits: list[float], counts: list[int], taken: list[int]
-) -> Iterator[PreferenceGroup]:
-    """Read the inputs again and give the chosen groups, source after source."""
-    for place, source in enumerate(args.input):
-        for group in iter_preferences(source, **input_options(args)):
-            # Equal groups have equal ranks: the count keeps a cap exact even when they stand at the limit.
-            if taken[place] < counts[place] and group_rank(group, args.seed) <= limits[place]:
-                taken[place] += 1
-                yield group
+def _chosen(args: argparse.Namespace, counts: list[int], limits: list[float]) -> Iterator[PreferenceGroup]:
+    """Read the inputs again and yield the chosen groups, source after source."""
+    for source, count, limit in zip(args.input, counts, limits, strict=True):
+        yield from choose_groups(iter_preferences(source, **input_options(args)), count, limit, args.seed)

@@ -129,7 +129,7 @@ def train_and_report(
         held_out=held_out,
         speed=measure_speed(trainer, seconds, steps_before),
         settings={"reward": config.to_dict(), "model": model_settings},
-        data_fingerprint=data.fingerprint(),
+        text_fingerprint=data.text_fingerprint(),
         notes=[
             *data.notes,
             *(f"{name}: {report}" for name, report in trainer.encoding_reports.items()),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.resources
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,56 +79,13 @@ class ModelConfig:
 
 
 @dataclass
-class DatasetConfig:
-    """One data set of a mixture."""
-
-    path: str
-    name: str | None = None
-    data_dir: str | None = None
-    data_files: Any = None
-    split: str = "train"
-    columns: list[str] | None = None
-    fraction: float | None = None
-
-    @classmethod
-    def read(cls, entry: Any, number: int) -> DatasetConfig:
-        """Read one entry of `datasets`. Raises ConfigError naming the nearest key."""
-        if not isinstance(entry, Mapping):
-            raise ConfigError(f"datasets entry {number} must be a mapping with a 'path', not {entry!r}")
-        known = [f.name for f in fields(cls)]
-        for key in entry:
-            if key not in known:
-                near = nearest(str(key), known)
-                hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
-                raise ConfigError(f"datasets entry {number}: unknown key {key!r}; {hint}")
-        if not entry.get("path"):
-            raise ConfigError(f"datasets entry {number} has no 'path'; name a file or a hub id")
-        read = cls(**entry)
-        read._check(f"datasets entry {number}")
-        return read
-
-    def _check(self, where: str) -> None:
-        for name in ("path", "name", "data_dir", "split"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (value is None and name in ("name", "data_dir")):
-                raise ConfigError(f"{where}: {name!r} must be text, not {value!r}")
-        if self.columns is not None and not (isinstance(self.columns, list) and all(map(str, self.columns))):
-            raise ConfigError(f"{where}: 'columns' must be a list of column names, not {self.columns!r}")
-        fraction = self.fraction
-        if fraction is not None and (type(fraction) not in (int, float) or not 0 < fraction < math.inf):
-            raise ConfigError(
-                f"{where}: 'fraction' must be a number above 0, not {fraction!r}; leave the entry out for 0"
-            )
-
-
-@dataclass
 class DatasetMixtureConfig:
     """Several data sets at once (YAML only), and the held-out share."""
 
     datasets: list[str] | None = _flag(None, "Data sets of a mixture: paths, or mappings in YAML.")
     streaming: bool = _flag(False, "Accepted for compatibility; needs merge_prompts off.")
     test_split_size: float | None = _flag(
-        None, "Share of prompts held out by the hash of the prompt; 0.1 where there is no test split; 0: none."
+        None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -10,11 +9,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.train_arguments import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
 from rewardsmith.data.formats import read_rows
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.data.rows import parse_row
+from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
 from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
@@ -31,8 +32,8 @@ class TrainingData:
     held_out: list[PreferenceGroup]
     notes: list[str] = field(default_factory=list)
 
-    def fingerprint(self) -> str:
-        """Give a SHA-256 digest of every text and comparison, in order."""
+    def text_fingerprint(self) -> str:
+        """Return a SHA-256 digest of every text and comparison, in order; that of the contract is of token ids."""
         return fingerprint(list(_texts([*self.train, *self.held_out])))
 
 
@@ -94,41 +95,36 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, script: ScriptArguments, merge: bool) -> TrainingData:
-    """Load every data set of a mixture; `fraction` caps the larger ones so that none is oversampled."""
-    entries = [DatasetConfig.read(_entry(e), i) for i, e in enumerate(mixture.datasets or [])]
-    given = [entry.fraction for entry in entries]
-    if any(f is not None for f in given) and any(f is None for f in given):
+    """Load every data set of a mixture; `fraction` cuts the larger ones, by the rules of `data merge`."""
+    entries = [MixtureSource.read(value, f"datasets entry {i}") for i, value in enumerate(mixture.datasets or [])]
+    given = {entry.fraction is not None for entry in entries}
+    if len(given) > 1:
         raise ConfigError("datasets: set 'fraction' for every data set or for none")
-    parts, notes = [], []
+    sources, notes = [], []
     if script.dataset_name:
         notes.append(f"datasets is read, and dataset_name={script.dataset_name!r} is not: give one of them")
     for number, entry in enumerate(entries):
-        groups, said = _load_entry(entry, f"datasets entry {number}", script, merge)
-        parts.append(groups)
+        groups, said = _load_entry(entry, f"datasets entry {number}", script)
+        sources.append(groups)
         notes += said
-    if entries and entries[0].fraction is not None:
-        fractions = [float(f or 0) / sum(float(f or 0) for f in given) for f in given]
-        size = min((len(part) / f for part, f in zip(parts, fractions, strict=True) if f), default=0.0)
-        parts = [part[: round(f * size)] for part, f in zip(parts, fractions, strict=True)]
-    groups = [group for part in parts for group in part]
-    return TrainingData(list(merge_groups(groups)) if merge else groups, [], notes)
+    chosen = mix_groups(sources, [Portion(entry.fraction) for entry in entries])
+    groups = [group for source in chosen for group in source]
+    return TrainingData(merge_groups(groups) if merge else groups, [], notes)
 
 
-def _load_entry(
-    entry: DatasetConfig, where: str, script: ScriptArguments, merge: bool
-) -> tuple[list[PreferenceGroup], list[str]]:
+def _load_entry(entry: MixtureSource, where: str, script: ScriptArguments) -> tuple[list[PreferenceGroup], list[str]]:
     """Load one data set of a mixture: a file, the files that it names, a folder or a hub id."""
     source, split = _source(entry, where)
     if entry.columns is None:
-        return _load(source, script, merge, split, script.train_limit)
+        return _load(source, script, False, split, script.train_limit)
     sources = [source] if isinstance(source, str) else source
     rows = chain.from_iterable(read_rows(s, split=split) if Path(s).exists() else read_hub(s, split) for s in sources)
     groups = [_parse_columns(row, entry.columns, place) for place, row in islice(rows, script.train_limit)]
     note = f"{entry.path}: {len(groups)} rows, columns {', '.join(entry.columns)}"
-    return (list(merge_groups(groups)) if merge else groups), [note]
+    return groups, [note]
 
 
-def _source(entry: DatasetConfig, where: str) -> tuple[str | list[str], str | None]:
+def _source(entry: MixtureSource, where: str) -> tuple[str | list[str], str | None]:
     """Give what to read of a mixture's entry, and which split of it."""
     folder = Path(entry.path) / (entry.data_dir or "")
     named = entry.data_files
@@ -161,10 +157,6 @@ def _parse_columns(row: Mapping[str, Any], columns: list[str], where: str) -> Pr
     return parse_row({column: row[column] for column in columns}, where)
 
 
-def _entry(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
-
-
 def _load(
     source: str | list[str], script: ScriptArguments, merge: bool, split: str | None, limit: int | None
 ) -> tuple[list[PreferenceGroup], list[str]]:
@@ -183,37 +175,19 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 
 def _hold_out(data: TrainingData, share: float) -> TrainingData:
-    """Hold out the prompts whose hash falls into `share`, so that a prompt is never on both sides."""
-    if not 0 < share < 1:
-        raise ConfigError(f"test_split_size must lie in (0, 1), or be 0 to hold nothing out; not {share}")
-    train: list[PreferenceGroup] = []
-    held_out: list[PreferenceGroup] = []
-    for group in data.train:
-        (held_out if _hash_share(_prompt_key(group)) < share else train).append(group)
+    """Hold out a share of the prompts, so that neither a prompt nor its near-duplicate is on both sides."""
+    train, held_out, _ = hold_out(data.train, share)
     if not data.train:
         return data
     if not train or not held_out:
         # Too few prompts for the share; the run still trains, and says that it was not tested.
-        note = f"nothing is held out of {len(data.train)} prompts; give --eval_dataset_name to measure accuracy"
+        alike = f", which nearly equal one another or fall short of the share {share:g}" if len(data.train) > 1 else ""
+        note = f"nothing is held out of {len(data.train)} prompts{alike}; give --eval_dataset_name to measure accuracy"
         return TrainingData(data.train, [], [*data.notes, note])
     note = f"held out {len(held_out)} of {len(data.train)} prompts by their hash (test_split_size={share:g})"
-    return TrainingData(train, held_out, [*data.notes, note])
-
-
-def _prompt_key(group: PreferenceGroup) -> str:
-    """Give what two groups with one prompt share: the prompt or, where it is implicit, its first lines."""
-    if group.prompt:
-        return text_key(group.prompt)
-    texts = [text_key(completion) for completion in group.completions]
-    low, high = min(texts), max(texts)
-    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-    return low[:length].rsplit("\n", 1)[0] or texts[0]
-
-
-def _hash_share(key: str) -> float:
-    """Give a number in [0, 1) that depends on `key` alone."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    left = len(data.train) - len(train) - len(held_out)
+    notes = [f"left out {left} prompts that nearly equal prompts of both sides"] if left else []
+    return TrainingData(train, held_out, [*data.notes, note, *notes])
 
 
 def _require_comparisons(data: TrainingData) -> None:

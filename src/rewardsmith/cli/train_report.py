@@ -40,7 +40,7 @@ class RunSummary:
     held_out: HeldOutResult | None
     speed: Speed
     settings: Mapping[str, Any]
-    data_fingerprint: str
+    text_fingerprint: str
     notes: list[str]
     history: list[dict[str, Any]]
 
@@ -51,7 +51,7 @@ def write_report(summary: RunSummary) -> None:
         "model": summary.model_name,
         "data": summary.data_name,
         "data_notes": summary.notes,
-        "data_fingerprint": summary.data_fingerprint,
+        "text_fingerprint": summary.text_fingerprint,
         "seed": summary.settings["reward"]["seed"],
         "held_out": None if summary.held_out is None else summary.held_out.to_dict(),
         "speed": vars(summary.speed),
@@ -122,7 +122,7 @@ def model_card(summary: RunSummary, has_curves: bool) -> str:
     lines += ['model.score("a question", ["one answer", "another answer"])', "```", ""]
     lines += ["`scoring_contract.json` says how a text becomes a number; `run.json` holds every setting.", ""]
     lines += ["## Data", "", *[f"- {note}" for note in summary.notes]]
-    lines += [f"- fingerprint: `{summary.data_fingerprint}`", "", "## Settings", ""]
+    lines += [f"- text fingerprint: `{summary.text_fingerprint}`", "", "## Settings", ""]
     names = (
         "learning_rate",
         "num_train_epochs",

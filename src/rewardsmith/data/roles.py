@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rewardsmith.records import Message, PreferenceGroup, TokenIds
+from rewardsmith.records import SYSTEM_ROLES, Message, PreferenceGroup, TokenIds
 
 EMPTY = "empty turn"
 NO_ALTERNATION = "turns do not alternate"
@@ -14,7 +14,6 @@ LAST = "last turn is not the assistant's"
 LATE_SYSTEM = "system turn after the first turn"
 STRAY_TOOL = "tool turn without a call before it"
 
-SYSTEM_ROLES = ("system", "developer")
 TOOL_ROLES = ("tool", "function")
 # A tool's answer may be the last turn of a judged trajectory.
 CLOSING_ROLES = ("assistant", *TOOL_ROLES)

@@ -8,13 +8,12 @@ moving either. So appending rows moves no row; re-ordering rows may move near-du
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rewardsmith.data.minhash import NearDuplicates
+from rewardsmith.data.similarity import NearDuplicates, hash_share
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
 
@@ -84,12 +83,23 @@ def split_groups(
             yield placed, part
 
 
-def hash_share(text: str, seed: int) -> float:
-    """Give a number in [0, 1) that depends on text and seed only."""
-    digest = hashlib.blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=8, salt=str(seed).encode()[:16]
-    ).digest()
-    return int.from_bytes(digest, "little") / 2**64
+def hold_out(
+    groups: Iterable[PreferenceGroup], share: float, seed: int = 0
+) -> tuple[list[PreferenceGroup], list[PreferenceGroup], SplitReport]:
+    """Return (train, held out, report): a share of the prompts held out by the rules of `split_groups`.
+
+    Prompts that nearly equal prompts of both sides are in neither; the report counts them.
+
+    Raises:
+        ConfigError: `share` lies outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"test_split_size must lie in (0, 1), or be 0 to hold nothing out; not {share}")
+    report = SplitReport()
+    sides: dict[str | None, list[PreferenceGroup]] = {"train": [], "test": [], None: []}
+    for side, group in split_groups(groups, SplitPlan(shares={"train": 1 - share, "test": share}, seed=seed), report):
+        sides[side].append(group)
+    return sides["train"], sides["test"], report
 
 
 def side_of(text: str, plan: SplitPlan) -> str:

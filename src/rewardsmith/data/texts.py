@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, prompt_text, text_key
+from rewardsmith.records import SYSTEM_ROLES, Completion, PreferenceGroup, TokenIds, prompt_text, text_key
 
 # The speaker marks of dialogues kept as text, so that they equal the same dialogue kept as messages.
 SPEAKER = re.compile(r"(?:\A|\n\n)(?:Human|Assistant|User): ?")
@@ -40,7 +40,7 @@ def question_text(group: PreferenceGroup) -> str:
     same for the same completions in any order.
     """
     if isinstance(group.prompt, tuple):
-        turns = [message for message in group.prompt if not _is_system(message)] or list(group.prompt)
+        turns = [message for message in group.prompt if message.role not in SYSTEM_ROLES] or list(group.prompt)
         return "\n".join(content_text(message.content) for message in turns)
     if not group.prompt.strip():
         group = replace(
@@ -77,7 +77,3 @@ def name_groups(items: Iterable[Any], side: str) -> Iterator[tuple[str, Preferen
             yield item.group_id or f"{side} group {number}", item
         else:
             yield item
-
-
-def _is_system(message: Message) -> bool:
-    return message.role in ("system", "developer")

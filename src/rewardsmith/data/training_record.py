@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.ngrams import Hashes, ngram_hashes, words_of
+from rewardsmith.data.similarity import Hashes, ngram_hashes, text_hash, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.writing import write_json
@@ -188,7 +187,7 @@ def _prompt_hash(words: list[str]) -> Hashes:
     """Give the hash of a prompt; nothing for a prompt without words."""
     if not words:
         return np.zeros(0, dtype=np.uint64)
-    return np.array([_digest(" ".join(words)) & (ALL - 1)], dtype=np.uint64)
+    return np.array([text_hash(" ".join(words)) & (ALL - 1)], dtype=np.uint64)
 
 
 def _run_hashes(words: list[str]) -> Hashes:
@@ -198,9 +197,5 @@ def _run_hashes(words: list[str]) -> Hashes:
 @lru_cache(maxsize=1 << 17)
 def _word_hash(word: str) -> int:
     """Give a signed 64-bit number of a word that is the same in every process."""
-    value = _digest(word)
+    value = text_hash(word)
     return value - (1 << 64) if value >> 63 else value
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -61,7 +61,7 @@ class ScoringContract(BaseModel):
     reward_n: int = 0
     temperature: float = 1.0
     objective: dict[str, Any] = Field(default_factory=dict)
-    data_fingerprint: str | None = None
+    data_fingerprint: str | None = None  # of the token ids; run.json holds that of the texts
     versions: dict[str, str] = Field(default_factory=dict)
     golden: list[GoldenText] = Field(default_factory=list)
 

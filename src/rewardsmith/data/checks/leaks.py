@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.data.checks.judgement_table import Names, text_hash
-from rewardsmith.data.ngrams import words_of
+from rewardsmith.data.similarity import words_of
 from rewardsmith.files.reading import SPLITS
 
 # Below so many characters an answer stands in another by chance: "Yes" in "Yes, it is".

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rewardsmith.data.minhash import NearDuplicates
-from rewardsmith.data.ngrams import NgramIndex, ngram_hashes, words_of
+from rewardsmith.data.similarity import NearDuplicates, NgramIndex, ngram_hashes, words_of
 from rewardsmith.data.texts import name_groups, plain_text, question_text
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import PreferenceGroup

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rewardsmith.data.ngrams import NgramIndex, ngram_hashes, words_of
+from rewardsmith.data.similarity import NgramIndex, ngram_hashes, words_of
 
 
 def test_words_fold_case_width_and_punctuation():
