@@ -1,8 +1,11 @@
 """A scorer without a model: the reward of a text is the sum of its characters over seven."""
 
+from rewardsmith.records import Capabilities
+
 
 class Letters:
-    max_length = None
+    capabilities = Capabilities(scores_ids=True)
+    truncation = "error"
 
     def encode(self, request):
         return [[ord(c) for c in request.prompt + text] for text in request.completions]

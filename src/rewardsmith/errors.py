@@ -7,7 +7,11 @@ would expect, so `except ValueError` keeps working. A message says what came, wh
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class RewardsmithError(Exception):
@@ -66,3 +70,26 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def missing_extra(package: str, extra: str) -> MissingExtraError:
     """Build the error for an optional `package` that the extra `rewardsmith[extra]` installs."""
     return MissingExtraError(f"{package} is not installed; run: pip install 'rewardsmith[{extra}]'")
+
+
+def try_halves(
+    run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], expected: type[Exception]
+) -> list[Result | Exception]:
+    """Run a batch and return, for each item in order, its result or the `expected` error that it causes alone.
+
+    A batch that fails is run as two halves, down to the single item, so what fails costs its neighbours nothing.
+    Models refuse before they compute, so the extra runs are cheap.
+
+    Example:
+        >>> try_halves(lambda batch: [1 // x for x in batch], [1, 0, 1], ZeroDivisionError)[::2]
+        [1, 1]
+    """
+    if not items:
+        return []
+    try:
+        return list(run(items))
+    except expected as error:
+        if len(items) == 1:
+            return [error]
+    middle = len(items) // 2
+    return [*try_halves(run, items[:middle], expected), *try_halves(run, items[middle:], expected)]

@@ -7,6 +7,7 @@ import pytest
 from rewardsmith.cli import serve
 from rewardsmith.cli.main import main
 from rewardsmith.errors import ConfigError
+from rewardsmith.records import Capabilities
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.auth import digest, read_key_file
 
@@ -75,7 +76,8 @@ def test_several_models_are_served_as_their_mean(tmp_path):
 
 def test_a_model_that_compares_answers_is_refused(tmp_path, monkeypatch):
     class Comparer:
-        name, scores_ids, tokens_per_batch = "pair", False, 1
+        name, tokens_per_batch, members = "pair", 1, ()
+        capabilities = Capabilities(compares=True)
 
     monkeypatch.setattr(RewardModel, "from_pretrained", lambda *_, **__: Comparer())
     parser = argparse.ArgumentParser()

@@ -8,6 +8,7 @@ import pytest
 from rewardsmith import RewardModel
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import ScoreRequest, TokenIds
+from rewardsmith.scoring.scorer import require_ids
 
 PROMPT, ANSWERS = "is maybe", ["good", "the question is maybe awful", "fine nice great poor"]
 
@@ -64,10 +65,9 @@ def test_what_has_no_answer_to_compare_with_is_refused(pair):
     model, _ = pair
     with pytest.raises(ScoringError, match="two or more, not 1"):
         model.score(PROMPT, "good")
-    with pytest.raises(ConfigError, match="one alone has no reward"):
-        model.encode(ScoreRequest(PROMPT, ("good",)))
-    with pytest.raises(ConfigError, match="one alone has no reward"):
-        model.score_encoded([[[1, 2]]])
+    assert not model.capabilities.scores_ids
+    with pytest.raises(ConfigError, match="no reward to one sequence alone: it compares answers"):
+        require_ids(model)
     with pytest.raises(ScoringError, match="not token ids"):
         model.score_requests([ScoreRequest(PROMPT, (TokenIds([1]), TokenIds([2])))])
     with pytest.raises(ScoringError, match="answers 0 and 1 with their prompt have"):

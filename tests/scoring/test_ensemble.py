@@ -71,7 +71,7 @@ def test_members_with_other_tokenizers_take_texts_and_refuse_ids(paths, tmp_path
     own = [RewardModel.from_pretrained(path, device="cpu").score(PROMPT, ANSWERS) for path in (paths[0], other)]
     expected = [statistics.fmean(pair) for pair in zip(*own, strict=True)]
     assert model.score(PROMPT, ANSWERS) == pytest.approx(expected, abs=1e-5)
-    assert not model.scores_ids
+    assert not model.capabilities.scores_ids
     with pytest.raises(ConfigError, match="tokenise differently"):
         model.score_encoded([[[3, 4]]])
 

@@ -125,7 +125,7 @@ class Same:
 
     def __init__(self, model):
         self.name, self.tokenizer, self.contract, self.max_length = model.name, model.tokenizer, None, model.max_length
-        self.encode, self.model = model.encode, model.model
+        self.encode, self.model, self.capabilities = model.encode, model.model, model.capabilities
         self.score_encoded = type(model).score_encoded.__get__(model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ScoringError, try_halves
 from rewardsmith.records import Completion, Scorer, ScoreRequest, text_key
 
 CHUNK = 64
@@ -61,34 +61,28 @@ class CachingScorer:
         self._score(new)
 
     def _score(self, requests: Sequence[ScoreRequest]) -> None:
-        """Score; on an error halve, down to the single completion that is at fault."""
-        if not requests:
-            return
-        try:
-            rows = self.scorer.score_requests(requests)
-        except ScoringError as error:
-            self._split(requests, error)
-            return
+        """Score requests, of one that fails completion by completion, and keep what was found."""
+        rows = try_halves(self.scorer.score_requests, requests, ScoringError)
         for request, row in zip(requests, rows, strict=True):
-            for completion, reward in zip(request.completions, row, strict=True):
-                self._rewards[_key(request, completion)] = float(reward)
-                self.num_scored += 1
+            if isinstance(row, Exception):
+                found = try_halves(lambda part, r=request: self._score_some(r, part), request.completions, ScoringError)  # type: ignore[misc]
+            else:
+                found = list(row)
+            for completion, reward in zip(request.completions, found, strict=True):
+                self._keep(_key(request, completion), reward)
 
-    def _split(self, requests: Sequence[ScoreRequest], error: ScoringError) -> None:
-        if len(requests) > 1:
-            half = len(requests) // 2
-            self._score(requests[:half])
-            self._score(requests[half:])
+    def _score_some(self, request: ScoreRequest, completions: Sequence[Completion]) -> list[float]:
+        [row] = self.scorer.score_requests([_with(request, completions)])
+        return row
+
+    def _keep(self, key: tuple[str, str], reward: float | Exception) -> None:
+        if isinstance(reward, Exception):
+            self._rewards[key] = None
+            reason = "too long" if "tokens" in str(reward) else "cannot be scored"
+            self.failures[reason] = self.failures.get(reason, 0) + 1
             return
-        [request] = requests
-        if len(request.completions) > 1:
-            half = len(request.completions) // 2
-            self._score([_with(request, request.completions[:half])])
-            self._score([_with(request, request.completions[half:])])
-            return
-        self._rewards[_key(request, request.completions[0])] = None
-        reason = "too long" if "tokens" in str(error) else "cannot be scored"
-        self.failures[reason] = self.failures.get(reason, 0) + 1
+        self._rewards[key] = float(reward)
+        self.num_scored += 1
 
 
 def _with(request: ScoreRequest, completions: Sequence[Completion]) -> ScoreRequest:

@@ -18,8 +18,8 @@ from rewardsmith.cli.audit_samples import Samples, add_sample_options, load_samp
 from rewardsmith.cli.audit_tables import part_tables
 from rewardsmith.cli.audit_training import Part, TrainingData, add_training_options, load_training_data
 from rewardsmith.cli.audit_variants import model_variants
-from rewardsmith.cli.evaluate import open_scorer
 from rewardsmith.cli.model_card import require_folder, write_audit
+from rewardsmith.cli.options import add_limit, add_model_options, model_options, open_scorer
 from rewardsmith.cli.parsing import UsageError
 from rewardsmith.evaluation import Resampling
 from rewardsmith.evaluation.evaluating import summarise
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reader", help="reader of the data that names none")
     parser.add_argument("--split", help="split of a folder or hub data set")
-    parser.add_argument("--limit", type=int, help="read at most so many groups of each data set")
+    add_limit(parser, "groups of each data set")
     parser.add_argument("--draw", type=int, help="audit so many groups of each data set, drawn by --seed")
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave bad rows out and count them; default: stop at the first"
@@ -68,8 +68,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="name of the data set that a model was trained on, once for each model in their order: adds the matrix of "
         "training source by test source",
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
-    parser.add_argument("--ensemble", action="store_true", help="the models are one ensemble: adds its selective risk")
+    add_model_options(parser, several=True)
+    parser.add_argument(
+        "--ensemble-risk", action="store_true", help="the models are one ensemble: adds its selective risk"
+    )
     parser.add_argument("--resamples", type=int, default=2_000, help="bootstrap samples (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of bootstrap, sample and edits")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout instead of the tables")
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     audits = [_audit_model(args, model, data, training, samples) for model in models]
     how = Resampling(args.resamples, args.seed)
     results = [result for found in audits for result in _results(found, data, how)]
-    results += judge_together(audits, args.trained_on, how, is_ensemble=args.ensemble)
+    results += judge_together(audits, args.trained_on, how, is_ensemble=args.ensemble_risk)
     _write(args, audits, results + compare_models(audits, how))
     for folder, found in zip(cards, audits, strict=False):
         print(f"wrote {write_audit(folder, found, data.name)}", file=sys.stderr)
@@ -117,11 +119,11 @@ def _audit_model(
 ) -> Audit:
     """Open one model and audit it."""
     print(f"auditing {model} on {data.name}: {len(data.groups)} groups", file=sys.stderr)
-    scorer = open_scorer(model, trust_remote_code=args.trust_remote_code)
+    scorer = open_scorer(model, args)
     plan = AuditPlan(
         how=Resampling(args.resamples, args.seed),
         sample=args.sample,
-        variants={} if args.no_variants else model_variants(scorer, model, args.trust_remote_code),
+        variants={} if args.no_variants else model_variants(scorer, model, model_options(args)),
         count_tokens=getattr(scorer, "tokenizer", None) and _token_counter(scorer),
     )
     prefers = any(True for group in data.groups for _ in preferences(group))

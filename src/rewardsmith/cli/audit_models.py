@@ -52,7 +52,7 @@ def judge_together(
         parts["shift"] = _matrix(audits, trained_on, how)
     if is_ensemble:
         if len(audits) < 2:
-            raise ConfigError("--ensemble needs two or more models")
+            raise ConfigError("--ensemble-risk needs two or more models")
         parts["risk"] = audit_risk(dict(zip(names, _common(audits), strict=True)), how).to_dict()
     if not parts:
         return []

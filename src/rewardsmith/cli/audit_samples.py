@@ -18,7 +18,7 @@ from rewardsmith.audit.reward_variance import measure_variance
 from rewardsmith.audit.samples import read_samples
 from rewardsmith.audit.verifiable import CORRECT, rate_final_numbers
 from rewardsmith.cli.audit_data import draw_groups, load_data
-from rewardsmith.cli.evaluate import open_scorer
+from rewardsmith.cli.options import open_scorer
 from rewardsmith.cli.parsing import UsageError
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import Resampling
@@ -91,11 +91,11 @@ def load_samples(args: argparse.Namespace) -> Samples | None:
         prompts, answers = (
             int(number) if number else default for number, default in zip(simulated.groups(), (100, 64), strict=True)
         )
-        return Samples(sample_groups(prompts, answers, args.seed), _open_gold(args.gold or "simulator:gold"))
+        return Samples(sample_groups(prompts, answers, args.seed), _open_gold(args.gold or "simulator:gold", args))
     groups = _read(args)
     if args.gold is not None and args.gold.startswith(FINAL_NUMBER):
         return Samples(rate_final_numbers(groups, args.gold.removeprefix(FINAL_NUMBER)), CORRECT)
-    return Samples(groups, _open_gold(args.gold) if args.gold else None)
+    return Samples(groups, _open_gold(args.gold, args) if args.gold else None)
 
 
 def _read(args: argparse.Namespace) -> list[PreferenceGroup]:
@@ -111,6 +111,6 @@ def _read(args: argparse.Namespace) -> list[PreferenceGroup]:
     return data.groups
 
 
-def _open_gold(name: str) -> Any:
+def _open_gold(name: str, args: argparse.Namespace) -> Any:
     """Give the name of a rating or a scorer."""
-    return name.removeprefix(RATING) if name.startswith(RATING) else CachingScorer(open_scorer(name))
+    return name.removeprefix(RATING) if name.startswith(RATING) else CachingScorer(open_scorer(name, args))

@@ -7,14 +7,16 @@ from typing import Any
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import Scorer, ScoreRequest, TokenIds
+from rewardsmith.scoring.opening import ModelOptions
 
 ROWS_PER_FORWARD = 8
 
 
-def model_variants(scorer: Any, path: str, trust_remote_code: bool = False) -> dict[str, Callable[[], Scorer]]:
+def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -> dict[str, Callable[[], Scorer]]:
     """Give the variants of a local model by name; none for a server, a function or a file of scores."""
     from rewardsmith.scoring import RewardModel
 
+    how = how or ModelOptions()
     if not isinstance(scorer, RewardModel):
         return {}
     import torch
@@ -23,8 +25,9 @@ def model_variants(scorer: Any, path: str, trust_remote_code: bool = False) -> d
     other = torch.float32 if own == torch.bfloat16 else torch.bfloat16
 
     def load(**options: Any) -> RewardModel:
-        options = {"device": scorer.device, "dtype": own, **options}
-        return RewardModel.from_pretrained(path, trust_remote_code=trust_remote_code, **options)
+        options = {"device": scorer.device, "dtype": own, "truncation": scorer.truncation, **options}
+        remote, aggregate = how.trust_remote_code, how.aggregate
+        return RewardModel.from_pretrained(path, trust_remote_code=remote, aggregate=aggregate, **options)
 
     variants: dict[str, Callable[[], Scorer]] = {
         "bf16 against fp32": lambda: load(dtype=other),

@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 
 from rewardsmith.cli.data_options import input_options
-from rewardsmith.cli.evaluate import add_shared, model_options, open_scorer, show, write_html
+from rewardsmith.cli.evaluate import add_shared, show, write_html
+from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("a", help="model, URL, file of scores or module:function")
-    parser.add_argument("b", help="model, URL, file of scores or module:function")
+    parser.add_argument("a", help=SCORER_HELP)
+    parser.add_argument("b", help="the same")
     parser.add_argument("data", help="preference data: file, folder or hub id")
     parser.add_argument("--show", type=int, default=5, help="how many of the largest disagreements to print")
+    add_model_options(parser, several=True)
     add_shared(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
-    scorers = [open_scorer(name, **model_options(args)) for name in (args.a, args.b)]
+    scorers = [open_scorer(name, args) for name in (args.a, args.b)]
     by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
     groups = load_preferences(args.data, **{**input_options(args), "merge_prompts": not by_position})
     scored = [score_groups(scorer, groups) for scorer in scorers]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.cli.data_options import add_input_options, input_options
+from rewardsmith.cli.options import add_loading_options
 from rewardsmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, help="of the training run (default: the contract's, then 1024)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 on yellow findings too")
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON; - for stdout instead of lines")
-    parser.add_argument("--trust-remote-code", action="store_true", help="allow models that bring Python code")
+    add_loading_options(parser)
     add_input_options(parser)
 
 
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("DATA was given twice; give it once")
     data = args.data or args.data_alone
     reading = {name: value for name, value in input_options(args).items() if name != "on_error" and value is not None}
-    findings = examine(args.model, data, Examination(args.max_length, reading, args.trust_remote_code))
+    findings = examine(
+        args.model, data, Examination(args.max_length, reading, args.trust_remote_code, args.device, args.dtype)
+    )
     level = worst(findings)
     show(findings, {"model": args.model, "data": data, "level": level}, args.json)
     return int(level == "red" or (args.strict and level == "yellow"))

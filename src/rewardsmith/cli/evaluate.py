@@ -10,16 +10,16 @@ from typing import Any
 
 from rewardsmith.cli.data_options import add_input_options, input_options
 from rewardsmith.cli.model_card import require_folder, save_temperature, write_benchmark, write_evaluation
+from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import FileScorer, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.scorers import is_place
 from rewardsmith.report import details, write_report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", nargs="?", help="reward model (path or hub id), URL of a server, or module:function")
+    parser.add_argument("model", nargs="?", help=SCORER_HELP)
     parser.add_argument("data", nargs="?", help="preference data: file, folder or hub id")
     parser.add_argument("--scores", help="evaluate a file of scores instead of a model; then give only DATA")
     parser.add_argument("--benchmark", help="a benchmark's rule, such as reward-bench; DATA is its published file")
@@ -34,21 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--save-temperature", action="store_true", help="write the fitted temperature into MODEL's scoring contract"
     )
     parser.add_argument("--model-card", action="store_true", help="write a summary into MODEL's README.md")
+    add_model_options(parser)
     add_shared(parser)
 
 
 def add_shared(parser: argparse.ArgumentParser) -> None:
-    """Add what evaluate and compare share: resampling, output, how data is read and long texts are treated."""
+    """Add what evaluate and compare share: resampling, output and how data is read."""
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples (default 10000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout instead of the table")
     parser.add_argument("--html", metavar="FILE", help="write a self-contained HTML report")
-    parser.add_argument(
-        "--truncate-prompt",
-        action="store_true",
-        help="cut the start of prompts that are too long for the model (default: an error)",
-    )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
     add_input_options(parser)
 
 
@@ -60,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.scores and args.data:
         raise ConfigError("with --scores give only DATA, no model")
     folder = require_folder(model) if args.model_card or args.save_temperature else Path()
-    scorer = as_scorer(args.scores) if model is None else open_scorer(model, **model_options(args))
+    scorer = as_scorer(args.scores) if model is None else open_scorer(model, args, args.ensemble)
     how = Resampling(args.resamples, args.seed)
     blind = not isinstance(scorer, FileScorer) if args.prompt_blind is None else args.prompt_blind
     try:
@@ -109,54 +104,6 @@ def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resamp
             _say_wrote(path)
     if args.model_card:
         _say_wrote(write_benchmark(require_folder(args.model), result))
-
-
-def model_options(args: argparse.Namespace) -> dict[str, bool]:
-    """Give what `open_scorer` takes beside a name."""
-    return {"truncate_prompt": args.truncate_prompt, "trust_remote_code": args.trust_remote_code}
-
-
-def open_scorer(name: str, *, truncate_prompt: bool = False, trust_remote_code: bool = False) -> Any:
-    """Open a URL, a file of scores, a function, a model, or "simulator:gold" as a scorer.
-
-    Args:
-        truncate_prompt: cut the start of prompts that are too long for a model, instead of an error.
-        trust_remote_code: run Python code that a model brings.
-    """
-    if name.startswith(("http://", "https://")):
-        from rewardsmith.clients.client import ClientOptions, RewardClient
-
-        return RewardClient(name, options=ClientOptions(truncate="left" if truncate_prompt else None))
-    if name.startswith("simulator:"):
-        from rewardsmith.data.simulate import simulated_scorer
-
-        return simulated_scorer(name)
-    if Path(name).is_file() or (is_place(name) and not Path(name).exists()):
-        return as_scorer(name)
-    from transformers.utils import logging
-
-    from rewardsmith.scoring import RewardModel
-
-    logging.disable_progress_bar()
-    model = RewardModel.from_pretrained(name, trust_remote_code=trust_remote_code)
-    return TruncatingModel(model) if truncate_prompt else model
-
-
-class TruncatingModel:
-    """A model that cuts the start of prompts where a text is too long; what was cut is logged."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.name: str = model.name
-        self.tokenizer = getattr(model, "tokenizer", None)
-
-    def score_parts(self, requests: Any) -> Any:
-        """Score requests in order, with the parts of every reward."""
-        return self.model.score_parts(requests, truncation="truncate_prompt")
-
-    def score_requests(self, requests: Any) -> list[list[float]]:
-        """Score requests in order."""
-        return [[part.reward for part in row] for row in self.score_parts(requests)]
 
 
 def show(result: Any, json_path: str | None) -> None:

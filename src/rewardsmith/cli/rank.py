@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
     def rows() -> Iterator[Mapping[str, Any]]:
         reports.append(RankReport())
-        return choose(read_candidates(read_rows(source, split=split), args.column), choice, reports[-1])
+        scored_rows = islice(read_rows(source, split=split), args.limit)
+        return choose(read_candidates(scored_rows, args.column), choice, reports[-1])
 
     write_rows(args.out, rows)
     report = reports[-1]

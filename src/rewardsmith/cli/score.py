@@ -7,13 +7,17 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rewardsmith.cli.ensemble_options import add_ensemble_options, model_spec
+from rewardsmith.cli.options import add_limit, add_model_options, model_spec
 from rewardsmith.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.bulk.ledger import Shard
+    from rewardsmith.scoring.bulk.local import BulkReport
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -34,16 +38,8 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="split of a folder or hub data set that holds several")
     parser.add_argument("--column", default="reward", help="name of the reward's column (default reward)")
     parser.add_argument("--rows-per-part", type=int, default=512, help="rows between two resume points (default 512)")
-    parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
-    parser.add_argument("--dtype", help="float32, bfloat16, ...")
-    parser.add_argument("--tokens-per-batch", type=int, help="distinct tokens of one forward")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
-    parser.add_argument(
-        "--truncate-prompt",
-        action="store_true",
-        help="cut the start of the prompt where a text is too long, never the answer (default: an error of that row)",
-    )
-    add_ensemble_options(parser)
+    add_limit(parser)
+    add_model_options(parser)
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
     parser.add_argument("--workers", type=int, help="ray: workers with the model (default: as many as fit)")
     parser.add_argument("--cpus-per-worker", type=float, help="ray: CPUs of a worker (default 1)")
@@ -58,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from rewardsmith.scoring.bulk.ledger import Shard
 
     shard = Shard.parse(args.shard) if args.shard else Shard()
-    report = score(args, args.input, args.out, shard)
+    report = score(args, args.input, args.out, shard, args.parts)
     for reason, count in report.failed.items():
         print(f"not scored: {count} rows ({reason}); see {args.out}.errors.jsonl", file=sys.stderr)
     if report.cut:
@@ -71,24 +67,37 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.rows and not report.scored else 0
 
 
-def score(args: argparse.Namespace, source: str | Path, out: Path, shard: Any = None) -> Any:
+def score(
+    args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, with_parts: bool = False
+) -> BulkReport:
     """Load the model, score `source` into `out` and give the report."""
+    from rewardsmith.scoring.bulk.fingerprints import spec_fingerprints
     from rewardsmith.scoring.bulk.ledger import Shard
     from rewardsmith.scoring.bulk.local import BulkJob, score_file
     from rewardsmith.scoring.bulk.sources import find_source
 
     cluster = _cluster(args)
     found = find_source(str(source), args.split)
-    job = BulkJob(found, out, args.split, args.column, args.rows_per_part, shard or Shard(), args.overwrite)
+    job = BulkJob(
+        found,
+        out,
+        args.split,
+        args.column,
+        args.rows_per_part,
+        shard or Shard(),
+        args.overwrite,
+        with_parts=with_parts,
+        limit=args.limit,
+    )
     spec = model_spec(args)
     with ScoringProgress(job.shard.count) as progress:
         if cluster is not None:
             from rewardsmith.scoring.bulk.ray_engine import score_file_on_ray
 
             return score_file_on_ray(spec, job, cluster, progress.advance)
-        model = spec.load()
+        model = spec.open()
         progress.start()
-        return score_file(model, job, spec.fingerprints(model), progress.advance)
+        return score_file(model, job, spec_fingerprints(spec, model), progress.advance)
 
 
 def _cluster(args: argparse.Namespace) -> Any:

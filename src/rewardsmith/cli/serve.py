@@ -7,9 +7,14 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from rewardsmith.cli.ensemble_options import add_ensemble_options, model_spec
+from rewardsmith.cli.options import add_model_options, model_spec
 from rewardsmith.errors import ConfigError, missing_extra
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.scorer import RewardScorer
+    from rewardsmith.serving.requests import ServedModel
 
 KEY_VARIABLE = "REWARDSMITH_API_KEY"
 
@@ -24,11 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--new-key", type=Path, metavar="FILE", help="make a key, add its digest to FILE, print it, end"
     )
     parser.add_argument("--served-name", action="append", default=[], help="accepted in 'model'; may be repeated")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument("--dtype", help="float32, bfloat16, ...")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    add_ensemble_options(parser)
-    parser.add_argument("--tokens-per-batch", type=int, help="distinct tokens given to the model at once")
+    add_model_options(parser)
     parser.add_argument("--max-queued-requests", type=int, default=1024, help="more are answered 429")
     parser.add_argument("--max-queued-tokens", type=int, default=1_000_000, help="more are answered 429")
     parser.add_argument("--deadline-seconds", type=float, default=120.0, help="later answers become 504")
@@ -76,13 +77,12 @@ def _digests(path: Path | None) -> tuple[str, ...]:
     return (*digests, digest(key)) if key else digests
 
 
-def _choice(model) -> int:  # type: ignore[no-untyped-def]
-    """Give how many of the model's own budgets are put together at once; the model cuts again.
+def _choice(model: RewardScorer) -> int:
+    """Return how many of the model's own budgets are put together at once; the model cuts again.
 
     A larger choice finds more shared prefixes and, where rows are padded, rows of like length.
     """
-    members = getattr(model, "members", (model,))
-    return 2 if all(member.plan.share for member in members) else 8
+    return 2 if model.capabilities.shares_prefix else 8
 
 
 def _app(args: argparse.Namespace, digests: tuple[str, ...]):  # type: ignore[no-untyped-def]
@@ -91,7 +91,7 @@ def _app(args: argparse.Namespace, digests: tuple[str, ...]):  # type: ignore[no
     from rewardsmith.serving.settings import EngineLimits, ServerSettings
 
     model = model_spec(args).open()
-    if not model.scores_ids:
+    if not model.capabilities.scores_ids:
         raise ConfigError(
             f"{model.name} cannot be served: it compares answers, or its members tokenise differently, so one text "
             "alone has no reward"
@@ -109,4 +109,4 @@ def _app(args: argparse.Namespace, digests: tuple[str, ...]):  # type: ignore[no
         max_body_bytes=int(args.max_body_mib * 2**20),
         shutdown_seconds=args.shutdown_seconds,
     )
-    return build_app(model, settings)
+    return build_app(cast("ServedModel", model), settings)

@@ -43,11 +43,15 @@ class Examination:
         max_length: of the training run; None takes the contract's, then 1024.
         reading: arguments of `iter_preferences` for the data.
         trust_remote_code: allow models that bring Python code.
+        device: where the model is loaded; None is the CPU.
+        dtype: None keeps the precision of the file.
     """
 
     max_length: int | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
+    device: str | None = None
+    dtype: str | None = None
 
 
 def examine(model: str | Path | None = None, data: Any = None, how: Examination | None = None) -> list[Finding]:
@@ -158,7 +162,11 @@ def _config(folder: Path, tokenizer: Any, trust_remote_code: bool) -> Any:
 def _load(folder: Path, subject: Subject, how: Examination) -> Generator[Finding, None, Subject]:
     """Load the model into the subject; say so where it cannot be loaded, or computes rewards in its own way."""
     try:
-        loaded = load_reward_model(folder, enforce=False, dtype="auto", trust_remote_code=how.trust_remote_code)
+        loaded = load_reward_model(
+            folder, enforce=False, dtype=how.dtype or "auto", trust_remote_code=how.trust_remote_code
+        )
+        if how.device is not None:
+            loaded.model = loaded.model.to(how.device)
     except RewardsmithError as error:
         yield Finding("red", "loading", str(error), "see the finding above; save the model again")
         return subject

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rewardsmith.data import texts
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ScoringError, try_halves
 from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, Text, TokenIds, prompt_key, text_key
 
 # Groups scored at once where single ones may fail.
@@ -52,18 +52,15 @@ def score_what_can_be(
     scored: list[ScoredGroup] = []
     counts: Counter[str] = Counter()
     lost: list[PreferenceGroup] = []
-    waiting = [groups[start : start + CHUNK] for start in range(0, len(groups), CHUNK)][::-1]
-    while waiting:
-        chunk = waiting.pop()
-        try:
-            scored += score_groups(scorer, chunk)
-        except ScoringError as error:
-            if len(chunk) == 1:
-                counts[reason_of(error)] += 1
-                lost.append(chunk[0])
-            else:
-                middle = len(chunk) // 2
-                waiting += [chunk[middle:], chunk[:middle]]
+    for start in range(0, len(groups), CHUNK):
+        chunk = groups[start : start + CHUNK]
+        results = try_halves(lambda part: score_groups(scorer, part), chunk, ScoringError)
+        for group, result in zip(chunk, results, strict=True):
+            if isinstance(result, ScoringError):
+                counts[reason_of(result)] += 1
+                lost.append(group)
+            elif isinstance(result, ScoredGroup):
+                scored.append(result)
     return scored, dict(counts), lost
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NoReturn
 
 import torch
 
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
-from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Capabilities, Completion, Message, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.parts import RewardParts, probability
 from rewardsmith.scoring.scorer import RewardScorer
 
@@ -39,15 +38,25 @@ class PairComparer(RewardScorer):
         self.contract = None
         self.name, self.tokens_per_batch = name, tokens_per_batch
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """One answer alone has no reward."""
+        return Capabilities(gives_parts=True, compares=True, max_length=MAX_TOKENS)
+
+    @property
+    def text_rule(self) -> str:
+        """Its texts are framed by its own marks."""
+        return "comparer"
+
     def score_parts(
-        self, requests: Sequence[ScoreRequest], *, truncation: str = "error", normalized: bool = False
+        self, requests: Sequence[ScoreRequest], *, truncation: str | None = None, normalized: bool = False
     ) -> list[list[RewardParts]]:
         """Compare the answers of each request; the attribute "wins" counts the answers that one beats.
 
         Raises:
             ScoringError: fewer than two answers, a pair that is too long, or a text of another kind.
         """
-        if normalized or truncation != "error":
+        if normalized or (truncation or self.truncation) != "error":
             raise ConfigError(f"{self.name} compares answers; it has no normalised rewards and does not truncate")
         return [self._score_request(request) for request in requests]
 
@@ -56,30 +65,9 @@ class PairComparer(RewardScorer):
         return probability(self._log_odds(ScoreRequest(prompt, (first, second)))[0][1])
 
     @property
-    def scores_ids(self) -> bool:
-        """False: a number needs all answers of its prompt."""
-        return False
-
-    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
-
-    def encode(self, request: ScoreRequest) -> NoReturn:
-        """Refuse: one answer alone has no reward. Raises ConfigError."""
-        raise ConfigError(
-            f"{self.name} compares two answers, one alone has no reward; ask for all answers of a prompt with score or "
-            "score_requests"
-        )
-
-    def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> NoReturn:
-        """Refuse: one answer alone has no reward. Raises ConfigError."""
-        self.encode(ScoreRequest("", ()))
-
-    @property
-    def max_length(self) -> int:
-        """Longest pair with its prompt, in tokens."""
-        return MAX_TOKENS
 
     def _score_request(self, request: ScoreRequest) -> list[RewardParts]:
         count = len(request.completions)

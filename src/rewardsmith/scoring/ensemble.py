@@ -10,18 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
-from rewardsmith.records import ScoreRequest, TokenIds
+from rewardsmith.records import Capabilities, ScoreRequest, TokenIds
+from rewardsmith.scoring.opening import COMBINATIONS
 from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.scoring.scorer import RewardScorer
-
-if TYPE_CHECKING:
-    from rewardsmith.scoring.reward_model import RewardModel
-
-COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+from rewardsmith.scoring.scorer import RewardScorer, check_truncation, require_ids
 
 
 class EnsembleModel(RewardScorer):
@@ -39,53 +34,66 @@ class EnsembleModel(RewardScorer):
         ```
     """
 
-    def __init__(self, members: Sequence[RewardModel], combine: str = "mean", penalty: float = 1.0) -> None:
+    def __init__(self, members: Sequence[RewardScorer], combine: str = "mean", penalty: float = 1.0) -> None:
         if len(members) < 2:
             raise ConfigError(f"an ensemble needs two or more models, not {len(members)}")
         if combine not in COMBINATIONS:
             raise ConfigError(f"combine {combine!r} is not known; give one of {', '.join(COMBINATIONS)}")
-        if alone := next((member.name for member in members if not member.scores_ids), None):
+        if alone := next((member.name for member in members if member.capabilities.compares), None):
             raise ConfigError(
                 f"{alone} compares answers; its numbers are no rewards, so it is no member of an ensemble"
             )
-        self.members, self.combine, self.penalty = tuple(members), combine, penalty
+        self._members, self.combine, self.penalty = tuple(members), combine, penalty
+        self._readers = [require_ids(member) for member in members]
         self.tokenizer, self.contract = members[0].tokenizer, None
         self.rule = f"{combine} of {len(members)} models: " + "; ".join(f"{m.name}: {m.rule}" for m in members)
         self.tokens_per_batch = min(member.tokens_per_batch for member in members)
         self.name = f"{combine}({', '.join(member.name for member in members)})"
 
     def score_parts(
-        self, requests: Sequence[ScoreRequest], *, truncation: str = "error", normalized: bool = False
+        self, requests: Sequence[ScoreRequest], *, truncation: str | None = None, normalized: bool = False
     ) -> list[list[RewardParts]]:
         """Ask every member and combine; `normalized` rescales each by its own checkpoint's mean and deviation.
 
         Members that tokenise alike see one text, cut to what all of them read; others cut to what each reads.
         """
+        truncation = check_truncation(truncation or self.truncation)
         if truncation != "error" and self.tokenises_alike:
             requests, truncation = [self._cut(request) for request in requests], "error"
         asked = [m.score_parts(requests, truncation=truncation, normalized=normalized) for m in self.members]
         return self._combine_rows(asked)
 
     @property
-    def scores_ids(self) -> bool:
-        """Whether token ids mean the same to every member."""
-        return self.tokenises_alike
+    def members(self) -> tuple[RewardScorer, ...]:
+        """The models that answer together."""
+        return self._members
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Token ids can be scored where they mean the same to every member."""
+        shares = all(member.capabilities.shares_prefix for member in self.members)
+        return Capabilities(self.tokenises_alike, True, shares_prefix=shares, max_length=self.max_length)
+
+    @property
+    def text_rule(self) -> str:
+        """The rules of all members."""
+        return "; ".join(member.text_rule for member in self.members)
 
     @property
     def max_length(self) -> int | None:
         """Longest sequence that every member can read."""
-        limits = [member.max_length for member in self.members if member.max_length is not None]
-        return min(limits, default=None)
+        limits = (member.capabilities.max_length for member in self.members)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def encode(self, request: ScoreRequest) -> list[list[int]]:
         """Give the token ids of a request. Raises ConfigError when the members tokenise differently."""
         self._require_one_tokenisation()
-        return self.members[0].encode(request)
+        return self._readers[0].encode(request)
 
     def cut_prompts(self, request: ScoreRequest, sequences: Sequence[list[int]]) -> list[list[int]]:
         """Cut the start of the prompt where a sequence is longer than every member reads. Raises as `encode` does."""
         self._require_one_tokenisation()
-        return self.members[0].cut_prompts(request, sequences, self.max_length)
+        return self._readers[0].cut_prompts(request, sequences, self.max_length)
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Score groups of token-id sequences. Raises ConfigError when the members tokenise differently."""
@@ -94,7 +102,7 @@ class EnsembleModel(RewardScorer):
     def read_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[RewardParts]]:
         """Score groups of token-id sequences with the parts of every reward."""
         self._require_one_tokenisation()
-        return self._combine_rows([member.read_encoded(groups) for member in self.members])
+        return self._combine_rows([member.read_encoded(groups) for member in self._readers])
 
     def _cut(self, request: ScoreRequest) -> ScoreRequest:
         """Give the request as token ids that every member can read."""
@@ -137,7 +145,7 @@ class EnsembleModel(RewardScorer):
         first, *others = self.members
         return all(
             template_hash(other.tokenizer) == template_hash(first.tokenizer)
-            and other.renderer.policy == first.renderer.policy
+            and other.text_rule == first.text_rule
             and other.tokenizer.get_vocab() == first.tokenizer.get_vocab()
             for other in others
         )

@@ -14,7 +14,7 @@ from rewardsmith.models.foreign.imported import ScoringRule
 from rewardsmith.models.foreign.reading import compute_readings
 from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, prepare_model
 from rewardsmith.models.shared_prefix.positions import longest_input
-from rewardsmith.records import Completion, ScoreRequest, Text, as_text
+from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
 from rewardsmith.scoring.foreign import state_rule
@@ -78,6 +78,7 @@ class RewardModel(RewardScorer):
         combine: str = "mean",
         penalty: float = 1.0,
         aggregate: str = "min",
+        truncation: str = "error",
     ) -> Any:
         """Load a checkpoint; its scoring contract is read and enforced.
 
@@ -90,6 +91,7 @@ class RewardModel(RewardScorer):
             combine: how an ensemble's rewards become one: "mean", "min", "mean_minus_std" or "mean_minus_variance".
             penalty: what the standard deviation or variance is multiplied with.
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
+            truncation: what happens to texts that are too long where a call does not say; see `score`.
 
         Returns:
             A RewardModel; an EnsembleModel for several paths; a PairComparer for a model that compares answers.
@@ -102,14 +104,30 @@ class RewardModel(RewardScorer):
         if not isinstance(path, str) and isinstance(path, Sequence):
             options: dict[str, Any] = {"device": device, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             options |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate}
-            return EnsembleModel([cls.from_pretrained(member, **options) for member in path], combine, penalty)
+            ensemble = EnsembleModel([cls.from_pretrained(member, **options) for member in path], combine, penalty)
+            ensemble.truncation = check_truncation(truncation)
+            return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
         loaded.model = loaded.model.to(device)
         if loaded.imported is not None:
             state_rule(str(path), loaded)
             if loaded.imported.is_comparer:
+                if truncation != "error":
+                    raise ConfigError(f"{path} compares answers and does not truncate; leave out --truncate-prompt")
                 return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
-        return cls(loaded, str(path), tokens_per_batch, share)
+        model = cls(loaded, str(path), tokens_per_batch, share)
+        model.truncation = check_truncation(truncation)
+        return model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Every sequence of token ids has a reward."""
+        return Capabilities(True, True, shares_prefix=self.plan.share, max_length=self.max_length)
+
+    @property
+    def text_rule(self) -> str:
+        """The rule for plain texts."""
+        return str(self.renderer.policy.to_dict())
 
     @property
     def device(self) -> torch.device:
@@ -126,10 +144,10 @@ class RewardModel(RewardScorer):
         return [row[0] for row in self.score_encoded([[self.renderer.encode_text(text)] for text in texts])]
 
     def score_parts(
-        self, requests: Sequence[ScoreRequest], *, truncation: str = "error", normalized: bool = False
+        self, requests: Sequence[ScoreRequest], *, truncation: str | None = None, normalized: bool = False
     ) -> list[list[RewardParts]]:
         """Score requests in order, with the parts of every reward; the prompt of each is computed once."""
-        check_truncation(truncation)
+        truncation = check_truncation(truncation or self.truncation)
         encoded = [self.encode(request) for request in requests]
         if truncation != "error":
             whole, encoded = encoded, [self.cut_prompts(r, s) for r, s in zip(requests, encoded, strict=True)]

@@ -5,31 +5,71 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
+from rewardsmith.records import Capabilities, Completion, Message, ScoreRequest, TokenIds, as_text
 from rewardsmith.scoring.parts import RewardParts
 
 TRUNCATIONS = ("error", "truncate_prompt")
 LOOK_AHEAD = 256
 
 
-class RewardScorer(ABC):
-    """Scores texts; a `rewardsmith.records.Scorer`. What differs is how requests become `RewardParts`."""
+@runtime_checkable
+class IdScorer(Protocol):
+    """What bulk scoring and the server ask of a model that scores single sequences of token ids."""
 
     name: str
+    truncation: str
 
     @property
-    def scores_ids(self) -> bool:
-        """Whether single sequences of token ids can be scored, so that requests may be batched as one likes."""
-        return True
+    def capabilities(self) -> Capabilities: ...
+
+    def encode(self, request: ScoreRequest) -> list[list[int]]: ...
+
+    def cut_prompts(
+        self, request: ScoreRequest, sequences: Sequence[list[int]], limit: int | None = None
+    ) -> list[list[int]]: ...
+
+    def read_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[RewardParts]]: ...
+
+    def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]: ...
+
+
+class RewardScorer(ABC):
+    """Scores texts; a `rewardsmith.records.Scorer`. What differs is how requests become `RewardParts`.
+
+    `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    contract: Any
+    rule: Any
+    tokens_per_batch: int
+    truncation: str = "error"
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What can be asked of it beside rewards of texts."""
+
+    @property
+    def members(self) -> tuple[RewardScorer, ...]:
+        """The models that answer together; itself when it is one model."""
+        return (self,)
+
+    @property
+    @abstractmethod
+    def text_rule(self) -> str:
+        """How a text becomes token ids, beside tokenizer and chat template, in a form that can be compared."""
 
     @abstractmethod
     def score_parts(
-        self, requests: Sequence[ScoreRequest], *, truncation: str = "error", normalized: bool = False
+        self, requests: Sequence[ScoreRequest], *, truncation: str | None = None, normalized: bool = False
     ) -> list[list[RewardParts]]:
-        """Score requests in order, with the parts of every reward."""
+        """Score requests in order, with the parts of every reward; `truncation` None takes the scorer's own."""
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Score requests in order; the prompt of each is computed once."""
@@ -42,7 +82,7 @@ class RewardScorer(ABC):
         *,
         normalized: bool = False,
         return_parts: bool = False,
-        truncation: str = "error",
+        truncation: str | None = None,
     ) -> Any:
         """Give the rewards of K completions of one prompt, or of a list of prompts with a list of completions each.
 
@@ -53,7 +93,7 @@ class RewardScorer(ABC):
             normalized: subtract the mean and divide by the standard deviation that the checkpoint names.
             return_parts: give a `RewardParts` instead of a number: spread, members, attributes, steps.
             truncation: "error", or "truncate_prompt": where a text is too long the start of its prompt is cut, never
-                the answer.
+                the answer. None takes what the model was opened with.
 
         Raises:
             ScoringError: a text that is too long, empty or gives a reward that is not finite.
@@ -68,7 +108,6 @@ class RewardScorer(ABC):
             if is_many
             else [make_request(prompt, completions)]
         )
-        check_truncation(truncation)
         parts = self.score_parts(requests, truncation=truncation, normalized=normalized)
         rows: list[list[Any]] = [[part if return_parts else part.reward for part in row] for row in parts]
         if is_many:
@@ -81,7 +120,7 @@ class RewardScorer(ABC):
         *,
         look_ahead: int = LOOK_AHEAD,
         return_parts: bool = False,
-        truncation: str = "error",
+        truncation: str | None = None,
         normalized: bool = False,
     ) -> Iterator[list[Any]]:
         """Score a stream in the order of the input; never more than `look_ahead` requests are read ahead.
@@ -91,7 +130,7 @@ class RewardScorer(ABC):
         """
         if look_ahead < 1:
             raise ConfigError(f"look_ahead is {look_ahead}; give 1 or more")
-        check_truncation(truncation)
+        check_truncation(truncation or self.truncation)
         stream = iter(requests)
         while chunk := list(islice(stream, look_ahead)):
             asked = [r if isinstance(r, ScoreRequest) else make_request(*r) for r in chunk]
@@ -99,10 +138,19 @@ class RewardScorer(ABC):
                 yield list(row) if return_parts else [part.reward for part in row]
 
 
-def check_truncation(name: str) -> None:
-    """Refuse a way of truncating that is not known. Raises ConfigError."""
+def check_truncation(name: str) -> str:
+    """Return a way of truncating that is known. Raises ConfigError."""
     if name not in TRUNCATIONS:
         raise ConfigError(f"truncation {name!r} is not known; give one of {', '.join(TRUNCATIONS)}")
+    return name
+
+
+def require_ids(scorer: RewardScorer) -> IdScorer:
+    """Return a scorer of single sequences. Raises ConfigError for one that needs all answers of a prompt."""
+    if isinstance(scorer, IdScorer) and scorer.capabilities.scores_ids:
+        return scorer
+    why = "its members tokenise differently" if len(scorer.members) > 1 else "it compares answers"
+    raise ConfigError(f"{scorer.name} gives no reward to one sequence alone: {why}; ask for all answers of a prompt")
 
 
 def make_request(prompt: Any, completions: Sequence[Any]) -> ScoreRequest:

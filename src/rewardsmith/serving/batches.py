@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from rewardsmith.errors import RewardsmithError, ScoringError
+from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
 from rewardsmith.scoring.parts import RewardParts
 from rewardsmith.serving.refusals import Failure, Outcome
 
@@ -122,25 +122,13 @@ def score_rows(scorer: EncodedScorer, rows: Sequence[Sequence[int]]) -> list[Out
     """Give one outcome per row of token ids, in order. Raises nothing that only some rows cause."""
     keyed: dict[bytes, Sequence[int]] = {sort_key(ids): ids for ids in rows}
     order = sorted(keyed)
-    scored = dict(zip(order, _bisect(scorer, [keyed[key] for key in order]), strict=True))
+    results = try_halves(lambda part: _score_together(scorer, part), [keyed[key] for key in order], Exception)
+    outcomes = [Failure(_reason(found)) if isinstance(found, Exception) else found for found in results]
+    scored = dict(zip(order, outcomes, strict=True))
     return [scored[sort_key(ids)] for ids in rows]
 
 
-def _bisect(scorer: EncodedScorer, rows: list[Sequence[int]]) -> list[Outcome]:
-    """Score distinct sorted rows; on failure score each half apart until the bad rows stand alone."""
-    if not rows:
-        return []
-    try:
-        outcomes = _score_together(scorer, rows)
-    except Exception as error:
-        if len(rows) == 1:
-            return [Failure(_reason(error))]
-        middle = len(rows) // 2
-        return _bisect(scorer, rows[:middle]) + _bisect(scorer, rows[middle:])
-    return outcomes
-
-
-def _score_together(scorer: EncodedScorer, rows: list[Sequence[int]]) -> list[Outcome]:
+def _score_together(scorer: EncodedScorer, rows: Sequence[Sequence[int]]) -> list[Outcome]:
     """Score sorted rows in one call; NaN and infinity become failures."""
     groups = group_by_prefix([sort_key(ids) for ids in rows])
     read: Any = getattr(scorer, "read_encoded", scorer.score_encoded)

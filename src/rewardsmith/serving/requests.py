@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.serving.refusals import invalid, too_large
 
 # Arguments of apply_chat_template that are no variables of a template. A template of the caller's would change what a
@@ -38,6 +38,10 @@ class ServedModel(Protocol):
     name: str
     tokenizer: Any
     contract: Any
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked of it."""
 
     @property
     def max_length(self) -> int | None:

@@ -63,8 +63,8 @@ class Service:
     """
 
     def __init__(self, model: ServedModel, settings: ServerSettings) -> None:
-        if not getattr(model, "scores_ids", True):
-            why = "its members tokenise differently" if hasattr(model, "members") else "it compares answers"
+        if not model.capabilities.scores_ids:
+            why = "it compares answers" if model.capabilities.compares else "its members tokenise differently"
             raise ConfigError(
                 f"{model.name} cannot be served: a server scores single texts, and {why}; score files with "
                 "rewardsmith score, or use it in Python"

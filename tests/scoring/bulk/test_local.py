@@ -13,7 +13,9 @@ import pytest
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict, hash_files
+from rewardsmith.records import Capabilities
+from rewardsmith.scoring.bulk.fingerprints import hash_files
+from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
 from rewardsmith.scoring.bulk.local import BulkJob, score_file
 from rewardsmith.scoring.bulk.scored_entries import score_entries
 
@@ -23,7 +25,8 @@ PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 class LetterModel:
     """Rewards a text by its letters; refuses groups that hold the letter Z, as a model does with NaN."""
 
-    max_length = 40
+    capabilities = Capabilities(scores_ids=True, max_length=40)
+    truncation = "error"
 
     def __init__(self):
         self.calls = 0
@@ -238,10 +241,12 @@ def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
 SCRIPT = """
 import sys, time
 from pathlib import Path
+from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.local import BulkJob, score_file
 
 class Slow:
-    max_length = None
+    capabilities = Capabilities(scores_ids=True)
+    truncation = "error"
     def encode(self, request):
         return [[ord(c) for c in request.prompt + text] for text in request.completions]
     def score_encoded(self, groups):

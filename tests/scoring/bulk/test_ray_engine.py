@@ -10,9 +10,10 @@ import psutil
 import pytest
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
+from rewardsmith.scoring.bulk.fingerprints import spec_fingerprints
 from rewardsmith.scoring.bulk.ledger import Shard
 from rewardsmith.scoring.bulk.local import BulkJob, score_file
-from rewardsmith.scoring.model_spec import ModelSpec
+from rewardsmith.scoring.opening import ModelSpec
 
 pytest.importorskip("ray.data", reason="needs rewardsmith[ray]")
 
@@ -79,9 +80,9 @@ def one_thread():
 def whole(one_thread, source, model_path, tmp_path_factory):
     """The output of one process."""
     job = BulkJob(source, tmp_path_factory.mktemp("whole") / "out.jsonl", rows_per_part=8)
-    spec = ModelSpec(str(model_path))
-    model = spec.load()
-    score_file(model, job, spec.fingerprints(model))
+    spec = ModelSpec.of(str(model_path))
+    model = spec.open()
+    score_file(model, job, spec_fingerprints(spec, model))
     return contents(job.out.parent)
 
 
@@ -113,7 +114,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_no_row(ray_here
             killed.append(workers[0].pid)
             os.kill(workers[0].pid, signal.SIGKILL)
 
-    report = score_file_on_ray(ModelSpec(str(model_path)), job, Cluster(workers=2), kill_one)
+    report = score_file_on_ray(ModelSpec.of(str(model_path)), job, Cluster(workers=2), kill_one)
     assert killed
     assert (report.rows, report.scored, sum(parts)) == (240, 239, 240)
     assert report.failed == {"empty completion": 1}
@@ -124,9 +125,9 @@ def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_no_row(ray_here
 
 @pytest.mark.slow
 def test_a_job_begun_elsewhere_goes_on_with_ray_and_shards(ray_here, source, model_path, whole, tmp_path):
-    spec, out = ModelSpec(str(model_path)), tmp_path / "out.jsonl"
-    model = spec.load()
-    score_file(model, BulkJob(source, out, rows_per_part=8, shard=Shard(0, 3)), spec.fingerprints(model))
+    spec, out = ModelSpec.of(str(model_path)), tmp_path / "out.jsonl"
+    model = spec.open()
+    score_file(model, BulkJob(source, out, rows_per_part=8, shard=Shard(0, 3)), spec_fingerprints(spec, model))
     report = score_file_on_ray(spec, BulkJob(source, out, rows_per_part=8, shard=Shard(2, 3)), Cluster())
     assert (report.waiting, out.exists()) == (10, False)
     done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out.jsonl.ledger").glob("part-*")}
@@ -142,11 +143,11 @@ def test_a_job_begun_elsewhere_goes_on_with_ray_and_shards(ray_here, source, mod
 def test_what_the_cluster_has_no_room_for_is_an_error_and_not_a_silence(ray_here, source, model_path, tmp_path):
     job = BulkJob(source, tmp_path / "out.jsonl")
     with pytest.raises(ConfigError, match=r"3 workers of 1 CPU do not fit: .*room for 2"):
-        score_file_on_ray(ModelSpec(str(model_path)), job, Cluster(workers=3))
+        score_file_on_ray(ModelSpec.of(str(model_path)), job, Cluster(workers=3))
     with pytest.raises(ConfigError, match=r"no machine .* has 4 CPU"):
-        score_file_on_ray(ModelSpec(str(model_path)), job, Cluster(cpus_per_worker=4))
+        score_file_on_ray(ModelSpec.of(str(model_path)), job, Cluster(cpus_per_worker=4))
     with pytest.raises(ConfigError, match=r"1 CPU and 1 GPU"):
-        score_file_on_ray(ModelSpec(str(model_path)), job, Cluster(gpus_per_worker=1))
+        score_file_on_ray(ModelSpec.of(str(model_path)), job, Cluster(gpus_per_worker=1))
     assert find_places(Cluster(cpus_per_worker=0.5)) == 4
     assert not (tmp_path / "out.jsonl.ledger").exists()
 
@@ -163,15 +164,15 @@ def test_a_model_that_cannot_be_used_is_said_before_any_work(ray_here, source, m
     weights["score.weight"][0, 3] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"score\.weight holds NaN"):
-        score_file_on_ray(ModelSpec(str(broken)), BulkJob(source, tmp_path / "out.jsonl"), Cluster())
+        score_file_on_ray(ModelSpec.of(str(broken)), BulkJob(source, tmp_path / "out.jsonl"), Cluster())
     assert not (tmp_path / "out.jsonl").exists()
 
 
 class DeadlySpec(ModelSpec):
     """A model that kills its process over one row, as an exhausted memory does."""
 
-    def load(self):
-        model = super().load()
+    def open(self):
+        model = super().open()
         score = model.score_encoded
 
         def score_or_die(groups):
@@ -194,7 +195,7 @@ def test_rows_that_kill_every_worker_end_the_job_and_spare_the_rest(ray_here, mo
     ray_here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     job = BulkJob(path, tmp_path / "out.jsonl", rows_per_part=2)
     with pytest.raises(ScoringError, match=r"4 workers died on the rows from 5 to 6; .*run the same command again"):
-        score_file_on_ray(DeadlySpec(str(model_path)), job, Cluster(workers=1))
+        score_file_on_ray(DeadlySpec.of(str(model_path)), job, Cluster(workers=1))
     left = {file.name for file in job.ledger_folder.iterdir()}
     assert {"manifest.json", "part-000000.parquet", "part-000001.parquet"} <= left
     assert left <= {"manifest.json", *(f"part-{part:06d}.parquet" for part in (0, 1, 3))}

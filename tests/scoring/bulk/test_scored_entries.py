@@ -3,13 +3,17 @@
 import pytest
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.scored_entries import score_entries
+from rewardsmith.scoring.parts import RewardParts
 
 
 class Letters:
     """Rewards a text by its letters; refuses groups with the letter Z, as a model does that gives NaN."""
 
     max_length = 40
+    capabilities = Capabilities(scores_ids=True, max_length=max_length)
+    truncation = "error"
 
     def __init__(self):
         self.groups = []
@@ -27,7 +31,10 @@ class Letters:
 class Comparer(Letters):
     """Rewards an answer by its place among the others of its row."""
 
-    scores_by_row = True
+    capabilities = Capabilities(gives_parts=True, compares=True)
+
+    def score_parts(self, requests):
+        return [list(map(RewardParts, row)) for row in self.score_requests(requests)]
 
     def score_requests(self, requests):
         if any(len(request.completions) < 2 for request in requests):
@@ -41,7 +48,7 @@ class Comparer(Letters):
 class Cutter(Letters):
     """Keeps the end of a prompt that is too long."""
 
-    cuts_prompts = True
+    truncation = "truncate_prompt"
 
     def cut_prompts(self, request, sequences):
         if any(len(text) > self.max_length for text in request.completions):

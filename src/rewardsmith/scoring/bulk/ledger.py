@@ -7,7 +7,6 @@ borders, so it does not matter which process computes one, or how often.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import uuid
@@ -209,22 +208,3 @@ def publish(temporary: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def hash_files(path: Path) -> str:
-    """Give one SHA-256 of a file, or of the names and contents of all files of a folder that are not hidden.
-
-    Raises:
-        ConfigError: there is nothing at `path`.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file or folder")
-    if path.is_file():
-        return _hash_file(path)
-    files = [f for f in sorted(path.rglob("*")) if f.is_file() and not f.relative_to(path).as_posix().startswith(".")]
-    return fingerprint([text for file in files for text in (file.relative_to(path).as_posix(), _hash_file(file))])
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -16,11 +16,12 @@ from typing import Any
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
+from rewardsmith.scoring.bulk.fingerprints import code_fingerprint
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict, publish
-from rewardsmith.scoring.bulk.scored_entries import EncodedScorer, Entry, score_entries
+from rewardsmith.scoring.bulk.scored_entries import Entry, score_entries
 from rewardsmith.scoring.bulk.scored_rows import add_rewards
 from rewardsmith.scoring.bulk.sources import HubInput, Source, hash_source, read_source
-from rewardsmith.scoring.model_spec import code_fingerprint
+from rewardsmith.scoring.scorer import RewardScorer
 
 ROWS_PER_PART = 512
 # What a full disk, a quota and a limit of the file size say.
@@ -43,6 +44,8 @@ class BulkJob:
         rows_per_part: rows between two points from which a killed job goes on.
         shard: which parts this process computes; only a whole job writes `out`.
         overwrite: throw away an output or ledger that is there.
+        with_parts: also write what each reward is made of.
+        limit: read at most so many rows of the input.
     """
 
     source: Source
@@ -52,11 +55,15 @@ class BulkJob:
     rows_per_part: int = ROWS_PER_PART
     shard: Shard = field(default_factory=Shard)
     overwrite: bool = False
+    with_parts: bool = False
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         check_output(self.out)
         if self.rows_per_part < 1:
             raise ConfigError(f"rows per part is {self.rows_per_part}; give 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; give 1 or more")
         out = self.out.resolve()
         source = None if isinstance(self.source, HubInput) else self.source.resolve()
         if source is not None and (out == source or source in out.parents):
@@ -75,7 +82,10 @@ class BulkJob:
         return self.out.with_name(f"{self.out.name}.errors.jsonl")
 
     def entries(self) -> Iterator[Entry]:
-        """Give every row in order, one that cannot be read as its error."""
+        """Return every row in order, one that cannot be read as its error; `limit` ends it."""
+        return islice(self._all_entries(), self.limit)
+
+    def _all_entries(self) -> Iterator[Entry]:
         broken: list[RowError] = []
         for where, row in read_source(self.source, self.split, broken.append):
             yield from ((str(error).split(": ")[0], error) for error in broken)
@@ -85,7 +95,7 @@ class BulkJob:
 
     def fingerprints(self) -> dict[str, str]:
         """Give what the result depends on, beside the model."""
-        options = fingerprint([str(self.split), self.column])
+        options = fingerprint([str(self.split), self.column, str(self.with_parts), str(self.limit)])
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
 
 
@@ -131,7 +141,7 @@ class PartReader:
 
 
 def score_file(
-    model: EncodedScorer, job: BulkJob, fingerprints: Mapping[str, str], on_progress: OnProgress = lambda *_: None
+    model: RewardScorer, job: BulkJob, fingerprints: Mapping[str, str], on_progress: OnProgress = lambda *_: None
 ) -> BulkReport:
     """Score every row of a file and write it with its rewards, in the order of the input.
 
@@ -139,7 +149,7 @@ def score_file(
 
     Args:
         model: a loaded reward model.
-        fingerprints: of the model, its template and precision; see `ModelSpec.fingerprints`.
+        fingerprints: of the model, its template and precision; see `spec_fingerprints`.
 
     Raises:
         CheckpointError, ConfigError: a job with another model, input or options was begun here.
@@ -149,7 +159,7 @@ def score_file(
         ledger = open_ledger(job, {**job.fingerprints(), **fingerprints})
         reader, report = PartReader(job), BulkReport(rows=ledger.num_rows)
         for part in parts_to_do(job, ledger, report, on_progress):
-            ledger.write(part, score_entries(model, reader.read(part)))
+            ledger.write(part, score_entries(model, reader.read(part), job.with_parts))
             on_progress(ledger.size_of(part), ledger.num_rows, False)
         return finish(job, ledger, report)
 

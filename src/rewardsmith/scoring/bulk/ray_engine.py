@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RewardsmithError, ScoringError, missing_extra
+from rewardsmith.scoring.bulk.fingerprints import code_fingerprint, spec_fingerprints
 from rewardsmith.scoring.bulk.ledger import Ledger
 from rewardsmith.scoring.bulk.local import (
     ATTEMPTS,
@@ -33,7 +34,7 @@ from rewardsmith.scoring.bulk.local import (
 )
 from rewardsmith.scoring.bulk.scored_entries import score_entries
 from rewardsmith.scoring.bulk.sources import HubInput
-from rewardsmith.scoring.model_spec import ModelSpec, code_fingerprint
+from rewardsmith.scoring.opening import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class PartScorer:
                 self._task.begin(part)
                 self._ready = self._ready or self._prepare()
                 model, ledger, reader = self._ready
-                ledger.write(part, score_entries(model, reader.read(part)))
+                ledger.write(part, score_entries(model, reader.read(part), self._task.job.with_parts))
         except (RewardsmithError, OSError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
@@ -136,8 +137,8 @@ class PartScorer:
         task, job = self._task, self._task.job
         if not (job.ledger_folder / "manifest.json").exists():
             raise ConfigError(f"{job.ledger_folder}: {socket.gethostname()} does not see it; use a shared disk")
-        model = task.spec.load()
-        own = {**task.fingerprints, **task.spec.fingerprints(model), "code": code_fingerprint()}
+        model = task.spec.open()
+        own = {**task.fingerprints, **spec_fingerprints(task.spec, model), "code": code_fingerprint()}
         if isinstance(job.source, HubInput):
             own["input"] = job.source.hash()
         return model, Ledger.open(job.ledger_folder, own, task.num_rows, job.rows_per_part), PartReader(job)
@@ -253,7 +254,7 @@ def _with_gpus(cluster: Cluster, spec: ModelSpec) -> Cluster:
 
     if cluster.gpus_per_worker is not None:
         return cluster
-    wanted = spec.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+    wanted = spec.options.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
     return replace(cluster, gpus_per_worker=1.0 if wanted else 0.0)
 
 
@@ -266,14 +267,14 @@ def _ask_for_fingerprints(spec: ModelSpec, cluster: Cluster) -> dict[str, str]:
     try:
         error, found = ray.get(remote(_describe).remote(spec))
     except RayError as failure:
-        raise CheckpointError(f"{spec.path}: a worker could not load it: {_one_line(failure)}") from failure
+        raise CheckpointError(f"{spec.name}: a worker could not load it: {_one_line(failure)}") from failure
     _raise(error)
     return found
 
 
 def _describe(spec: ModelSpec) -> tuple[str, dict[str, str]]:
     try:
-        return "", spec.fingerprints(spec.load())
+        return "", spec_fingerprints(spec, spec.open())
     except (RewardsmithError, OSError) as error:
         return f"{type(error).__name__}: {error}", {}
 
@@ -314,10 +315,8 @@ def _raise(error: str) -> None:
 
 def _with_absolute_paths(spec: ModelSpec, job: BulkJob) -> tuple[ModelSpec, BulkJob]:
     """Workers run in other folders."""
-    if Path(spec.path).is_dir():
-        spec = replace(spec, path=str(Path(spec.path).resolve()))
-    others = (str(Path(name).resolve()) if Path(name).is_dir() else name for name in spec.ensemble)
-    spec = replace(spec, ensemble=tuple(others))
+    paths = (str(Path(name).resolve()) if Path(name).is_dir() else name for name in spec.paths)
+    spec = replace(spec, paths=tuple(paths))
     source = job.source if isinstance(job.source, HubInput) else job.source.resolve()
     return spec, replace(job, source=source, out=job.out.resolve())
 

@@ -3,73 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, cast
 
-from rewardsmith.errors import RewardsmithError, RowError, ScoringError, row_error
+from rewardsmith.errors import RewardsmithError, RowError, ScoringError, row_error, try_halves
 from rewardsmith.records import ScoreRequest, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.bulk.scored_rows import read_request
 from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import IdScorer, RewardScorer
 
 Entry = tuple[str, Mapping[str, Any] | RowError]
 
 
-class EncodedScorer(Protocol):
-    """What bulk scoring asks of a model; `RewardModel` is one."""
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A row as token ids: its place, a key of its prompt, its sequences, and how many of them were cut."""
 
-    @property
-    def max_length(self) -> int | None: ...
-
-    def encode(self, request: ScoreRequest) -> list[list[int]]: ...
-
-    def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]: ...
+    index: int
+    prompt_key: str
+    sequences: list[list[int]]
+    num_cut: int
 
 
-def score_entries(model: EncodedScorer, entries: Sequence[Entry]) -> list[Verdict]:
+def score_entries(model: RewardScorer, entries: Sequence[Entry], with_parts: bool = False) -> list[Verdict]:
     """Score rows; those with one prompt as one group, so that it is computed once.
 
-    A model whose `scores_by_row` is true, such as one that compares the answers of a row, sees row after row instead.
-    One whose `keeps_parts` is true gives the parts of each reward, too; one whose `cuts_prompts` is true has the start
-    of a prompt cut where a text is too long, which is the error of its row otherwise.
+    A model that gives no reward to one sequence alone, such as one that compares answers, sees row after row instead.
+    A text that is too long is the error of its row, unless the model was opened to cut prompts.
+
+    Args:
+        with_parts: keep what each reward is made of.
     """
     verdicts: list[Verdict] = [Verdict(where) for where, _ in entries]
-    is_by_row, keeps_parts = getattr(model, "scores_by_row", False), getattr(model, "keeps_parts", False)
-    encoded: dict[int, tuple[str, list[list[int]]]] = {}
-    cut: dict[int, int] = {}
+    encoded: list[EncodedRow] = []
     for index, (where, row) in enumerate(entries):
         try:
             if isinstance(row, RowError):
                 raise row
             request = read_request(row, where)
-            if is_by_row:
-                verdicts[index] = _score_alone(model, request, where)
+            if model.capabilities.scores_ids:
+                encoded.append(_encode(cast(IdScorer, model), request, where, index))
             else:
-                sequences, cut[index] = _encode(model, request, where)
-                encoded[index] = text_key(request.prompt), sequences
+                verdicts[index] = _score_alone(model, request, where, with_parts)
         except (RewardsmithError, TypeError, ValueError, KeyError) as error:
             verdicts[index] = _failure(where, error)
-    score: Any = getattr(model, "read_encoded" if keeps_parts else "score_encoded")
-    for index, result in _score_rows(score, encoded).items():
-        where = entries[index][0]
+    results = try_halves(lambda rows: _score_rows(cast(IdScorer, model), rows, with_parts), encoded, ScoringError)
+    for asked, result in zip(encoded, results, strict=True):
+        where = entries[asked.index][0]
         failed = isinstance(result, Exception)
-        verdicts[index] = _failure(where, result) if failed else _verdict(where, result, cut[index])  # type: ignore[arg-type]
+        verdicts[asked.index] = _failure(where, result) if failed else _verdict(where, result, asked.num_cut)  # type: ignore[arg-type]
     return verdicts
 
 
-def _score_alone(model: Any, request: ScoreRequest, where: str) -> Verdict:
+def _score_alone(model: RewardScorer, request: ScoreRequest, where: str, with_parts: bool) -> Verdict:
     """Score the answers of one row together and without other rows, as the model itself does it."""
-    if not getattr(model, "cuts_prompts", False):
-        ask = model.score_parts if getattr(model, "keeps_parts", False) else model.score_requests
-        return _verdict(where, ask([request])[0])
-    parts = model.score_parts([request], truncation="truncate_prompt")[0]
-    cut = max(sum(_is_long(ids, member) for ids in member.encode(request)) for member in model.members)
-    return _verdict(where, parts if model.keeps_parts else [part.reward for part in parts], cut)
+    parts = model.score_parts([request])[0]
+    num_cut = 0
+    if model.truncation != "error":
+        # Members that tokenise differently cut differently; the row counts what the one that cuts most had to cut.
+        members = [cast(IdScorer, member) for member in model.members]
+        num_cut = max(sum(_is_long(ids, member) for ids in member.encode(request)) for member in members)
+    return _verdict(where, parts if with_parts else [part.reward for part in parts], num_cut)
 
 
-def _is_long(ids: Sequence[int], model: Any) -> bool:
-    return model.max_length is not None and len(ids) > model.max_length
+def _is_long(ids: Sequence[int], model: IdScorer) -> bool:
+    limit = model.capabilities.max_length
+    return limit is not None and len(ids) > limit
 
 
 def _verdict(where: str, found: Sequence[float] | Sequence[RewardParts], cut: int = 0) -> Verdict:
@@ -80,44 +82,35 @@ def _verdict(where: str, found: Sequence[float] | Sequence[RewardParts], cut: in
     return Verdict(where, tuple(p.reward for p in parts), parts=json.dumps([p.to_dict() for p in parts]), cut=cut)
 
 
-def _encode(model: EncodedScorer, request: ScoreRequest, where: str) -> tuple[list[list[int]], int]:
-    """Give the sequences of a row and how many of them had to be cut."""
+def _encode(model: IdScorer, request: ScoreRequest, where: str, index: int) -> EncodedRow:
+    """Return the token ids of a row, cut where that was asked for. Raises RowError for what is too long."""
     sequences = model.encode(request)
     num_long = sum(_is_long(ids, model) for ids in sequences)
-    if num_long and getattr(model, "cuts_prompts", False):
-        cut: Any = model
-        try:
-            return cut.cut_prompts(request, sequences), num_long
-        except ScoringError as error:
-            raise row_error(where, "too long", str(error)) from error
-    if num_long:
-        longest, limit = max(map(len, sequences)), model.max_length
+    key = text_key(request.prompt) or f"\x01{index}"
+    if not num_long:
+        return EncodedRow(index, key, sequences, 0)
+    if model.truncation == "error":
+        longest, limit = max(map(len, sequences)), model.capabilities.max_length
         message = f"{longest} tokens, the model reads {limit}; shorten the text, or cut prompts with --truncate-prompt"
         raise row_error(where, "too long", message)
-    return sequences, 0
-
-
-def _score_rows(
-    score: Callable[[list[list[list[int]]]], list[list[float]]], encoded: Mapping[int, tuple[str, list[list[int]]]]
-) -> dict[int, list[float] | Exception]:
-    """Score rows, those with one prompt as one group; halve the rows until what fails stands alone."""
-    if not encoded:
-        return {}
-    groups: dict[str, list[int]] = {}
-    for index, (prompt, _) in encoded.items():
-        groups.setdefault(prompt or f"\x01{index}", []).append(index)
     try:
-        rewards = score([[s for i in members for s in encoded[i][1]] for members in groups.values()])
+        return EncodedRow(index, key, model.cut_prompts(request, sequences), num_long)
     except ScoringError as error:
-        if len(encoded) == 1:
-            return dict.fromkeys(encoded, error)
-        rows, middle = list(encoded.items()), len(encoded) // 2
-        return {**_score_rows(score, dict(rows[:middle])), **_score_rows(score, dict(rows[middle:]))}
-    results: dict[int, list[float] | Exception] = {}
+        raise row_error(where, "too long", str(error)) from error
+
+
+def _score_rows(model: IdScorer, rows: Sequence[EncodedRow], with_parts: bool) -> list[list[float] | list[RewardParts]]:
+    """Score rows, those with one prompt as one group, and return what belongs to each, in order."""
+    groups: dict[str, list[EncodedRow]] = {}
+    for row in rows:
+        groups.setdefault(row.prompt_key, []).append(row)
+    score = model.read_encoded if with_parts else model.score_encoded
+    rewards: Any = score([[ids for row in members for ids in row.sequences] for members in groups.values()])
+    results: dict[int, Any] = {}
     for members, values in zip(groups.values(), rewards, strict=True):
         stream = iter(values)
-        results.update((i, list(islice(stream, len(encoded[i][1])))) for i in members)
-    return results
+        results.update((row.index, list(islice(stream, len(row.sequences)))) for row in members)
+    return [results[row.index] for row in rows]
 
 
 def _failure(where: str, error: Exception) -> Verdict:

@@ -12,7 +12,7 @@ from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import ConfigError, RowError
 from rewardsmith.files.hub import hub_files, is_hub_id
 from rewardsmith.records import fingerprint
-from rewardsmith.scoring.bulk.ledger import hash_files
+from rewardsmith.scoring.bulk.fingerprints import hash_files
 
 OnBroken = Callable[[RowError], None]
 Rows = Iterator[tuple[str, Mapping[str, Any]]]

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.scoring.model_spec import ModelSpec, code_fingerprint
+from rewardsmith.scoring.bulk.fingerprints import code_fingerprint, spec_fingerprints
+from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +30,21 @@ def test_weights_that_are_not_finite_are_named(folder, tmp_path, name, value):
     weights[name].view(-1)[1] = value
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=rf"{name} holds NaN or infinity"):
-        ModelSpec(str(broken)).load()
+        ModelSpec.of(str(broken)).open()
 
 
 def test_fingerprints_tell_what_changed(folder, tmp_path):
-    spec = ModelSpec(str(folder))
-    first = spec.fingerprints(spec.load())
-    assert first == spec.fingerprints(spec.load())
-    other = ModelSpec(str(folder), dtype="bfloat16")
-    second = other.fingerprints(other.load())
+    spec = ModelSpec.of(str(folder))
+    first = spec_fingerprints(spec, spec.open())
+    assert first == spec_fingerprints(spec, spec.open())
+    other = ModelSpec.of(str(folder), options=ModelOptions(dtype="bfloat16"))
+    second = spec_fingerprints(other, other.open())
     assert {name for name in first if first[name] != second[name]} == {"dtype"}
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     (copy / "chat_template.jinja").write_text("{{ messages[0].content }}")
-    changed = ModelSpec(str(copy))
-    third = changed.fingerprints(changed.load())
+    changed = ModelSpec.of(str(copy))
+    third = spec_fingerprints(changed, changed.open())
     assert {"model", "template"} <= {name for name in first if first[name] != third[name]}
 
 

@@ -1,0 +1,96 @@
+"""Flags that every command that scores shares, each with one meaning, and the scorers that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rewardsmith.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardsmith.records import Scorer
+    from rewardsmith.scoring.opening import ModelOptions, ModelSpec
+
+# As in rewardsmith.scoring.opening; repeated, so that `--help` needs no import of it.
+COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+AGGREGATES = ("min", "product", "last", "mean")
+SCORER_HELP = (
+    "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
+    "module:function, file of scores, or simulator:gold"
+)
+
+
+def add_loading_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add where and in which precision a model is loaded, and whether its code may run; returns their group."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    group.add_argument("--dtype", help="float32 (default on a CPU), bfloat16 (default on a GPU), ...")
+    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
+    return group
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add how models are run. `several`: the command takes more than one, so members are named with commas only."""
+    group = add_loading_options(parser)
+    group.add_argument(
+        "--batch-tokens",
+        "--tokens-per-batch",
+        dest="tokens_per_batch",
+        metavar="N",
+        type=int,
+        help="distinct tokens of one forward",
+    )
+    group.add_argument(
+        "--truncate-prompt",
+        action="store_true",
+        help="cut the start of the prompt where a text is too long, never the answer (default: an error of that row)",
+    )
+    if not several:
+        group.add_argument(
+            "--ensemble", metavar="MODEL", action="append", default=[], help="a further member; may be repeated"
+        )
+    group.add_argument("--combine", choices=COMBINATIONS, default="mean", help="of an ensemble (default mean)")
+    group.add_argument(
+        "--penalty", type=float, default=1.0, help="what mean_minus_std and _variance multiply with (default 1)"
+    )
+    group.add_argument(
+        "--aggregate", choices=AGGREGATES, default="min", help="of the steps of a step model (default min)"
+    )
+
+
+def add_limit(parser: argparse.ArgumentParser, what: str = "rows") -> None:
+    """Add how much of the input is read."""
+    parser.add_argument("--limit", metavar="N", type=int, help=f"read at most so many {what}")
+
+
+def model_options(args: argparse.Namespace) -> ModelOptions:
+    """Return how the flags say that models are run."""
+    from rewardsmith.scoring.opening import ModelOptions
+
+    if args.tokens_per_batch is not None and args.tokens_per_batch < 1:
+        raise ConfigError(f"--batch-tokens is {args.tokens_per_batch}; give 1 or more")
+    return ModelOptions(
+        device=args.device,
+        dtype=args.dtype,
+        tokens_per_batch=args.tokens_per_batch,
+        trust_remote_code=args.trust_remote_code,
+        truncate_prompt=args.truncate_prompt,
+        combine=args.combine,
+        penalty=args.penalty,
+        aggregate=args.aggregate,
+    )
+
+
+def model_spec(args: argparse.Namespace) -> ModelSpec:
+    """Return which local model a command of one model runs, and how."""
+    from rewardsmith.scoring.opening import ModelSpec
+
+    return ModelSpec.of(args.model, args.ensemble, model_options(args))
+
+
+def open_scorer(name: str, args: argparse.Namespace, ensemble: Sequence[str] = ()) -> Scorer:
+    """Open what `name` names, as the flags say. Raises CheckpointError or ConfigError."""
+    from rewardsmith.clients.opening import open_scorer as open_by_name
+
+    return open_by_name(name, model_options(args), ensemble)

@@ -1,0 +1,112 @@
+"""Open a reward model by its place: which models, and how they are run, in a form that other processes can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardsmith.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.scorer import RewardScorer
+
+COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+AGGREGATES = ("min", "product", "last", "mean")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a local reward model is run, the same for every command; the names are those of `from_pretrained`.
+
+    Args:
+        device: None takes a GPU where there is one.
+        dtype: None is float32 on a CPU, bfloat16 on a GPU.
+        tokens_per_batch: distinct tokens of one forward; None chooses by device.
+        trust_remote_code: run Python code that a checkpoint brings.
+        truncate_prompt: cut the start of a prompt where a text is too long; an error otherwise.
+        combine, penalty: how the rewards of an ensemble become one.
+        aggregate: how the scores of a step model become one.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    tokens_per_batch: int | None = None
+    trust_remote_code: bool = False
+    truncate_prompt: bool = False
+    combine: str = "mean"
+    penalty: float = 1.0
+    aggregate: str = "min"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A reward model by its place and how it is run; several places are one ensemble."""
+
+    paths: tuple[str, ...]
+    options: ModelOptions = field(default_factory=ModelOptions)
+
+    @classmethod
+    def of(cls, name: str, ensemble: Sequence[str] = (), options: ModelOptions | None = None) -> ModelSpec:
+        """Read a model's name: a folder or hub id, or several with commas between them; `ensemble` names more."""
+        return cls((*split_members(name), *ensemble), options or ModelOptions())
+
+    @property
+    def name(self) -> str:
+        """The places in one text."""
+        return ",".join(self.paths)
+
+    def open(self) -> RewardScorer:
+        """Load the model.
+
+        Raises:
+            CheckpointError: it cannot be loaded, or a weight is not finite: every reward of it would be lost.
+            ConfigError: prompts shall be cut for a model that compares answers.
+        """
+        from transformers.utils import logging
+
+        from rewardsmith.scoring.reward_model import RewardModel
+
+        # A bar over the weights says nothing that a user could act on.
+        logging.disable_progress_bar()
+        how = self.options
+        model = RewardModel.from_pretrained(
+            self.paths[0] if len(self.paths) == 1 else self.paths,
+            device=how.device,
+            dtype=how.dtype,
+            tokens_per_batch=how.tokens_per_batch,
+            trust_remote_code=how.trust_remote_code,
+            combine=how.combine,
+            penalty=how.penalty,
+            aggregate=how.aggregate,
+            truncation="truncate_prompt" if how.truncate_prompt else "error",
+        )
+        bad = find_bad_weight(model)
+        if bad is not None:
+            raise CheckpointError(
+                f"{self.name}: the weight {bad} holds NaN or infinity, so no text can be scored; take another "
+                "checkpoint, or load it with --dtype float32 if it overflows"
+            )
+        return model
+
+
+def split_members(name: str) -> tuple[str, ...]:
+    """Return the places that "a,b,c" names; what exists under the whole name is one place."""
+    if "," not in name or Path(name).exists():
+        return (name,)
+    members = tuple(part.strip() for part in name.split(","))
+    if not all(members):
+        raise ConfigError(f"{name!r}: a member of the ensemble has no name; give them as a,b,c")
+    return members
+
+
+def find_bad_weight(model: RewardScorer) -> str | None:
+    """Name the first weight that is not finite, None when all are."""
+    import torch
+
+    for member in model.members:
+        for name, weight in member.model.named_parameters():
+            if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+                return str(name) if member is model else f"{name} of {member.name}"
+    return None
