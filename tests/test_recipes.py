@@ -64,7 +64,7 @@ def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
     wanted = yaml.safe_load(recipe.read_text())
     assert run["settings"]["reward"]["loss_type"] == wanted.get("loss_type", "bradley_terry")
     if recipe.stem == "ties":
-        assert run["held_out"]["tie_rate"]["value"] > 0
+        assert run["held_out"]["label_tie_rate"]["value"] > 0
     from rewardsmith import RewardModel
 
     assert len(RewardModel.from_pretrained(str(tmp_path / "out")).score("Question?\n", ["good", "bad"])) == 2

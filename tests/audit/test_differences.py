@@ -5,8 +5,8 @@ import pytest
 
 from rewardsmith.audit.differences import accuracy_observations, paired_difference, unpaired_difference
 from rewardsmith.evaluation import Resampling, ScoredGroup
-from rewardsmith.evaluation.metrics import Observations
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.stats.intervals import Observations
 
 HOW = Resampling(1000, 0)
 

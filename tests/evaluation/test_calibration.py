@@ -7,8 +7,8 @@ from scipy.special import expit
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.calibration import calibrate, calibration_numbers, debiased_ece, fit_temperature
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 
 def simulated(n, seed=0):

@@ -4,16 +4,9 @@ import pytest
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import (
-    Resampling,
-    best_of_k,
-    kendall_tau_b,
-    measure,
-    ndcg,
-    prompt_clusters,
-    reciprocal_rank,
-)
+from rewardsmith.evaluation.metrics import best_of_k, kendall_tau_b, measure, ndcg, prompt_clusters, reciprocal_rank
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 RANKED = (Comparison(0, 1), Comparison(0, 2), Comparison(1, 2))
 
@@ -25,7 +18,7 @@ def group(rewards, edges=RANKED, prompt="p"):
 def test_pair_metrics_by_hand():
     scored = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
     found = {name: estimate.value for name, estimate in measure(scored, Resampling(100)).items()}
-    assert (found["accuracy"], found["accuracy_ties_half"], found["reward_tie_rate"], found["margin"]) == (
+    assert (found["accuracy_strict"], found["accuracy"], found["reward_tie_rate"], found["margin"]) == (
         0.5,
         0.625,
         0.25,
@@ -36,7 +29,7 @@ def test_pair_metrics_by_hand():
 def test_swapping_every_pair_gives_one_minus_accuracy():
     there = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
     back = [group(item.rewards, (Comparison(1, 0),), item.group.prompt) for item in there]
-    one, other = (measure(s, Resampling(100))["accuracy_ties_half"].value for s in (there, back))
+    one, other = (measure(s, Resampling(100))["accuracy"].value for s in (there, back))
     assert one == 1 - other
 
 

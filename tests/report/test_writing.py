@@ -101,7 +101,7 @@ def test_long_texts_are_shortened_until_the_file_is_small_and_the_page_says_so(r
 
 def test_undefined_numbers_are_called_undefined_and_never_zero(read_page):
     estimate = {"value": None, "low": None, "high": None, "n": 0}
-    page = read_page(render_report([{"scorer": "s", "data": "d", "metrics": {"accuracy_ties_half": estimate}}]))
+    page = read_page(render_report([{"scorer": "s", "data": "d", "metrics": {"accuracy": estimate}}]))
     assert "undefined (n=0)" in page.text
     assert "nan" not in page.text.lower().split()
 

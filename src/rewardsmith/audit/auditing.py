@@ -31,10 +31,10 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import Evaluation, summarise
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.evaluation.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
+from rewardsmith.stats.intervals import Resampling
 
 if TYPE_CHECKING:
     from rich.table import Table

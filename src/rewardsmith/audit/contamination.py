@@ -17,10 +17,10 @@ from rewardsmith.audit.findings import Finding, Level
 from rewardsmith.data.checks.overlap import KINDS, find_overlap
 from rewardsmith.data.training_record import TrainingRecord
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
+from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.evaluation.strata import stratum
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import bootstrap_mean, bootstrap_ratio
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio
 
 # With one group in twenty seen before, an accuracy is no longer one on new data.
 RED_SHARE = 0.05

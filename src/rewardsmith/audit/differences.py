@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Observations, Resampling, margins, prompt_clusters
+from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import bca_interval, bootstrap_amount, resampled_ratios
+from rewardsmith.stats.intervals import Observations, Resampling, bca_interval, bootstrap_amount, resampled_ratios
 
 
 def accuracy_observations(scored: Sequence[ScoredGroup]) -> Observations:

@@ -21,9 +21,9 @@ from rewardsmith.audit.length_logistic import add_logistics, logistic_statistics
 from rewardsmith.audit.moments import ClusteredSums, Statistic, Totals
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, copeland, prompt_clusters
+from rewardsmith.evaluation.metrics import copeland, prompt_clusters
 from rewardsmith.records import Completion, Estimate, TokenIds, preferences
-from rewardsmith.stats.intervals import Floats
+from rewardsmith.stats.intervals import Floats, Resampling
 
 Measure = Callable[[Completion], float]
 # Answers whose lengths differ by less than a tenth of the longer one count as equal.

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import Floats, bca_interval, wilson
+from rewardsmith.stats.intervals import Floats, Resampling, bca_interval, wilson
 
 CHUNK_CELLS = 2_000_000
 MIN_KNOWN = 0.95

@@ -19,9 +19,8 @@ from rewardsmith.audit.reward_variance import RewardVariance, measure_variance
 from rewardsmith.audit.turning import TurningFit, dense_sizes, fit_turning
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import score_groups
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup, Scorer
-from rewardsmith.stats.intervals import bootstrap_amount
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 GAP_SIZES = (16, 64, 256)

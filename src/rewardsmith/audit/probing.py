@@ -14,9 +14,8 @@ import numpy as np
 from rewardsmith.audit.answers import find_answer, question
 from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.probes import Probe, ProbeResult, pair_to_edit
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Completion, Estimate, PreferenceGroup, ScoreRequest, prompt_key, text_key
-from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount, bootstrap_mean
 from rewardsmith.stats.significance import benjamini_hochberg, sign_flip_p_values
 
 Q_LIMIT = 0.05

@@ -11,9 +11,8 @@ import numpy as np
 
 from rewardsmith.audit.best_of_n import Floats
 from rewardsmith.audit.findings import Finding, Level
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount, bootstrap_mean
 
 # From a prompt without differences a policy learns nothing: more such prompts than this ask for a look, or for action.
 MANY_FLAT, MOST_FLAT = 0.1, 0.5

@@ -18,9 +18,9 @@ import numpy as np
 from rewardsmith.audit.best_of_n import Floats
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, margins, prompt_clusters
+from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CHUNK_CELLS = 2_000_000

@@ -19,8 +19,8 @@ from rewardsmith.data.similarity import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup, Scorer
+from rewardsmith.stats.intervals import Resampling
 
 NGRAM = 3
 BINS = 5

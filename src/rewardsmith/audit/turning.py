@@ -19,9 +19,8 @@ import numpy as np
 from scipy import stats
 
 from rewardsmith.audit.best_of_n import Floats, best_of_n_kl, n_of_kl
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import bootstrap_amount
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount
 
 # The parabola is fitted to this distance in d on either side of the peak: wide enough to smooth noise, narrow enough
 # that curves which fall faster than they rose are not misread.

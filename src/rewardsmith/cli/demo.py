@@ -15,11 +15,11 @@ import torch
 from rewardsmith.cli.demo_data import demo_groups
 from rewardsmith.cli.train import quiet_other_packages, require_writable, train_and_report
 from rewardsmith.cli.train_data import TrainingData
-from rewardsmith.cli.train_evaluation import evaluate_held_out
 from rewardsmith.cli.train_report import print_table
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.errors import ConfigError
+from rewardsmith.evaluation.held_out import evaluate_held_out
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.scoring import RewardModel

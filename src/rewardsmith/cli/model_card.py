@@ -22,7 +22,7 @@ CARD = "README.md"
 HEADER = ("| | value | 95% interval | n |", "|---|---:|---:|---:|")
 METRICS = {
     "accuracy": "accuracy",
-    "accuracy_ties_half": "accuracy, a tie counts half",
+    "accuracy_strict": "accuracy, equal rewards wrong",
     "reward_tie_rate": "ties in reward",
     "best_of_k": "the highest reward is a best answer",
 }
@@ -113,7 +113,7 @@ def _worst_strata(result: Evaluation) -> list[str]:
     """Give the worst part of each axis: it predicts trouble better than the mean does."""
     lines = []
     for axis, parts in result.strata.items():
-        known = {name: metrics["accuracy_ties_half"] for name, metrics in parts.items()}
+        known = {name: metrics["accuracy"] for name, metrics in parts.items()}
         known = {name: value for name, value in known.items() if value.n}
         if known:
             name = min(known, key=lambda part: known[part].value)

@@ -23,11 +23,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from rewardsmith.cli import train_arguments
 from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ModelConfig, ScriptArguments
 from rewardsmith.cli.train_data import TrainingData, load_training_data
-from rewardsmith.cli.train_evaluation import HeldOutResult, evaluate_held_out
 from rewardsmith.cli.train_model import trainer_model
 from rewardsmith.cli.train_progress import TrainingProgress
 from rewardsmith.cli.train_report import RunSummary, Speed, print_table, write_report
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
+from rewardsmith.evaluation.held_out import HeldOutResult, evaluate_held_out
 from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
 from rewardsmith.models.shared_prefix.positions import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds

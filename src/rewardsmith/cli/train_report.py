@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rewardsmith.cli.train_curves import draw_curves
-from rewardsmith.cli.train_evaluation import HeldOutResult
+from rewardsmith.evaluation.held_out import HeldOutResult
 from rewardsmith.records import Estimate
 
 PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")
@@ -84,9 +84,9 @@ def _rows(summary: RunSummary) -> list[tuple[str, str, str, str]]:
         result = summary.held_out
         for label, estimate in (
             ("accuracy", result.accuracy),
-            ("  baseline: longer wins", result.longer_wins),
-            ("  baseline: majority", result.majority),
-            ("tie rate", result.tie_rate),
+            (f"  baseline: {result.best_baseline()}", result.baselines[result.best_baseline()]),
+            ("ties in labels", result.metrics["label_tie_rate"]),
+            ("ties in rewards", result.metrics["reward_tie_rate"]),
         ):
             rows.append((label, f"{estimate.value:.3f}", _interval(estimate), str(estimate.n)))
     speed = summary.speed

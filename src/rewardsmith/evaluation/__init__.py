@@ -4,9 +4,9 @@ from rewardsmith.evaluation.calibration import Calibration, calibrate
 from rewardsmith.evaluation.comparing import ModelComparison, compare
 from rewardsmith.evaluation.evaluating import Evaluation, evaluate
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
-from rewardsmith.evaluation.metrics import Resampling, measure
+from rewardsmith.evaluation.metrics import measure
 from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
-from rewardsmith.stats.intervals import bootstrap_mean, bootstrap_ratio, wilson
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio, wilson
 
 __all__ = [
     "Calibration",

@@ -21,9 +21,8 @@ from scipy.special import expit
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, preferences, prompt_key
-from rewardsmith.stats.intervals import Floats, bootstrap_amount
+from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount
 
 NUM_BINS = 15
 # In smaller bins chance explains any gap, so that debiasing would leave nothing.

@@ -14,18 +14,19 @@ from rewardsmith.evaluation.baselines import RULES, noise_ceiling
 from rewardsmith.evaluation.blind import BlindScores, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import Resampling, measure
+from rewardsmith.evaluation.metrics import measure
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.evaluation.strata import AXES, split_by
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
+from rewardsmith.stats.intervals import Resampling
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
-BASELINE = "accuracy_ties_half"
-STRATUM_METRICS = ("accuracy", "accuracy_ties_half", "reward_tie_rate", "margin", "best_of_k")
+BASELINE = "accuracy"
+STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Evaluation:
             _add(table, {"noise ceiling": self.ceiling})
         for axis, parts in self.strata.items():
             table.add_section()
-            _add(table, {name: metrics["accuracy_ties_half"] for name, metrics in parts.items()}, f"{axis}: ")
+            _add(table, {name: metrics["accuracy"] for name, metrics in parts.items()}, f"{axis}: ")
         table.add_section()
         for name, value in self.calibration.headline().items():
             table.add_row(f"calibration: {name}", f"{value:.4f}", "", str(self.calibration.nll.n))

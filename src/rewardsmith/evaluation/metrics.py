@@ -1,6 +1,6 @@
 """Metrics of rewards against judgements. Each gives one value per observation, with the group it belongs to.
 
-Per judged pair: accuracy (equal rewards are wrong), tie-aware accuracy (they are half right), how often rewards are
+Per judged pair: accuracy (equal rewards are half right), strict accuracy (they are wrong), how often rewards are
 equal, margin. Per judgement: how often the label is a tie.
 Per group: best-of-K hit, MRR, NDCG, Kendall's tau-b. The gold order inside a group is by Copeland score: judgements
 won minus judgements lost. Groups of two say nothing more than accuracy does, so tau-b and NDCG are of K >= 3.
@@ -10,45 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, judgements, number_prompts, preferences
-from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
-
-
-@dataclass(frozen=True, slots=True)
-class Resampling:
-    """How intervals are computed: number of bootstrap samples and seed."""
-
-    resamples: int = 10_000
-    seed: int = 0
-
-
-@dataclass(slots=True)
-class Observations:
-    """Values with their clusters; one per metric."""
-
-    values: list[float] = field(default_factory=list)
-    clusters: list[int] = field(default_factory=list)
-
-    def add(self, value: float, cluster: int) -> None:
-        """Keep `value` unless it is undefined."""
-        if not math.isnan(value):
-            self.values.append(value)
-            self.clusters.append(cluster)
-
-    def estimate(self, how: Resampling, is_share: bool = True) -> Estimate:
-        """Give the mean with its interval."""
-        bootstrap = bootstrap_mean if is_share else bootstrap_amount
-        return bootstrap(np.array(self.values), np.array(self.clusters), how.resamples, how.seed)
-
+from rewardsmith.stats.intervals import Observations, Resampling
 
 PAIR_METRICS: dict[str, Callable[[float], float]] = {
-    "accuracy": lambda margin: float(margin > 0),
-    "accuracy_ties_half": lambda margin: 0.5 if margin == 0 else float(margin > 0),
+    "accuracy": lambda margin: 0.5 if margin == 0 else float(margin > 0),
+    "accuracy_strict": lambda margin: float(margin > 0),
     "reward_tie_rate": lambda margin: float(margin == 0),
     "margin": lambda margin: margin,
 }

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.evaluation.judged import ScoredGroup, completion_length, side_texts
-from rewardsmith.evaluation.metrics import Resampling, margins, prompt_clusters
+from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import preferences
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 NUM_BINS = 24
 NUM_LENGTH_BINS = 8

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,33 @@ Floats = NDArray[np.float64]
 CHUNK_CELLS = 2_000_000
 # Drawing a multinomial costs about as much per type as this many index draws.
 TYPE_COST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How intervals are computed: number of bootstrap samples and seed."""
+
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Observations:
+    """Values with their clusters; one per metric."""
+
+    values: list[float] = field(default_factory=list)
+    clusters: list[int] = field(default_factory=list)
+
+    def add(self, value: float, cluster: int) -> None:
+        """Keep `value` unless it is undefined."""
+        if not math.isnan(value):
+            self.values.append(value)
+            self.clusters.append(cluster)
+
+    def estimate(self, how: Resampling, is_share: bool = True) -> Estimate:
+        """Give the mean with its interval."""
+        bootstrap = bootstrap_mean if is_share else bootstrap_amount
+        return bootstrap(np.array(self.values), np.array(self.clusters), how.resamples, how.seed)
 
 
 def bootstrap_mean(

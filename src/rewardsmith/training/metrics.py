@@ -18,7 +18,7 @@ class RewardMetrics:
     """Accumulate metrics over batches; the names are TRL's, with ours beside them.
 
     Labels are read as everywhere (`Comparisons.judged`), and a name means what it means in evaluation: `accuracy` is
-    over the comparisons that prefer a side, and equal rewards are wrong (half right in `accuracy_ties_half`);
+    over the comparisons that prefer a side, and equal rewards are half right (wrong in `accuracy_strict`);
     `label_tie_rate` is the share of comparisons that prefer none, `reward_tie_rate` that of equal rewards among the
     others.
     """
@@ -74,8 +74,8 @@ class RewardMetrics:
         mean = _divide(self.reward_sum, self.rewards)
         variance = max(0.0, _divide(self.reward_squares, self.rewards) - mean**2) if self.rewards else math.nan
         return {
-            "accuracy": _divide(self.correct, self.decided),
-            "accuracy_ties_half": _divide(self.correct + 0.5 * self.equal, self.decided),
+            "accuracy": _divide(self.correct + 0.5 * self.equal, self.decided),
+            "accuracy_strict": _divide(self.correct, self.decided),
             "margin": _divide(self.margin, self.decided),
             "min_reward": self.min_reward if self.rewards else math.nan,
             "mean_reward": mean,

@@ -6,7 +6,7 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import run_benchmark
-from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(100)
 VERDICTS = ("CHATGPT", "VICUNA13B", "TIE", "CHATGPT")

@@ -9,7 +9,7 @@ import pytest
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import BenchmarkRun, run_benchmark
 from rewardsmith.evaluation.benchmarks.rows import choose_files, rows_of
-from rewardsmith.evaluation.metrics import Resampling
+from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(100)
 

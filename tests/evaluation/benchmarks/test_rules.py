@@ -15,8 +15,8 @@ from rewardsmith.evaluation.benchmarks import (
     run_benchmark,
     write_reward_bench_files,
 )
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, Message, as_plain
+from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(200)
 

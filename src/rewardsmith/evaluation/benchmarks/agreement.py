@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
+from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 
 def verdicts(item: ScoredGroup) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa, three_way_a
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import Row, need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 QUESTIONS = "question.jsonl"
 VERDICTS: dict[str, int | None] = {"CHATGPT": 0, "VICUNA13B": 1, "TIE": None}

@@ -14,9 +14,9 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, prompt_clusters
+from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 LABELS = {"A>B": 0, "B>A": 1}
 

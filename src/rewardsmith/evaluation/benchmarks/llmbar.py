@@ -15,8 +15,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

@@ -20,8 +20,8 @@ from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 ENGLISH = ("eng_Latn", "en", "eng")
 KNOWN = {name for counts in reward_bench.SECTIONS.values() for name in counts}

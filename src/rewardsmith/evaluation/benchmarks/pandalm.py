@@ -17,9 +17,8 @@ from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

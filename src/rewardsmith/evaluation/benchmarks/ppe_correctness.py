@@ -26,9 +26,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
-from rewardsmith.stats.intervals import Floats, bootstrap_mean
+from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_mean
 
 SET_NAME = re.compile(r"PPE-([A-Za-z0-9-]+?)-Best-of-K", re.IGNORECASE)
 

@@ -16,8 +16,8 @@ from rewardsmith.evaluation.benchmarks.model_ranking import Battle, ranking_part
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 WINNERS = {"model_a": 0, "model_b": 1}
 FLAGS = ("hard_prompt", "easy_prompt", "if_prompt", "is_code", "math_prompt")

@@ -19,9 +19,8 @@ from rewardsmith.evaluation.baselines import Rule
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 THRESHOLD = 0.0
 SPLITS = "gsm8k+math+olympiadbench+omnimath"

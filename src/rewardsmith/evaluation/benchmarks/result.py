@@ -13,9 +13,9 @@ import numpy as np
 from rewardsmith.evaluation.baselines import RULES, Rule
 from rewardsmith.evaluation.benchmarks.rows import Row, rows_of
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, best_of_k, margins, prompt_clusters
+from rewardsmith.evaluation.metrics import best_of_k, margins, prompt_clusters
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 if TYPE_CHECKING:
     from rich.table import Table

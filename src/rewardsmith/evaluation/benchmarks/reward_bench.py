@@ -15,8 +15,8 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup, as_plain
+from rewardsmith.stats.intervals import Resampling
 
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {

@@ -20,8 +20,9 @@ from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, sha
 from rewardsmith.evaluation.benchmarks.reward_bench import model_fields
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling, best_of_k
+from rewardsmith.evaluation.metrics import best_of_k
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_plain, as_text
+from rewardsmith.stats.intervals import Resampling
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

@@ -19,9 +19,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 CELLS = {"easy": np.tril_indices(3, -1), "normal": np.diag_indices(3), "hard": np.triu_indices(3, 1)}
 

@@ -14,8 +14,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, strict_best
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

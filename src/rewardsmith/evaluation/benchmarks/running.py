@@ -30,10 +30,10 @@ from rewardsmith.evaluation.benchmarks import (
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
 from rewardsmith.evaluation.blind import without_prompts
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.evaluation.plain_turns import as_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
+from rewardsmith.stats.intervals import Resampling
 
 NOTHING = Estimate(math.nan, 0)
 BENCHMARKS: dict[str, Benchmark] = {

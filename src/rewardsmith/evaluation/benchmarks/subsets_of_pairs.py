@@ -27,8 +27,8 @@ from rewardsmith.evaluation.benchmarks.result import (
 )
 from rewardsmith.evaluation.benchmarks.rows import KEY, need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import Resampling
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
 

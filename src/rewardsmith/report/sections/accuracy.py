@@ -11,12 +11,12 @@ from rewardsmith.report.blocks import Cell, Limits, Section, StripRow, Strips, T
 from rewardsmith.report.numbers import read_estimate, read_estimates, show, show_interval
 from rewardsmith.report.texts import clean, words
 
-MAIN = "accuracy_ties_half"
+MAIN = "accuracy"
 CHANCE = 0.5
 UNIT = (0.0, 1.0)
 NAMES = {
-    "accuracy": "accuracy, strict",
-    MAIN: "accuracy, a tie counts half",
+    MAIN: "accuracy",
+    "accuracy_strict": "accuracy, equal rewards wrong",
     "noise_ceiling": "ceiling of raters' noise",
 }
 
@@ -26,13 +26,13 @@ def accuracy_section(result: Mapping[str, Any], limits: Limits) -> Section | Non
     metrics = read_estimates(result.get("metrics"))
     if not metrics:
         return None
-    rows = [StripRow(NAMES[name], metrics[name]) for name in (MAIN, "accuracy") if name in metrics]
+    rows = [StripRow(NAMES[name], metrics[name]) for name in (MAIN, "accuracy_strict") if name in metrics]
     baselines = read_estimates(result.get("baselines"))
     rows += [StripRow(f"baseline: {words(name)}", value, tone="b") for name, value in baselines.items()]
     ceiling = read_estimate(result.get("noise_ceiling"))
     if ceiling is not None and not math.isnan(ceiling.value):
         rows.append(StripRow(NAMES["noise_ceiling"], ceiling, tone="c"))
-    others = {name: value for name, value in metrics.items() if name not in (MAIN, "accuracy")}
+    others = {name: value for name, value in metrics.items() if name not in (MAIN, "accuracy_strict")}
     blocks: list[Any] = [Strips("Share of judged pairs that are put in the right order", rows, _lines(), UNIT)]
     if others:
         blocks.append(estimates_table("Other metrics", others))

@@ -1,8 +1,8 @@
 import math
 
 import pytest
+from rewardsmith.evaluation.held_out import evaluate_held_out
 
-from rewardsmith.cli.train_evaluation import evaluate_held_out
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import measure
 from rewardsmith.records import Comparison, PreferenceGroup
@@ -14,9 +14,9 @@ def test_accuracy_counts_decided_comparisons_and_equal_rewards_half():
     result = evaluate_held_out([group, other], [[2.0, 1.0, 3.0], [0.5, 0.5]])
     assert result.accuracy.value == pytest.approx((1 + 0 + 0.5) / 3)
     assert result.accuracy.n == 3
-    assert result.tie_rate.value == pytest.approx(1 / 4)
+    assert result.metrics["label_tie_rate"].value == pytest.approx(1 / 4)
     # "aaa" is longer than "b"; "b" is shorter than "cc"; "x" and "y" are equally long.
-    assert result.longer_wins.value == pytest.approx((1 + 0 + 0.5) / 3)
+    assert result.baselines["longest"].value == pytest.approx((1 + 0 + 0.5) / 3)
 
 
 def judged(values, prompt):
@@ -57,8 +57,8 @@ def test_no_comparison_is_nan_with_n_zero():
     assert result.accuracy.n == 0
 
 
-def test_majority_does_not_read_the_order_in_which_files_list_the_sides():
-    groups = [PreferenceGroup(f"q{i}", (f"win {i}", f"lose {i}"), (Comparison(0, 1),)) for i in range(400)]
-    result = evaluate_held_out(groups, [[1.0, 0.0]] * 400)
-    assert 0.5 <= result.majority.value < 0.6
-    assert result.accuracy.value == 1.0
+def test_the_better_of_the_two_rules_of_length_is_named():
+    groups = [PreferenceGroup(f"q{i}", ("no", "a longer one"), (Comparison(0, 1),)) for i in range(20)]
+    result = evaluate_held_out(groups, [[1.0, 0.0]] * 20)
+    assert result.best_baseline() == "shortest"
+    assert result.baselines["shortest"].value == 1.0
