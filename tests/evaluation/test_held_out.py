@@ -1,8 +1,8 @@
 import math
 
 import pytest
-from rewardsmith.evaluation.held_out import evaluate_held_out
 
+from rewardsmith.evaluation.held_out import evaluate_held_out
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import measure
 from rewardsmith.records import Comparison, PreferenceGroup

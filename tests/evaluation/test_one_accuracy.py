@@ -132,7 +132,9 @@ def test_a_trainer_logs_the_accuracy_that_evaluate_gives_the_saved_model(tmp_pat
 
 
 def test_the_tensor_record_reads_labels_as_training_does():
-    group = PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, "tie", probability=0.9), Comparison(1, 0, probability=0.5)))
+    group = PreferenceGroup(
+        "q", ("a", "b"), (Comparison(0, 1, "tie", probability=0.9), Comparison(1, 0, probability=0.5))
+    )
     one = comparisons_of_groups([group])
     other = collate_comparisons([_encoded(group, [[1], [2]], [True, True])])
     for name in ("better_P", "worse_P", "is_tie_P", "probability_P", "weight_P", "margin_P"):
