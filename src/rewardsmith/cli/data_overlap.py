@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_options import drop_lines, visible
-from rewardsmith.data.checks.overlap import KINDS, Overlap, find_overlap
-from rewardsmith.data.formats import read_rows
-from rewardsmith.data.formats.rewardsmith import open_groups
-from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.texts import locate
+from rewardsmith.data.checks.overlap import KINDS, MEANING, Overlap, Source, find_overlap, write_without
+from rewardsmith.data.loading import LoadReport
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import open_rows, write_json
-from rewardsmith.records import PreferenceGroup, as_text
-
-MEANING = {
-    "same pair": "the same two completions of the same prompt",
-    "same prompt": "case, punctuation and blanks aside",
-    "near prompt": "byte 5-grams with Jaccard similarity >= {near:g}",
-    "n-gram": "{ngram} words of the test prompt, in prompt or completions of the training row",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.clean and args.train_column:
         raise ConfigError("--clean writes preferences; it cannot be used with --train-column")
     reports = {"train": LoadReport(), "test": LoadReport()}
-    train = track(_side(args, "train", reports["train"]), "train")
-    test = track(_side(args, "test", reports["test"]), "test")
+    train = track(_source(args, "train").read(reports["train"]), "train")
+    test = track(_source(args, "test").read(reports["test"]), "test")
     found = find_overlap(train, test, args.ngram, args.near, args.index)
     for side, count in (("train", found.num_train), ("test", found.num_test)):
         if not count:
@@ -68,33 +56,18 @@ def run(args: argparse.Namespace) -> int:
             for hit in found.hits:
                 write({"kind": hit.kind, "test": hit.test, "train": hit.train, "shared": hit.excerpt})
     if args.clean:
-        _write_clean(args, found)
+        kept = write_without(
+            _source(args, "train"), found.train_numbers, args.clean, lambda items: track(items, "write")
+        )
+        if args.json != "-":
+            print(f"\nwrote {kept:,} of {found.num_train:,} training groups to {args.clean}")
     return int(args.fail_above is not None and found.share() > args.fail_above)
 
 
-def _side(args: argparse.Namespace, side: str, report: LoadReport) -> Iterator[tuple[str, PreferenceGroup]]:
-    """Give (where, group) of one side."""
-    source, split, column = getattr(args, side), getattr(args, f"{side}_split"), getattr(args, f"{side}_column")
-    if not column:
-        return locate(source, report, reader=getattr(args, f"{side}_reader"), split=split, on_error="count")
-    return _texts(source, split, column, report)
-
-
-def _texts(source: str, split: str | None, column: str, report: LoadReport) -> Iterator[tuple[str, PreferenceGroup]]:
-    """Give rows that hold a prompt alone, such as those of a benchmark, as groups without completions."""
-
-    def left_out(error: DataError) -> None:
-        report.rows += 1
-        report.drop(error)
-
-    for where, row in read_rows(source, split=split, on_broken=left_out):
-        report.rows += 1
-        try:
-            if column not in row:
-                raise DataError(f"{where}: no column {column!r}; the row has: {', '.join(map(str, row)) or 'none'}")
-            yield where, PreferenceGroup(as_text(row[column], f"{where}: column {column!r}"), ())
-        except DataError as error:
-            report.drop(error)
+def _source(args: argparse.Namespace, side: str) -> Source:
+    """Return one side as its flags name it."""
+    flags = (getattr(args, f"{side}_{name}") for name in ("reader", "split", "column"))
+    return Source(getattr(args, side), *flags)
 
 
 def _print(args: argparse.Namespace, found: Overlap, reports: dict[str, LoadReport]) -> None:
@@ -141,17 +114,3 @@ def _write_counts(args: argparse.Namespace, found: Overlap, reports: dict[str, L
         print(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         write_json(Path(args.json), plain)
-
-
-def _write_clean(args: argparse.Namespace, found: Overlap) -> None:
-    """Read the training side again and write the groups without a hit."""
-    options = {"reader": args.train_reader, "split": args.train_split, "on_error": "count"}
-    groups = track(iter_preferences(args.train, **options), "write")
-    kept = 0
-    with open_groups(args.clean) as write:
-        for number, group in enumerate(groups):
-            if number not in found.train_numbers:
-                write(group)
-                kept += 1
-    if args.json != "-":
-        print(f"\nwrote {kept:,} of {found.num_train:,} training groups to {args.clean}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -119,7 +118,7 @@ def plain_rewards(subject: Subject, rows: Rows, side: str = "right") -> list[flo
             logits_B = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits[:, 0]
     finally:
         model.train(training)
-    return logits_B.float().tolist()
+    return [float(logit) for logit in logits_B.float()]
 
 
 def golden_rows(subject: Subject) -> list[list[int]]:
@@ -148,7 +147,7 @@ def chosen_rows(subject: Subject) -> list[list[int]]:
 
 def _largest_change(subject: Subject, alone: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Give the largest change and what precision explains."""
-    dtype: Any = next(subject.model.parameters()).dtype
+    dtype: torch.dtype = next(subject.model.parameters()).dtype
     scale = max(1.0, *map(abs, alone))
     change = max(abs(a - b) for a, b in zip(alone, other, strict=True))
     return change if math.isfinite(change) else math.inf, TOLERANCES.get(dtype, LOW_PRECISION_TOLERANCE) * scale

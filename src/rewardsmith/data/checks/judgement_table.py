@@ -110,7 +110,8 @@ class Edges:
     @property
     def identical(self) -> NDArray[np.bool_]:
         """Which comparisons are between a text and itself."""
-        return self.better == self.worse
+        same: NDArray[np.bool_] = self.better == self.worse
+        return same
 
     @property
     def pair(self) -> Keys:

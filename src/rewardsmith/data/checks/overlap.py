@@ -10,19 +10,69 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from rewardsmith.data.formats import read_rows
+from rewardsmith.data.formats.rewardsmith import open_groups
+from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.similarity import NearDuplicates, NgramIndex, ngram_hashes, words_of
-from rewardsmith.data.texts import name_groups, plain_text, question_text
-from rewardsmith.errors import ConfigError
-from rewardsmith.records import PreferenceGroup
+from rewardsmith.data.texts import locate, name_groups, plain_text, question_text
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.records import PreferenceGroup, as_text
 
 Kind = Literal["same pair", "same prompt", "near prompt", "n-gram"]
 KINDS: tuple[Kind, ...] = ("same pair", "same prompt", "near prompt", "n-gram")
 Side = Literal["train", "test"]
+Watch = Callable[[Iterator[PreferenceGroup]], Iterable[PreferenceGroup]]
 EXCERPT = 100
+MEANING: dict[Kind, str] = {
+    "same pair": "the same two completions of the same prompt",
+    "same prompt": "case, punctuation and blanks aside",
+    "near prompt": "byte 5-grams with Jaccard similarity >= {near:g}",
+    "n-gram": "{ngram} words of the test prompt, in prompt or completions of the training row",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One of the two sets: where it lies and how it is read.
+
+    Args:
+        path: a file, a folder or a hub id.
+        reader: data set or row format.
+        split: of a folder or hub data set.
+        column: where the texts stand in rows that hold a prompt alone, such as those of a benchmark.
+    """
+
+    path: str
+    reader: str | None = None
+    split: str | None = None
+    column: str | None = None
+
+    def read(self, report: LoadReport) -> Iterator[tuple[str, PreferenceGroup]]:
+        """Yield (where, group); rows that cannot be read are counted in `report`."""
+        if self.column is not None:
+            return self._prompts(report, self.column)
+        return locate(self.path, report, reader=self.reader, split=self.split, on_error="count")
+
+    def _prompts(self, report: LoadReport, column: str) -> Iterator[tuple[str, PreferenceGroup]]:
+        """Yield rows of prompts as groups without completions."""
+
+        def left_out(error: DataError) -> None:
+            report.rows += 1
+            report.drop(error)
+
+        for where, row in read_rows(self.path, split=self.split, on_broken=left_out):
+            report.rows += 1
+            try:
+                if column not in row:
+                    raise DataError(f"{where}: no column {column!r}; the row has: {', '.join(map(str, row)) or 'none'}")
+                yield where, PreferenceGroup(as_text(row[column], f"{where}: column {column!r}"), ())
+            except DataError as error:
+                report.drop(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +190,22 @@ def find_overlap(
             _record(result, held, found, (other, where, number))
     result.hits.sort(key=lambda hit: (hit.test_number, KINDS.index(hit.kind)))
     return result
+
+
+def write_without(source: Source, numbers: set[int], path: Path, watch: Watch = iter) -> int:
+    """Read a set again and write its groups but for those of `numbers`; returns how many were written.
+
+    Args:
+        watch: wraps the groups as they pass, for a progress bar.
+    """
+    groups = iter_preferences(source.path, reader=source.reader, split=source.split, on_error="count")
+    kept = 0
+    with open_groups(path) as write:
+        for number, group in enumerate(watch(groups)):
+            if number not in numbers:
+                write(group)
+                kept += 1
+    return kept
 
 
 def _count(result: Overlap, side: Side, group: PreferenceGroup, ngram: int) -> None:
