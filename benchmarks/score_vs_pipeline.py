@@ -320,8 +320,8 @@ def bulk_worker(job: dict[str, str]) -> int:
     """Run one bulk job and print what it took, with the seconds of its phases, as JSON."""
     from rewardsmith.scoring.model_spec import ModelSpec
 
-    from rewardsmith.scoring.bulk.local import BulkJob, PartReader, score_file
-    from rewardsmith.scoring.bulk.scored_rows import read_request
+    from rewardsmith.scoring.bulk.job import BulkJob, PartReader, score_file
+    from rewardsmith.scoring.bulk.rows import read_request
 
     spec = ModelSpec(job["model"], device="cpu")
     model = spec.load()

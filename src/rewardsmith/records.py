@@ -258,9 +258,18 @@ class DeclaresCapabilities(Protocol):
     def capabilities(self) -> Capabilities: ...
 
 
+@runtime_checkable
+class GivesParts(Protocol):
+    """A scorer that says what its rewards are made of."""
+
+    def score_parts(self, requests: Sequence[ScoreRequest]) -> Sequence[Sequence[Any]]: ...
+
+
 def capabilities_of(scorer: object) -> Capabilities:
-    """Return what a scorer declares; one that declares nothing, such as a user's own, gives rewards only."""
-    return scorer.capabilities if isinstance(scorer, DeclaresCapabilities) else Capabilities()
+    """Return what a scorer declares; one that declares nothing, such as a user's own, gives rewards, perhaps parts."""
+    if isinstance(scorer, DeclaresCapabilities):
+        return scorer.capabilities
+    return Capabilities(gives_parts=isinstance(scorer, GivesParts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.serving.batches import choose, group_by_prefix, num_shared_tokens, score_rows, sort_key
+from rewardsmith.models.shared_prefix.grouping import num_shared_tokens, sort_key
+from rewardsmith.scoring.scorer import RewardParts
+from rewardsmith.serving.batches import choose, score_rows
 from rewardsmith.serving.refusals import Failure
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=40), min_size=1, max_size=25)
@@ -22,24 +23,6 @@ class Row:
 
 def rows_of(*sequences):
     return [Row(sort_key(ids)) for ids in sequences]
-
-
-def test_keys_sort_as_token_ids_do():
-    ids = [[1, 256], [1, 2], [65536], [2], [1]]
-    assert sorted(ids) == sorted(ids, key=sort_key)
-
-
-def test_shared_tokens_are_counted_whole():
-    assert num_shared_tokens(sort_key([1, 2, 3]), sort_key([1, 2, 4])) == 2
-    assert num_shared_tokens(sort_key([256]), sort_key([257])) == 0
-    assert num_shared_tokens(sort_key([7, 8]), sort_key([7, 8, 9])) == 2
-
-
-@given(SEQUENCES)
-def test_shared_tokens_equal_the_naive_count(sequences):
-    left, right = sequences[0], sequences[-1]
-    naive = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-    assert num_shared_tokens(sort_key(left), sort_key(right)) == naive
 
 
 def test_the_group_of_the_oldest_is_taken_before_a_younger_stranger():
@@ -63,19 +46,6 @@ def test_a_batch_holds_the_oldest_once_each_and_keeps_the_budget(sequences, budg
         keys = sorted({row.key for row in batch})
         distinct = sum(len(k) // 4 for k in keys) - sum(num_shared_tokens(a, b) for a, b in itertools.pairwise(keys))
         assert distinct <= budget
-
-
-def test_two_prompts_make_two_groups():
-    first, second = list(range(10)), list(range(50, 60))
-    keys = sorted(sort_key([*p, end]) for p in (first, second) for end in (1, 2, 3))
-    assert group_by_prefix(keys) == [[0, 1, 2], [3, 4, 5]]
-
-
-@given(SEQUENCES)
-def test_groups_are_a_partition_in_order(sequences):
-    keys = sorted({sort_key(ids) for ids in sequences})
-    groups = group_by_prefix(keys)
-    assert [index for group in groups for index in group] == list(range(len(keys)))
 
 
 class Counting:

@@ -13,7 +13,7 @@ from rewardsmith import RewardModel
 from rewardsmith.clients.client import AsyncRewardClient, RewardClient
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.app import build_app
 
 PROMPT, ANSWERS = "is maybe", ["good", "awful answer", "fine\n\npoor"]

@@ -16,8 +16,8 @@ from rewardsmith.cli.options import add_limit, add_model_options, model_spec
 from rewardsmith.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rewardsmith.scoring.bulk.job import BulkReport
     from rewardsmith.scoring.bulk.ledger import Shard
-    from rewardsmith.scoring.bulk.local import BulkReport
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -72,8 +72,8 @@ def score(
 ) -> BulkReport:
     """Load the model, score `source` into `out` and give the report."""
     from rewardsmith.scoring.bulk.fingerprints import spec_fingerprints
+    from rewardsmith.scoring.bulk.job import BulkJob, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
-    from rewardsmith.scoring.bulk.local import BulkJob, score_file
     from rewardsmith.scoring.bulk.sources import find_source
 
     cluster = _cluster(args)

@@ -29,7 +29,7 @@ from rewardsmith.cli.train_report import RunSummary, Speed, print_table, write_r
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
 from rewardsmith.evaluation.held_out import HeldOutResult, evaluate_held_out
 from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
-from rewardsmith.models.shared_prefix.positions import fixed_positions
+from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training import RewardConfig, RewardTrainer
 from rewardsmith.training.collator import tokens_of_pairs

@@ -18,9 +18,8 @@ from typing import Any, Literal
 import httpx
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.records import ScoreRequest, as_plain
-from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.scoring.scorer import make_request
+from rewardsmith.records import Capabilities, ScoreRequest, as_plain
+from rewardsmith.scoring.scorer import RewardParts, make_request
 
 RETRIED = frozenset({408, 425, 429, 502, 503, 504})
 MAX_PAUSE_SECONDS = 30.0
@@ -63,6 +62,9 @@ class RewardClient:
             client.score("What is 2 + 2?", ["4", "5"])
         ```
     """
+
+    # A server says what each reward is made of; which ids its model knows is not asked.
+    capabilities = Capabilities(gives_parts=True)
 
     def __init__(self, url: str, api_key: str | None = None, options: ClientOptions | None = None) -> None:
         self.name = url

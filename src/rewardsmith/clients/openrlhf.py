@@ -14,7 +14,7 @@ from typing import Any
 from rewardsmith.clients.asking import as_scorer, score_samples
 from rewardsmith.clients.client import ClientOptions
 from rewardsmith.records import Scorer
-from rewardsmith.scoring.parts import probability
+from rewardsmith.scoring.scorer import probability
 
 RewardFunction = Callable[..., dict[str, Any]]
 

@@ -11,7 +11,7 @@ from rewardsmith.doctor.weights import check_head_trained
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.shared_prefix.forward import compute_rewards
-from rewardsmith.models.shared_prefix.positions import longest_input
+from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
 from rewardsmith.stats.shares import clustered_share
 

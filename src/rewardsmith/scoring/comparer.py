@@ -15,8 +15,7 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
 from rewardsmith.records import Capabilities, Completion, Message, ScoreRequest, Text, TokenIds
-from rewardsmith.scoring.parts import RewardParts, probability
-from rewardsmith.scoring.scorer import RewardScorer
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, probability
 
 # What the published models were trained to read: a source of 1224 tokens and two candidates of 412.
 MAX_TOKENS = 1224 + 2 * 412

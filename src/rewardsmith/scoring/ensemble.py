@@ -15,8 +15,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
 from rewardsmith.records import Capabilities, ScoreRequest, TokenIds
 from rewardsmith.scoring.opening import COMBINATIONS
-from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.scoring.scorer import RewardScorer, check_truncation, require_ids
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids
 
 
 class EnsembleModel(RewardScorer):

@@ -10,7 +10,7 @@ from typing import Any
 from rewardsmith.data.row_values import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import fingerprint, text_key
-from rewardsmith.scoring.bulk.scored_rows import read_request
+from rewardsmith.scoring.bulk.rows import read_request
 
 TAKES = ("best", "top", "pairs")
 

@@ -1,25 +1,27 @@
-"""RewardModel: load a checkpoint and score with it, by the rule it was saved with."""
+"""RewardModel: load a checkpoint and score with it, by the rule it was saved with, or by the one of its layout."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from rewardsmith.doctor import Finding, examine_loaded
+from rewardsmith.doctor.subject import Subject
+from rewardsmith.doctor.tokens import check_vocabulary
+from rewardsmith.doctor.weights import check_finite_weights
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
-from rewardsmith.models.foreign.imported import ScoringRule
-from rewardsmith.models.foreign.reading import compute_readings
+from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, prepare_model
-from rewardsmith.models.shared_prefix.positions import longest_input
+from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
-from rewardsmith.scoring.foreign import state_rule
-from rewardsmith.scoring.parts import RewardParts
-from rewardsmith.scoring.scorer import RewardScorer, check_truncation
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation
 from rewardsmith.scoring.truncation import truncate_prompt
 
 logger = logging.getLogger(__name__)
@@ -247,3 +249,37 @@ def _rule_of(loaded: LoadedModel) -> ScoringRule:
     pooling = loaded.contract.pooling if loaded.contract else "last"
     scored = {"last": "the last token", "encoder": "as the class pools"}.get(pooling, f"all tokens, {pooling}")
     return ScoringRule("scoring contract", f"{scored}, by the model's head", "as the contract says")
+
+
+logger = logging.getLogger(__name__)
+
+
+def state_rule(path: str, loaded: LoadedModel) -> None:
+    """Log the rule and every finding that is not green; all of them are kept in `loaded.findings`."""
+    assert loaded.imported is not None
+    logger.warning("%s has no scoring contract; %s", path, loaded.imported.rule)
+    loaded.findings = examine_foreign(loaded)
+    for finding in loaded.findings:
+        if finding.level != "green":
+            text = f"{finding.check}: {finding.message}" + (f" ({finding.remedy})" if finding.remedy else "")
+            logger.warning("%s: doctor, %s, %s", path, finding.level, text)
+
+
+def examine_foreign(loaded: LoadedModel) -> list[Finding]:
+    """Run the doctor's fast checks on a model at hand.
+
+    Of a model whose own code computes the reward, only weights and vocabulary are looked at: the other checks are of a
+    linear head as transformers applies it.
+    """
+    imported = loaded.imported
+    if imported is None or (imported.reader is None and not imported.is_comparer):
+        training = loaded.model.training
+        loaded.model.eval()
+        try:
+            return examine_loaded(loaded.model, loaded.tokenizer, loaded.contract)
+        finally:
+            loaded.model.train(training)
+    config = loaded.model.config.get_text_config()
+    subject = Subject(loaded.model, loaded.tokenizer, config, loaded.renderer)
+    # Foreign code may not say where its embeddings are; the config does.
+    return [check_finite_weights(subject), check_vocabulary(replace(subject, model=None))]

@@ -7,17 +7,19 @@ prefix beside each other at the speed of memcmp. The oldest sequence always goes
 from __future__ import annotations
 
 import math
-import sys
-from array import array
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.models.shared_prefix.grouping import (
+    MIN_SHARED_TOKENS,
+    TOKEN_BYTES,
+    group_by_prefix,
+    num_shared_tokens,
+    sort_key,
+)
+from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.refusals import Failure, Outcome
-
-MIN_SHARED_TOKENS = 8
-TOKEN_BYTES = 4
 
 
 class Sortable(Protocol):
@@ -27,26 +29,6 @@ class Sortable(Protocol):
 
 
 Row = TypeVar("Row", bound=Sortable)
-
-
-def sort_key(ids: Sequence[int]) -> bytes:
-    """Give bytes that sort as the token ids do and are equal exactly when they are."""
-    words = array("I", ids)
-    if sys.byteorder == "little":
-        words.byteswap()
-    return words.tobytes()
-
-
-def num_shared_tokens(left: bytes, right: bytes) -> int:
-    """Count the tokens of the common prefix of two keys by bisection."""
-    low, high = 0, min(len(left), len(right)) // TOKEN_BYTES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low * TOKEN_BYTES : middle * TOKEN_BYTES] == right[low * TOKEN_BYTES : middle * TOKEN_BYTES]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def choose(waiting: Sequence[Row], budget: int) -> list[Row]:
@@ -84,31 +66,6 @@ def _take_neighbours(by_key: Sequence[Row], start: int, taken: dict[int, Row], s
             spent += length - shared
             index += step
     return spent
-
-
-def group_by_prefix(keys: Sequence[bytes]) -> list[list[int]]:
-    """Give indices of `keys`, which must be sorted, cut into groups that are worth sharing a prefix.
-
-    A key joins the group before it when the tokens it saves outweigh those that the group's shorter prefix costs.
-    """
-    groups: list[list[int]] = []
-    shared = 0
-    for index, key in enumerate(keys):
-        common = num_shared_tokens(keys[index - 1], key) if index else 0
-        if groups and _is_worth_joining(common, shared, len(groups[-1])):
-            shared = common if len(groups[-1]) == 1 else min(shared, common)
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-            shared = 0
-    return groups
-
-
-def _is_worth_joining(common: int, shared: int, size: int) -> bool:
-    """Whether one more member with `common` shared tokens saves more than it costs a group of `size`."""
-    if common < MIN_SHARED_TOKENS:
-        return False
-    return size == 1 or common > max(0, shared - common) * (size - 1)
 
 
 class EncodedScorer(Protocol):

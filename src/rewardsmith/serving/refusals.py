@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardParts
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.shared_prefix.packing import shared_prefix_length
+from rewardsmith.models.shared_prefix.grouping import shared_prefix_length
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 # Names of tokenised columns that trainers of earlier years read.

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, set_seed
 from rewardsmith.errors import ConfigError, missing_extra
 from rewardsmith.models import heads, rendering
 from rewardsmith.models.shared_prefix.forward import ForwardPlan, core_model
-from rewardsmith.models.shared_prefix.positions import fixed_positions
+from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.training.collator import LengthSampler
 from rewardsmith.training.config import RewardConfig, automatic_learning_rate
 from rewardsmith.training.encoding import Encoder

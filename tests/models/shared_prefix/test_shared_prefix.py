@@ -11,7 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.attention import PrefixLayout, shared_prefix_attention
 from rewardsmith.models.shared_prefix.forward import compute_rewards, prepare_model
-from rewardsmith.models.shared_prefix.packing import pack, pad_rows, shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import pack, pad_rows
 
 SMALL = {
     "vocab_size": 101,
@@ -262,18 +262,3 @@ def test_segments_and_flex_attention_compute_the_dense_attention(window, softcap
     with torch.no_grad():
         flexed, _ = flex_attention_forward(module, query, key, value, block, **options)
     assert torch.allclose(flexed, dense, atol=1e-5)
-
-
-def test_the_shared_prefix_leaves_every_branch_a_token():
-    assert shared_prefix_length([(1, 2, 3), (1, 2, 4)]) == 2
-    assert shared_prefix_length([(1, 2), (1, 2, 3)]) == 1
-    assert shared_prefix_length([(1,), (2,)]) == 0
-    assert shared_prefix_length([(1, 2, 3)]) == 0
-
-
-def test_packing_counts_logical_and_distinct_tokens_by_hand():
-    batch = pack([[[1, 2, 3, 4], [1, 2, 5]], [[9, 9]]])
-    assert batch.chunks[0].input_ids.tolist() == [[1, 2, 3, 4, 5, 9, 9]]
-    assert batch.chunks[0].position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
-    assert batch.chunks[0].last_U.tolist() == [3, 4, 6]
-    assert (batch.logical_tokens, batch.distinct_tokens) == (9, 7)

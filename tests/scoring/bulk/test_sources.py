@@ -10,7 +10,7 @@ import zstandard
 from letter_scorer import Letters
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.scoring.bulk.local import BulkJob, score_file
+from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.sources import HubInput, find_source, hash_source, read_source
 
 ROWS = [{"prompt": f"question {i} ", "completion": f"answer {i}"} for i in range(7)]

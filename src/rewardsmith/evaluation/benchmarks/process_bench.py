@@ -19,7 +19,7 @@ from rewardsmith.evaluation.baselines import Rule
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text
+from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text, capabilities_of
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 THRESHOLD = 0.0
@@ -45,7 +45,7 @@ def score_steps(scorer: Any, groups: Sequence[PreferenceGroup]) -> list[ScoredGr
     Raises:
         ScoringError: the model saw another number of steps than the solution has.
     """
-    if not hasattr(scorer, "score_parts"):
+    if not capabilities_of(scorer).gives_parts:
         return None
     # A step model takes an empty line as the end of a step.
     texts = ["\n\n".join(step.strip().replace("\n\n", "\n") for step in g.metadata["steps"]) for g in groups]

@@ -1,11 +1,19 @@
-"""What an importer gives: the model, the rule by which it scores, and whether the standard layout can hold it."""
+"""What an importer gives: the model, the rule by which it scores, and how its rewards are read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from rewardsmith.models.foreign.reading import Reader
+import torch
+from torch import Tensor
+
+from rewardsmith.errors import CheckpointError, ScoringError
+from rewardsmith.models.foreign.folder import Folder
+from rewardsmith.models.heads import quiet_loading
+from rewardsmith.models.shared_prefix.grouping import distinct
+from rewardsmith.records import Completion
 
 
 @dataclass(frozen=True)
@@ -82,3 +90,94 @@ class ImportOptions:
     trust_remote_code: bool = False
     aggregate: str = "min"
     model: dict[str, Any] = field(default_factory=dict)
+
+
+Groups = Sequence[Sequence[Sequence[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reward with what it was made of.
+
+    Args:
+        reward: the number.
+        attributes: name -> score, for a head with several objectives.
+        steps: score of each step, for a step model.
+    """
+
+    reward: float
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[float, ...] = ()
+
+
+class Reader(Protocol):
+    """How to read rewards off a foreign model."""
+
+    def prepare(self, completion: Completion) -> Completion:
+        """Give the completion as the model wants it, such as with its step tokens."""
+
+    def check(self, ids: Sequence[int]) -> None:
+        """Refuse token ids that the model cannot judge. Raises ScoringError."""
+
+    def read(self, model: Any, input_ids: Tensor) -> list[Reading]:
+        """Score rows of one length. Shapes: input_ids [U, L] -> U readings."""
+
+
+def compute_readings(model: Any, reader: Reader, groups: Groups, tokens_per_batch: int) -> list[list[Reading]]:
+    """Read every sequence of every group, in input order; equal sequences are computed once.
+
+    Raises:
+        ScoringError: an empty sequence, or a reward that is not finite.
+    """
+    rows, index = distinct(sequence for group in groups for sequence in group)
+    if any(not row for row in rows):
+        raise ScoringError("a sequence without tokens was given; nothing can be scored in it")
+    by_length: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        by_length.setdefault(len(row), []).append(number)
+    readings: dict[int, Reading] = {}
+    for length, numbers in by_length.items():
+        size = max(1, tokens_per_batch // length)
+        for start in range(0, len(numbers), size):
+            chunk = numbers[start : start + size]
+            found = _read_rows(model, reader, [rows[number] for number in chunk])
+            readings.update(zip(chunk, found, strict=True))
+    stream = iter(index)
+    return [[readings[next(stream)] for _ in group] for group in groups]
+
+
+def _read_rows(model: Any, reader: Reader, rows: list[tuple[int, ...]]) -> list[Reading]:
+    with torch.no_grad():
+        readings = reader.read(model, torch.tensor(rows, device=model.device))
+    for reading in readings:
+        if not -float("inf") < reading.reward < float("inf"):
+            raise ScoringError(f"the model gave {reading.reward}; check its weights, or load it in fp32")
+    return readings
+
+
+def load_remote(auto_class: Any, folder: Folder, options: ImportOptions) -> Any:
+    """Load by an auto class.
+
+    Raises:
+        CheckpointError: the folder's code may not run, fails, or leaves weights unset.
+    """
+    name = folder.remote_class(auto_class.__name__)
+    if name and not options.trust_remote_code:
+        raise CheckpointError(
+            f"{folder.path} is scored by Python code of its own ({name}); read it, then allow it with "
+            "trust_remote_code=True (--trust-remote-code)"
+        )
+    dtype = options.model.get("dtype", torch.float32)
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    try:
+        with quiet_loading():
+            model, info = auto_class.from_pretrained(
+                str(folder.path), trust_remote_code=options.trust_remote_code, output_loading_info=True, dtype=dtype
+            )
+    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{folder.path}: its own code {name} cannot be loaded here: {reason}") from error
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        raise CheckpointError(f"{folder.path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
+    return model

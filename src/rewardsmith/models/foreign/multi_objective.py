@@ -10,9 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.foreign.folder import Folder
-from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
-from rewardsmith.models.foreign.reading import Reading
-from rewardsmith.models.foreign.remote_code import load_remote
+from rewardsmith.models.foreign.imported import Imported, ImportOptions, Reading, ScoringRule, load_remote
 from rewardsmith.records import Completion
 
 NAME = "multi-objective head"

@@ -15,9 +15,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.models.foreign.folder import Folder, load_tokenizer
-from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
-from rewardsmith.models.foreign.reading import Reading
-from rewardsmith.models.foreign.remote_code import load_remote
+from rewardsmith.models.foreign.imported import Imported, ImportOptions, Reading, ScoringRule, load_remote
 from rewardsmith.records import Completion, Message, TokenIds
 
 NAME = "step model"

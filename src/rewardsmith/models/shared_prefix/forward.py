@@ -22,9 +22,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError
 from rewardsmith.models.shared_prefix import packing
-from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
+from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, IMPLEMENTATION
+from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
 from rewardsmith.models.shared_prefix.last_layer import LastLayer, last_layer, scored_tokens_only
-from rewardsmith.models.shared_prefix.packing import PackedChunk, RewardBatch, RowChunk, Sequences
+from rewardsmith.models.shared_prefix.packing import PackedChunk, RewardBatch, RowChunk
 from rewardsmith.models.shared_prefix.sharing import reason_not_to_share
 
 logger = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _split_group(group: Sequences, tokens_per_batch: int, plan: ForwardPlan) -> 
         return []
     if not plan.share or plan.cost(group) <= tokens_per_batch:
         return [everyone]
-    prefix = packing.shared_prefix_length(packing.distinct(group)[0])
+    prefix = shared_prefix_length(distinct(group)[0])
     costs = [len(sequence) - prefix for sequence in group]
     return packing.fill_batches(costs, max(1, tokens_per_batch - prefix))
 
@@ -319,4 +320,4 @@ def _difference(core: PreTrainedModel, packed: RewardBatch, expected: Tensor) ->
 
 
 def _pad_to(core: PreTrainedModel) -> int:
-    return packing.FLEX_BLOCK if core.device.type == "cuda" else 1
+    return FLEX_BLOCK if core.device.type == "cuda" else 1

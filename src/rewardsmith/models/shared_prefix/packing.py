@@ -8,16 +8,15 @@ Shapes: G groups, B sequences asked for, U distinct sequences, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, PrefixLayout
-
-Sequences = Sequence[Sequence[int]]
+from rewardsmith.models.shared_prefix.attention import PrefixLayout
+from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
 
 
 @dataclass(frozen=True)
@@ -64,29 +63,6 @@ class RewardBatch:
 
 def _move(value: Any, device: torch.device | str) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-def shared_prefix_length(sequences: Sequences) -> int:
-    """Give how many leading tokens all sequences share, leaving each at least its last token.
-
-    One sequence alone shares nothing.
-    """
-    if len(sequences) < 2:
-        return 0
-    # The common prefix of a set is that of its lexicographic extremes.
-    low, high = min(sequences, key=tuple), max(sequences, key=tuple)
-    limit = min(map(len, sequences)) - 1
-    for index in range(limit):
-        if low[index] != high[index]:
-            return index
-    return limit
-
-
-def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Give the distinct sequences in order of first appearance and, for each input, which one it is."""
-    numbers: dict[tuple[int, ...], int] = {}
-    index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
-    return list(numbers), index
 
 
 def count_tokens(sequences: Sequences, share: bool = True) -> int:
@@ -173,17 +149,3 @@ def fill_batches(costs: Sequence[int], tokens_per_batch: int) -> list[list[int]]
         batches[-1].append(index)
         room -= cost
     return batches
-
-
-__all__ = [
-    "FLEX_BLOCK",
-    "PackedChunk",
-    "RewardBatch",
-    "RowChunk",
-    "count_tokens",
-    "distinct",
-    "fill_batches",
-    "pack",
-    "pad_rows",
-    "shared_prefix_length",
-]

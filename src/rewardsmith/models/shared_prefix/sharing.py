@@ -1,6 +1,8 @@
-"""Tell from a model's config whether its prefixes can be shared exactly."""
+"""Tell from a model's config what it can read: how long a sequence, and whether prefixes can be shared exactly."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -38,3 +40,23 @@ def _dropout_is_off(core: PreTrainedModel) -> bool:
     """Whether the attention modules themselves hold a dropout of zero, whatever the config says."""
     rates = [module.attention_dropout for module in core.modules() if hasattr(module, "attention_dropout")]
     return all(rate == 0 or getattr(rate, "p", 1) == 0 for rate in rates)
+
+
+# Their position embeddings begin after the pad token's, so two of them are never used.
+OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer")
+
+
+def longest_input(config: Any) -> int | None:
+    """Give the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or getattr(config, "position_biased_input", True) is False:
+        return None
+    if config.model_type in OFFSET_FAMILIES:
+        return int(positions) - (config.pad_token_id if config.pad_token_id is not None else 1) - 1
+    return int(positions)
+
+
+def fixed_positions(config: Any) -> int | None:
+    """Give `longest_input` of a model that has a table of positions and fails beyond it; None for rotary positions."""
+    rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
+    return None if rotary else longest_input(config)

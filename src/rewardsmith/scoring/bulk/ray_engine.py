@@ -20,8 +20,7 @@ from typing import Any
 
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.scoring.bulk.fingerprints import code_fingerprint, spec_fingerprints
-from rewardsmith.scoring.bulk.ledger import Ledger
-from rewardsmith.scoring.bulk.local import (
+from rewardsmith.scoring.bulk.job import (
     ATTEMPTS,
     BulkJob,
     BulkReport,
@@ -32,7 +31,8 @@ from rewardsmith.scoring.bulk.local import (
     open_ledger,
     parts_to_do,
 )
-from rewardsmith.scoring.bulk.scored_entries import score_entries
+from rewardsmith.scoring.bulk.ledger import Ledger
+from rewardsmith.scoring.bulk.rows import score_entries
 from rewardsmith.scoring.bulk.sources import HubInput
 from rewardsmith.scoring.opening import ModelSpec
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.protocols.inputs import ChatMessage, Label, TokenId, to_completion, to_messages
 from rewardsmith.serving.refusals import Failure, Outcome, invalid
 from rewardsmith.serving.requests import Truncation

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from rewardsmith.scoring.parts import probability
+from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.service import Service, text_request
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.parts import probability
+from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.protocols.inputs import document_text
 from rewardsmith.serving.protocols.vllm import VllmOptions
 from rewardsmith.serving.refusals import invalid

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.parts import probability
+from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request

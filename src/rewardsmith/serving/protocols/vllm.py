@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.parts import probability
+from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.protocols.inputs import (
     ChatMessage,
     Label,

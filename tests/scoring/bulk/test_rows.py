@@ -4,8 +4,8 @@ import pytest
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import Capabilities
-from rewardsmith.scoring.bulk.scored_entries import score_entries
-from rewardsmith.scoring.parts import RewardParts
+from rewardsmith.scoring.bulk.rows import score_entries
+from rewardsmith.scoring.scorer import RewardParts
 
 
 class Letters:

@@ -12,7 +12,7 @@ import pytest
 from letter_scorer import Letters
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.scoring.bulk.local import BulkJob, score_file
+from rewardsmith.scoring.bulk.job import BulkJob, score_file
 
 SCRIPT = """
 import sys
@@ -20,7 +20,7 @@ sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from letter_scorer import Letters
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.scoring.bulk.local import BulkJob, score_file
+from rewardsmith.scoring.bulk.job import BulkJob, score_file
 
 try:
     report = score_file(Letters(), BulkJob(Path(sys.argv[1]), Path(sys.argv[2]), rows_per_part=5), {"model": "m"})

@@ -18,8 +18,7 @@ from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.fingerprints import code_fingerprint
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict, publish
-from rewardsmith.scoring.bulk.scored_entries import Entry, score_entries
-from rewardsmith.scoring.bulk.scored_rows import add_rewards
+from rewardsmith.scoring.bulk.rows import Entry, add_rewards, score_entries
 from rewardsmith.scoring.bulk.sources import HubInput, Source, hash_source, read_source
 from rewardsmith.scoring.scorer import RewardScorer
 

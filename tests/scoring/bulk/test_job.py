@@ -15,9 +15,9 @@ from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.fingerprints import hash_files
+from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
-from rewardsmith.scoring.bulk.local import BulkJob, score_file
-from rewardsmith.scoring.bulk.scored_entries import score_entries
+from rewardsmith.scoring.bulk.rows import score_entries
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 
@@ -242,7 +242,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from rewardsmith.records import Capabilities
-from rewardsmith.scoring.bulk.local import BulkJob, score_file
+from rewardsmith.scoring.bulk.job import BulkJob, score_file
 
 class Slow:
     capabilities = Capabilities(scores_ids=True)
