@@ -73,6 +73,7 @@ class Comparison:
         probability: soft label P(better is preferred), in [0, 1], such as a vote share; None means certain.
         annotator: who judged, when known.
         time: ISO 8601 time of the judgement, when known.
+        rationale: why, in the annotator's words, when they said it.
     """
 
     better: int
@@ -83,6 +84,7 @@ class Comparison:
     probability: float | None = None
     annotator: str | None = None
     time: str | None = None
+    rationale: str | None = None
 
     def __post_init__(self) -> None:
         if self.outcome not in ("better", "tie"):

@@ -23,6 +23,7 @@ KINDS = {
     "probability": "soft labels",
     "annotator": "annotators",
     "time": "times",
+    "rationale": "rationales",
     "models": "authors of completions",
     "ratings": "ratings",
     "source": "sources",
@@ -137,7 +138,7 @@ def _information(group: PreferenceGroup) -> dict[str, int]:
     edges = group.comparisons
     counts = {
         name: sum(getattr(edge, name) is not None for edge in edges)
-        for name in ("margin", "probability", "annotator", "time")
+        for name in ("margin", "probability", "annotator", "time", "rationale")
     }
     counts["weight"] = sum(edge.weight != 1.0 for edge in edges)
     for name in ("models", "ratings", "source", "group_id", "tools", "chat_template_kwargs", "metadata"):

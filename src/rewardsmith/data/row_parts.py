@@ -18,7 +18,7 @@ from rewardsmith.data.row_values import (
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
-COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time")
+COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time", "rationale")
 SIDE_COLUMNS = ("chosen_model", "rejected_model", "chosen_ratings", "rejected_ratings")
 Side = str | tuple[Message, ...]
 
@@ -109,7 +109,7 @@ def comparison_fields(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         value = row.get(column)
         if value is None or (isinstance(value, str) and not value):
             continue
-        if column in ("annotator", "time"):
+        if column in ("annotator", "time", "rationale"):
             fields[column] = str(value)
         elif column == "tie":
             fields["outcome"] = "tie" if check_flag(value, where, column) else "better"

@@ -16,6 +16,7 @@ ALL_COLUMNS = (
     "tie",
     "annotator",
     "time",
+    "rationale",
     "models",
     "ratings",
     "source",
@@ -177,7 +178,7 @@ def pair_columns(group: PreferenceGroup, comparison: Comparison, names: Sequence
     """Give the columns beside the two sides that are not at their default, restricted to `names`."""
     sides = (("chosen", comparison.better), ("rejected", comparison.worse))
     columns: dict[str, Any] = {}
-    for name in ("margin", "probability", "annotator", "time"):
+    for name in ("margin", "probability", "annotator", "time", "rationale"):
         if name in names and getattr(comparison, name) is not None:
             columns[name] = getattr(comparison, name)
     if "weight" in names and comparison.weight != 1.0:

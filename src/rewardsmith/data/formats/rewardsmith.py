@@ -117,7 +117,7 @@ def table_schema() -> Any:
     """Give the pyarrow schema of `write_table_row`."""
     import pyarrow as pa
 
-    texts = ("outcome", "annotator", "time")
+    texts = ("outcome", "annotator", "time", "rationale")
     numbers = ("margin", "weight", "probability")
     edge = pa.struct(
         [("better", pa.int32()), ("worse", pa.int32())]
@@ -149,7 +149,7 @@ def _read_edge(edge: Any, where: str, column: str) -> Comparison:
     for name in ("margin", "weight", "probability"):
         if name in values:
             values[name] = check_number(values[name], where, f"{column}.{name}")
-    for name in ("annotator", "time"):
+    for name in ("annotator", "time", "rationale"):
         if name in values:
             values[name] = str(values[name])
     return Comparison(**values)

@@ -1,0 +1,242 @@
+"""Who judges what next: leases, overlap, hidden repeats, gold, undo; every change is one transaction.
+
+A claim gives back the lease that a person holds, so a reload, a second tab or a crash changes nothing. What comes
+next: practice, then gold and repeats when they are due, then the open slot of the highest priority.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from rewardsmith.collecting import tables as t
+from rewardsmith.collecting.project import Project
+from rewardsmith.collecting.store import Store, insert, log_event
+from rewardsmith.errors import DataError
+
+# Slots that belong to one person stand beyond any overlap.
+PERSONAL, AGAIN = 1_000_000, 2_000_000
+# A repeat comes after at least so many other items, or at the end.
+REPEAT_DISTANCE = 10
+# Counting stops here: the page then says "more than".
+MOST_COUNTED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One item in front of one person.
+
+    Args:
+        token: must come back with the answer.
+        shown: number of the completion at each place.
+        draft: what was typed so far, with active time in milliseconds.
+        practice: whether it is a practice item, which gets feedback.
+    """
+
+    slot_id: int
+    item_id: int
+    token: str
+    shown: tuple[int, ...]
+    shown_at: float
+    prompt: Any
+    completions: tuple[Any, ...]
+    info: Mapping[str, Any]
+    practice: bool
+    draft: Mapping[str, Any]
+    active_ms: int
+
+
+def shown_order(project: Project, key: str, alias: str, size: int) -> list[int]:
+    """Return the order in which one person sees the answers of one item; it depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{project.seed}/{key}/{alias}".encode()).digest()
+    order = list(range(size))
+    random.Random(digest).shuffle(order)
+    return order
+
+
+def claim(store: Store, project: Project, person_id: int, now: float | None = None) -> Assignment | None:
+    """Give a person the next item, or the one that is leased to them; None when nothing is left for them."""
+    moment = time.time() if now is None else now
+    for _ in range(5):
+        try:
+            with store.transaction() as connection:
+                lock_person(connection, person_id)
+                slot_id = held_slot(connection, person_id, moment) or _next(connection, project, person_id, moment)
+                if slot_id is None:
+                    return None
+                return _lease(connection, project, slot_id, person_id, moment)
+        except IntegrityError:
+            # Another process took the seat, or another tab of this person took one of the item.
+            continue
+    return None
+
+
+def lock_person(connection: Connection, person_id: int) -> RowMapping:
+    """Return the person's row, held until the transaction ends, so that two tabs come one after the other."""
+    found = connection.execute(sa.select(t.person).where(t.person.c.id == person_id).with_for_update())
+    row = found.mappings().first()
+    if row is None or row["status"] != "active":
+        raise DataError("this account is paused or closed; ask the owner of the project")
+    return row
+
+
+def held_slot(connection: Connection, person_id: int, now: float) -> int | None:
+    """Return the slot that is leased to a person and not expired."""
+    slot = t.slot.c
+    query = sa.select(slot.id).where(slot.person_id == person_id, slot.state == "leased", slot.lease_until >= now)
+    return connection.execute(query.order_by(slot.id).limit(1)).scalar()
+
+
+def _next(connection: Connection, project: Project, person_id: int, now: float) -> int | None:
+    """Choose the next slot of a person and return its id."""
+    release_expired(connection, now)
+    personal = _personal_item(connection, "practice", person_id)
+    if personal is not None:
+        return _make_slot(connection, personal, PERSONAL + person_id, person_id)
+    done, repeats, golds = _counts(connection, person_id)
+    if project.quota is not None and done >= project.quota:
+        return None
+    if golds < int((done + 1) * project.gold.share):
+        personal = _personal_item(connection, "gold", person_id)
+        if personal is not None:
+            return _make_slot(connection, personal, PERSONAL + person_id, person_id)
+    if done > REPEAT_DISTANCE and repeats < int(done * project.repeats):
+        repeat = _repeat_item(connection, person_id)
+        if repeat is not None:
+            return _make_slot(connection, repeat, AGAIN + person_id, person_id, again=True)
+    slot_id = connection.execute(open_slots(person_id).limit(1).with_for_update(skip_locked=True)).scalar()
+    if slot_id is None and done > REPEAT_DISTANCE and repeats < round(done * project.repeats):
+        repeat = _repeat_item(connection, person_id)
+        return None if repeat is None else _make_slot(connection, repeat, AGAIN + person_id, person_id, again=True)
+    return slot_id
+
+
+def open_slots(person_id: int) -> Any:
+    """Return the query of the open slots that a person may have, the next first."""
+    slot, other, judged = t.slot.c, t.slot.alias().c, t.judgement.c
+    mine = sa.exists().where(other.item_id == slot.item_id, other.person_id == person_id)
+    seen = sa.exists().where(judged.item_id == slot.item_id, judged.person_id == person_id)
+    query = sa.select(slot.id).where(slot.state == "open", ~mine, ~seen)
+    return query.order_by(slot.place, slot.rank, slot.n)
+
+
+def release_expired(connection: Connection, now: float) -> None:
+    """Open the slots whose lease has run out; a person's own extra slots stay theirs.
+
+    The token stays, so that a late answer is still taken while nobody else has the seat.
+    """
+    slot = t.slot.c
+    expired = (slot.state == "leased", slot.lease_until < now)
+    connection.execute(sa.update(t.slot).where(*expired, slot.n < PERSONAL).values(state="open", person_id=None))
+
+
+def _counts(connection: Connection, person_id: int) -> tuple[int, int, int]:
+    """Return how many items, repeats and gold items a person has done."""
+    slot = t.slot.c
+    query = sa.select(
+        sa.func.sum(sa.case((slot.n < PERSONAL, 1), else_=0)),
+        sa.func.sum(sa.case((slot.again, 1), else_=0)),
+        sa.func.sum(sa.case((t.item.c.kind == "gold", 1), else_=0)),
+    ).select_from(t.slot.join(t.item))
+    row = connection.execute(query.where(slot.person_id == person_id, slot.state == "done")).one()
+    return int(row[0] or 0), int(row[1] or 0), int(row[2] or 0)
+
+
+def _personal_item(connection: Connection, kind: str, person_id: int) -> int | None:
+    """Return the next practice or gold item that a person has not had; an expired lease counts as not had."""
+    item, slot = t.item.c, t.slot.c
+    had = sa.exists().where(slot.item_id == item.id, slot.person_id == person_id, slot.state != "leased")
+    query = sa.select(item.id).where(item.kind == kind, item.is_closed.is_(False), ~had)
+    return connection.execute(query.order_by(item.rank).limit(1)).scalar()
+
+
+def _repeat_item(connection: Connection, person_id: int) -> int | None:
+    """Return the item that a person judged longest ago and has not had twice."""
+    slot, other = t.slot.c, t.slot.alias().c
+    twice = sa.exists().where(
+        other.item_id == slot.item_id, other.person_id == person_id, other.again, other.state == "done"
+    )
+    query = sa.select(slot.item_id).where(slot.person_id == person_id, slot.state == "done", slot.n < PERSONAL, ~twice)
+    return connection.execute(query.order_by(slot.shown_at).limit(1)).scalar()
+
+
+def _make_slot(connection: Connection, item_id: int, n: int, person_id: int, again: bool = False) -> int:
+    """Make a slot that belongs to one person, or find it."""
+    slot = t.slot.c
+    found = connection.execute(sa.select(slot.id).where(slot.item_id == item_id, slot.n == n)).scalar()
+    if found is not None:
+        return int(found)
+    values = {"item_id": item_id, "n": n, "again": again, "person_id": person_id, "state": "open"}
+    return insert(connection, t.slot, **values, place=0.0, rank=0.0)
+
+
+def _lease(connection: Connection, project: Project, slot_id: int, person_id: int, now: float) -> Assignment:
+    """Lease a slot, or lengthen its lease, and return what the page shows."""
+    query = sa.select(t.slot, t.item.c.key, t.item.c.prompt, t.item.c.info, t.item.c.kind)
+    row = connection.execute(query.join(t.item).where(t.slot.c.id == slot_id)).mappings().one()
+    texts = connection.execute(
+        sa.select(t.completion.c.text).where(t.completion.c.item_id == row["item_id"]).order_by(t.completion.c.number)
+    ).scalars()
+    completions = tuple(texts)
+    values: dict[str, Any] = {"lease_until": now + 60 * project.lease_minutes}
+    if row["state"] != "leased" or row["person_id"] != person_id:
+        alias = connection.execute(sa.select(t.person.c.alias).where(t.person.c.id == person_id)).scalar_one()
+        order = shown_order(project, row["key"], alias, len(completions))
+        # A repeat in the same order would measure memory of the place as well.
+        values["shown"] = order[::-1] if row["again"] else order
+        values |= {"shown_at": now, "state": "leased", "person_id": person_id, "token": secrets.token_urlsafe(16)}
+    connection.execute(sa.update(t.slot).where(t.slot.c.id == slot_id).values(**values))
+    current = {**row, **values}
+    draft = connection.execute(
+        sa.select(t.draft).where(t.draft.c.slot_id == slot_id, t.draft.c.person_id == person_id)
+    ).first()
+    return Assignment(
+        slot_id,
+        row["item_id"],
+        current["token"],
+        tuple(current["shown"]),
+        current["shown_at"],
+        row["prompt"],
+        completions,
+        row["info"],
+        row["kind"] == "practice",
+        draft.answer if draft else {},
+        draft.active_ms if draft else 0,
+    )
+
+
+def progress(store: Store, project: Project, person_id: int) -> tuple[int, int]:
+    """Return how many items a person has done and how many are left for them."""
+    with store.transaction() as connection:
+        done, repeats, golds = _counts(connection, person_id)
+        open_items = open_slots(person_id).order_by(None).with_only_columns(t.slot.c.item_id).distinct()
+        counted = sa.select(sa.func.count()).select_from(open_items.limit(MOST_COUNTED).subquery())
+        left = int(connection.execute(counted).scalar_one())
+        left += held_slot(connection, person_id, time.time()) is not None
+    if project.quota is not None:
+        left = min(left, max(0, project.quota - done))
+    return done + repeats + golds, left
+
+
+def reopen(store: Store, actor: str, item_id: int, more: int) -> None:
+    """Ask `more` people about an item: a second round for items that divide."""
+    with store.transaction() as connection:
+        item = connection.execute(sa.select(t.item).where(t.item.c.id == item_id)).mappings().one()
+        slot = t.slot.c
+        closed = (slot.item_id == item_id, slot.state == "closed")
+        connection.execute(sa.update(t.slot).where(*closed).values(state="open"))
+        for n in range(item["overlap"], item["overlap"] + more):
+            values = {"item_id": item_id, "n": n, "again": False, "state": "open"}
+            insert(connection, t.slot, **values, place=-item["priority"], rank=item["rank"])
+        values = {"overlap": item["overlap"] + more, "is_closed": False}
+        connection.execute(sa.update(t.item).where(t.item.c.id == item_id).values(**values))
+        log_event(connection, actor, "adjudicate", item["key"], more=more)

@@ -1,0 +1,200 @@
+"""A project's database: opening, transactions, upgrading, backup.
+
+SQLite runs with a rollback journal and synchronous=EXTRA, because its WAL mode can corrupt a database before 3.51.3
+(sqlite.org/wal.html#walresetbug). A transaction begins IMMEDIATE, and threads of one process queue for it at a lock:
+SQLite's own waiting sleeps up to 100 ms at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from rewardsmith.collecting import tables as t
+from rewardsmith.collecting.project import Project
+from rewardsmith.errors import ConfigError, DataError
+
+SAFE_WAL = (3, 51, 3)
+REMOTE_FILES = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"}
+BUSY_MS = 30_000
+
+
+class Store:
+    """One open database.
+
+    Args:
+        url: of SQLAlchemy; `database_url` makes it.
+        pool: connections kept open to PostgreSQL.
+    """
+
+    def __init__(self, url: str, pool: int = 10) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
+        self.engine = self._sqlite() if self.is_sqlite else self._postgres(pool)
+
+    def _sqlite(self) -> sa.Engine:
+        _refuse_remote(self.path)
+        engine = sa.create_engine(self.url, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000})
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+
+    def _postgres(self, pool: int) -> sa.Engine:
+        if self.url.get_backend_name() != "postgresql":
+            raise ConfigError(f"database {self.url.drivername!r} is not known; give a file name or postgresql://...")
+        return sa.create_engine(self.url, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+
+    @property
+    def path(self) -> Path:
+        """The file of an SQLite database."""
+        return Path(str(self.url.database))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Run a block as one transaction; what it wrote is on disk when the block has ended."""
+        with self._lock, self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+    def version(self) -> str | None:
+        """Return the migration that the database is at; None for an empty one."""
+        with self.transaction() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def upgrade(self, revision: str = "head") -> str | None:
+        """Run the migrations that are missing; returns the version from before."""
+        before = self.version()
+        if self.is_sqlite and not self.path.exists():
+            self.path.touch(mode=0o600)
+        with self.transaction() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7230113)")
+            command.upgrade(_alembic(connection), revision)
+        return before
+
+    def check(self) -> None:
+        """Refuse a damaged database or one of another version. Raises DataError."""
+        found, wanted = self.version(), ScriptDirectory.from_config(_alembic()).get_current_head()
+        if found != wanted:
+            newer = found is not None and wanted is not None and found > wanted
+            advice = "upgrade Rewardsmith" if newer else "run: rewardsmith collect upgrade"
+            raise DataError(f"the database is at version {found or 'none'}, this program needs {wanted}; {advice}")
+        if self.is_sqlite:
+            with self.transaction() as connection:
+                state = connection.exec_driver_sql("PRAGMA quick_check").scalar()
+            if state != "ok":
+                raise DataError(f"{self.path} is damaged ({state}); restore a backup")
+
+    def backup(self, target: Path) -> Path:
+        """Copy an SQLite database while it is in use, whole; refuses to write over a file.
+
+        Raises:
+            ConfigError: PostgreSQL, which has pg_dump, or a target that exists.
+        """
+        if not self.is_sqlite:
+            raise ConfigError("back a PostgreSQL database up with pg_dump; this command copies SQLite files")
+        if target.exists():
+            raise ConfigError(f"{target} exists; choose another file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            temporary.touch(mode=0o600)
+            with (
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(temporary)) as copy,
+            ):
+                source.backup(copy)
+                if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+                    raise DataError(f"the copy of {self.path} is damaged; the database itself may be, too")
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
+    """Open a project's database, checked; `create` makes or upgrades it first.
+
+    Raises:
+        DataError: the database is absent, damaged or of another version.
+    """
+    store = Store(url)
+    if create:
+        store.upgrade()
+    elif store.is_sqlite and not store.path.exists():
+        raise DataError(f"{store.path} does not exist; make it with: rewardsmith collect init PROJECT.yaml")
+    store.check()
+    return store
+
+
+def record_settings(connection: Connection, project: Project) -> int:
+    """Return the id of these settings; settings that differ from the last become a new row."""
+    values = project.model_dump(mode="json", exclude={"database"})
+    last = connection.execute(sa.select(t.settings).order_by(t.settings.c.id.desc()).limit(1)).first()
+    if last is not None and last.project == values:
+        return int(last.id)
+    return insert(connection, t.settings, created=time.time(), project=values)
+
+
+def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
+    """Add a row; returns its primary key."""
+    key: Any = connection.execute(sa.insert(table).values(**values)).inserted_primary_key
+    return key[0]
+
+
+def log_event(connection: Connection, actor: str, kind: str, subject: Any = "", **detail: Any) -> None:
+    """Add to the log of what was done."""
+    row = {"actor": actor[:200], "kind": kind, "subject": str(subject)[:200], "detail": detail}
+    connection.execute(sa.insert(t.event).values(created=time.time(), **row))
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    """Set up a connection to SQLite; SQLAlchemy's own BEGIN takes the place of the driver's."""
+    connection.isolation_level = None
+    is_safe = sqlite3.sqlite_version_info >= SAFE_WAL
+    for pragma in (
+        f"journal_mode={'WAL' if is_safe else 'DELETE'}",
+        f"synchronous={'FULL' if is_safe else 'EXTRA'}",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _refuse_remote(path: Path) -> None:
+    """Refuse a file on a network file system, where SQLite's locks do not hold."""
+    try:
+        mounts = [line.split()[:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return
+    around = [str(parent) for parent in path.resolve().parents]
+    kinds = [(len(place), kind) for _, place, kind in mounts if place in around]
+    kind = max(kinds, default=(0, ""))[1]
+    if kind in REMOTE_FILES:
+        raise ConfigError(f"{path} lies on {kind}, where SQLite loses data; use a local disk or PostgreSQL")
+
+
+def _alembic(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

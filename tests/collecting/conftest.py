@@ -1,0 +1,31 @@
+"""What the tests of collecting share: a project on SQLite."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from collecting_people import groups
+
+from rewardsmith.collecting import Collection, create
+from rewardsmith.collecting.items import add_items
+
+Make = Callable[..., Collection]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Give a function that makes a project: settings by name, and how many items with how many answers."""
+    opened: list[Collection] = []
+
+    def build(items: int = 0, answers: int = 2, **settings: object) -> Collection:
+        path = tmp_path / f"project{len(opened)}.yaml"
+        path.write_text(yaml.safe_dump({"question": "Which is better?", **settings}))
+        collection = create(path)
+        opened.append(collection)
+        add_items(collection.store, collection.project, groups(items, answers))
+        return collection
+
+    yield build
+    for collection in opened:
+        collection.close()
