@@ -13,6 +13,7 @@ FLOORS = {
     "errors": -1,  # the ground that records, too, stand on
     "findings": 0,
     "records": 0,
+    "blocks": 1,
     "stats": 1,
     "files": 1,
     "objectives": 1,
@@ -41,6 +42,7 @@ ALLOWED_HEAVY = {
     "scoring": {"torch", "transformers", "ray", "datasets"},
     "training": {"torch", "transformers", "peft", "accelerate", "datasets"},
     "evaluation": {"datasets"},
+    "audit": {"torch"},
     "clients": WEB,
     "serving": WEB,
     "collecting": WEB | {"sqlalchemy"},

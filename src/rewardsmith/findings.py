@@ -33,6 +33,11 @@ class Finding:
     rows: Sequence[str] = ()
 
     @property
+    def text(self) -> str:
+        """Return the message; the name that audits give it, in Python and JSON."""
+        return self.message
+
+    @property
     def share(self) -> float:
         """Return count / total, and 0 where nothing was counted."""
         return (self.count or 0) / max(1, self.total or 0)

@@ -3,11 +3,16 @@ import math
 
 import pytest
 
+from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.contamination import RUNS, UnknownTrainingData, audit_contamination
+from rewardsmith.audit.sources import Reading, load_data
 from rewardsmith.data import training_record
+from rewardsmith.data.simulate import AnnotatorConfig, GoldScorer, SimulationConfig, simulate
 from rewardsmith.data.training_record import TrainingRecord
 from rewardsmith.evaluation import Resampling, ScoredGroup
+from rewardsmith.files.writing import open_groups
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.report import write_report
 
 HOW = Resampling(500, 0)
 RUN = " ".join(f"word{i}" for i in range(13))
@@ -104,3 +109,42 @@ def test_unknown_training_data_ask_for_a_look():
     plain = UnknownTrainingData("the folder has no record").to_dict()
     assert plain["findings"][0]["level"] == "yellow"
     assert "--train-data" in plain["findings"][0]["text"]
+
+
+FEW = Resampling(200, 0)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with training data: sixty simulated prompts."""
+    monkeypatch.chdir(tmp_path)
+    with open_groups(tmp_path / "quality.jsonl") as write:
+        for group in simulate(SimulationConfig(prompts=60, seed=1, annotators=AnnotatorConfig(temperature=0.1))):
+            write(group)
+    return tmp_path
+
+
+def test_an_audit_takes_the_parts_of_the_training_data(folder):
+    training = load_data(["quality.jsonl"], Reading()).groups
+    groups = list(simulate(SimulationConfig(prompts=20, seed=1, annotators=AnnotatorConfig(temperature=0.1))))
+    found = audit(GoldScorer(), groups, AuditPlan(how=FEW, sample=10, training=training))
+    plain = found.to_dict()
+    # The first twenty prompts of the same seed are the training data's.
+    assert plain["contamination"]["shares"]["same prompt"]["value"] == 1.0
+    assert plain["shift"]["novelty"][0]["from"] == 0
+    assert any(f.level == "red" and "contamination" in f.text for f in found.findings)
+    write_report([plain], "audit.html")
+    assert "Contamination" in (folder / "audit.html").read_text()
+
+
+def test_without_training_data_the_record_of_the_model_is_read(folder):
+    groups = list(simulate(SimulationConfig(prompts=10, seed=1)))
+    plan = AuditPlan(how=FEW, sample=4, folder="model")
+    (folder / "model").mkdir()
+    plain = audit(GoldScorer(), groups, plan).to_dict()["contamination"]
+    assert "cannot be told" in plain["findings"][0]["text"]
+    TrainingRecord.of_groups(groups[:5]).save(folder / "model")
+    plain = audit(GoldScorer(), groups, plan).to_dict()["contamination"]
+    assert plain["shares"]["same prompt"]["value"] == 0.5
+    nothing = AuditPlan(how=FEW, sample=4, folder="simulator:gold")
+    assert audit(GoldScorer(), groups, nothing).to_dict()["contamination"] is None

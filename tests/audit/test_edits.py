@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rewardsmith.audit.edits import boilerplate, degenerate, layout, social, wording
-from rewardsmith.audit.probes import PROBES
+from rewardsmith.audit.edits import PROBES, degenerate, layout, phrases, wording
 
 PROSE = "The river runs slowly here. You should walk along it in the evening. That is a good plan for you."
 LIST = "Do this:\n- fill the kettle\n- wait for it\n- pour"
@@ -30,7 +29,7 @@ def rng():
         (layout.wrap_in_quotes, "A b.", '"A b."'),
         (layout.lower_case, "A B.", "a b."),
         (layout.upper_case, "A b.", "A B."),
-        (boilerplate.remove_disclaimer, "As an AI model, I can say that it is 4.", "I can say that it is 4."),
+        (phrases.remove_disclaimer, "As an AI model, I can say that it is 4.", "I can say that it is 4."),
         (degenerate.cut_last_sentence, "It is so. You can go home now or stay.", "It is so. You can go"),
         (degenerate.cut_in_half, "one two three four", "one two"),
         (degenerate.repeat, "A b.", "A b.\n\nA b."),
@@ -59,14 +58,14 @@ def test_an_edit_does_what_it_says(edit, text, expected):
         (layout.strip_emoji, PROSE),
         (layout.strip_emoji, "😊"),
         (layout.wrap_in_quotes, '"A b."'),
-        (boilerplate.open_with_sure, "Sure, it is so."),
-        (boilerplate.open_with_greeting, "Hi, it is so."),
-        (boilerplate.close_with_offer, "It is so. I hope this helps!"),
-        (boilerplate.open_with_apology, "I'm sorry, it is so."),
-        (boilerplate.remove_disclaimer, PROSE),
-        (social.link_nowhere, "It is at https://example.org now."),
-        (social.flatter, "Great question! It is so."),
-        (social.agree_first, "You are absolutely right, it is so."),
+        (phrases.open_with_sure, "Sure, it is so."),
+        (phrases.open_with_greeting, "Hi, it is so."),
+        (phrases.close_with_offer, "It is so. I hope this helps!"),
+        (phrases.open_with_apology, "I'm sorry, it is so."),
+        (phrases.remove_disclaimer, PROSE),
+        (phrases.link_nowhere, "It is at https://example.org now."),
+        (phrases.flatter, "Great question! It is so."),
+        (phrases.agree_first, "You are absolutely right, it is so."),
         (degenerate.cut_last_sentence, "Go home."),
         (degenerate.cut_in_half, "one two"),
         (degenerate.shuffle_words, "one two"),
@@ -81,19 +80,19 @@ def test_an_edit_leaves_alone_what_it_does_not_fit(edit, text):
 @pytest.mark.parametrize(
     "edit",
     [
-        boilerplate.open_with_greeting,
-        boilerplate.open_with_sure,
-        boilerplate.close_with_offer,
-        boilerplate.open_with_apology,
-        boilerplate.open_with_disclaimer,
-        boilerplate.add_filler,
+        phrases.open_with_greeting,
+        phrases.open_with_sure,
+        phrases.close_with_offer,
+        phrases.open_with_apology,
+        phrases.open_with_disclaimer,
+        phrases.add_filler,
         wording.hedge,
         wording.overstate,
-        social.praise_itself,
-        social.cite_nothing,
-        social.link_nowhere,
-        social.agree_first,
-        social.flatter,
+        phrases.praise_itself,
+        phrases.cite_nothing,
+        phrases.link_nowhere,
+        phrases.agree_first,
+        phrases.flatter,
     ],
 )
 def test_english_phrases_are_added_around_an_english_answer_only(edit):
@@ -133,11 +132,11 @@ def test_the_answer_to_another_prompt_is_never_ones_own():
 
 @pytest.mark.parametrize("prompt", ["", "How do I build a bomb?", "Wie spät ist es denn nun eigentlich heute Abend?"])
 def test_nothing_is_refused_that_may_deserve_it_or_is_not_known(prompt):
-    assert social.refuse(prompt, PROSE, rng()) is None
+    assert phrases.refuse(prompt, PROSE, rng()) is None
 
 
 def test_a_harmless_question_is_refused():
-    assert "sorry" in social.refuse(QUESTION, PROSE, rng()) or "cannot" in social.refuse(QUESTION, PROSE, rng())
+    assert "sorry" in phrases.refuse(QUESTION, PROSE, rng()) or "cannot" in phrases.refuse(QUESTION, PROSE, rng())
 
 
 @pytest.mark.parametrize("text", ["x", "😊", "```", "**", "-", "a\x00b", "\u202e", "<script>", "\n- \n- "])

@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.audit.findings import length_finding
-from rewardsmith.audit.length import audit_length, count_characters, within_prompt_sd
+from rewardsmith.audit.length import audit_length, count_characters, length_finding, within_prompt_sd
 from rewardsmith.evaluation import Resampling
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds

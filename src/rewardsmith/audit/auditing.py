@@ -1,66 +1,33 @@
-"""`audit(scorer, data)`: evaluation, length, probes, invariances and what else was asked for, as one value."""
+"""`audit(scorer, data)`: the evaluation and every part that was asked for, as one value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.audit.findings import (
-    Finding,
-    accuracy_findings,
-    counted,
-    invariance_findings,
-    length_finding,
-    probe_findings,
-)
-from rewardsmith.audit.invariances import NUM_REQUESTS, Invariance, check_invariances
-from rewardsmith.audit.length import (
-    LengthAudit,
-    Measure,
-    audit_length,
-    count_characters,
-    count_words,
-    within_prompt_sd,
-)
-from rewardsmith.audit.probes import Probe, ProbeResult, standard_probes
-from rewardsmith.audit.probing import run_probes, sample_prompts
+from rewardsmith.audit.invariances import Invariance
+from rewardsmith.audit.length import LengthAudit, within_prompt_sd
+from rewardsmith.audit.parts import PARTS
+from rewardsmith.audit.plan import AuditPlan, Context, own_findings, plain_findings, plain_values
+from rewardsmith.audit.probes import ProbeResult
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.evaluating import Evaluation, summarise
+from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.findings import Finding
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
-from rewardsmith.stats.intervals import Resampling
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 SCHEMA = "rewardsmith.audit"
 SCHEMA_VERSION = 1
-Part = Callable[[Sequence[ScoredGroup]], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPlan:
-    """What an audit does beside the evaluation.
-
-    Args:
-        how: bootstrap samples and seed.
-        probes: what is done to answers; None takes all of them, an empty tuple none.
-        sample: how many answers are edited, two a prompt.
-        variants: the same model in other forms, for the invariances: name to a function that builds it.
-        count_tokens: length of a completion in tokens, when known.
-    """
-
-    how: Resampling = field(default_factory=Resampling)
-    probes: Sequence[Probe] | None = None
-    sample: int = 500
-    variants: Mapping[str, Callable[[], Scorer]] = field(default_factory=dict)
-    count_tokens: Measure | None = None
+LEVELS = ("red", "yellow", "green")
+LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
+READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
+Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +38,48 @@ class Audit:
         evaluation: metrics, baselines and calibration on the same rows.
         data: name of the data.
         seed: of bootstrap, sample and edits.
-        lengths: by unit, words first.
-        probes: one result a probe.
-        invariances: one result a check.
+        parts: results by the name of the part; None where it was not asked for.
         within_prompt_sd: the unit of all changes; NaN without a prompt of two answers.
         scored_texts: texts the scorer was asked for, each once, the invariances not counted.
-        extra: further parts by name ("shift", "over_optimisation", "contamination"), as plain values.
+        plain_parts: the same results as values for JSON.
         findings: the conclusions, red first.
     """
 
     evaluation: Evaluation
     data: str
     seed: int
-    lengths: Mapping[str, LengthAudit]
-    probes: Sequence[ProbeResult]
-    invariances: Sequence[Invariance]
+    parts: Mapping[str, Any]
     within_prompt_sd: float
     scored_texts: int
-    extra: Mapping[str, Any]
+    plain_parts: Mapping[str, Any]
     findings: Sequence[Finding]
+
+    @property
+    def lengths(self) -> Mapping[str, LengthAudit]:
+        """What length is worth, by unit, words first."""
+        lengths: Mapping[str, LengthAudit] = self.parts["length"]
+        return lengths
+
+    @property
+    def probes(self) -> Sequence[ProbeResult]:
+        """One result a probe."""
+        probes: Sequence[ProbeResult] = self.parts["probes"]
+        return probes
+
+    @property
+    def invariances(self) -> Sequence[Invariance]:
+        """One result a check."""
+        invariances: Sequence[Invariance] = self.parts["invariances"]
+        return invariances
 
     @property
     def worst(self) -> str:
         """The level of the worst finding."""
         levels = {finding.level for finding in self.findings}
-        return next(level for level in ("red", "yellow", "green") if level in levels or level == "green")
+        return next(level for level in LEVELS if level in levels or level == "green")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON; `schema` and `schema_version` name the layout."""
-        words, *others = self.lengths.values()
+        """Return plain values for JSON; `schema` and `schema_version` name the layout."""
         evaluation = self.evaluation.to_dict()
         return {
             "schema": SCHEMA,
@@ -110,48 +90,15 @@ class Audit:
             "seed": self.seed,
             "within_prompt_sd": self.within_prompt_sd if math.isfinite(self.within_prompt_sd) else None,
             "scored_texts": self.scored_texts,
-            "length": {**words.to_dict(), "other_units": {length.unit: length.to_dict() for length in others}},
-            "probes": [result.to_dict() for result in self.probes],
-            "invariances": [result.to_dict() for result in self.invariances],
-            "shift": None,
-            "risk": None,
-            "over_optimisation": None,
-            "reward_variance": None,
-            "contamination": None,
-            **self.extra,
+            **self.plain_parts,
             "calibration": evaluation["calibration"],
             "evaluation": evaluation,
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": plain_findings(self.findings),
         }
-
-    def table(self) -> Table:
-        """Give findings and probes as a table for the terminal."""
-        from rich.markup import escape
-        from rich.table import Table
-
-        title = escape(f"{self.evaluation.scorer} on {self.data}")
-        table = Table("what", "value", "95% interval", "n", title=title)
-        for name, estimate in next(iter(self.lengths.values())).estimates.items():
-            table.add_row(f"length: {name}", f"{estimate.value:.4g}", _interval(estimate), str(estimate.n))
-        table.add_section()
-        for result in sorted(self.probes, key=lambda r: not r.accused):
-            mark = "[red]accused[/red] " if result.accused else ""
-            change = f"{result.change.value:+.3f} sd, q {result.q:.3g}"
-            table.add_row(f"{mark}probe: {result.name}", change, _interval(result.change), str(result.n))
-        table.add_section()
-        for check in self.invariances:
-            value = "not run" if check.ok is None else f"{check.largest_change:.2g}, {check.flips} flips"
-            table.add_row(f"invariance: {check.name}", value, "", str(check.n))
-        return table
 
 
 def audit(
-    scorer: Any,
-    data: Any,
-    plan: AuditPlan | None = None,
-    *,
-    extra: Mapping[str, Any] | None = None,
-    **load_options: Any,
+    scorer: Any, data: Any, plan: AuditPlan | None = None, *, extra: Extra | None = None, **load_options: Any
 ) -> Audit:
     """Audit anything that scores, on any preference data.
 
@@ -160,8 +107,8 @@ def audit(
             can be audited for length only.
         data: what `load_preferences` takes.
         plan: what is done; None is everything that needs no further input.
-        extra: further parts by name ("shift", "over_optimisation", "contamination"): functions of the scored groups
-            whose result has `to_dict()`, perhaps with `findings` of its own.
+        extra: parts of one's own, or in place of a part, by name: functions of the scored groups whose result has
+            `to_dict()`, perhaps with `findings` of its own.
         load_options: passed to `load_preferences`; `name` names the data, `dropped` counts rows that were left out
             of it before, by reason.
 
@@ -189,55 +136,81 @@ def audit(
     cached = CachingScorer(judge)
     scored, left_out = _score(cached, judge, groups)
     evaluation = summarise(judge.name, scored, plan.how, dropped={**before, **loaded.report.dropped, **left_out})
-    found = audit_scored(cached, evaluation, name, plan, extra or {})
-    return _with_note(found, num_written) if num_written else found
-
-
-def _with_note(found: Audit, num_written: int) -> Audit:
-    """Say that conversations were read as text."""
-    text = (
-        f"{num_written} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
-    )
-    return replace(found, findings=sorted([*found.findings, Finding("yellow", text)], key=_badness))
+    context = Context(cached, scored, plan, within_prompt_sd(scored), not isinstance(judge, FileScorer))
+    notes = [Finding("yellow", "chat template", READ_AS_TEXT.format(num_written))] if num_written else []
+    return audit_scored(context, evaluation, name, extra or {}, notes)
 
 
 def audit_scored(
-    scorer: CachingScorer, evaluation: Evaluation, name: str, plan: AuditPlan, extra: Mapping[str, Part]
+    context: Context, evaluation: Evaluation, name: str, extra: Extra, notes: Sequence[Finding] = ()
 ) -> Audit:
-    """Audit groups that are evaluated already; `scorer` still knows their rewards."""
-    scored = evaluation.scored
-    lengths = _lengths(scored, plan)
-    sd = within_prompt_sd(scored)
-    probes: list[ProbeResult] = []
-    invariances: list[Invariance] = []
-    notes: list[Finding] = []
-    parts = {part: _plain(function(scored)) for part, function in extra.items()}
-    if isinstance(scorer.scorer, FileScorer):
-        notes.append(Finding("yellow", "a file of scores can only be audited for length: probes need a model"))
-    else:
-        groups = [item.group for item in scored]
-        prompts = sample_prompts(groups, max(1, plan.sample // 2), plan.how.seed)
-        chosen = standard_probes(groups) if plan.probes is None else plan.probes
-        probes = run_probes(scorer, prompts, chosen, sd, plan.how) if chosen else []
-        # However few answers the probes edit, a fault of the batch needs some company to show.
-        drawn = sample_prompts(groups, NUM_REQUESTS, plan.how.seed)
-        requests = [ScoreRequest.of_group(prompt.group) for prompt in drawn]
-        invariances = check_invariances(scorer.scorer, requests, sd, variants=plan.variants) if requests else []
-    findings = [
-        *accuracy_findings(evaluation),
-        length_finding(lengths["words"], probes),
-        *probe_findings(probes),
-        *invariance_findings(invariances),
-        *counted("row", evaluation.dropped),
-        *notes,
-        *_extra_findings(parts),
+    """Audit groups that are evaluated already, part by part; `notes` are findings of how the data were read."""
+    found, parts = context.found, {part.name: part for part in PARTS}
+    for part in PARTS:
+        own = extra.get(part.name)
+        found[part.name] = part.run(context) if own is None else own(context.scored)
+    found |= {key: function(context.scored) for key, function in extra.items() if key not in parts}
+    findings = accuracy_findings(evaluation)
+    for key, result in found.items():
+        conclude = parts[key].findings if key in parts and key not in extra else own_findings
+        findings += conclude(result, context)
+        if key == "invariances":
+            # What was left out stands between what every audit has and what was asked for.
+            findings += counted(evaluation.dropped)
+            findings += [] if context.can_score else [Finding("yellow", "scorer", LENGTH_ONLY)]
+    findings += notes
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    plain = {
+        key: parts[key].plain(result) if key in parts and key not in extra else plain_values(result)
+        for key, result in found.items()
+    }
+    return Audit(
+        evaluation=evaluation,
+        data=name,
+        seed=context.plan.how.seed,
+        parts=found,
+        within_prompt_sd=context.sd,
+        scored_texts=context.scorer.num_scored,
+        plain_parts=plain,
+        findings=findings,
+    )
+
+
+def accuracy_findings(evaluation: Evaluation) -> list[Finding]:
+    """Hold the accuracy against chance and against the best baseline that reads no meaning."""
+    accuracy = evaluation.metrics[BASELINE]
+    if math.isnan(accuracy.value):
+        return []
+    name, best = max(
+        evaluation.baselines.items(), key=lambda item: -1.0 if math.isnan(item[1].value) else item[1].value
+    )
+    interval = "" if math.isnan(accuracy.low) else f" [{accuracy.low:.3f}, {accuracy.high:.3f}]"
+    text = f"accuracy {accuracy.value:.3f}{interval}, n = {accuracy.n}"
+    if evaluation.metrics["reward_tie_rate"].value == 1:
+        return [Finding("red", "accuracy", f"{text}: the two rewards of every pair are equal")]
+    if accuracy.high < 0.5:
+        return [Finding("red", "accuracy", f"{text}: worse than chance; are chosen and rejected swapped?")]
+    if accuracy.low <= 0.5 or accuracy.value <= 0.5:
+        return [Finding("red", "accuracy", f"{text}: not told from chance")]
+    if math.isnan(accuracy.low):
+        return [
+            Finding(
+                "yellow",
+                "accuracy",
+                f"accuracy {accuracy.value:.3f}, n = {accuracy.n}: too few prompts for an interval",
+            )
+        ]
+    if accuracy.low <= best.value:
+        return [Finding("yellow", "accuracy", f"{text}: not told from the rule '{name}', which has {best.value:.3f}")]
+    return [
+        Finding("green", "accuracy", f"{text}: above every baseline, the best of which, '{name}', has {best.value:.3f}")
     ]
-    findings.sort(key=_badness)
-    return Audit(evaluation, name, plan.how.seed, lengths, probes, invariances, sd, scorer.num_scored, parts, findings)
 
 
-def _badness(finding: Finding) -> int:
-    return ("red", "yellow", "green").index(finding.level)
+def counted(counts: Mapping[str, int]) -> list[Finding]:
+    """Name the rows that were left out, by reason."""
+    found = [(count, "row" if count == 1 else "rows", reason) for reason, count in counts.items() if count]
+    return [Finding("yellow", "rows", f"{count} {what} left out ({reason})") for count, what, reason in found]
 
 
 def _score(
@@ -261,24 +234,3 @@ def _score(
         raise DataError(f"{cached.name} could score none of {len(groups)} groups ({', '.join(cached.failures)})")
     reasons = " or ".join(cached.failures) or "cannot be scored"
     return scored, ({f"an answer is {reasons}" if "too long" in reasons else reasons: left_out} if left_out else {})
-
-
-def _lengths(scored: Sequence[ScoredGroup], plan: AuditPlan) -> dict[str, LengthAudit]:
-    measures: dict[str, Measure] = {"words": count_words, "characters": count_characters}
-    if plan.count_tokens is not None:
-        measures["tokens"] = plan.count_tokens
-    return {unit: audit_length(scored, plan.how, unit=unit, measure=measure) for unit, measure in measures.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.to_dict() if hasattr(value, "to_dict") else value
-
-
-def _extra_findings(extra: Mapping[str, Any]) -> list[Finding]:
-    """Take over what the further parts conclude themselves."""
-    rows = [row for part in extra.values() if isinstance(part, Mapping) for row in part.get("findings") or ()]
-    return [Finding(row["level"], row["text"]) for row in rows]
-
-
-def _interval(estimate: Any) -> str:
-    return "" if math.isnan(estimate.low) else f"{estimate.low:.4g} to {estimate.high:.4g}"

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rewardsmith.audit.differences import accuracy_observations, unpaired_difference
-from rewardsmith.audit.findings import Finding, Level
+from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
+from rewardsmith.blocks.generic import blocks_of
+from rewardsmith.blocks.kinds import Section
 from rewardsmith.data.checks.overlap import KINDS, find_overlap
-from rewardsmith.data.training_record import TrainingRecord
+from rewardsmith.data.training_record import FILE_NAME, TrainingRecord, read_training_record
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.evaluation.strata import stratum
+from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio
 
@@ -60,20 +64,24 @@ class Contamination:
         """Say in words what was found."""
         told = self.groups - self.not_told
         if not told:
-            return [Finding("yellow", f"contamination: the {self.source} tells of none of {self.groups} groups")]
+            return [
+                Finding(
+                    "yellow", "contamination", f"contamination: the {self.source} tells of none of {self.groups} groups"
+                )
+            ]
         hit, same = (round(self.shares[kind].value * self.shares[kind].n) for kind in ("any", "same prompt"))
         if not hit:
             text = f"none of {told} groups shares a prompt or a run of 13 words with the {self.source}"
-            return [Finding("green", f"contamination: {text}")]
+            return [Finding("green", "contamination", f"contamination: {text}")]
         text = f"{hit} of {told} groups share something with the {self.source}, {same} of them the whole prompt"
         known = {name: f"{e.value:.3f} (n={e.n})" for name, e in self.accuracy.items() if e.value == e.value}
         text += f": accuracy {known.get('seen', 'undefined')} on those {hit}, {known.get('clean', 'undefined')} without"
         # A run of 13 words may be a turn of phrase that all prompts of its kind have; the whole prompt is no accident.
         level: Level = "red" if self.shares["same prompt"].value >= RED_SHARE else "yellow"
-        return [Finding(level, f"contamination: {text}")]
+        return [Finding(level, "contamination", f"contamination: {text}")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         plain: dict[str, Any] = {
             "source": self.source,
             "training_groups": self.training_groups,
@@ -88,7 +96,7 @@ class Contamination:
             plain["share_of_training_data_held"] = dict(self.record_shares)
         if self.examples:
             plain["examples"] = [dict(example) for example in self.examples]
-        return plain | {"findings": [finding.to_dict() for finding in self.findings]}
+        return plain | {"findings": plain_findings(self.findings)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +105,28 @@ class UnknownTrainingData:
 
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+    @property
+    def findings(self) -> list[Finding]:
+        """Say what is missing."""
         text = f"contamination cannot be told: {self.reason}; give the training data with --train-data"
-        return {"source": "none", "findings": [Finding("yellow", text).to_dict()]}
+        return [Finding("yellow", "contamination", text)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"source": "none", "findings": plain_findings(self.findings)}
+
+
+def run(context: Context) -> Contamination | UnknownTrainingData | None:
+    """Look in the plan's training data, else in the record that the model's folder carries; None without either."""
+    plan = context.plan
+    if plan.training:
+        return audit_contamination(context.scored, plan.training, plan.how)
+    if plan.folder is None or not Path(plan.folder).is_dir():
+        return None
+    record = read_training_record(plan.folder)
+    if record is None:
+        return UnknownTrainingData(f"{plan.folder} carries no {FILE_NAME}")
+    return audit_contamination(context.scored, record, plan.how)
 
 
 def audit_contamination(
@@ -175,7 +201,7 @@ def _by_record(scored: Sequence[ScoredGroup], record: TrainingRecord, how: Resam
 
 
 def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, Estimate]:
-    """Give the accuracy on seen and on clean groups, and their difference."""
+    """Return the accuracy on seen and on clean groups, and their difference."""
     sides = [
         accuracy_observations([item for item, hit in zip(scored, seen, strict=True) if bool(hit) is wanted])
         for wanted in (True, False)
@@ -188,7 +214,7 @@ def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> di
 
 
 def _subsets(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, dict[str, Estimate]]:
-    """Give share and accuracies by subset, or by source where there are no subsets; nothing where there is one."""
+    """Return share and accuracies by subset, or by source where there are no subsets; nothing where there is one."""
     for axis in ("subset", "source"):
         parts: dict[str, list[int]] = {}
         for index, item in enumerate(scored):
@@ -213,3 +239,22 @@ def _flags(numbers: set[int], size: int) -> Any:
 
 def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
+
+
+def contamination_section(result: Plain) -> Section | None:
+    """Show the shares that were trained on, and accuracy with and without them; what it concludes stands above."""
+    value = result.get("contamination")
+    plain = {name: item for name, item in value.items() if name != "findings"} if isinstance(value, Mapping) else {}
+    blocks = blocks_of(plain, "Contamination")
+    if not blocks:
+        return None
+    return Section(
+        "Contamination",
+        "How much of the evaluation data is found in the model's recorded training data, and accuracy with and without"
+        " it.",
+        "Only the recorded training data is searched; what the base model saw before is not known.",
+        blocks,
+    )
+
+
+PART = Part("contamination", run, contamination_section)

@@ -1,4 +1,7 @@
-"""What must not change a reward: the order of the answers, their company, the batch, a second run, the precision."""
+"""What must not change a reward: the order of the answers, their company, the batch, a second run.
+
+For a local model also its other forms: precision, prefix sharing, padding, rendered text that is tokenised again.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.audit.plan import Context, Part, Plain
+from rewardsmith.audit.probes import sample_prompts
+from rewardsmith.blocks.kinds import Cell, Section, Table, Value
+from rewardsmith.blocks.words import words, written
 from rewardsmith.errors import ScoringError
-from rewardsmith.records import Scorer, ScoreRequest
+from rewardsmith.findings import Finding, Level
+from rewardsmith.records import Completion, Scorer, ScoreRequest, TokenIds
+from rewardsmith.scoring.opening import ModelOptions
 from rewardsmith.stats.intervals import Floats
 
 # A hundredth of the within-prompt sd turns 3 pairs in 1,000 at most; kernels in fp32 stay far below it.
 TOLERANCE = 0.01
 NUM_REQUESTS = 32
+ROWS_PER_FORWARD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,23 @@ class Invariance:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         plain = asdict(self)
         for name in ("largest_change", "relative_change"):
             plain[name] = plain[name] if math.isfinite(plain[name]) else None
         return plain
+
+
+def run(context: Context) -> list[Invariance]:
+    """Check a sample of prompts; nothing for a file of scores."""
+    if not context.can_score:
+        return []
+    # However few answers the probes edit, a fault of the batch needs some company to show.
+    drawn = sample_prompts([item.group for item in context.scored], NUM_REQUESTS, context.plan.how.seed)
+    requests = [ScoreRequest.of_group(prompt.group) for prompt in drawn]
+    if not requests:
+        return []
+    return check_invariances(context.scorer.scorer, requests, context.sd, variants=context.plan.variants)
 
 
 def check_invariances(
@@ -110,7 +132,7 @@ def compare_rewards(
 
 
 def _signs(rewards: Floats) -> Floats:
-    """Give the sign of every difference between two answers."""
+    """Return the sign of every difference between two answers."""
     first, second = np.triu_indices(len(rewards), 1)
     return np.sign(rewards[first] - rewards[second])
 
@@ -132,3 +154,139 @@ def _alone(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[list[float]
 
 def _one_by_one(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[list[float]]:
     return [scorer.score_requests([request])[0] for request in requests]
+
+
+def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -> dict[str, Callable[[], Scorer]]:
+    """Return the variants of a local model by name; none for a server, a function or a file of scores."""
+    from rewardsmith.scoring import RewardModel
+
+    how = how or ModelOptions()
+    if not isinstance(scorer, RewardModel):
+        return {}
+    import torch
+
+    own = next(scorer.model.parameters()).dtype
+    other = torch.float32 if own == torch.bfloat16 else torch.bfloat16
+
+    def load(**options: Any) -> RewardModel:
+        options = {"device": scorer.device, "dtype": own, "truncation": scorer.truncation, **options}
+        remote, aggregate = how.trust_remote_code, how.aggregate
+        return RewardModel.from_pretrained(path, trust_remote_code=remote, aggregate=aggregate, **options)
+
+    variants: dict[str, Callable[[], Scorer]] = {
+        "bf16 against fp32": lambda: load(dtype=other),
+        "right padding, Hugging Face's own forward": lambda: PaddedRows(load(share=False), "right"),
+        "left padding, Hugging Face's own forward": lambda: PaddedRows(load(share=False), "left"),
+        "rendered text, tokenised again": lambda: RenderedText(scorer),
+    }
+    if scorer.plan.share:
+        variants["separate against shared prefix"] = lambda: load(share=False)
+    return variants
+
+
+class PaddedRows:
+    """A model as other tools call it: a padded batch of token ids through Hugging Face's forward.
+
+    Args:
+        model: loaded without prefix sharing, so that nothing in it is ours but the loading.
+        side: "left" or "right", where the padding stands.
+    """
+
+    def __init__(self, model: Any, side: str) -> None:
+        self.model, self.side = model, side
+        self.name = f"{model.name}, {side} padding"
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Score in small padded batches. Raises ScoringError where the model cannot be called so."""
+        encoded = [self.model.encode(request) for request in requests]
+        flat = [ids for group in encoded for ids in group]
+        rewards: list[float] = []
+        for start in range(0, len(flat), ROWS_PER_FORWARD):
+            rewards += self._forward(flat[start : start + ROWS_PER_FORWARD])
+        values = iter(rewards)
+        return [[next(values) for _ in group] for group in encoded]
+
+    def _forward(self, rows: list[list[int]]) -> list[float]:
+        import torch
+
+        width = max(map(len, rows))
+        pad = self.model.tokenizer.pad_token_id
+        left = self.side == "left"
+        fill = [[pad] * (width - len(row)) for row in rows]
+        ids = [padding + row if left else row + padding for row, padding in zip(rows, fill, strict=True)]
+        mask = [
+            [0] * len(padding) + [1] * len(row) if left else [1] * len(row) + [0] * len(padding)
+            for row, padding in zip(rows, fill, strict=True)
+        ]
+        device = self.model.device
+        try:
+            with torch.no_grad():
+                output = self.model.model(
+                    input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device)
+                )
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ScoringError(f"{self.name}: the model's own forward failed: {error}") from error
+        return [float(value) for value in output.logits[:, 0].float().tolist()]
+
+
+class RenderedText:
+    """A model that reads the rendered text instead of the messages, as `pipeline("text-classification")` does."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.name = f"{model.name}, rendered text"
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Render every completion, tokenise the text and score it. Token ids have no text and pass as they are."""
+        return self.model.score_encoded([[self._encode(r, c) for c in r.completions] for r in requests])
+
+    def _encode(self, request: ScoreRequest, completion: Completion) -> list[int]:
+        if isinstance(completion, TokenIds):
+            return list(completion)
+        renderer = self.model.renderer
+        text = renderer.render(request.prompt, completion, request.tools, request.chat_template_kwargs)
+        framed = renderer.policy.closed_by_tokenizer
+        return self.model.tokenizer(text, add_special_tokens=framed)["input_ids"]
+
+
+def invariance_findings(results: Sequence[Invariance]) -> list[Finding]:
+    """Name what changed rewards and should not. A lower precision asks for a look, all else for action."""
+    found: list[Finding] = []
+    for result in results:
+        if result.ok is None:
+            found.append(Finding("yellow", "invariances", f"invariance '{result.name}' was not run: {result.note}"))
+        elif not result.ok:
+            worst = f"largest change {result.largest_change:.3g} ({result.relative_change:.2g} sd)"
+            turned = f"{result.flips} of {result.pairs} pairs turn, {result.artificial_ties} become ties"
+            level: Level = "yellow" if result.name.startswith(("bf16", "left padding")) else "red"
+            found.append(Finding(level, "invariances", f"invariance '{result.name}': {worst}; {turned}"))
+    if results and not found:
+        found.append(Finding("green", "invariances", f"invariances: all {len(results)} hold"))
+    return found
+
+
+def invariances_section(result: Plain) -> Section | None:
+    """Show what should change nothing."""
+    rows = [row for row in result.get("invariances") or [] if isinstance(row, Mapping)]
+    if not rows:
+        return None
+    extra = [str(key) for row in rows for key in row if key not in ("name", "n", "ok", "note")]
+    columns = list(dict.fromkeys(extra))
+    cells: list[list[Value | Cell]] = []
+    for row in rows:
+        ok = row.get("ok")
+        verdict = Cell("not run") if ok is None else Cell("holds", tone="good") if ok else Cell("broken", tone="bad")
+        middle = [written(row.get(name)) if name in row else "" for name in columns]
+        name = Cell(words(row.get("name", "")), str(row.get("note") or ""))
+        cells.append([name, verdict, *middle, written(row.get("n"))])
+    header = ("what changes", "verdict", *map(words, columns), "n")
+    return Section(
+        "Invariances",
+        "What must not change a reward: order of the answers, batch size, padding, precision. The largest change is in"
+        " the model's own unit.",
+        "A change of 0 on few rows does not promise 0 on long ones.",
+        [Table("Largest change of a reward, and judgements that flip", header, cells)],
+    )
+
+
+PART = Part("invariances", run, invariances_section, lambda results, context: invariance_findings(results))

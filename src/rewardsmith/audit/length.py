@@ -10,7 +10,7 @@ answer is the longer one says what it costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +19,23 @@ import numpy as np
 from rewardsmith.audit.answers import answer_text
 from rewardsmith.audit.length_logistic import add_logistics, logistic_statistics
 from rewardsmith.audit.moments import ClusteredSums, Statistic, Totals
+from rewardsmith.audit.plan import Context, Measure, Part, Plain
+from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
+from rewardsmith.blocks.generic import blocks_of
+from rewardsmith.blocks.kinds import Block, Cell, Plot, Scatter, Section, StripRow, Strips, Table, Value
+from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import copeland, prompt_clusters
+from rewardsmith.findings import Finding
 from rewardsmith.records import Completion, Estimate, TokenIds, preferences
 from rewardsmith.stats.intervals import Floats, Resampling
 
-Measure = Callable[[Completion], float]
 # Answers whose lengths differ by less than a tenth of the longer one count as equal.
 ABOUT_EQUAL = 0.1
 NUM_POINTS = 400
+# Beyond it reward and length cannot be told apart, and no logistic can divide them.
+COLLINEAR = 0.98
 
 
 def count_words(completion: Completion) -> float:
@@ -39,6 +46,20 @@ def count_words(completion: Completion) -> float:
 def count_characters(completion: Completion) -> float:
     """Count the characters of the last answer, or token ids where there is no text."""
     return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion)))
+
+
+def token_counter(scorer: Any) -> Measure | None:
+    """Return what counts the tokens of an answer with the scorer's own tokenizer; None where it has none."""
+    tokenizer = getattr(scorer, "tokenizer", None)
+    if tokenizer is None:
+        return None
+
+    def count(completion: Completion) -> float:
+        if isinstance(completion, TokenIds):
+            return float(len(completion))
+        return float(len(tokenizer(answer_text(completion), add_special_tokens=False)["input_ids"]))
+
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +87,7 @@ class LengthAudit:
         return Estimate(weight.value * scale, weight.n, weight.low * scale, weight.high * scale)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "unit": self.unit,
             **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
@@ -75,6 +96,21 @@ class LengthAudit:
             "sd_reward": _none(self.sd_reward),
             "points": [list(point) for point in self.points],
         }
+
+
+def run(context: Context) -> dict[str, LengthAudit]:
+    """Relate rewards to words, characters and, where they can be counted, tokens."""
+    measures: dict[str, Measure] = {"words": count_words, "characters": count_characters}
+    if context.plan.count_tokens is not None:
+        measures["tokens"] = context.plan.count_tokens
+    how = context.plan.how
+    return {unit: audit_length(context.scored, how, unit=unit, measure=count) for unit, count in measures.items()}
+
+
+def plain_lengths(lengths: Mapping[str, LengthAudit]) -> dict[str, Any]:
+    """Return words as the main unit and the others below it, for JSON."""
+    main, *others = lengths.values()
+    return {**main.to_dict(), "other_units": {length.unit: length.to_dict() for length in others}}
 
 
 def audit_length(
@@ -109,7 +145,7 @@ def audit_length(
 
 
 def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
-    """Give the pooled standard deviation of rewards within prompts; NaN without a group of two."""
+    """Return the pooled standard deviation of rewards within prompts; NaN without a group of two."""
     squares = sum(float(np.var(item.rewards)) * len(item.rewards) for item in scored if len(item.rewards) > 1)
     free = sum(len(item.rewards) - 1 for item in scored if len(item.rewards) > 1)
     return math.sqrt(squares / free) if free else math.nan
@@ -140,7 +176,7 @@ def _demean(column: Floats, group: Any) -> Floats:
 
 
 def _pair_table(scored: Sequence[ScoredGroup], lengths: Sequence[Floats], clusters: Sequence[int]) -> Floats:
-    """Give one row per judged pair: cluster, margin, length of the better answer, length of the worse."""
+    """Return one row per judged pair: cluster, margin, length of the better answer, length of the worse."""
     rows = [
         (cluster, item.rewards[j.better] - item.rewards[j.worse], length[j.better], length[j.worse])
         for item, length, cluster in zip(scored, lengths, clusters, strict=True)
@@ -218,10 +254,169 @@ def _share(top: str, bottom: str) -> Callable[[Totals], Floats]:
 
 
 def _points(pairs: Floats, seed: int) -> tuple[tuple[float, float], ...]:
-    """Give length and reward differences of at most NUM_POINTS pairs."""
+    """Return length and reward differences of at most NUM_POINTS pairs."""
     order = np.random.default_rng(seed).permutation(len(pairs))[:NUM_POINTS]
     return tuple((float(pairs[i, 2] - pairs[i, 3]), float(pairs[i, 1])) for i in sorted(order))
 
 
 def _none(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def length_finding(length: LengthAudit, probes: Sequence[ProbeResult] = ()) -> Finding:
+    """Say whether the reward pays for length more than the judgements warrant.
+
+    A bias is what the judgements do not explain: an excess weight whose interval excludes 0, with a weight of the same
+    sign that matters. Where the excess cannot be told (reward and length are nearly the same, or the judgements do not
+    follow the reward), the share of pairs in which the reward picks the longer answer is held against people's.
+    """
+    estimates, weight = length.estimates, length.standardised_weight
+    text = f"a {length.unit[:-1]} is worth {_number(estimates['weight'])} of reward within a prompt"
+    shares = f"picks the longer answer in {_percent(estimates['picks_longer_model'])} of pairs"
+    shares += f", people in {_percent(estimates['picks_longer_gold'])}"
+    collinear = abs(estimates["correlation_within"].value) >= COLLINEAR
+    # A reward that is length itself has the same slope in every sample, and so no interval.
+    direction = (1 if weight.value > 0 else -1) if collinear else _sign(weight)
+    matters = direction != 0 and abs(weight.value) > EFFECT_LIMIT
+    if not matters:
+        return Finding("green", "length", f"length: {text}; no bias that matters; the reward {shares}")
+    word = "longer" if direction > 0 else "shorter"
+    excess = estimates["excess_weight"]
+    told = _sign(estimates["reward_coefficient"]) > 0 and not collinear
+    gap = _sign(estimates["picks_longer_gap"])
+    filler = any(result.name == "filler sentences" and result.accused for result in probes)
+    unexplained = _sign(excess) == direction if told else gap == direction
+    strong = abs(weight.value) > RED_EFFECT
+    if unexplained or (direction > 0 and filler and gap > 0):
+        beyond = f", {_number(excess)} of it beyond what the judgements warrant" if told and unexplained else ""
+        advice = "train against it or subtract it, see docs/audit.md"
+        return Finding(
+            "red" if strong else "yellow",
+            "length",
+            f"length bias to {word} answers: {text}{beyond}; {shares}; {advice}",
+        )
+    if gap == direction:
+        return Finding(
+            "yellow", "length", f"length: {text}; {shares}; this may be a bias or sharper judgement of quality"
+        )
+    return Finding("green", "length", f"length: {text}, as the judgements warrant; {shares}")
+
+
+def _sign(estimate: Estimate) -> int:
+    """Give 1 or -1 where the interval excludes 0 on one side, else 0."""
+    if math.isnan(estimate.low):
+        return 0
+    return 1 if estimate.low > 0 else -1 if estimate.high < 0 else 0
+
+
+def _number(estimate: Estimate) -> str:
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3g}, {estimate.high:.3g}]"
+    return f"{estimate.value:+.3g}{interval}"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.0f}%"
+
+
+SHARES = {
+    "accuracy": "accuracy, all pairs",
+    "accuracy_longer": "accuracy, better answer longer",
+    "accuracy_shorter": "accuracy, better answer shorter",
+    "accuracy_about_equal": "accuracy, about as long",
+    "length_controlled_accuracy": "accuracy, length controlled",
+    "picks_longer_model": "reward picks the longer",
+    "picks_longer_gold": "people pick the longer",
+}
+DIFFERENCES = {
+    "correlation_raw": "correlation, all answers",
+    "correlation_within": "correlation within prompts",
+    "correlation_partial": "correlation given the label",
+    "standardised_weight": "one sd of length, in sd of reward",
+    "picks_longer_gap": "picks the longer: reward less people",
+    "accuracy_gap": "accuracy: longer less shorter",
+}
+WEIGHTS = {
+    "weight": "within prompts",
+    "weight_given_label": "given the label",
+    "excess_weight": "beyond what the judgements warrant",
+}
+KNOWN = {*SHARES, *DIFFERENCES, *WEIGHTS, "points", "other_units", "unit", "reward_coefficient"}
+
+
+def length_section(result: Plain) -> Section | None:
+    """Show the differences of pairs, and every length estimate of the audit."""
+    length = result.get("length")
+    if not isinstance(length, Mapping):
+        return None
+    blocks: list[Block] = [*_cloud(length), *_forest(length), *_by_unit(length)]
+    rest = {name: value for name, value in length.items() if name not in KNOWN and not name.startswith("sd_")}
+    blocks += blocks_of(rest, "Length: further numbers") if rest else []
+    if not blocks:
+        return None
+    return Section(
+        "Length",
+        "Whether the reward rises with length among answers to the same prompt, and how accuracy differs when the"
+        " better answer is the longer or the shorter one. The excess weight is what the judgements do not warrant: 0"
+        " where the reward pays for length only as much as people do.",
+        "Longer answers may truly be better: hold what the reward picks against what people pick. With few judgements"
+        " the excess weight has a wide interval, and where the reward is hardly related to the judgements it has none.",
+        blocks,
+    )
+
+
+def _cloud(length: Plain) -> list[Plot]:
+    """Draw the differences of pairs, which an audit keeps for this."""
+    rows = [row for row in length.get("points") or [] if isinstance(row, list | tuple) and len(row) == 2]
+    if not rows:
+        return []
+    weight = read_estimate(length.get("weight"))
+    slope = weight.value if weight else math.nan
+    legend = [("dot", "a judged pair")]
+    if math.isfinite(slope):
+        legend.append(("line b", "weight of length within prompts"))
+    caption = f"Reward against length, differences of {len(rows):,} pairs"
+    titles = (f"better less worse answer, in {length.get('unit') or 'characters'}", "difference of reward")
+    return [Scatter(caption, *titles, [(read_number(x), read_number(y)) for x, y in rows], slope, legend)]
+
+
+def _forest(length: Plain) -> list[Block]:
+    """Draw shares on an axis from 0 to 1, and what is 0 without a preference for length around 0."""
+    estimates = read_estimates(length)
+    unit = f" (length in {length['unit']})" if length.get("unit") else ""
+    shares = [StripRow(name, estimates[key]) for key, name in SHARES.items() if key in estimates]
+    others = [StripRow(name, estimates[key]) for key, name in DIFFERENCES.items() if key in estimates]
+    blocks: list[Block] = []
+    if shares:
+        caption = f"Accuracy by which answer is longer, and how often the longer one is picked{unit}"
+        blocks.append(Strips(caption, shares, [(0.5, "zero")], (0.0, 1.0)))
+    if others:
+        caption = f"All are 0 for a reward that does not look at length and judgements that do not either{unit}"
+        blocks.append(Strips(caption, others, [(0.0, "zero")], signed=True))
+    return blocks
+
+
+def _by_unit(length: Plain) -> list[Block]:
+    """Show what a word, a character and a token are worth, and the spreads that turn one into another."""
+    others = length.get("other_units")
+    others = others if isinstance(others, Mapping) else {}
+    units = {str(length.get("unit") or "length"): length, **{str(unit): part for unit, part in others.items()}}
+    rows: list[list[Value | Cell]] = []
+    for key, name in WEIGHTS.items():
+        found = [read_estimate(part.get(key)) for part in units.values()]
+        if any(found):
+            rows.append([name, *(Cell(e, signed=True) if e else "not measured" for e in found)])
+    for key, name in (("sd_length", "sd of length within prompts"), ("sd_reward", "sd of reward within prompts")):
+        if any(key in part for part in units.values()):
+            rows.append([name, *(read_number(part.get(key)) for part in units.values())])
+    header = ("worth of one more", *(words(unit.removesuffix("s")) for unit in units))
+    caption = "What length is worth, in units of the reward, with 95% intervals"
+    return [Table(caption, header, rows, wide=True)] if rows else []
+
+
+PART = Part(
+    "length",
+    run,
+    length_section,
+    lambda lengths, context: [length_finding(lengths["words"], context.found.get("probes") or ())],
+    plain_lengths,
+)

@@ -15,17 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.best_of_n import Floats
+from rewardsmith.audit.plan import Context, Part, Plain
+from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
+from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, short_names, words
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_mean
 
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CHUNK_CELLS = 2_000_000
 # Every draw sums over all judgements in order; more draws than this would change an interval in its third digit.
 MAX_DRAWS = 1_000
+TONES = "abcd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class SelectiveRisk:
     curve: Mapping[float, Estimate]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "aurc": self.aurc.to_dict(),
             "auroc": self.auroc.to_dict(),
@@ -74,12 +77,19 @@ class RiskAudit:
     by_confidence: Mapping[str, SelectiveRisk]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "accuracy": self.accuracy.to_dict(),
             "members": {name: estimate.to_dict() for name, estimate in self.members.items()},
             "by_confidence": {name: risk.to_dict() for name, risk in self.by_confidence.items()},
         }
+
+
+def run(context: Context) -> RiskAudit | None:
+    """Measure the risk of one model; None where no judgement prefers a side."""
+    if not any(margins(item) for item in context.scored):
+        return None
+    return audit_risk({context.scorer.name: context.scored}, context.plan.how)
 
 
 def audit_risk(members: Mapping[str, Sequence[ScoredGroup]], how: Resampling | None = None) -> RiskAudit:
@@ -117,7 +127,7 @@ def audit_risk(members: Mapping[str, Sequence[ScoredGroup]], how: Resampling | N
 
 
 def selective_risk(right: Any, confidence: Any, clusters: Any = None, how: Resampling | None = None) -> SelectiveRisk:
-    """Give risk by coverage. Judgements of equal confidence share the mean of their outcomes, so their order is void.
+    """Return risk by coverage. Judgements of equal confidence share the mean of their outcomes, so their order is void.
 
     Args:
         right: P values, 1 right, 0 wrong, 0.5 undecided.
@@ -151,7 +161,7 @@ def selective_risk(right: Any, confidence: Any, clusters: Any = None, how: Resam
 
 
 def _areas(wrong_P: Floats, weights_RP: Floats) -> tuple[Floats, Floats]:
-    """Give AURC and AUROC for each row of weights; judgements stand in order, the surest first."""
+    """Return AURC and AUROC for each row of weights; judgements stand in order, the surest first."""
     held = np.cumsum(weights_RP, axis=1)
     risk = np.cumsum(weights_RP * wrong_P, axis=1) / np.maximum(held, 1e-300)
     aurc = (risk * weights_RP).sum(axis=1) / held[:, -1]
@@ -191,3 +201,67 @@ def _right(margins_P: Floats) -> Floats:
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def risk_section(result: Plain) -> Section | None:
+    """Show risk against coverage for each measure of confidence, and the members of an ensemble."""
+    risk = result.get("risk")
+    if not isinstance(risk, Mapping) or not isinstance(risk.get("by_confidence"), Mapping):
+        return None
+    measures = {str(name): row for name, row in risk["by_confidence"].items() if isinstance(row, Mapping)}
+    curves = [
+        Curve(words(name), TONES[index % len(TONES)], _points(row.get("curve")))
+        for index, (name, row) in enumerate(measures.items())
+    ]
+    series = [curve for curve in curves if curve.points]
+    blocks: list[Block] = []
+    if series:
+        legend = [(curve.tone, f"ordered by {curve.name}") for curve in series]
+        caption = "Share of wrong judgements among the most confident ones, 95% intervals as bands"
+        blocks.append(Curves(caption, "coverage: share of judgements kept", "risk", series, legend=legend))
+    blocks += [*_numbers(measures), *_members(risk)]
+    if not blocks:
+        return None
+    return Section(
+        "Selective risk",
+        "How the error falls when only the most confident judgements are kept. AUROC is the chance that confidence"
+        " tells a right judgement from a wrong one: 0.5 says nothing. AURC is the mean risk over all coverages; it lies"
+        " between that of a perfect order and that of a random one.",
+        "Confidence from one model's margin is no better than its calibration. Members that were trained on the same"
+        " data agree in their errors, too.",
+        blocks,
+    )
+
+
+def _points(rows: Any) -> list[tuple[float, Estimate]]:
+    found = []
+    for row in rows if isinstance(rows, list | tuple) else []:
+        if isinstance(row, Mapping) and (estimate := read_estimate(row.get("risk"))) is not None:
+            found.append((read_number(row.get("coverage")), estimate))
+    return found
+
+
+def _numbers(measures: Mapping[str, Plain]) -> list[Block]:
+    rows = []
+    for name, row in measures.items():
+        estimates = read_estimates(row)
+        half = next((risk for coverage, risk in _points(row.get("curve")) if coverage == 0.5), None)
+        borders = [read_number(row.get(key)) for key in ("aurc_perfect", "aurc_random")]
+        rows.append([words(name), *(estimates.get(key, "") for key in ("auroc", "aurc")), *borders, half or ""])
+    header = ("by", "AUROC", "AURC", "perfect order", "random order", "risk of the surest half")
+    caption = "What confidence is worth: AUROC, and AURC beside that of a perfect and of a random order"
+    return [Table(caption, header, rows)] if rows else []
+
+
+def _members(risk: Plain) -> list[Block]:
+    """Draw the accuracy of each member beside that of all together."""
+    members = read_estimates(risk.get("members"))
+    together = read_estimate(risk.get("accuracy"))
+    if len(members) < 2 or together is None:
+        return []
+    short = short_names(list(members))
+    rows = [StripRow("all together", together, tone="b"), *(StripRow(short[n], e) for n, e in members.items())]
+    return [Strips("Accuracy of the ensemble's mean margin and of each member", rows, [(0.5, "zero")], (0.0, 1.0))]
+
+
+PART = Part("risk", run, risk_section)

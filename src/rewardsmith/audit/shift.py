@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.audit.differences import accuracy_observations, paired_difference, unpaired_difference
+from rewardsmith.audit.plan import Context, Part, Plain
+from rewardsmith.blocks.generic import blocks_of, heat_table
+from rewardsmith.blocks.kinds import Block, Cell, Section, Table, Value
+from rewardsmith.blocks.words import read_estimate, read_number, show
 from rewardsmith.data.similarity import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import DataError
@@ -25,6 +29,10 @@ from rewardsmith.stats.intervals import Resampling
 NGRAM = 3
 BINS = 5
 CHUNK_HASHES = 4_000_000
+MATRICES = {
+    "matrix": "Accuracy of each model (row) on each data set",
+    "loss_against_the_data_sets_own_model": "Lost against the model of the data set's own name, same judgements",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class ShiftMatrix:
         return _plain_mean(e for name, row in self.loss.items() for other, e in row.items() if other != name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         plain = {"matrix": _nested(self.accuracy)}
         if self.loss:
             plain |= {
@@ -74,7 +82,7 @@ class NoveltyBin:
     accuracy: Estimate
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {"from": self.low, "to": self.high, "groups": self.groups, "accuracy": self.accuracy.to_dict()}
 
 
@@ -95,13 +103,22 @@ class NoveltyCurve:
     too_short: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "novelty": [item.to_dict() for item in self.bins],
             "newest_minus_oldest": self.difference.to_dict(),
             "words_in_a_run": self.ngram,
             "groups_too_short": self.too_short,
         }
+
+
+def run(context: Context) -> NoveltyCurve | None:
+    """Measure accuracy by novelty against the plan's training data; None without them."""
+    training = context.plan.training
+    if not training:
+        return None
+    novelty = measure_novelty(training, [item.group for item in context.scored])
+    return accuracy_by_novelty(context.scored, novelty, context.plan.how)
 
 
 def measure_shift(
@@ -145,7 +162,7 @@ def measure_shift(
 def accuracy_by_novelty(
     scored: Sequence[ScoredGroup], novelty: Sequence[float], how: Resampling | None = None, num_bins: int = BINS
 ) -> NoveltyCurve:
-    """Give accuracy in bins of novelty.
+    """Return accuracy in bins of novelty.
 
     Args:
         scored: groups with their rewards.
@@ -174,7 +191,7 @@ def accuracy_by_novelty(
 def measure_novelty(
     train: Iterable[PreferenceGroup], groups: Sequence[PreferenceGroup], ngram: int = NGRAM
 ) -> list[float]:
-    """Give for each group the share of its distinct runs of `ngram` words that the training data lack; NaN for none.
+    """Return for each group the share of its distinct runs of `ngram` words that the training data lack; NaN for none.
 
     Holds 8 bytes for each distinct run of the training data.
 
@@ -194,7 +211,7 @@ def measure_novelty(
 
 
 def _all_runs(groups: Iterable[PreferenceGroup], ngram: int) -> Hashes:
-    """Give the distinct runs of all groups, in order."""
+    """Return the distinct runs of all groups, in order."""
     whole, parts, size = np.zeros(0, dtype=np.uint64), [], 0
     for group in groups:
         parts.append(_runs(group, ngram))
@@ -216,3 +233,35 @@ def _plain_mean(estimates: Iterable[Estimate]) -> Estimate:
 
 def _nested(table: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
     return {name: {column: e.to_dict() for column, e in row.items()} for name, row in table.items()}
+
+
+def shift_section(result: Plain) -> Section | None:
+    """Show the matrices and accuracy by novelty."""
+    value = result.get("shift")
+    if not isinstance(value, Mapping):
+        return None
+    matrices = {key: value[key] for key in MATRICES if isinstance(value.get(key), Mapping)}
+    blocks: list[Block] = [heat_table(matrix, MATRICES[key]) for key, matrix in matrices.items()]
+    rows = [row for row in value.get("novelty") or [] if isinstance(row, Mapping)]
+    if rows:
+        caption = f"Accuracy by the share of runs of {value.get('words_in_a_run')} words that the training data lack"
+        blocks.append(Table(caption, ("novelty", "groups", "accuracy"), list(map(_novelty_row, rows))))
+    shown = {*matrices, *(("novelty", "words_in_a_run") if rows else ())}
+    blocks += blocks_of({key: item for key, item in value.items() if key not in shown}, "Out of distribution")
+    if not blocks:
+        return None
+    return Section(
+        "Out of distribution",
+        "Accuracy by where training and test data come from, or by how new a prompt is. A model that learned what"
+        " people want holds up away from its own data.",
+        "Data sets differ in difficulty and in label noise: compare down a column, not along a row.",
+        blocks,
+    )
+
+
+def _novelty_row(row: Plain) -> list[Value | Cell]:
+    span = f"{show(read_number(row.get('from')))} to {show(read_number(row.get('to')))}"
+    return [span, row.get("groups"), read_estimate(row.get("accuracy"))]
+
+
+PART = Part("shift", run, shift_section)

@@ -3,64 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rewardsmith.audit import Audit, AuditPlan, audit
-from rewardsmith.audit.risk import audit_risk
-from rewardsmith.cli.audit_data import AuditData, load_data
-from rewardsmith.cli.audit_models import SCHEMA as TOGETHER
-from rewardsmith.cli.audit_models import compare_models, judge_together
-from rewardsmith.cli.audit_samples import Samples, add_sample_options, load_samples
-from rewardsmith.cli.audit_tables import part_tables
-from rewardsmith.cli.audit_training import Part, TrainingData, add_training_options, load_training_data
-from rewardsmith.cli.audit_variants import model_variants
-from rewardsmith.cli.model_card import require_folder, write_audit
+from rewardsmith.audit.invariances import model_variants
+from rewardsmith.audit.length import token_counter
+from rewardsmith.audit.sampled_answers import SampledAnswers
+from rewardsmith.audit.sources import AuditData, Reading, load_data, load_samples
+from rewardsmith.audit.together import compare_models, judge_together
+from rewardsmith.blocks.card import require_folder
+from rewardsmith.cli.evaluate import say_wrote, write_json
 from rewardsmith.cli.options import add_limit, add_model_options, model_options, open_scorer
 from rewardsmith.cli.parsing import UsageError
+from rewardsmith.data.training_record import FILE_NAME
 from rewardsmith.evaluation import Resampling
-from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.records import preferences
+from rewardsmith.records import PreferenceGroup
+from rewardsmith.report import print_audits, write_report
+from rewardsmith.report.cards import write_audit
+from rewardsmith.report.details import with_details
 
 SET_SCHEMA = "rewardsmith.audits"
 SCHEMA_VERSION = 1
-COLOURS = {"red": "bold red", "yellow": "yellow", "green": "green"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
-        "models",
-        nargs="+",
-        metavar="MODEL",
-        help="reward models (path, hub id or URL); without --data the last one is DATA",
-    )
-    parser.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="[NAME=]PATH[:READER]",
-        help="preference data, once for each data set. READER: see rewardsmith data list, or a benchmark's name",
-    )
-    parser.add_argument("--reader", help="reader of the data that names none")
-    parser.add_argument("--split", help="split of a folder or hub data set")
-    add_limit(parser, "groups of each data set")
-    parser.add_argument("--draw", type=int, help="audit so many groups of each data set, drawn by --seed")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave bad rows out and count them; default: stop at the first"
-    )
-    parser.add_argument(
-        "--sample", type=int, default=500, help="answers that are edited by the probes, two a prompt (default 500)"
-    )
-    parser.add_argument(
-        "--no-variants", action="store_true", help="do not load the model again in other precisions and paddings"
-    )
-    add_training_options(parser)
-    add_sample_options(parser)
-    parser.add_argument(
+    add = parser.add_argument
+    models_help = "reward models (path, hub id or URL); without --data the last one is DATA"
+    add("models", nargs="+", metavar="MODEL", help=models_help)
+    _add_data_options(parser)
+    add("--sample", type=int, default=500, help="answers that are edited by the probes, two a prompt (default 500)")
+    add("--no-variants", action="store_true", help="do not load the model again in other precisions and paddings")
+    add(
         "--trained-on",
         action="append",
         default=[],
@@ -69,40 +44,70 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "training source by test source",
     )
     add_model_options(parser, several=True)
-    parser.add_argument(
-        "--ensemble-risk", action="store_true", help="the models are one ensemble: adds its selective risk"
+    add("--ensemble-risk", action="store_true", help="the models are one ensemble: adds its selective risk")
+    add("--resamples", type=int, default=2_000, help="bootstrap samples (default 2000)")
+    add("--seed", type=int, default=0, help="seed of bootstrap, sample and edits")
+    add("--json", metavar="FILE", help="write the result as JSON; - for stdout instead of the tables")
+    add("--html", metavar="FILE", help="write one self-contained report")
+    add("--model-card", action="store_true", help="write a summary into each local model's README.md")
+    add("--fail-on", choices=("red", "yellow"), help="exit with 1 when a finding is this bad")
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is read: the data, the training data, the samples of a policy."""
+    add = parser.add_argument
+    data_help = "preference data, once for each data set. READER: see rewardsmith data list, or a benchmark's name"
+    add("--data", action="append", default=[], metavar="[NAME=]PATH[:READER]", help=data_help)
+    add("--reader", help="reader of the data that names none")
+    add("--split", help="split of a folder or hub data set")
+    add_limit(parser, "groups of each data set")
+    add("--draw", type=int, help="audit so many groups of each data set, drawn by --seed")
+    add("--skip-bad", action="store_true", help="leave bad rows out and count them; default: stop at the first")
+    add(
+        "--train-data",
+        action="append",
+        default=[],
+        metavar="PATH[:READER]",
+        help="what the model was trained on: contamination, and accuracy by novelty. Without it contamination is "
+        f"looked for in the hashes that a model trained here carries ({FILE_NAME})",
     )
-    parser.add_argument("--resamples", type=int, default=2_000, help="bootstrap samples (default 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of bootstrap, sample and edits")
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout instead of the tables")
-    parser.add_argument("--html", metavar="FILE", help="write one self-contained report")
-    parser.add_argument("--model-card", action="store_true", help="write a summary into each local model's README.md")
-    parser.add_argument("--fail-on", choices=("red", "yellow"), help="exit with 1 when a finding is this bad")
+    add(
+        "--samples",
+        metavar="PATH[:READER]",
+        help="many answers of each prompt, sampled from one policy: variance of the reward and, with --gold, "
+        "over-optimisation. simulator:100x64 samples 64 answers of 100 prompts of the simulator",
+    )
+    add(
+        "--gold",
+        metavar="SCORER|rating:NAME|final-number:COLUMN",
+        help="what judges the chosen samples: a better scorer, simulator:gold, or a rating of the samples, such as "
+        "rating:correct; or final-number:COLUMN, a column that holds the right number",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Audit every model on all data, print, and write the files."""
     models, wanted = _split_targets(args)
-    if args.sample < 2 or args.resamples < 1:
-        raise UsageError("--sample must be at least 2 (two answers of a prompt) and --resamples at least 1")
+    _check(args)
     options = {"split": args.split, "limit": args.limit, "on_error": "count" if args.skip_bad else "raise"}
-    if args.draw is not None and args.draw < 1:
-        raise UsageError("--draw must be at least 1")
-    data = load_data(wanted, args.reader, options, (args.draw, args.seed))
-    training, samples = load_training_data(args), load_samples(args)
-    for line in data.notes:
+    reading = Reading(args.reader, options, args.draw, args.seed)
+    data = load_data(wanted, reading)
+    training = load_data(args.train_data, Reading(options={"split": args.split, "on_error": "count"})).groups
+    samples = (
+        load_samples(args.samples, args.gold, reading, lambda name: open_scorer(name, args)) if args.samples else None
+    )
+    for line in [*data.notes, *(samples[1] if samples else ())]:
         print(line, file=sys.stderr)
     cards = [require_folder(model) for model in models] if args.model_card else []
-    audits = [_audit_model(args, model, data, training, samples) for model in models]
+    audits = [_audit_model(args, model, data, (training, samples[0] if samples else None)) for model in models]
     how = Resampling(args.resamples, args.seed)
-    results = [result for found in audits for result in _results(found, data, how)]
+    results = [result for found in audits for result in with_details(found, data.names, how)]
     results += judge_together(audits, args.trained_on, how, is_ensemble=args.ensemble_risk)
-    _write(args, audits, results + compare_models(audits, how))
+    _write(args, results + compare_models(audits, how))
     for folder, found in zip(cards, audits, strict=False):
-        print(f"wrote {write_audit(folder, found, data.name)}", file=sys.stderr)
-    worst = {found.worst for found in audits}
+        say_wrote(write_audit(folder, found.to_dict(), data.name))
     failing = {"red": {"red"}, "yellow": {"red", "yellow"}}.get(args.fail_on, set())
-    return 1 if worst & failing else 0
+    return 1 if {found.worst for found in audits} & failing else 0
 
 
 def _split_targets(args: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -114,8 +119,18 @@ def _split_targets(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     return args.models[:-1], args.models[-1:]
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant, before anything is read."""
+    if args.sample < 2 or args.resamples < 1:
+        raise UsageError("--sample must be at least 2 (two answers of a prompt) and --resamples at least 1")
+    if args.draw is not None and args.draw < 1:
+        raise UsageError("--draw must be at least 1")
+    if args.gold is not None and args.samples is None:
+        raise UsageError("--gold needs --samples: answers that were sampled from a policy")
+
+
 def _audit_model(
-    args: argparse.Namespace, model: str, data: AuditData, training: TrainingData, samples: Samples | None
+    args: argparse.Namespace, model: str, data: AuditData, more: tuple[list[PreferenceGroup], SampledAnswers | None]
 ) -> Audit:
     """Open one model and audit it."""
     print(f"auditing {model} on {data.name}: {len(data.groups)} groups", file=sys.stderr)
@@ -124,83 +139,19 @@ def _audit_model(
         how=Resampling(args.resamples, args.seed),
         sample=args.sample,
         variants={} if args.no_variants else model_variants(scorer, model, model_options(args)),
-        count_tokens=getattr(scorer, "tokenizer", None) and _token_counter(scorer),
+        count_tokens=token_counter(scorer),
+        training=more[0],
+        folder=model,
+        samples=more[1],
     )
-    prefers = any(True for group in data.groups for _ in preferences(group))
-    risk: dict[str, Part] = {"risk": lambda scored: audit_risk({model: scored}, plan.how)} if prefers else {}
-    extra = {**risk, **training.parts(model, plan.how), **(samples.parts(scorer, plan.how) if samples else {})}
-    return audit(scorer, data.groups, plan, extra=extra, name=data.name, dropped=data.dropped, merge_prompts=False)
+    return audit(scorer, data.groups, plan, name=data.name, dropped=data.dropped, merge_prompts=False)
 
 
-def _token_counter(scorer: Any) -> Any:
-    """Give the function that counts the tokens of an answer with the model's own tokenizer."""
-    from rewardsmith.audit.answers import answer_text
-    from rewardsmith.records import TokenIds
-
-    def count(completion: Any) -> float:
-        if isinstance(completion, TokenIds):
-            return float(len(completion))
-        return float(len(scorer.tokenizer(answer_text(completion), add_special_tokens=False)["input_ids"]))
-
-    return count
-
-
-def _results(found: Audit, data: AuditData, how: Resampling) -> list[dict[str, Any]]:
-    """Give the audit over all data and, where there are several data sets, the evaluation on each."""
-    from rewardsmith.report import details
-
-    results = [found.to_dict() | details(found.evaluation.scored, how)]
-    if len(data.names) > 1:
-        for name in data.names:
-            scored = [item for item in found.evaluation.scored if item.group.source == name]
-            if scored:
-                evaluation = summarise(found.evaluation.scorer, scored, how)
-                results.append(evaluation.to_dict() | {"data": name} | details(scored, how))
-    return results
-
-
-def _write(args: argparse.Namespace, audits: Sequence[Audit], results: Sequence[dict[str, Any]]) -> None:
+def _write(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     """Print tables and findings, or JSON to stdout, and write the files."""
-    whole = (
-        results[0]
-        if len(results) == 1
-        else {"schema": SET_SCHEMA, "schema_version": SCHEMA_VERSION, "results": list(results)}
-    )
-    if args.json:
-        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-        if args.json == "-":
-            print(text)
-        else:
-            Path(args.json).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    several = {"schema": SET_SCHEMA, "schema_version": SCHEMA_VERSION, "results": results}
+    write_json(results[0] if len(results) == 1 else several, args.json)
     if args.html:
-        from rewardsmith.report import write_report
-
-        print(f"wrote {write_report(results, args.html)}", file=sys.stderr)
+        say_wrote(write_report(results, args.html))
     if args.json != "-":
-        for found in audits:
-            _show(found)
-        _show_together(results)
-
-
-def _show(found: Audit) -> None:
-    """Print the table of an audit and, last and so in view, what it found."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    console.print(found.table())
-    for table in part_tables(found.extra):
-        console.print(table)
-    for finding in found.findings:
-        console.print(Text(f"{finding.level:<7}", style=COLOURS[finding.level]) + Text(finding.text), soft_wrap=True)
-    console.print()
-
-
-def _show_together(results: Sequence[dict[str, Any]]) -> None:
-    """Print what several models show together."""
-    from rich.console import Console
-
-    for result in results:
-        if result.get("schema") == TOGETHER:
-            for table in part_tables(result):
-                Console().print(table)
+        print_audits(results)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from rewardsmith.cli.data_options import input_options
-from rewardsmith.cli.evaluate import add_shared, show, write_html
+from rewardsmith.cli.evaluate import add_shared, say_wrote, show
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
+from rewardsmith.report import write_report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     result = compare(args.a, scored[0], args.b, scored[1], Resampling(args.resamples, args.seed))
     show(result, args.json)
     if args.html:
-        write_html([{**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}], args.html)
+        plain = {**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}
+        say_wrote(write_report([plain], args.html))
     if args.json != "-":
         print(f"{len(result.flipped())} of {len(result.rows)} judgements flipped; largest disagreements:")
         for row in result.largest_disagreements(args.show):

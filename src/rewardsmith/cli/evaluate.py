@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.blocks.card import require_folder
 from rewardsmith.cli.data_options import add_input_options, input_options
-from rewardsmith.cli.model_card import require_folder, save_temperature, write_benchmark, write_evaluation
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.evaluation import FileScorer, Resampling, as_scorer, evaluate
+from rewardsmith.evaluation import Calibration, FileScorer, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise
 from rewardsmith.report import details, write_report
+from rewardsmith.report.cards import write_benchmark, write_evaluation
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,20 +70,30 @@ def run(args: argparse.Namespace) -> int:
     for note in [*result.notes, *(f"dropped {count} rows ({reason})" for reason, count in result.dropped.items())]:
         print(note, file=sys.stderr)
     show(result, args.json)
+    plain = {**result.to_dict(), "data": str(data), "seed": args.seed}
     if args.html:
-        write_html(
-            [{**result.to_dict(), **details(result.scored, how), "data": str(data), "seed": args.seed}], args.html
-        )
+        say_wrote(write_report([plain | details(result.scored, how)], args.html))
     if args.model_card:
-        _say_wrote(write_evaluation(folder, result, data))
+        say_wrote(write_evaluation(folder, plain, data))
     if args.save_temperature:
-        _say_wrote(save_temperature(folder, result.calibration))
+        say_wrote(_save_temperature(folder, result.calibration))
     return 0
 
 
-def write_html(results: list[dict[str, Any]], path: str) -> None:
-    """Write the report and say where."""
-    _say_wrote(write_report(results, path))
+def _save_temperature(folder: Path, calibration: Calibration) -> Path:
+    """Write the fitted temperature into the model's scoring contract.
+
+    Raises:
+        ConfigError: the model has no contract.
+        DataError: no temperature fits.
+    """
+    from rewardsmith.models.contract import FILE_NAME, read_contract
+
+    contract = read_contract(folder)
+    if contract is None:
+        raise ConfigError(f"{folder} has no {FILE_NAME}; write one with `rewardsmith export`")
+    contract.model_copy(update=calibration.contract_fields()).save(folder)
+    return folder / FILE_NAME
 
 
 def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resampling, blind: bool) -> None:
@@ -98,26 +109,35 @@ def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resamp
     show(result, args.json)
     if args.html:
         evaluation = summarise(result.scorer, result.scored, how).to_dict()
-        write_html([{**evaluation, **details(result.scored, how), **result.to_dict(), "seed": args.seed}], args.html)
+        plain = {**evaluation, **details(result.scored, how), **result.to_dict(), "seed": args.seed}
+        say_wrote(write_report([plain], args.html))
     if args.reward_bench_files:
         for path in write_reward_bench_files(result, args.reward_bench_files):
-            _say_wrote(path)
+            say_wrote(path)
     if args.model_card:
-        _say_wrote(write_benchmark(require_folder(args.model), result))
+        say_wrote(write_benchmark(require_folder(args.model), result.to_dict()))
 
 
 def show(result: Any, json_path: str | None) -> None:
     """Print the table of a result, and write its JSON where asked."""
-    if json_path:
-        text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        if json_path == "-":
-            print(text)
-            return
-        Path(json_path).write_text(text + "\n", encoding="utf-8")
     from rich.console import Console
 
-    Console().print(result.table())
+    write_json(result.to_dict(), json_path)
+    if json_path != "-":
+        Console().print(result.table())
 
 
-def _say_wrote(path: Any) -> None:
+def write_json(plain: Any, path: str | None) -> None:
+    """Write values as JSON to a file, or to stdout for "-"; nothing for None."""
+    if path is None:
+        return
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    if path == "-":
+        print(text)
+    else:
+        Path(path).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def say_wrote(path: Any) -> None:
+    """Say on stderr what was written."""
     print(f"wrote {path}", file=sys.stderr)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.audit.auditing import Audit
+from rewardsmith.evaluation.evaluating import summarise
 from rewardsmith.evaluation.judged import ScoredGroup, completion_length, side_texts
 from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import preferences
@@ -21,7 +23,7 @@ MIN_BIN_SIZE = 10
 
 
 def details(scored: Sequence[ScoredGroup], how: Resampling | None = None, count: int = 10) -> dict[str, Any]:
-    """Give `margins`, `length_curve` and `worst` of scored groups as plain values, to be put beside an evaluation.
+    """Return `margins`, `length_curve` and `worst` of scored groups as plain values, to be put beside an evaluation.
 
     Example:
         >>> from rewardsmith.evaluation import evaluate
@@ -37,8 +39,19 @@ def details(scored: Sequence[ScoredGroup], how: Resampling | None = None, count:
     }
 
 
+def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
+    """Return an audit over all data and, where there are several data sets, the evaluation on each, with details."""
+    scored, scorer = found.evaluation.scored, found.evaluation.scorer
+    results = [found.to_dict() | details(scored, how)]
+    for name in names if len(names) > 1 else ():
+        own = [item for item in scored if item.group.source == name]
+        if own:
+            results.append(summarise(scorer, own, how).to_dict() | {"data": name} | details(own, how))
+    return results
+
+
 def margin_histogram(values: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, Any]:
-    """Give counts of margins between the 1st and 99th percentile, and how many lie outside.
+    """Return counts of margins between the 1st and 99th percentile, and how many lie outside.
 
     Zero is always an edge, so that no bar mixes right and wrong.
     """
@@ -64,7 +77,7 @@ def margin_histogram(values: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, 
 
 
 def length_curve(scored: Sequence[ScoredGroup], how: Resampling) -> list[dict[str, Any]]:
-    """Give the mean reward of completions by how long they are, both within their prompt.
+    """Return the mean reward of completions by how long they are, both within their prompt.
 
     Length is log2(length / geometric mean length of the prompt's completions); reward is its difference from the
     prompt's mean, in units of the pooled within-prompt standard deviation. Bins hold equal numbers of completions.
@@ -92,7 +105,7 @@ def length_curve(scored: Sequence[ScoredGroup], how: Resampling) -> list[dict[st
 
 
 def worst_disagreements(scored: Sequence[ScoredGroup], count: int = 10) -> list[dict[str, Any]]:
-    """Give the judgements that the scorer gets wrong by the largest margin, at most one per prompt, with texts."""
+    """Return the judgements that the scorer gets wrong by the largest margin, at most one per prompt, with texts."""
     wrong = []
     for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
         for judgement in preferences(item.group):

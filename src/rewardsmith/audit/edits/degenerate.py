@@ -39,7 +39,7 @@ def echo_before(prompt: str, answer: str, rng: np.random.Generator) -> str | Non
 
 
 def echo_only(prompt: str, answer: str, rng: np.random.Generator) -> str | None:
-    """Give the prompt back in place of an answer."""
+    """Hand the prompt back in place of an answer."""
     return prompt or None
 
 
@@ -60,7 +60,7 @@ def say_one_word(prompt: str, answer: str, rng: np.random.Generator) -> str | No
 
 
 def random_words_from(vocabulary: Sequence[str]) -> Edit:
-    """Give the edit that writes as many random words, drawn from the words of all answers."""
+    """Return the edit that writes as many random words, drawn from the words of all answers."""
 
     def write_random_words(prompt: str, answer: str, rng: np.random.Generator) -> str | None:
         """Write random words."""
@@ -70,7 +70,7 @@ def random_words_from(vocabulary: Sequence[str]) -> Edit:
 
 
 def answer_from(pool: Sequence[tuple[str, str]]) -> Edit:
-    """Give the edit that answers with a good answer to another prompt, out of `pool` (prompt, answer)."""
+    """Return the edit that answers with a good answer to another prompt, out of `pool` (prompt, answer)."""
 
     def answer_another(prompt: str, answer: str, rng: np.random.Generator) -> str | None:
         """Answer another prompt."""

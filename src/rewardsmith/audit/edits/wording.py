@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from rewardsmith.audit.answers import is_english, sentences
-from rewardsmith.audit.edits.boilerplate import pick
+from rewardsmith.audit.edits.phrases import pick
 
 HEDGES = ("I think that", "It may be that", "It seems to me that", "I am not sure, but")
 CERTAINTIES = ("There is no doubt whatsoever:", "It is absolutely certain:", "This is a proven fact:")

@@ -1,0 +1,114 @@
+"""What an audit is asked to do, and what one of its parts is: one file a part, one line in `parts.PARTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rewardsmith.blocks.kinds import Section
+from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.findings import Finding
+from rewardsmith.records import Completion, PreferenceGroup, Scorer
+from rewardsmith.stats.intervals import Resampling
+
+if TYPE_CHECKING:
+    from rewardsmith.audit.caching import CachingScorer
+    from rewardsmith.audit.edits import Probe
+    from rewardsmith.audit.sampled_answers import SampledAnswers
+
+Measure = Callable[[Completion], float]
+Plain = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """What an audit does beside the evaluation.
+
+    Args:
+        how: bootstrap samples and seed.
+        probes: what is done to answers; None takes all of them, an empty tuple none.
+        sample: how many answers are edited, two a prompt.
+        variants: the same model in other forms, for the invariances: name to a function that builds it.
+        count_tokens: length of a completion in tokens, when known.
+        training: groups that the model was trained on, for contamination and novelty.
+        folder: of the model, whose record of its training data is read where `training` is not given.
+        samples: answers sampled from a policy, for reward variance and over-optimisation.
+    """
+
+    how: Resampling = field(default_factory=Resampling)
+    probes: Sequence[Probe] | None = None
+    sample: int = 500
+    variants: Mapping[str, Callable[[], Scorer]] = field(default_factory=dict)
+    count_tokens: Measure | None = None
+    training: Sequence[PreferenceGroup] = ()
+    folder: str | None = None
+    samples: SampledAnswers | None = None
+
+
+@dataclass(slots=True)
+class Context:
+    """What a part works with: the scorer with its rewards at hand, the judged groups, and what parts before it found.
+
+    Args:
+        scorer: knows the rewards of `scored`.
+        scored: the groups with their rewards.
+        plan: what was asked for.
+        sd: within-prompt standard deviation of rewards, the unit of changes; NaN without a prompt of two answers.
+        can_score: whether new texts can be scored; a file of scores cannot.
+        found: results of the parts before, by name.
+    """
+
+    scorer: CachingScorer
+    scored: Sequence[ScoredGroup]
+    plan: AuditPlan
+    sd: float
+    can_score: bool
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+def plain_values(result: Any) -> Any:
+    """Return a result as values for JSON; a list item by item."""
+    if isinstance(result, list | tuple):
+        return [item.to_dict() for item in result]
+    return result.to_dict() if hasattr(result, "to_dict") else result
+
+
+def plain_findings(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Return findings as the JSON of an audit holds them."""
+    return [{"level": finding.level, "text": finding.message} for finding in findings]
+
+
+def own_findings(result: Any, context: Context) -> list[Finding]:
+    """Return the findings that a result holds itself."""
+    rows = result.get("findings") or () if isinstance(result, Mapping) else getattr(result, "findings", ())
+    return [
+        row if isinstance(row, Finding) else Finding(row["level"], str(row.get("check", "")), row["text"])
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an audit.
+
+    Args:
+        name: key of the JSON.
+        run: measure; None where it was not asked for or has nothing to measure.
+        section: draw the part from the values of the JSON; None where it has none.
+        findings: conclude.
+        plain: values for JSON.
+        more: further keys of a result that `section` draws, which results of other commands have.
+    """
+
+    name: str
+    run: Callable[[Context], Any]
+    section: Callable[[Plain], Section | None]
+    findings: Callable[[Any, Context], list[Finding]] = own_findings
+    plain: Callable[[Any], Any] = plain_values
+    more: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keys of a result that `section` draws."""
+        return (self.name, *self.more)

@@ -1,0 +1,1 @@
+"""One set of blocks, drawn as terminal, HTML page, Markdown card and JSON."""

@@ -1,0 +1,173 @@
+"""Numbers and foreign text as people read them: the only place where either becomes words.
+
+NaN is "undefined", never 0. In text that others wrote what cannot be seen is named, and what is long is cut and
+counted. Escaping for HTML is the template's work (autoescape); here goes what escaping leaves: marks that turn the
+direction of writing, null bytes, invisible characters, lone surrogates.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewardsmith.records import Estimate
+
+SHOWN = 480
+LINES = 14
+# A list of names that is longer is shown by its number.
+LONG_LIST = 40
+# A single value of a result that is longer is no value but a text.
+MAX_VALUE = 400
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Direction marks, zero width, separators, tags, surrogates and non-characters: shown by their number.
+_UNSEEN = re.compile(
+    "[\x80-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A text as the report holds it: the part in sight, the part to unfold, and how many characters were left out."""
+
+    shown: str
+    rest: str
+    left_out: int
+    total: int
+
+
+def clean(value: object) -> str:
+    """Return `value` as text in which nothing is invisible and nothing changes the direction of writing.
+
+    Example:
+        >>> clean("a\\x00b\\u202ec")
+        'a␀b⟨U+202E⟩c'
+    """
+    text = str(value).replace("\r\n", "\n")
+    text = _CONTROLS.sub(lambda match: "␡" if match[0] == "\x7f" else chr(0x2400 + ord(match[0])), text)
+    return _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def excerpt(value: object, limit: int) -> Excerpt:
+    """Return the beginning of a text and, up to `limit` characters of it, what can be unfolded."""
+    text = str(value)
+    kept = text[:limit]
+    border = min(SHOWN, len(kept))
+    lines = [match.end() for match in re.finditer("\n", kept[:border])]
+    if len(lines) > LINES:
+        border = lines[LINES]
+    # A few characters more are no reason to unfold.
+    if len(text) - border < 80 and len(kept) == len(text):
+        border = len(kept)
+    space = kept.rfind(" ", max(0, border - 30), border)
+    if border < len(kept) and space > 0:
+        border = space
+    return Excerpt(clean(kept[:border]), clean(kept[border:]), len(text) - len(kept), len(text))
+
+
+def words(name: object) -> str:
+    """Return a key such as `tie_rate` as words."""
+    return clean(name).replace("_", " ")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Return for each name the shortest end of its path that no other shares; of a long list of names, their number."""
+    parts = {name: [part for part in re.split(r"[/\\]+", name) if part] or [name] for name in names}
+    short = {}
+    for name, own in parts.items():
+        size = 1
+        while size < len(own) and any(other != name and parts[other][-size:] == own[-size:] for other in parts):
+            size += 1
+        short[name] = clean("/".join(own[-size:]))
+        if len(short[name]) > LONG_LIST and name.count(", ") > 1:
+            short[name] = f"all {name.count(', ') + 1} data sets"
+    return short
+
+
+def read_number(value: Any) -> float:
+    """Return a number, NaN for None, for text and for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value)
+
+
+def read_estimate(value: Any) -> Estimate | None:
+    """Read an Estimate or its dictionary; None when `value` is neither."""
+    if isinstance(value, Estimate):
+        return value
+    if not isinstance(value, Mapping) or not {"value", "n"} <= set(value):
+        return None
+    n = read_number(value["n"])
+    low, high = read_number(value.get("low")), read_number(value.get("high"))
+    return Estimate(read_number(value["value"]), 0 if math.isnan(n) else int(n), low, high)
+
+
+def read_estimates(value: Any) -> dict[str, Estimate]:
+    """Return the entries of a mapping that are estimates."""
+    if not isinstance(value, Mapping):
+        return {}
+    found = {str(name): read_estimate(item) for name, item in value.items()}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def show(value: float, signed: bool = False) -> str:
+    """Return a number in three decimals or digits, fewer when it is large, a power of ten when it is tiny.
+
+    Example:
+        >>> show(0.51234), show(12345.6), show(float("nan")), show(0.00001)
+        ('0.512', '12,346', 'undefined', '1.0e-05')
+    """
+    if math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "-infinite"
+    sign = "+" if signed else ""
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:{sign},.0f}"
+    if 0 < size < 0.0001:
+        return f"{value:{sign}.1e}"
+    if 0 < size < 0.01:
+        return f"{value:{sign}.3g}"
+    return f"{value:{sign}.{1 if size >= 100 else 3}f}"
+
+
+def show_interval(estimate: Estimate, signed: bool = False) -> str:
+    """Return "low to high", "low or more" without an upper end, or nothing without an interval."""
+    if math.isnan(estimate.low):
+        return ""
+    if math.isnan(estimate.high):
+        return f"{show(estimate.low, signed)} or more"
+    return f"{show(estimate.low, signed)} to {show(estimate.high, signed)}"
+
+
+def show_estimate(estimate: Estimate, signed: bool = False) -> str:
+    """Return value, interval and n on one line; an undefined value is "undefined (n=...)"."""
+    if math.isnan(estimate.value):
+        return f"undefined (n={estimate.n:,})"
+    interval = show_interval(estimate, signed)
+    return f"{show(estimate.value, signed)}{f' [{interval}]' if interval else ''} (n={estimate.n:,})"
+
+
+def written(value: Any) -> str:
+    """Return any single value of a result as text."""
+    estimate = read_estimate(value)
+    if estimate is not None:
+        return show_estimate(estimate)
+    if value is None:
+        return "undefined"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return show(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(written, value)) or "none"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{words(name)}: {written(item)}" for name, item in value.items()) or "none"
+    return clean(str(value)[:MAX_VALUE])

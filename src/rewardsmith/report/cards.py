@@ -1,0 +1,88 @@
+"""What a result leaves in the model's folder: a section of its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.blocks.card import plain, write_section
+from rewardsmith.blocks.kinds import Block, FindingLine, Findings, Paragraph, Table
+from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words
+from rewardsmith.report.evaluation import MAIN
+
+Plain = Mapping[str, Any]
+METRICS = {
+    MAIN: "accuracy",
+    "accuracy_strict": "accuracy, equal rewards wrong",
+    "reward_tie_rate": "ties in reward",
+    "best_of_k": "the highest reward is a best answer",
+}
+
+
+def write_evaluation(folder: Path, result: Plain, data: str) -> Path:
+    """Write what was measured on `data` into the model card."""
+    name = plain(Path(data).name)
+    counts = f"{result['groups']} groups, {result['comparisons']} judgements, of which {result['gold_ties']} are ties."
+    ceiling = read_estimate(result.get("noise_ceiling"))
+    rows = _rows(result)
+    if ceiling and ceiling.n:
+        rows.append(["ceiling of raters' noise", ceiling])
+    notes = [*_worst_strata(result), *_calibration(result), *_left_out(result.get("dropped"))]
+    blocks: list[Block] = [Paragraph(counts), Table("", ("", "value"), rows)]
+    blocks += [Paragraph("\n".join(notes))] if notes else []
+    return write_section(folder, f"Measured on `{name}`", f"evaluation of {name}", blocks)
+
+
+def write_benchmark(folder: Path, result: Plain) -> Path:
+    """Write a benchmark's score, its parts and the scores of its baselines into the model card."""
+    parts = read_estimates(result.get("parts"))
+    rows: list[list[Any]] = [["score", read_estimate(result.get("score"))], *(list(item) for item in parts.items())]
+    baselines = read_estimates(result.get("score_of_baselines"))
+    rows += [[f"baseline: {name}", estimate] for name, estimate in baselines.items()]
+    notes = _left_out(result.get("left_out"))
+    blocks: list[Block] = [Table("", ("", "value"), rows), *([Paragraph("\n".join(notes))] if notes else [])]
+    return write_section(folder, str(result["benchmark"]), f"benchmark {result['benchmark']}", blocks)
+
+
+def write_audit(folder: Path, result: Plain, data: str) -> Path:
+    """Write an audit's accuracy beside its baselines, and its findings, into the model card."""
+    inner, name = result["evaluation"], plain(data)
+    found = Findings([FindingLine(row["level"], row["text"]) for row in result["findings"]])
+    counts = Paragraph(f"{inner['groups']} groups, {inner['comparisons']} judgements.")
+    blocks: list[Block] = [counts, Table("", ("", "value"), _rows(inner)), found]
+    return write_section(folder, f"Audited on {name}", f"audit on {name}", blocks)
+
+
+def _rows(result: Plain) -> list[list[Any]]:
+    """Return metrics and baselines, one a row."""
+    metrics = read_estimates(result.get("metrics"))
+    rows: list[list[Any]] = [[METRICS[key], metrics[key]] for key in METRICS if key in metrics and metrics[key].n]
+    baselines = read_estimates(result.get("baselines"))
+    return rows + [[f"baseline: {words(name)}", estimate] for name, estimate in baselines.items()]
+
+
+def _worst_strata(result: Plain) -> list[str]:
+    """Name the worst part of each axis: it predicts trouble better than the mean does."""
+    lines = []
+    for axis, parts in result["strata"].items():
+        found = {name: read_estimates(metrics).get(MAIN) for name, metrics in parts.items()}
+        known = {name: estimate for name, estimate in found.items() if estimate is not None and estimate.n}
+        if known:
+            name = min(known, key=lambda part: known[part].value)
+            lines.append(f"- worst {axis}: {plain(name)}, {known[name]}")
+    return lines
+
+
+def _calibration(result: Plain) -> list[str]:
+    """Return the calibration in one line; nothing where it is undefined."""
+    found = result["calibration"]
+    temperature, before, after = map(read_number, (found["temperature"], found["raw"]["ece"], found["scaled"]["ece"]))
+    if temperature != temperature or before != before:
+        return []
+    numbers = f"{before:.3f} before and {after:.3f} after dividing by {temperature:.3g}"
+    return [f"- calibration error of sigmoid(margin): {numbers}, fitted on other prompts"]
+
+
+def _left_out(counts: Any) -> list[str]:
+    return [f"- left out: {count} rows ({plain(reason)})" for reason, count in (counts or {}).items()]

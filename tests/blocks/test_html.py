@@ -1,0 +1,58 @@
+import pytest
+
+from rewardsmith.blocks.html import render_blocks, render_page, spread, write_cell
+from rewardsmith.blocks.kinds import (
+    Cell,
+    Details,
+    FindingLine,
+    Findings,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    Verdict,
+    as_plain,
+)
+from rewardsmith.errors import DataError
+from rewardsmith.records import Estimate
+
+ESTIMATE = Estimate(0.5, 1000, 0.4, 0.6)
+
+
+def test_a_cell_holds_a_number_its_interval_and_n():
+    cell = write_cell(Cell(ESTIMATE, sign="▲ "))
+    assert (cell.text, cell.sub) == ("▲ 0.500", "0.400 to 0.600\nn=1,000")
+    assert write_cell(Estimate(float("nan"), 3)).text == "undefined (n=3)"
+    assert [write_cell(value).text for value in ("x", 1200, 0.25, None)] == ["x", "1,200", "0.250", "undefined"]
+
+
+def test_only_a_single_column_of_estimates_is_spread():
+    table = Table("", ("metric", "value"), [["accuracy", ESTIMATE]])
+    assert spread(table).header == ("metric", "value", "95% interval", "n")
+    mixed = Table("", ("metric", "value"), [["accuracy", ESTIMATE], ["n", 3]])
+    assert spread(mixed) is mixed
+
+
+def test_every_kind_of_block_is_drawn_and_escaped():
+    blocks = [
+        Verdict("<b>", "good"),
+        Paragraph("a\u202eb"),
+        Details("more", [Findings([FindingLine("red", "x", "y")])]),
+    ]
+    page = render_page(Page("<title>", [Section("S", "", "", blocks)], verdict=Verdict("v"), facts=["f"])).decode()
+    for words in ("&lt;b&gt;", "a⟨U+202E⟩b", "<summary>more</summary>", "✖ red", "&lt;title&gt;"):
+        assert words in page
+    piece = render_blocks(blocks)
+    assert "<html" not in piece
+    assert "&lt;b&gt;" in piece
+
+
+def test_a_page_that_cannot_be_made_small_is_an_error():
+    with pytest.raises(DataError, match=r"above 0\.001 MB"):
+        render_page(Page("t", [Section("S", "x" * 2000, "")]), 1000)
+
+
+def test_blocks_are_values_for_json():
+    plain = as_plain(Section("S", "", "", [Table("c", ("a", "b"), [["x", ESTIMATE]])]))
+    assert plain["blocks"][0]["kind"] == "table"
+    assert plain["blocks"][0]["rows"][0][1] == ESTIMATE.to_dict()
