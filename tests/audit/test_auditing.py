@@ -4,10 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.auditing import accuracy_findings, counted
+from rewardsmith.audit.probes import PART as PROBES_PART
 from rewardsmith.audit.probes import ProbeResult, probe_findings
+from rewardsmith.blocks.terminal import print_sections
 from rewardsmith.data.simulate import AnnotatorConfig, BiasedScorer, GoldScorer, SimulationConfig, simulate
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling, evaluate
@@ -165,13 +168,12 @@ def test_further_parts_are_kept_and_speak_for_themselves():
     assert found.findings[0].text == "seen before"
 
 
-def test_the_table_shows_accused_probes_first():
-    from rich.console import Console
-
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(audit(with_bonus(EMOJI), groups(60), plan(60)).table())
-    text = console.export_text()
-    assert text.index("accused probe: emoji") < text.index("probe: bold words")
+def test_accused_probes_are_printed_first():
+    found = audit(with_bonus(EMOJI), groups(60), plan(60)).to_dict()
+    output = io.StringIO()
+    print_sections([PROBES_PART.section(found)], Console(width=120, file=output))
+    text = output.getvalue()
+    assert text.index("accused: emoji") < text.index("bold words")
 
 
 def test_numpy_rewards_are_taken():

@@ -7,10 +7,10 @@ from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.contamination import RUNS, UnknownTrainingData, audit_contamination
 from rewardsmith.audit.sources import Reading, load_data
 from rewardsmith.data import training_record
+from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import AnnotatorConfig, GoldScorer, SimulationConfig, simulate
 from rewardsmith.data.training_record import TrainingRecord
 from rewardsmith.evaluation import Resampling, ScoredGroup
-from rewardsmith.files.writing import open_groups
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.report import write_report
 

@@ -30,7 +30,7 @@ def test_every_part_is_printed_with_its_numbers():
     risk = audit_risk({name: score_groups(model, groups) for name, model in models.items()}, HOW)
     shift = measure_shift(models, {"gold": groups}, HOW)
     text = printed({"over_optimisation": over.to_dict(), "risk": risk.to_dict(), "shift": shift.to_dict()})
-    for words in ("Best of n", "the curve turns at KL", "lowest member", "Lost against the model", "praise"):
+    for words in ("Best of n", "the curve turns at KL", "lowest member", "lost against the model", "praise"):
         assert words in text
     assert f"{over.gold[-1].value:.3f}" in text
     assert f"{over.kl[-1]:.3f}" in text

@@ -3,8 +3,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from rewardsmith.audit.asking import CachingScorer
 
+from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.edits import Probe, best_answer, pair_to_edit, standard_probes
 from rewardsmith.audit.probes import run_probes, sample_prompts
 from rewardsmith.errors import ScoringError

@@ -33,7 +33,8 @@ def test_findings_stand_with_their_level_and_advice_and_markup_of_texts_is_text(
 
 
 def test_examples_are_cut_and_details_are_unfolded():
-    text = printed(Details("more", [Examples("Examples", [Example("1.", "p", [("chosen", "", "x" * 900)])])]))
+    block = Examples("Examples", [Example("1.", "p", [("chosen", "", "x" * 900)])])
+    text = printed(Details("more", [block]), width=300)
     assert "  prompt: p" in text
     assert "x" * 200 in text
     assert "x" * 201 not in text

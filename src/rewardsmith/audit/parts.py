@@ -15,10 +15,10 @@ from rewardsmith.audit import (
 from rewardsmith.audit.plan import Part, Plain
 from rewardsmith.blocks.kinds import LEVELS, FindingLine, Findings, Section
 
-# In the order in which they run and stand; later parts may read what earlier ones found.
+# In the order in which they run and stand. Findings are made when all have run, and may read what others found.
 PARTS: tuple[Part, ...] = (
-    probes.PART,
     length.PART,
+    probes.PART,
     invariances.PART,
     risk.PART,
     contamination.PART,

@@ -81,7 +81,10 @@ def plain_findings(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 def own_findings(result: Any, context: Context) -> list[Finding]:
     """Return the findings that a result holds itself."""
-    rows = result.get("findings") or () if isinstance(result, Mapping) else getattr(result, "findings", ())
+    rows = getattr(result, "findings", None)
+    if rows is None:
+        plain = plain_values(result)
+        rows = (plain.get("findings") or ()) if isinstance(plain, Mapping) else ()
     return [
         row if isinstance(row, Finding) else Finding(row["level"], str(row.get("check", "")), row["text"])
         for row in rows

@@ -31,7 +31,7 @@ BINS = 5
 CHUNK_HASHES = 4_000_000
 MATRICES = {
     "matrix": "Accuracy of each model (row) on each data set",
-    "loss_against_the_data_sets_own_model": "Lost against the model of the data set's own name, same judgements",
+    "loss_against_the_data_sets_own_model": "Accuracy lost against the model of the data set's own name",
 }
 
 
