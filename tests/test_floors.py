@@ -21,7 +21,7 @@ FLOORS = {
     "models": 3,
     "doctor": 4,
     "scoring": 5,
-    "training": 5,
+    "training": 6,
     "evaluation": 5,
     "collecting": 5,
     "audit": 6,

@@ -52,8 +52,7 @@ def test_a_command_of_the_tables_is_understood(command):
     """Parse the command as the CLI does, resolve its recipe, and build its settings; training it is left out."""
     from importlib import import_module
 
-    from rewardsmith.cli.main import COMMANDS
-    from rewardsmith.cli.parsing import CommandParser, parse_strictly
+    from rewardsmith.cli.main import COMMANDS, CommandParser, parse_strictly
 
     _, name, *arguments = shlex.split(command)
     module = import_module(COMMANDS[name][0])
@@ -61,7 +60,7 @@ def test_a_command_of_the_tables_is_understood(command):
     module.configure(parser)
     namespace = parse_strictly(parser, arguments)
     if name == "train":
-        from rewardsmith.cli.train_arguments import resolve
+        from rewardsmith.cli.recipes import resolve
 
         resolved = resolve(parser, namespace, arguments)
         assert resolved.dataset_name == arguments[arguments.index("--dataset_name") + 1]

@@ -1,5 +1,6 @@
 """Every recipe runs, on tiny settings, from its name to a folder that loads."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,9 +15,10 @@ WORDS = ("good", "fine", "sound", "poor", "wrong", "odd")
 
 def rows(name):
     """Rows of the kind that the recipe is for."""
-    for i in range(24):
+    for i in range(40):
         answers = [f"{word} answer {i % 5}" for word in WORDS[: 2 + i % 4]]
-        prompt = f"Question {i}?\n"
+        # Prompts that differ in a number only are near-duplicates: none of them could be held out alone.
+        prompt = f"{hashlib.sha256(bytes([i])).hexdigest()[:24]}?\n"
         if name == "rankings":
             yield {"prompt": prompt, "completions": answers, "ranks": list(range(1, len(answers) + 1))}
         elif name == "ties":

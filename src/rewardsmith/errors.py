@@ -32,6 +32,10 @@ class ConfigError(RewardsmithError, ValueError):
     """A setting, flag or recipe that cannot be used. The message names the nearest valid one."""
 
 
+class UsageError(ConfigError):
+    """A command line that cannot be used; the CLI prints it and exits with 2."""
+
+
 class CheckpointError(RewardsmithError, RuntimeError):
     """A checkpoint that cannot be loaded, saved or trusted."""
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rewardsmith.cli.demo_data import demo_groups
+from rewardsmith.data.simulate import demo_groups
 
 
 def test_the_demo_has_short_answers_ties_five_annotators_and_no_prompt_on_both_sides():

@@ -126,38 +126,6 @@ def test_a_folder_with_a_file_per_split_is_trained_and_tested_on_them(command, p
     assert run["held_out"]["accuracy"]["n"] == 10
 
 
-def test_a_mixture_caps_its_parts_by_fraction(pairs_file):
-    from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
-    from rewardsmith.cli.train_data import load_training_data
-
-    entry = {"path": str(pairs_file), "fraction": 1.0}
-    other = {"path": str(pairs_file), "fraction": 3.0}
-    data = load_training_data(
-        ScriptArguments(), DatasetMixtureConfig(datasets=[entry, other], test_split_size=0.0), merge=False
-    )
-    # 40 rows at 3/4 allow a mixture of 53, of which a quarter is 13.
-    assert len(data.train) == 40 + 13
-
-
-def test_a_mixture_takes_files_folders_columns_and_splits(tmp_path):
-    from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
-    from rewardsmith.cli.train_data import load_training_data
-
-    (tmp_path / "folder").mkdir()
-    for name, count in (("folder/train", 3), ("folder/test", 2), ("one", 4), ("two", 5)):
-        rows = [{"prompt": f"{name} {i}", "chosen": "a", "rejected": "b", "scores": [1]} for i in range(count)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    columns = ["prompt", "chosen", "rejected"]
-    entries = [
-        {"path": str(tmp_path / "folder"), "split": "test", "columns": columns},
-        {"path": "json", "data_dir": str(tmp_path), "data_files": ["one.jsonl", "tw*.jsonl"], "columns": columns},
-    ]
-    mixture = DatasetMixtureConfig(datasets=entries, test_split_size=0)
-    data = load_training_data(ScriptArguments(), mixture, merge=True)
-    assert sorted({str(group.prompt).split()[0] for group in data.train}) == ["folder/test", "one", "two"]
-    assert len(data.train) == 2 + 4 + 5
-
-
 def test_what_cannot_be_measured_is_said(command, tmp_path):
     (tmp_path / "one.jsonl").write_text(json.dumps({"prompt": "q", "completions": ["a", "b"], "ranks": [1, 1]}) + "\n")
     flags = (
@@ -174,17 +142,6 @@ def test_what_cannot_be_measured_is_said(command, tmp_path):
     assert code == 0, err
     assert "nothing is held out of 1 prompts" in err
     assert "every comparison is a tie" in err
-
-
-def test_a_prompt_is_never_on_both_sides(pairs_file):
-    from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
-    from rewardsmith.cli.train_data import load_training_data
-
-    script = ScriptArguments(dataset_name=str(pairs_file))
-    data = load_training_data(script, DatasetMixtureConfig(test_split_size=0.5), merge=False)
-    assert data.held_out
-    assert len(data.train) + len(data.held_out) == 40
-    assert not {g.prompt for g in data.train} & {g.prompt for g in data.held_out}
 
 
 def test_resuming_ends_with_the_weights_of_an_uninterrupted_run(command, pairs_file, tmp_path):

@@ -21,7 +21,7 @@ from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.stats.intervals import Resampling
 from rewardsmith.training.collator import collate_comparisons
 from rewardsmith.training.encoding import _encoded
-from rewardsmith.training.metrics import RewardMetrics
+from rewardsmith.training.loss import RewardMetrics
 
 FEW = Resampling(20)
 NAMES = ("accuracy", "accuracy_strict", "margin", "label_tie_rate", "reward_tie_rate")

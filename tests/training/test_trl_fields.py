@@ -7,17 +7,17 @@ import trl
 from trl.scripts.utils import DatasetConfig
 
 import rewardsmith
-from rewardsmith.cli import train_arguments
+from rewardsmith.data.mixing import MixtureSource
+from rewardsmith.training import config as settings
 
 # Resolved when the object is made; docs/migrating-from-trl.md gives the reason of each.
 OTHERWISE = {"bf16", "pad_to_multiple_of", "average_tokens_across_devices", "dataloader_pin_memory"}
 PAIRS = {
     "RewardConfig": (trl.RewardConfig, rewardsmith.RewardConfig, set()),
-    "ScriptArguments": (trl.ScriptArguments, train_arguments.ScriptArguments, set()),
-    "ModelConfig": (trl.ModelConfig, train_arguments.ModelConfig, {"lora_task_type"}),
+    "ScriptArguments": (trl.ScriptArguments, settings.ScriptArguments, set()),
+    "ModelConfig": (trl.ModelConfig, settings.ModelConfig, {"lora_task_type"}),
     # A mixture is one of two ways to name data; TRL makes the list anew for every object.
-    "DatasetMixtureConfig": (trl.DatasetMixtureConfig, train_arguments.DatasetMixtureConfig, {"datasets"}),
-    "DatasetConfig": (DatasetConfig, train_arguments.DatasetConfig, set()),
+    "DatasetMixtureConfig": (trl.DatasetMixtureConfig, settings.DatasetMixtureConfig, {"datasets"}),
 }
 
 
@@ -29,6 +29,12 @@ def test_fields_and_defaults_are_those_of_trl(name):
         assert field.name in known
         if field.name not in different:
             assert known[field.name] == field.default, field.name
+
+
+def test_an_entry_of_a_mixture_is_that_of_trl():
+    known = MixtureSource.model_fields
+    for field in dataclasses.fields(DatasetConfig):
+        assert known[field.name].is_required() or known[field.name].default == field.default
 
 
 def test_values_of_a_config_are_those_of_trl(tmp_path):

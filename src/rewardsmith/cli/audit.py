@@ -15,8 +15,8 @@ from rewardsmith.audit.together import compare_models, judge_together
 from rewardsmith.blocks.card import require_folder
 from rewardsmith.cli.evaluate import say_wrote, write_json
 from rewardsmith.cli.options import add_limit, add_model_options, model_options, open_scorer
-from rewardsmith.cli.parsing import UsageError
 from rewardsmith.data.training_record import FILE_NAME
+from rewardsmith.errors import UsageError
 from rewardsmith.evaluation import Resampling
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.report import print_audits, write_report

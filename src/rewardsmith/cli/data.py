@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
-from rewardsmith.errors import nearest
+from rewardsmith.cli.main import CommandParser, parse_strictly
+from rewardsmith.errors import UsageError, nearest
 
 # Command -> one-line summary; `split` lives in rewardsmith.cli.data_split, and so on.
 COMMANDS = {

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import torch
 
-from rewardsmith.cli.demo_data import demo_groups
-from rewardsmith.cli.train import quiet_other_packages, require_writable, train_and_report
-from rewardsmith.cli.train_data import TrainingData
-from rewardsmith.cli.train_report import print_table
+from rewardsmith.cli.train import quiet_other_packages, require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
-from rewardsmith.data.simulate import GoldScorer
+from rewardsmith.data.simulate import GoldScorer, demo_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.held_out import evaluate_held_out
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
+from rewardsmith.report.training import print_table, write_report
 from rewardsmith.scoring import RewardModel
 from rewardsmith.training import RewardConfig
+from rewardsmith.training.data import TrainingData
+from rewardsmith.training.run import train_run
 
 MARKER = ".rewardsmith-demo"
 QUESTION = "I have an old {topic} in the attic. How do I look after it?"
@@ -73,9 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     _say("3  training, every distinct token once")
     config = _config(folder / "model", arguments)
     parts = {"model": model, "processing_class": tokenizer}
-    summary = train_and_report(
-        parts, config, data, ("a decoder made on the spot", "simulated"), {"from_config": "tiny"}
-    )
+    summary = train_run(parts, config, data, ("a decoder made on the spot", "simulated"), {"from_config": "tiny"})
+    write_report(summary)
     print_table(summary)
     ceiling = evaluate_held_out(
         held_out, GoldScorer().score_requests(list(map(ScoreRequest.of_group, held_out)))

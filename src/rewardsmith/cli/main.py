@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import NoReturn
 
 from rewardsmith._version import __version__
-from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.errors import RewardsmithError, UsageError, nearest
 
 # Command -> (module, one-line summary). The module is imported only when its command is run.
 COMMANDS = {
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = arguments
     known = available_commands()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "; see rewardsmith --help"
+        near = nearest(name, known)
+        hint = f"; did you mean '{near}'?" if near else "; see rewardsmith --help"
         print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
         return 2
     return _run(name, rest, debug)
@@ -93,5 +93,39 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         return 130
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class CommandParser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `message`."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def parse_strictly(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Parse `arguments`; the namespace also holds them as `given`.
+
+    Raises:
+        UsageError: a flag that is not known; the message names the nearest.
+    """
+    namespace, unknown = parser.parse_known_args(arguments)
+    namespace.given = list(arguments)
+    if not unknown:
+        return namespace
+    flag = unknown[0].split("=")[0]
+    if not flag.startswith("-"):
+        raise UsageError(f"unexpected argument {flag!r}; see {parser.prog} --help")
+    near = nearest(flag, _flags(parser))
+    raise UsageError(f"unknown flag {flag}; {f'did you mean {near}?' if near else f'see {parser.prog} --help'}")
+
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+    """List the long flags of a parser and of its subcommands."""
+    return [flag for action in _actions(parser) for flag in action.option_strings if flag.startswith("--")]
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _actions(child)

@@ -1,17 +1,19 @@
-"""From encoded groups to the tensors of one micro-batch, and batches filled by tokens."""
+"""From encoded groups, or the padded pairs of TRL's collator, to one micro-batch; which groups share a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from rewardsmith.errors import DataError
 from rewardsmith.models.shared_prefix.forward import ForwardPlan
-from rewardsmith.models.shared_prefix.packing import fill_batches
+from rewardsmith.models.shared_prefix.packing import RewardBatch, RowChunk, fill_batches
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.encoding import COLUMNS
 
@@ -39,7 +41,7 @@ class PreferenceCollator:
 
 
 def tokens_of_pairs(example: dict[str, Any]) -> int:
-    """Give how many tokens a trainer of pair rows would feed for this group: both sides of every comparison."""
+    """Return how many tokens a trainer of pair rows would feed for this group: both sides of every comparison."""
     lengths = [len(ids) for ids in example["ids"]]
     return sum(lengths[index] for side in ("better", "worse") for index in example[side])
 
@@ -58,8 +60,30 @@ def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:
     return make_comparisons(**columns, group=group, num_groups=len(examples))
 
 
+def read_padded_pairs(inputs: Mapping[str, Any]) -> tuple[RewardBatch, Comparisons]:
+    """Read `input_ids`, `attention_mask` ([2 P, L], right-padded) and an optional `margin` [P]."""
+    if "input_ids" not in inputs or "attention_mask" not in inputs:
+        raise DataError(
+            f"the data collator gave {sorted(inputs)}; it must give input_ids and attention_mask, or leave "
+            "data_collator unset"
+        )
+    input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
+    size = len(input_ids) // 2
+    tokens = int(attention_mask.sum())
+    chunk = RowChunk(input_ids, attention_mask, attention_mask.sum(dim=1) - 1)
+    index = torch.arange(2 * size, device=input_ids.device)
+    batch = RewardBatch((chunk,), index, tokens, tokens)
+    return batch, pair_comparisons(size, inputs.get("margin"), input_ids.device)
+
+
+def pair_comparisons(size: int, margin_P: Tensor | None, device: torch.device) -> Comparisons:
+    """Return the comparisons "row i over row size + i"."""
+    pairs = make_comparisons(range(size), range(size, 2 * size)).to(device)
+    return pairs if margin_P is None else replace(pairs, margin_P=margin_P.float())
+
+
 class TokenBatchSampler(Sampler[list[int]]):
-    """Give batches of groups filled by token budget; every group once an epoch.
+    """Return batches of groups filled by token budget; every group once an epoch.
 
     Which groups share a batch is decided once, from the seed; the order of the batches is shuffled anew each epoch.
     So every epoch has the same number of steps, and a resumed run sees exactly the batches it would have seen.
@@ -88,7 +112,7 @@ class TokenBatchSampler(Sampler[list[int]]):
 
 
 class LengthSampler(Sampler[int]):
-    """Give every row once an epoch, rows of like length side by side; the epoch and the seed decide the order."""
+    """Return every row once an epoch, rows of like length side by side; the epoch and the seed decide the order."""
 
     def __init__(self, lengths: Sequence[int], rows_per_step: int, seed: int) -> None:
         self.lengths, self.rows_per_step, self.seed, self.epoch = list(lengths), rows_per_step, seed, 0

@@ -1,8 +1,7 @@
-"""RewardConfig: TRL's fields with sound defaults, and ours beside them."""
+"""The settings of a run: RewardConfig with TRL's fields and ours, the data, the model, a mixture."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import TrainingArguments
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, nearest
 from rewardsmith.objectives.table import OBJECTIVES
 
 LOSS_TYPES = tuple(OBJECTIVES)
@@ -34,8 +33,8 @@ COUNTS = {
 }
 
 
-def _field(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _field(default: Any, text: str, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass
@@ -140,8 +139,8 @@ class RewardConfig(TrainingArguments):
         ):
             value = getattr(self, name)
             if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest(str(value), allowed)
+                hint = f"; did you mean {near!r}?" if near else ""
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{hint}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
@@ -188,3 +187,72 @@ def automatic_learning_rate(num_parameters: int, has_adapter: bool) -> float:
     if has_adapter:
         return LORA_LEARNING_RATE
     return next(rate for size, rate in LEARNING_RATES if num_parameters < size)
+
+
+@dataclass
+class ScriptArguments:
+    """Where the data come from: TRL's flags, and `eval_dataset_name`, `reader` and the limits that are ours."""
+
+    dataset_name: str | None = _field(None, "Hub id, or a JSON, JSONL, CSV, TSV, Parquet or Arrow file or folder.")
+    dataset_config: str | None = _field(None, "Name of the hub data set's configuration.")
+    dataset_train_split: str = _field("train", "Split to train on.")
+    dataset_test_split: str = _field("test", "Split to evaluate on, where there is one.")
+    dataset_streaming: bool = _field(False, "Accepted for compatibility; needs merge_prompts off.")
+    ignore_bias_buffers: bool = _field(False, "Accepted for compatibility.")
+    eval_dataset_name: str | None = _field(None, "Held-out data in a file or data set of its own.")
+    reader: str | None = _field(None, "Name of the format, where it cannot be told from the columns.")
+    train_limit: int | None = _field(None, "Read at most this many rows to train on.")
+    eval_limit: int | None = _field(None, "Read at most this many rows to evaluate on.")
+
+    def __post_init__(self) -> None:
+        for name in ("train_limit", "eval_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be a positive number of rows, not {value}; leave it out for all rows")
+
+
+@dataclass
+class ModelConfig:
+    """Which model, in which precision, with which adapter: TRL's flags, and a model from a config, which is ours."""
+
+    model_name_or_path: str | None = _field(None, "Model id or folder.")
+    model_revision: str = _field("main", "Branch, tag or commit of the model.")
+    dtype: str | None = _field(
+        "float32", "Precision of the weights.", choices=["auto", "bfloat16", "float16", "float32"]
+    )
+    attn_implementation: str | None = _field(None, "Attention of rows that do not share prefixes.")
+    use_peft: bool = _field(False, "Train a LoRA adapter and the reward head.")
+    lora_r: int = _field(16, "Rank of LoRA.")
+    lora_alpha: int = _field(32, "Alpha of LoRA.")
+    lora_dropout: float = _field(0.05, "Dropout of LoRA.")
+    lora_target_modules: list[str] | None = _field(None, "Modules that LoRA adapts.")
+    lora_target_parameters: list[str] | None = _field(None, "Parameters that LoRA adapts.")
+    lora_modules_to_save: list[str] | None = _field(None, "Modules trained and saved in full.")
+    lora_task_type: str = _field("SEQ_CLS", "Task type of LoRA; a reward model needs SEQ_CLS, or its head is lost.")
+    use_rslora: bool = _field(False, "Scale adapters by alpha / sqrt(r).")
+    use_dora: bool = _field(False, "Weight-decomposed LoRA.")
+    load_in_8bit: bool = _field(False, "Load the base model in 8 bits (LoRA only).")
+    load_in_4bit: bool = _field(False, "Load the base model in 4 bits (LoRA only).")
+    bnb_4bit_quant_type: str = _field("nf4", "4-bit type.", choices=["fp4", "nf4"])
+    use_bnb_nested_quant: bool = _field(False, "Quantise the quantisation constants too.")
+    bnb_4bit_quant_storage: str | None = _field(None, "Storage type of 4-bit weights.")
+    from_config: str | None = _field(
+        None, "Start from random weights: a config.json or its folder, or tiny|small|base."
+    )
+    tokenizer_name_or_path: str | None = _field(None, "Tokenizer of `from_config`; by default one is trained.")
+    tokenizer_vocab_size: int = _field(8000, "Vocabulary of a tokenizer that is trained on the spot.")
+
+    def __post_init__(self) -> None:
+        if self.load_in_8bit and self.load_in_4bit:
+            raise ConfigError("load_in_8bit and load_in_4bit exclude each other; set one of them")
+
+
+@dataclass
+class DatasetMixtureConfig:
+    """Several data sets at once (YAML only), and the held-out share."""
+
+    datasets: list[str] | None = _field(None, "Data sets of a mixture: paths, or mappings in YAML.")
+    streaming: bool = _field(False, "Accepted for compatibility; needs merge_prompts off.")
+    test_split_size: float | None = _field(
+        None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
+    )

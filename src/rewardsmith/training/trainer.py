@@ -14,18 +14,18 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model, prepare_model
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import Comparisons
-from rewardsmith.training import saving, setup
-from rewardsmith.training.collator import PreferenceCollator, TokenBatchSampler
+from rewardsmith.records import fingerprint
+from rewardsmith.training import checkpoints, encoding
+from rewardsmith.training import model as models
+from rewardsmith.training.collator import LengthSampler, PreferenceCollator, TokenBatchSampler, read_padded_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
-from rewardsmith.training.loss import StepLoss, combine
-from rewardsmith.training.metrics import RewardMetrics
-from rewardsmith.training.padded_pairs import read_padded_pairs
-from rewardsmith.training.preparation import prepare_dataset, token_costs
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class RewardTrainer(Trainer):
     model: Any
     train_dataset: Any
     eval_dataset: Any
-    _staging: bool = False
+    _checkpoint_dir: str | None = None
     _tag_names = ("rewardsmith", "reward-model")
 
     def __init__(
@@ -89,14 +89,14 @@ class RewardTrainer(Trainer):
             raise DataError("train_dataset is required: pass a Dataset, an IterableDataset or preference groups")
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
-        args = args if args is not None else RewardConfig(setup.default_output_dir(model))
-        parts = setup.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
+        args = args if args is not None else RewardConfig(models.default_output_dir(model))
+        parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
         share = {"auto": None, "on": True, "off": False}[args.share_prefix]
         self.plan = prepare_model(parts.model, share)
-        setup.log_plan(self.plan, parts.notes)
-        limits = (setup.length_limit(args, parts.model), args.overflow, setup.num_embeddings(parts.model))
+        models.log_plan(self.plan, parts.notes)
+        limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
         self.encoding_reports: dict[str, EncodingReport] = {}
         self._merge, self._num_proc = args.merge_prompts, args.dataset_num_proc
@@ -117,18 +117,18 @@ class RewardTrainer(Trainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self.can_return_loss, self.label_names = True, []
-        self.step_loss = StepLoss(args, setup.tie_share(self.train_dataset)).to(args.device)
+        self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens = 0
-        self._offload = setup.activation_offloading(args)
+        self._offload = models.activation_offloading(args)
         core_model(self.model).add_model_tags(list(self._tag_names))
 
     # Data
 
     def _prepare(self, dataset: Any, name: str) -> Any:
         if not self._own_collator:
-            return setup.tokenised_pairs(dataset, self.encoder, name)
-        encoded, report = prepare_dataset(
+            return encoding.encode_pairs(dataset, self.encoder, name)
+        encoded, report = encoding.encode_dataset(
             dataset, self.encoder, name, merge_prompts=self._merge, num_proc=self._num_proc
         )
         if report.rows:
@@ -144,16 +144,16 @@ class RewardTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
             tokenised = ["chosen_ids", "rejected_ids", "margin"]
-            self._signature_columns: Any = tokenised if not self._own_collator else setup.encoded_columns()
+            self._signature_columns: Any = tokenised if not self._own_collator else list(encoding.FEATURES)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Give batches of rows, or of `tokens_per_batch` distinct tokens."""
+        """Return batches of rows, or of `tokens_per_batch` distinct tokens."""
         if self.args.tokens_per_batch is None or not hasattr(self.train_dataset, "__len__"):
             return super().get_train_dataloader()
         return self._token_dataloader(self.train_dataset, shuffle=True)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Give the evaluation batches, filled by tokens where training is."""
+        """Return the evaluation batches, filled by tokens where training is."""
         name = eval_dataset if isinstance(eval_dataset, str) else None
         dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
         if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
@@ -164,7 +164,9 @@ class RewardTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         by_length = self.args.train_sampling_strategy == "group_by_length"
         if by_length and self._own_collator and isinstance(dataset, Dataset):
-            return setup.length_sampler(dataset, self.plan, self.args)
+            costs = encoding.token_costs(dataset, self.plan.cost)
+            rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return LengthSampler(costs, rows_per_step, self._data_seed)
         return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
@@ -173,11 +175,14 @@ class RewardTrainer(Trainer):
             return None
         return SequentialSampler(eval_dataset)
 
+    @property
+    def _data_seed(self) -> int:
+        return self.args.data_seed if self.args.data_seed is not None else self.args.seed
+
     def _token_dataloader(self, dataset: Any, shuffle: bool) -> DataLoader:
         assert self.args.tokens_per_batch is not None
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        costs = token_costs(dataset, self.plan.cost)
-        sampler = TokenBatchSampler(costs, self.args.tokens_per_batch, seed, shuffle)
+        costs = encoding.token_costs(dataset, self.plan.cost)
+        sampler = TokenBatchSampler(costs, self.args.tokens_per_batch, self._data_seed, shuffle)
         loader = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -239,7 +244,7 @@ class RewardTrainer(Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Give the loss and, for `compute_metrics`, the rewards of both sides. Shapes: predictions (P, 2)."""
+        """Return the loss and, for `compute_metrics`, the rewards of both sides. Shapes: predictions (P, 2)."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
@@ -272,7 +277,7 @@ class RewardTrainer(Trainer):
         return super().evaluate(self._prepare_eval(eval_dataset), *args, **kwargs)
 
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
-        """Give the rewards of both sides of every comparison, in any form of data that training takes."""
+        """Return the rewards of both sides of every comparison, in any form of data that training takes."""
         return super().predict(self._prepare(test_dataset, "test"), *args, **kwargs)
 
     def create_model_card(self, *args: Any, dataset_name: Any = None, **kwargs: Any) -> None:
@@ -301,17 +306,41 @@ class RewardTrainer(Trainer):
         return optimizer
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        saving.save_checkpoint_atomically(self, lambda: super(RewardTrainer, self)._save_checkpoint(model, trial))
+        def save(folder: str) -> None:
+            self._checkpoint_dir = folder
+            try:
+                super(RewardTrainer, self)._save_checkpoint(model, trial)
+            finally:
+                self._checkpoint_dir = None
+
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, self._objective())
 
     def _get_output_dir(self, trial: Any) -> str:
-        return saving.output_dir(self, super()._get_output_dir(trial))
+        # While a checkpoint is being written, it goes to a folder beside the run's.
+        return self._checkpoint_dir or super()._get_output_dir(trial)
+
+    def _objective(self) -> dict[str, Any]:
+        """Return what the objective has learned, the threshold of a tie model, and the tokens seen."""
+        threshold = self.step_loss.threshold
+        return {
+            "loss_type": self.args.loss_type,
+            "threshold": None if threshold is None else float(threshold.detach()),
+            "num_tokens": self._num_tokens,
+        }
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
-        saving.load_objective(self, resume_from_checkpoint)
+        state = checkpoints.read_objective(resume_from_checkpoint)
+        self._num_tokens = int(state.get("num_tokens", 0))
+        if self.step_loss.threshold is not None and state.get("threshold") is not None:
+            with torch.no_grad():
+                self.step_loss.threshold.fill_(state["threshold"])
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        saving.save_model(self, output_dir or str(self.args.output_dir), state_dict)
+        folder, core = output_dir or str(self.args.output_dir), core_model(self.model)
+        checkpoint.prepare_config(core, self.processing_class)
+        super()._save(folder, state_dict)
+        checkpoint.complete_folder(folder, core, self.processing_class)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process."""
@@ -320,6 +349,24 @@ class RewardTrainer(Trainer):
         if _internal_call:
             return
         if self.args.should_save:
-            saving.finish(self, output_dir or str(self.args.output_dir))
+            self._seal(output_dir or str(self.args.output_dir))
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _seal(self, folder: str) -> None:
+        """Write the training data's hashes and the scoring contract with golden texts, checked in a fresh process."""
+        checkpoints.record_training_data(self.training_rows, folder)
+        fields = {
+            **checkpoints.reward_statistics(self.model, self.train_dataset, self.plan),
+            "max_length": self.encoder.max_length,
+            "data_fingerprint": fingerprint(encoding.fingerprint_sequences(self.train_dataset)),
+            "objective": self._objective(),
+        }
+        checkpoint.write_contract(
+            folder,
+            core_model(self.model),
+            self.processing_class,
+            fields,
+            self.plan,
+            verify=self.args.verify_saved_model,
+        )

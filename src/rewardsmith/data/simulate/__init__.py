@@ -3,13 +3,20 @@
 from rewardsmith.data.simulate.annotators import AnnotatorConfig
 from rewardsmith.data.simulate.answers import sample_answers, write_prompt
 from rewardsmith.data.simulate.gold import BiasedScorer, GoldScorer, simulated_scorer
-from rewardsmith.data.simulate.simulation import SimulationConfig, iter_simulated, sample_groups, simulate
+from rewardsmith.data.simulate.simulation import (
+    SimulationConfig,
+    demo_groups,
+    iter_simulated,
+    sample_groups,
+    simulate,
+)
 
 __all__ = [
     "AnnotatorConfig",
     "BiasedScorer",
     "GoldScorer",
     "SimulationConfig",
+    "demo_groups",
     "iter_simulated",
     "sample_answers",
     "sample_groups",

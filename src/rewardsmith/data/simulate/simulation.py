@@ -130,3 +130,14 @@ def _pairs(config: SimulationConfig, size: int, key: str) -> list[tuple[int, int
         first, second = sorted(generator.sample(range(size), 2))
         chosen.add((first, second))
     return sorted(chosen)
+
+
+def demo_groups(num_train: int, num_held_out: int, seed: int) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
+    """Return the demo's training and held-out groups: short answers, judged by five noisy annotators.
+
+    One simulation is cut in two, so no prompt is in both.
+    """
+    annotators = AnnotatorConfig(raters=1, pool=5, temperature=0.7, tie_threshold=0.4)
+    config = SimulationConfig(prompts=num_train + num_held_out, sentences=(1, 6), seed=seed, annotators=annotators)
+    groups = list(simulate(config))
+    return groups[:num_train], groups[num_train:]

@@ -1,24 +1,19 @@
-"""The data that the flags of `rewardsmith train` name, split by prompt into training and held-out groups."""
+"""The data of a run: what its settings name, split by prompt into training and held-out groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import glob
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.train_arguments import DatasetMixtureConfig, ScriptArguments
-from rewardsmith.data.formats import read_rows
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
-from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
+from rewardsmith.training.config import DatasetMixtureConfig, ScriptArguments
+from rewardsmith.training.mixture import load_mixture, read_sources
 
 DEFAULT_HELD_OUT = 0.1
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parquet", ".arrow")
@@ -46,7 +41,7 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
     """
     if mixture.streaming or script.dataset_streaming:
         raise ConfigError("streaming is not supported by the command; use RewardTrainer with an IterableDataset")
-    data = _load_mixture(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
+    data = _load_several(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
     if script.eval_dataset_name:
         groups, said = _load(script.eval_dataset_name, script, merge, split=None, limit=script.eval_limit)
         if not any(group.comparisons for group in groups):
@@ -68,8 +63,6 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
     if not name:
         raise ConfigError("no data: set --dataset_name to a file, a folder or a hub id")
     path = Path(name).expanduser()
-    if script.dataset_config and not path.exists():
-        name = f"{name}/{script.dataset_config}"
     files = _split_files(path) if path.is_dir() else {}
     if files:
         if script.dataset_train_split not in files:
@@ -85,6 +78,8 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
         return TrainingData(train, [], notes)
     if not path.exists() and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") > 1):
         raise ConfigError(f"data file {name!r} does not exist; check --dataset_name")
+    if script.dataset_config and not path.exists():
+        name = f"{name}/{script.dataset_config}"
     train, notes = _load(name, script, merge, script.dataset_train_split, script.train_limit)
     try:
         held_out, _ = _load(name, script, merge, script.dataset_test_split, script.eval_limit)
@@ -94,75 +89,22 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
     return TrainingData(train, held_out, notes)
 
 
-def _load_mixture(mixture: DatasetMixtureConfig, script: ScriptArguments, merge: bool) -> TrainingData:
-    """Load every data set of a mixture; `fraction` cuts the larger ones, by the rules of `data merge`."""
-    entries = [MixtureSource.read(value, f"datasets entry {i}") for i, value in enumerate(mixture.datasets or [])]
-    given = {entry.fraction is not None for entry in entries}
-    if len(given) > 1:
-        raise ConfigError("datasets: set 'fraction' for every data set or for none")
-    sources, notes = [], []
+def _load_several(mixture: DatasetMixtureConfig, script: ScriptArguments, merge: bool) -> TrainingData:
+    """Load the data sets of a mixture; rows of one prompt merge across them."""
+    entries = read_sources(mixture.datasets or [])
+    # Groups are chosen before prompts are merged, as `data merge` does.
+    groups, notes = load_mixture(entries, lambda source, split: _load(source, script, False, split, script.train_limit))
     if script.dataset_name:
         notes.append(f"datasets is read, and dataset_name={script.dataset_name!r} is not: give one of them")
-    for number, entry in enumerate(entries):
-        groups, said = _load_entry(entry, f"datasets entry {number}", script)
-        sources.append(groups)
-        notes += said
-    chosen = mix_groups(sources, [Portion(entry.fraction) for entry in entries])
-    groups = [group for source in chosen for group in source]
     return TrainingData(merge_groups(groups) if merge else groups, [], notes)
 
 
-def _load_entry(entry: MixtureSource, where: str, script: ScriptArguments) -> tuple[list[PreferenceGroup], list[str]]:
-    """Load one data set of a mixture: a file, the files that it names, a folder or a hub id."""
-    source, split = _source(entry, where)
-    if entry.columns is None:
-        return _load(source, script, False, split, script.train_limit)
-    sources = [source] if isinstance(source, str) else source
-    rows = chain.from_iterable(read_rows(s, split=split) if Path(s).exists() else read_hub(s, split) for s in sources)
-    groups = [_parse_columns(row, entry.columns, place) for place, row in islice(rows, script.train_limit)]
-    note = f"{entry.path}: {len(groups)} rows, columns {', '.join(entry.columns)}"
-    return groups, [note]
-
-
-def _source(entry: MixtureSource, where: str) -> tuple[str | list[str], str | None]:
-    """Give what to read of a mixture's entry, and which split of it."""
-    folder = Path(entry.path) / (entry.data_dir or "")
-    named = entry.data_files
-    if isinstance(named, Mapping):
-        if entry.split not in named:
-            raise ConfigError(f"{where}: data_files has no {entry.split!r}, it has {', '.join(map(str, named))}")
-        named = named[entry.split]
-    if named:
-        base = folder if folder.is_dir() else Path(entry.data_dir or "")
-        patterns = [named] if isinstance(named, str) else list(named)
-        files = [sorted(glob(str(base / str(pattern)))) for pattern in patterns]
-        if not all(files):
-            raise ConfigError(f"{where}: no file {str(base / str(patterns[files.index([])]))!r}; check data_files")
-        return list(chain.from_iterable(files)), None
-    if not Path(entry.path).exists():
-        return "/".join(part for part in (entry.path, entry.name, entry.data_dir) if part), entry.split
-    if entry.name:
-        raise ConfigError(f"{where}: 'name' is for data sets of the hub, and {entry.path!r} is local; leave it out")
-    if folder.is_dir():
-        return str(folder), entry.split
-    if entry.split != "train":
-        raise ConfigError(f"{where}: {entry.path} is one file and has no split {entry.split!r}; leave split out")
-    return str(folder), None
-
-
-def _parse_columns(row: Mapping[str, Any], columns: list[str], where: str) -> PreferenceGroup:
-    missing = [column for column in columns if column not in row]
-    if missing:
-        raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))}")
-    return parse_row({column: row[column] for column in columns}, where)
-
-
 def _load(
-    source: str | list[str], script: ScriptArguments, merge: bool, split: str | None, limit: int | None
+    source: Any, script: ScriptArguments, merge: bool, split: str | None, limit: int | None
 ) -> tuple[list[PreferenceGroup], list[str]]:
     """Load one source and say what was read and dropped."""
     loaded = load_preferences(source, reader=script.reader, merge_prompts=merge, split=split, limit=limit)
-    name = source if isinstance(source, str) else ", ".join(source)
+    name = source if isinstance(source, str) else ", ".join(source) if isinstance(source, list) else "rows"
     return list(loaded), [f"{name}: {loaded.report}", *loaded.report.notes]
 
 

@@ -7,7 +7,7 @@ from datasets import Dataset, IterableDataset
 from rewardsmith import RewardConfig, RewardTrainer
 from rewardsmith.data.training_record import read_training_record
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.training.saving import record_training_data
+from rewardsmith.training.checkpoints import record_training_data
 
 ROWS = [{"prompt": f"good question number {i}?", "chosen": " a fine answer", "rejected": " awful"} for i in range(6)]
 

@@ -1,68 +1,19 @@
-"""What a finished run leaves: a table on stdout, and run.json, model card and curves in its folder."""
+"""The report of a training run: a table, a model card and curves, beside the weights."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from rewardsmith.cli.train_curves import draw_curves
-from rewardsmith.evaluation.held_out import HeldOutResult
 from rewardsmith.records import Estimate
-
-PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast the run was, over the steps of this process."""
-
-    examples_per_second: float
-    distinct_tokens_per_second: float
-    saving: float
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """Everything that is reported about a run."""
-
-    folder: Path
-    model_name: str
-    data_name: str
-    held_out: HeldOutResult | None
-    speed: Speed
-    settings: Mapping[str, Any]
-    text_fingerprint: str
-    notes: list[str]
-    history: list[dict[str, Any]]
+from rewardsmith.report.curves import draw_curves
+from rewardsmith.training.record import RunSummary
 
 
 def write_report(summary: RunSummary) -> None:
-    """Write `run.json`, `README.md` and `training_curves.png` into the run's folder."""
-    record = {
-        "model": summary.model_name,
-        "data": summary.data_name,
-        "data_notes": summary.notes,
-        "text_fingerprint": summary.text_fingerprint,
-        "seed": summary.settings["reward"]["seed"],
-        "held_out": None if summary.held_out is None else summary.held_out.to_dict(),
-        "speed": vars(summary.speed),
-        "git_commit": git_commit(),
-        "versions": versions(),
-        "command": ["rewardsmith", *sys.argv[1:]],
-        "settings": summary.settings,
-        "history": summary.history,
-    }
-    path = summary.folder / "run.json"
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    """Write `README.md` and `training_curves.png` into the run's folder."""
     has_curves = draw_curves(summary.history, summary.folder / "training_curves.png", summary.model_name)
     (summary.folder / "README.md").write_text(model_card(summary, has_curves), encoding="utf-8")
 
@@ -78,13 +29,14 @@ def print_table(summary: RunSummary) -> None:
 
 
 def _rows(summary: RunSummary) -> list[tuple[str, str, str, str]]:
-    """Give label, value, interval and n of each line."""
+    """Return label, value, interval and n of each line."""
     rows = []
     if summary.held_out is not None:
         result = summary.held_out
+        rule = result.best_baseline()
         for label, estimate in (
             ("accuracy", result.accuracy),
-            (f"  baseline: {result.best_baseline()}", result.baselines[result.best_baseline()]),
+            (f"  baseline: {rule}", result.baselines[rule]),
             ("ties in labels", result.metrics["label_tie_rate"]),
             ("ties in rewards", result.metrics["reward_tie_rate"]),
         ):
@@ -101,7 +53,7 @@ def _interval(estimate: Estimate) -> str:
 
 
 def model_card(summary: RunSummary, has_curves: bool) -> str:
-    """Give the model card: what it is, how good, how to use it, how it was made."""
+    """Return the model card: what it is, how good, how to use it, how it was made."""
     reward = summary.settings["reward"]
     lines = [
         "---",
@@ -133,26 +85,3 @@ def model_card(summary: RunSummary, has_curves: bool) -> str:
     )
     lines += [f"- {name}: {reward[name]}" for name in names]
     return "\n".join(lines) + "\n"
-
-
-def versions() -> dict[str, str]:
-    """Give the versions of Python and of the packages that shape a result."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Give the commit of the working directory with `+changes` when files differ; None outside of a repository."""
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ("+changes" if status.strip() else "")

@@ -1,31 +1,27 @@
-"""Prepare what a user passes to the trainer: model, tokenizer, adapter, tokenised rows."""
+"""From a model, or the flags that name one, to a model and a tokenizer that are ready to train."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from torch import nn
 from transformers import AutoTokenizer, set_seed
 
-from rewardsmith.errors import ConfigError, missing_extra
-from rewardsmith.models import heads, rendering
+from rewardsmith.errors import ConfigError
+from rewardsmith.models import fresh_model, heads, rendering
 from rewardsmith.models.shared_prefix.forward import ForwardPlan, core_model
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
-from rewardsmith.training.collator import LengthSampler
-from rewardsmith.training.config import RewardConfig, automatic_learning_rate
-from rewardsmith.training.encoding import Encoder
-from rewardsmith.training.preparation import FEATURES, prepare_dataset, token_costs
+from rewardsmith.records import PreferenceGroup
+from rewardsmith.training import adapter
+from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
 
 logger = logging.getLogger(__name__)
-
-HEAD_NAMES = ("score", "classifier")
 
 
 @dataclass
@@ -38,7 +34,7 @@ class Parts:
 
 
 def default_output_dir(model: Any) -> str:
-    """Give `<model name>-Reward`, as TRL does."""
+    """Return `<model name>-Reward`, as TRL does."""
     name = model if isinstance(model, str) else getattr(core_model(model).config, "_name_or_path", "") or "model"
     return f"{Path(name).name}-Reward"
 
@@ -53,15 +49,9 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     notes: list[str] = []
     options = _init_kwargs(args)
     if isinstance(model, str):
-        if quantization_config is not None:
-            if "quantization_config" in options:
-                raise ConfigError("quantization_config is set twice: as an argument and in model_init_kwargs")
-            options["quantization_config"] = quantization_config
         name = model
-        model, loaded_notes = heads.load_sequence_classifier(
-            name, pooling=args.pooling, head_init=args.head_init, trust_remote_code=args.trust_remote_code, **options
-        )
-        notes += loaded_notes
+        model, said = _load(name, args, options, quantization_config)
+        notes += said
     else:
         _require_one_label(model)
         name = getattr(core_model(model).config, "_name_or_path", "")
@@ -70,23 +60,25 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         if quantization_config is not None:
             notes.append("quantization_config is ignored: the model is already loaded")
         if args.pooling != getattr(core_model(model).config, "reward_pooling", "last"):
-            model, pooled_notes = heads.with_pooling(model, args.pooling, args.head_init)
-            notes += pooled_notes
+            model, said = heads.with_pooling(model, args.pooling, args.head_init)
+            notes += said
+    core = core_model(model)
+    _require_one_stack(core)
     if tokenizer is None:
         tokenizer = _load_tokenizer(name, args, options.get("revision"))
     _require_vocabulary(tokenizer, name)
-    core = core_model(model)
     pad_on_disk = core.config.get_text_config().pad_token_id
     _apply_special_tokens(core, tokenizer, args)
     notes += rendering.prepare_tokenizer(tokenizer, core)
-    model = _wrap_adapter(model, args, peft_config, notes)
-    if hasattr(model, "peft_config") and pad_on_disk != tokenizer.pad_token_id:
-        before = "no pad token" if pad_on_disk is None else f"pad token {pad_on_disk}"
-        notes.append(
-            f"the adapter's base model names {before}, this run takes {tokenizer.pad_token_id}: tools that do not read "
-            "the scoring contract score the adapter folder wrongly; give them the merged model "
-            "(rewardsmith export FOLDER MERGED)"
-        )
+    if peft_config is not None:
+        model = adapter.wrap_adapter(model, peft_config, notes)
+    elif hasattr(model, "peft_config"):
+        adapter.note_untrained_head(model, notes)
+    if hasattr(model, "peft_config"):
+        adapter.note_other_padding(pad_on_disk, tokenizer.pad_token_id, notes)
+        if args.gradient_checkpointing:
+            # Checkpointed layers of a frozen base would have no gradients otherwise.
+            model.enable_input_require_grads()
     if args.disable_dropout:
         _disable_dropout(model)
     if args.learning_rate == "auto":
@@ -94,6 +86,33 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         args.learning_rate = automatic_learning_rate(parameters, hasattr(model, "peft_config"))
         notes.append(f"learning_rate='auto' chose {args.learning_rate:g} for {parameters / 1e6:.1f}M parameters")
     return Parts(model, tokenizer, notes)
+
+
+def _load(
+    name: str, args: RewardConfig, options: Mapping[str, Any], quantization_config: Any
+) -> tuple[nn.Module, list[str]]:
+    """Load the model of an id or path with `model_init_kwargs`."""
+    options = dict(options)
+    if quantization_config is not None:
+        if "quantization_config" in options:
+            raise ConfigError("quantization_config is set twice: as an argument and in model_init_kwargs")
+        options["quantization_config"] = quantization_config
+    labels = options.pop("num_labels", 1)
+    if labels != 1:
+        raise ConfigError(f"model_init_kwargs says num_labels={labels}, a reward model has 1; leave it out")
+    # Every later load, of the tokenizer and of a template, is allowed what the model's is.
+    args.trust_remote_code = bool(options.pop("trust_remote_code", args.trust_remote_code))
+    return heads.load_sequence_classifier(
+        name, pooling=args.pooling, head_init=args.head_init, trust_remote_code=args.trust_remote_code, **options
+    )
+
+
+def _require_one_stack(core: Any) -> None:
+    if core.config.is_encoder_decoder:
+        raise ConfigError(
+            f"{type(core).__name__} is an encoder with a decoder: its reward depends on how the decoder is fed, which "
+            "no folder says; take a decoder (Qwen, Llama, ...) or an encoder (BERT, DeBERTa, ...)"
+        )
 
 
 def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
@@ -109,19 +128,12 @@ def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
 
 
 def num_embeddings(model: nn.Module) -> int | None:
-    """Give how many token ids the model knows; None where its embedding does not say."""
+    """Return how many token ids the model knows; None where its embedding does not say."""
     return getattr(core_model(model).get_input_embeddings(), "num_embeddings", None)
 
 
-def length_sampler(dataset: Any, plan: ForwardPlan, args: RewardConfig) -> LengthSampler:
-    """Give rows of like length to each step, for `train_sampling_strategy="group_by_length"`."""
-    seed = args.data_seed if args.data_seed is not None else args.seed
-    rows_per_step = args.train_batch_size * args.gradient_accumulation_steps
-    return LengthSampler(token_costs(dataset, plan.cost), rows_per_step, seed)
-
-
 def length_limit(args: RewardConfig, model: nn.Module) -> int | None:
-    """Give the longest sequence that is trained on: `max_length`, or what a model with a table of positions reads."""
+    """Return the longest sequence that is trained on: `max_length`, or what a model with a table of positions reads."""
     positions = fixed_positions(core_model(model).config.get_text_config())
     if positions is None or (args.max_length is not None and args.max_length <= positions):
         return args.max_length
@@ -131,33 +143,8 @@ def length_limit(args: RewardConfig, model: nn.Module) -> int | None:
     return positions
 
 
-def encoded_columns() -> list[str]:
-    """Give the columns that our collator reads."""
-    return list(FEATURES)
-
-
-def tokenised_pairs(dataset: Any, encoder: Encoder, name: str) -> Any:
-    """Give rows with `chosen_ids`, `rejected_ids` and `margin`, one a comparison, for a collator of TRL's form."""
-    if isinstance(dataset, Dataset) and {"chosen_ids", "rejected_ids"} <= set(dataset.column_names):
-        return dataset
-    encoded, _ = prepare_dataset(dataset, encoder, name)
-    rows = []
-    for group in encoded:
-        for better, worse, margin in zip(group["better"], group["worse"], group["margin"], strict=True):
-            rows.append({"chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], "margin": margin})
-    return Dataset.from_list(rows)
-
-
-def tie_share(dataset: Any) -> float:
-    """Give the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
-    if not isinstance(dataset, Dataset) or "is_tie" not in dataset.column_names:
-        return 0.1
-    ties = [tie for group in dataset["is_tie"] for tie in group]
-    return sum(ties) / max(1, len(ties))
-
-
 def activation_offloading(args: RewardConfig) -> Callable[[], contextlib.AbstractContextManager]:
-    """Give the context in which a training step runs."""
+    """Return the context in which a training step runs."""
     if not args.activation_offloading:
         return contextlib.nullcontext
     from torch.autograd.graph import save_on_cpu
@@ -232,58 +219,72 @@ def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None
     tokenizer.chat_template = source.chat_template
 
 
-def _wrap_adapter(model: Any, args: RewardConfig, peft_config: Any, notes: list[str]) -> Any:
-    """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told."""
-    if peft_config is None:
-        if hasattr(model, "peft_config"):
-            _prepare_checkpointed_adapter(model, args)
-            _require_trained_head(model, notes)
-        return model
-    try:
-        from peft import PeftConfig, get_peft_model
-    except ImportError as error:
-        raise missing_extra("peft", "peft") from error
-    if not isinstance(peft_config, PeftConfig):
-        raise ConfigError(f"peft_config must be a peft.PeftConfig such as LoraConfig, not {type(peft_config).__name__}")
-    if hasattr(model, "peft_config"):
-        raise ConfigError("the model already has an adapter; merge it first, or leave peft_config unset")
-    head = next(name for name in HEAD_NAMES if hasattr(core_model(model), name))
-    kept = list(getattr(peft_config, "modules_to_save", None) or [])
-    if str(getattr(peft_config.task_type, "value", peft_config.task_type)) != "SEQ_CLS" and head not in kept:
-        notes.append(f"the adapter gets task_type='SEQ_CLS', so that the reward head '{head}' is trained and saved")
-        peft_config.task_type = "SEQ_CLS"
-    missing = [name for name in kept if not any(n.split(".")[-1] == name for n, _ in model.named_modules())]
-    if missing:
-        raise ConfigError(f"modules_to_save names {', '.join(missing)}; the model has no such module")
-    try:
-        model = get_peft_model(model, peft_config)
-    except (ValueError, TypeError) as error:
-        known = sorted({n.split(".")[-1] for n, module in model.named_modules() if isinstance(module, nn.Linear)})
-        raise ConfigError(
-            f"the adapter does not fit the model: {error}; its linear layers are {', '.join(known)}"
-        ) from error
-    _prepare_checkpointed_adapter(model, args)
-    return model
-
-
-def _prepare_checkpointed_adapter(model: Any, args: RewardConfig) -> None:
-    """Give the embeddings gradients: checkpointed layers of a frozen base would otherwise have none."""
-    if args.gradient_checkpointing:
-        model.enable_input_require_grads()
-
-
-def _require_trained_head(model: Any, notes: list[str]) -> None:
-    head = next((getattr(core_model(model), n) for n in HEAD_NAMES if hasattr(core_model(model), n)), None)
-    if head is not None and not any(p.requires_grad for p in head.parameters()):
-        notes.append(
-            "the adapter does not train the reward head: it stays as it is and is not saved with the adapter; "
-            "build it with task_type='SEQ_CLS' or modules_to_save=['score']"
-        )
-
-
 def _disable_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def named_model(model: ModelConfig, config: RewardConfig, train: Sequence[PreferenceGroup]) -> dict[str, Any]:
+    """Return the trainer's arguments `model`, `processing_class` and, where asked for, `peft_config` and
+    `quantization_config`.
+
+    Raises:
+        ConfigError: no model was named, or one that does not exist.
+    """
+    parts: dict[str, Any] = {}
+    if model.use_peft:
+        parts["peft_config"] = adapter.peft_config(model)
+    if model.load_in_4bit or model.load_in_8bit:
+        parts["quantization_config"] = adapter.quantization_config(model)
+    if model.from_config:
+        if model.model_name_or_path:
+            raise ConfigError("model_name_or_path and from_config exclude each other; set one of them")
+        if model.use_peft:
+            raise ConfigError(
+                "an adapter needs a base that can be loaded again, and from_config makes one that is nowhere: drop "
+                "use_peft, or name a saved model as model_name_or_path"
+            )
+        tokenizer = _tokenizer(model, train)
+        options = {"attn_implementation": model.attn_implementation, "dtype": model.dtype}
+        given = {name: value for name, value in options.items() if value not in (None, "auto")}
+        parts["model"] = fresh_model.build_model(model.from_config, tokenizer, config.seed, config.head_init, **given)
+        return {**parts, "processing_class": tokenizer}
+    if not model.model_name_or_path:
+        raise ConfigError("no model: set --model_name_or_path to an id or a folder, or --from_config to start fresh")
+    _require_folder(model.model_name_or_path)
+    options = {"revision": model.model_revision, "dtype": model.dtype, **_given(config)}
+    if model.attn_implementation:
+        options["attn_implementation"] = model.attn_implementation
+    config.model_init_kwargs = options
+    return {**parts, "model": model.model_name_or_path, "processing_class": _named_tokenizer(model)}
+
+
+def _tokenizer(model: ModelConfig, train: Sequence[PreferenceGroup]) -> Any:
+    return _named_tokenizer(model) or fresh_model.train_tokenizer(
+        fresh_model.texts_of(train), model.tokenizer_vocab_size
+    )
+
+
+def _named_tokenizer(model: ModelConfig) -> Any:
+    name = model.tokenizer_name_or_path
+    return fresh_model.load_tokenizer(name) if name else None
+
+
+def _given(config: RewardConfig) -> dict[str, Any]:
+    given = config.model_init_kwargs
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(f"model_init_kwargs must be a JSON object, not {given!r}")
+    return dict(given or {})
+
+
+def _require_folder(name: str) -> None:
+    """Refuse what is plainly a path and does not exist, before anybody asks the hub for it."""
+    path = Path(name)
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise ConfigError(f"model folder {name!r} does not exist; check --model_name_or_path")
+    if path.is_dir() and not any((path / f).is_file() for f in ("config.json", "adapter_config.json")):
+        raise ConfigError(f"model folder {name!r} has no config.json; it does not hold a model")

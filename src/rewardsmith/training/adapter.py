@@ -1,0 +1,127 @@
+"""Adapters and quantisation: from flags to their configurations, and around a model with its head trained."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from rewardsmith.errors import ConfigError, missing_extra
+from rewardsmith.models.heads import find_head
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.training.config import ModelConfig
+
+# What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
+HEADS_OF_OTHERS = ("classifier", "score", "lm_head")
+
+
+def peft_config(model: ModelConfig) -> Any:
+    """Return the LoRA configuration. Raises MissingExtraError without peft."""
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise missing_extra("peft", "peft") from error
+    targets = model.lora_target_modules
+    settings: dict[str, Any] = {
+        "r": model.lora_r,
+        "lora_alpha": model.lora_alpha,
+        "lora_dropout": model.lora_dropout,
+        "target_modules": targets[0] if targets and len(targets) == 1 else targets,
+        "target_parameters": model.lora_target_parameters,
+        "modules_to_save": model.lora_modules_to_save,
+        "task_type": model.lora_task_type,
+        "use_rslora": model.use_rslora,
+        "use_dora": model.use_dora,
+        "bias": "none",
+    }
+    try:
+        return LoraConfig(**settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the adapter's settings are refused: {str(error).splitlines()[0]}") from error
+
+
+def quantization_config(model: ModelConfig) -> Any:
+    """Return the bitsandbytes configuration. Raises MissingExtraError without bitsandbytes."""
+    if not model.use_peft:
+        raise ConfigError("a quantised model trains only through an adapter; add --use_peft")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("bitsandbytes", "quantization") from error
+    from transformers import BitsAndBytesConfig
+
+    if model.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_compute_dtype="bfloat16" if model.dtype in (None, "auto") else model.dtype,
+        bnb_4bit_quant_type=model.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=model.use_bnb_nested_quant,
+        bnb_4bit_quant_storage=model.bnb_4bit_quant_storage,
+    )
+
+
+def wrap_adapter(model: Any, given: Any, notes: list[str]) -> Any:
+    """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
+
+    The caller's configuration stays as it is, so that it can be used again.
+    """
+    try:
+        from peft import PeftConfig, get_peft_model
+    except ImportError as error:
+        raise missing_extra("peft", "peft") from error
+    if not isinstance(given, PeftConfig):
+        raise ConfigError(f"peft_config must be a peft.PeftConfig such as LoraConfig, not {type(given).__name__}")
+    if hasattr(model, "peft_config"):
+        raise ConfigError("the model already has an adapter; merge it first, or leave peft_config unset")
+    if given.is_prompt_learning:
+        raise ConfigError(
+            f"{type(given).__name__} puts learned tokens before every row, and a reward model's folder cannot say so "
+            "to the tools that load it; train LoRA, or the whole model"
+        )
+    peft_config = copy.deepcopy(given)
+    head = _head_name(model)
+    kept = list(getattr(peft_config, "modules_to_save", None) or [])
+    names = {name.split(".")[-1] for name, _ in model.named_modules()}
+    unknown = [name for name in kept if name not in names and name not in HEADS_OF_OTHERS]
+    if unknown:
+        raise ConfigError(f"modules_to_save names {', '.join(unknown)}; the model has no such module")
+    kept = [name for name in kept if name in names]
+    if hasattr(peft_config, "modules_to_save"):
+        peft_config.modules_to_save = kept or None
+    if str(getattr(peft_config.task_type, "value", peft_config.task_type)) != "SEQ_CLS" and head not in kept:
+        notes.append(f"the adapter gets task_type='SEQ_CLS', so that the reward head '{head}' is trained and saved")
+        peft_config.task_type = "SEQ_CLS"
+    try:
+        return get_peft_model(model, peft_config)
+    except (ValueError, TypeError) as error:
+        known = sorted({n.split(".")[-1] for n, module in model.named_modules() if isinstance(module, nn.Linear)})
+        raise ConfigError(
+            f"the adapter does not fit the model: {error}; its linear layers are {', '.join(known)}"
+        ) from error
+
+
+def note_untrained_head(model: Any, notes: list[str]) -> None:
+    """Say when the adapter that a model came with leaves the reward head alone."""
+    if not any(p.requires_grad for p in find_head(core_model(model)).parameters()):
+        notes.append(
+            "the adapter does not train the reward head: it stays as it is and is not saved with the adapter; "
+            "build it with task_type='SEQ_CLS' or modules_to_save=['score']"
+        )
+
+
+def note_other_padding(pad_on_disk: int | None, pad: int | None, notes: list[str]) -> None:
+    """Say when tools that read the base's config would score an adapter folder at another token."""
+    if pad_on_disk != pad:
+        before = "no pad token" if pad_on_disk is None else f"pad token {pad_on_disk}"
+        notes.append(
+            f"the adapter's base model names {before}, this run takes {pad}: tools that do not read the scoring "
+            "contract score the adapter folder wrongly; give them the merged model (rewardsmith export FOLDER MERGED)"
+        )
+
+
+def _head_name(model: Any) -> str:
+    core = core_model(model)
+    head = find_head(core)
+    return next(name.split(".")[-1] for name, module in core.named_modules() if module is head)

@@ -1,0 +1,216 @@
+"""One run: from a model, settings and data to a saved model, its held-out result and its record."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
+from rewardsmith.evaluation.held_out import HeldOutResult, evaluate_held_out
+from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
+from rewardsmith.models.shared_prefix.sharing import fixed_positions
+from rewardsmith.records import PreferenceGroup, TokenIds
+from rewardsmith.training.collator import tokens_of_pairs
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.data import TrainingData
+from rewardsmith.training.record import RunSummary, Speed, write_record
+from rewardsmith.training.trainer import RewardTrainer
+
+TOKENS_PER_FORWARD = 8192
+SHOWN = ("loss", "accuracy", "margin", "eval_loss", "eval_accuracy")
+
+
+def train_run(
+    parts: dict[str, Any],
+    config: RewardConfig,
+    data: TrainingData,
+    names: tuple[str, str],
+    model_settings: dict[str, Any],
+) -> RunSummary:
+    """Train on `data`, save the model, score the held-out groups, and write `run.json`.
+
+    Args:
+        parts: `model` and what else of the trainer's arguments concerns it.
+        names: of the model and of the data, for the report.
+    """
+    trainer = build_trainer(parts, config, data)
+    started = time.perf_counter()
+    try:
+        steps_before = _train(trainer, config)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(
+            "the GPU's memory is full; lower tokens_per_batch, per_device_train_batch_size or max_length, or train an "
+            f"adapter with --use_peft ({str(error).splitlines()[0]})"
+        ) from error
+    seconds = time.perf_counter() - started
+    trainer.save_model()
+    trainer.save_state()
+    held_out, held_out_notes = score_held_out(trainer, data.held_out) if data.held_out else (None, [])
+    for note in held_out_notes:
+        print(note, file=sys.stderr)
+    summary = RunSummary(
+        folder=Path(str(config.output_dir)),
+        model_name=names[0],
+        data_name=names[1],
+        held_out=held_out,
+        speed=measure_speed(trainer, seconds, steps_before),
+        settings={"reward": config.to_dict(), "model": model_settings},
+        text_fingerprint=data.text_fingerprint(),
+        notes=[
+            *data.notes,
+            *(f"{name}: {report}" for name, report in trainer.encoding_reports.items()),
+            *held_out_notes,
+        ],
+        history=trainer.state.log_history,
+    )
+    if trainer.is_world_process_zero():
+        write_record(summary)
+    return summary
+
+
+def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingData) -> RewardTrainer:
+    """Build the trainer. Raises ConfigError when the model cannot be loaded, or a setting does not fit."""
+    strategy = getattr(config.eval_strategy, "value", config.eval_strategy)
+    if strategy != "no" and not data.held_out:
+        raise ConfigError(
+            f"eval_strategy={strategy!r}, but no comparison is held out; give --eval_dataset_name or a larger "
+            "--test_split_size, or leave eval_strategy out"
+        )
+    if config.device.type == "cpu":
+        config.dataloader_pin_memory = False
+    try:
+        trainer = RewardTrainer(
+            args=config,
+            train_dataset=data.train,
+            eval_dataset=data.held_out or None,
+            callbacks=[] if config.disable_tqdm else [TrainingProgress()],
+            **parts,
+        )
+    except RewardsmithError:
+        raise
+    except (OSError, ImportError, ValueError, TypeError, RuntimeError) as error:
+        # Other packages check the rest of the settings here, each with an error of its own.
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"training cannot start with these settings: {reason}") from error
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
+    """Train, from a checkpoint when asked to. Returns the step from which it went on."""
+    resume: Any = config.resume_from_checkpoint
+    folder = str(config.output_dir)
+    if resume in (None, False, "", "False", "false"):
+        trainer.train()
+        return 0
+    if resume in (True, "True", "true", "last"):
+        resume = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        if resume is None:
+            raise CheckpointError(f"no checkpoint in {folder}; leave --resume_from_checkpoint out to start")
+    elif not Path(str(resume)).is_dir():
+        raise CheckpointError(f"no checkpoint at {resume}; name a checkpoint-N folder, or 'true' for the last one")
+    trainer.train(resume_from_checkpoint=str(resume))
+    return (
+        int(str(resume).rstrip("/").rsplit("-", 1)[-1]) if str(resume).rstrip("/").rsplit("-", 1)[-1].isdigit() else 0
+    )
+
+
+def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tuple[HeldOutResult, list[str]]:
+    """Score every held-out completion that the model can read, also those longer than the training limit.
+
+    Returns what the labels say of the rewards, and a note on the comparisons that were left out.
+    """
+    model: Any = trainer.model
+    limit = fixed_positions(core_model(model).config.get_text_config()) or math.inf
+    renderer = trainer.encoder.renderer
+    encoded, kept, left_out = [], [], 0
+    for group in groups:
+        rows = [
+            list(c)
+            if isinstance(c, TokenIds)
+            else renderer.encode(group.prompt, c, group.tools, group.chat_template_kwargs)
+            for c in group.completions
+        ]
+        edges = [e for e in group.comparisons if max(len(rows[e.better]), len(rows[e.worse])) <= limit]
+        left_out += len(group.comparisons) - len(edges)
+        if edges or not group.comparisons:
+            kept.append(replace(group, comparisons=tuple(edges)))
+            # No comparison asks for a row that is too long; its first tokens keep the place.
+            encoded.append([row if len(row) <= limit else row[:1] for row in rows])
+    rewards = compute_rewards(model, encoded, TOKENS_PER_FORWARD, plan=trainer.plan)
+    note = f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads"
+    return evaluate_held_out(kept, rewards), [note] if left_out else []
+
+
+def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> Speed:
+    """Return rates over the whole of `train()`, evaluations and checkpoints included."""
+    state, rows = trainer.state, trainer.train_dataset
+    columns: Any = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
+    epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
+    comparisons = sum(len(better) for better in columns["better"])
+    distinct = sum(trainer.plan.cost(ids) for ids in columns["ids"])
+    logical = sum(tokens_of_pairs(row) for row in rows) if isinstance(rows, Dataset) else 0
+    saving = logical / distinct if distinct else math.nan
+    return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
+
+
+class TrainingProgress(TrainerCallback):
+    """Show step, time left and the last metrics."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr)
+        self._progress: Progress | None = None
+        self._task: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the bar at the step from which training goes on."""
+        if not state.is_world_process_zero:
+            return
+        if not self._console.is_terminal:
+            print(f"training: {state.max_steps} steps", file=sys.stderr)
+            return
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+        )
+        self._progress = Progress(*columns, console=self._console)
+        self._progress.start()
+        self._task = self._progress.add_task("training", total=state.max_steps, completed=state.global_step, metrics="")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Advance the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Show the metrics that say whether training works."""
+        shown = "  ".join(f"{name} {logs[name]:.3f}" for name in SHOWN if logs and name in logs)
+        if not shown or not state.is_world_process_zero:
+            return
+        if self._progress is not None:
+            self._progress.update(self._task, metrics=shown)
+        else:
+            print(f"step {state.global_step}/{state.max_steps}  {shown}", file=sys.stderr)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
