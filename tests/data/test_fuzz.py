@@ -7,10 +7,11 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
+from rewardsmith.data.detecting import parse_row
+from rewardsmith.data.formats import ALL, FORMATS, TARGETS
+from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import FORMATS, SIGNATURES, parse_row
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.files.reading import read_rows
@@ -103,7 +104,7 @@ RELAXED = settings(
 
 
 # Rows that have the columns of a format, so that its reader is entered.
-SHAPED = st.sampled_from([s for ways in SIGNATURES.values() for s in ways]).flatmap(
+SHAPED = st.sampled_from([s for f in ALL for s in f.signatures]).flatmap(
     lambda columns: st.fixed_dictionaries(
         {name: VALUES | st.lists(VALUES, max_size=3) | st.just("text") for name in sorted(columns)},
         optional=dict.fromkeys({"prompt", "margin", "metadata", "extra", "history", "system"} - columns, VALUES),

@@ -1,7 +1,7 @@
 """Pairs of one prompt become one graph; nothing is lost on the way."""
 
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.data.similarity import NearDuplicates, jaccard, shingles, signature
 from rewardsmith.data.splitting import SplitPlan, SplitReport, hold_out, split_groups
 from rewardsmith.errors import ConfigError, DataError

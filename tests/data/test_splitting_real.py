@@ -3,10 +3,11 @@
 import pytest
 
 from rewardsmith.data.checks.overlap import find_overlap
-from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
+from rewardsmith.data.detecting import parse_row
+from rewardsmith.data.formats import TARGETS
+from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.data.loading import iter_preferences
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.records import text_key

@@ -159,7 +159,7 @@ def _short(path: str) -> str:
 
 def _load(path: str, reader: str | None, options: Mapping[str, Any]) -> tuple[list[PreferenceGroup], Mapping[str, int]]:
     """Read preference data, or a benchmark in its published layout where the reader is a benchmark's name."""
-    from rewardsmith.data.sets.catalogue import CATALOGUE
+    from rewardsmith.data.sets import CATALOGUE
     from rewardsmith.evaluation.benchmarks.running import BENCHMARKS
 
     # A reader of preference data comes before the benchmark in the same layout.

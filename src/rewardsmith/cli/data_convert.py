@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
-from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
-from rewardsmith.data.formats import llamafactory
+from rewardsmith.data.formats import TARGETS, llamafactory
+from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rewardsmith.data.rows import FORMATS
-from rewardsmith.data.sets.catalogue import CATALOGUE
+from rewardsmith.data.formats import FORMATS
+from rewardsmith.data.sets import CATALOGUE
 from rewardsmith.data.sets.entry import Entry
 
 

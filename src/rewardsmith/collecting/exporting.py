@@ -20,8 +20,8 @@ from rewardsmith.collecting.answers import judgement_comparisons
 from rewardsmith.collecting.project import COMPARING, Project
 from rewardsmith.collecting.saving import current_judgements
 from rewardsmith.collecting.store import Store
+from rewardsmith.data.formats.trl import ratings_until
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.sets.steps import ratings_until
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Comparison, PreferenceGroup, as_text
 

@@ -23,9 +23,9 @@ from sqlalchemy import Connection
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.project import MOST_ANSWERS, Project
 from rewardsmith.collecting.store import Store, insert, log_event, record_settings
+from rewardsmith.data.detecting import detect_format
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import deduplicate
-from rewardsmith.data.rows import detect_format
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.reading import read_rows
 from rewardsmith.records import PreferenceGroup, TokenIds, as_plain, as_text, text_key

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data import detecting
+from rewardsmith.data.detecting import parse_row
+from rewardsmith.data.formats import FORMATS, read_rows
+from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.merging import deduplicate, merge_groups
-from rewardsmith.data.roles import find_group_faults
-from rewardsmith.data.rows import FORMATS, parse_row
-from rewardsmith.data.sets import catalogue
+from rewardsmith.data.opening import open_rows, read_groups
+from rewardsmith.data.sets import find
 from rewardsmith.errors import ConfigError, DataError, RowError
 from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup
@@ -203,12 +205,12 @@ def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGrou
     is_path = source != "" and _is_path(path)
     name = request.reader
     if name is None:
-        by_columns = catalogue.choose_for_path(path, request.split) if is_path else None
-        name = by_columns or (catalogue.find_copy(path) if is_path else catalogue.find_name(str(source)))
+        by_columns = detecting.choose_for_path(path, request.split) if is_path else None
+        name = by_columns or (detecting.find_copy(path) if is_path else detecting.find_name(str(source)))
     if name is not None and name not in FORMATS:
-        entry, _ = catalogue.find(name)
+        entry, _ = find(name)
         place = path if is_path else str(source)
-        published = catalogue.open_rows(entry, place, request.split, request.broken, request.report.notes)
+        published = open_rows(entry, place, request.split, request.broken, request.report.notes)
         yield from _read_published(name, published, request)
         return
     if is_path:
@@ -232,7 +234,7 @@ def _read_named(rows: Iterable[tuple[str, Any]], request: _Request) -> Iterator[
     """Read rows in memory with the format or the data set that is named."""
     if request.reader is None or request.reader in FORMATS:
         return _parse_rows(rows, request, None)
-    unfold = catalogue.find(request.reader)[0].unfold
+    unfold = find(request.reader)[0].unfold
     return _read_published(request.reader, unfold(rows) if unfold else rows, request)
 
 
@@ -240,11 +242,11 @@ def _read_unnamed(rows: Iterator[tuple[str, Any]], request: _Request, source: st
     """Choose the data set by the columns of the first row; the general formats read what is of none."""
     first = list(itertools.islice(rows, 1))
     rows = itertools.chain(first, rows)
-    name = catalogue.choose(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
+    name = detecting.choose(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
     if name is None:
         yield from _parse_hinted(rows, request, source)
         return
-    unfold = catalogue.find(name)[0].unfold
+    unfold = find(name)[0].unfold
     yield from _read_published(name, unfold(rows) if unfold else rows, request)
 
 
@@ -256,9 +258,9 @@ def _read_published(name: str, rows: Iterable[tuple[str, Any]], request: _Reques
     """
     report = request.report
     report.readers.append(name)
-    entry, read = catalogue.find(name)
+    entry, read = find(name)
     num_groups = 0
-    for item in catalogue.read_groups(entry, read, _count_rows(rows, report)):
+    for item in read_groups(entry, read, _count_rows(rows, report)):
         if isinstance(item, RowError):
             if item.reason in LAYOUT_REASONS:
                 request.left_out(item)
@@ -281,7 +283,7 @@ def _count_rows(rows: Iterable[tuple[str, Any]], report: LoadReport) -> Iterator
 def _parse_hinted(rows: Iterator[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
     """Parse rows; note in the report which reader would make more of them."""
     first = list(itertools.islice(rows, 1))
-    hint = catalogue.find_hint(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
+    hint = detecting.find_hint(first[0][1]) if first and isinstance(first[0][1], Mapping) else None
     if hint and request.reader is None:
         request.report.notes.append(hint)
     return _parse_rows(itertools.chain(first, rows), request, source)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_number, require
+from rewardsmith.data.formats.cells import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import fingerprint, text_key
 from rewardsmith.scoring.bulk.rows import read_request

@@ -17,7 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from rewardsmith.data import training_record
-from rewardsmith.data.rows import parse_row
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.errors import DataError
 from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards
 from rewardsmith.records import PreferenceGroup

@@ -15,8 +15,8 @@ from typing import Any
 
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.grouping import shared_prefix_length

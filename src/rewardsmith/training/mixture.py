@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.formats import read_rows
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from rewardsmith.data.checks.inspection import inspect_groups
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.data.rows import parse_row
 from rewardsmith.data.texts import locate
 from rewardsmith.records import Comparison, PreferenceGroup
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardsmith.data import load_preferences
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError
 from rewardsmith.records import Comparison
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardsmith.data import load_preferences
-from rewardsmith.data.sets import catalogue
+from rewardsmith.data.opening import read_groups
+from rewardsmith.data.sets import find
 from rewardsmith.errors import RowError
 
 
@@ -24,10 +25,10 @@ def _known(ratings):
 
 def _items(name, rows):
     """Read rows in memory: groups, and errors of the rows that are left out; and how many rows there were."""
-    entry, function = catalogue.find(name)
+    entry, function = find(name)
     places = [(f"row {i}", row) for i, row in enumerate(rows, 1)]
     places = list(entry.unfold(places)) if entry.unfold else places
-    return list(catalogue.read_groups(entry, function, places)), len(places)
+    return list(read_groups(entry, function, places)), len(places)
 
 
 @pytest.fixture

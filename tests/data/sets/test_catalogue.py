@@ -7,9 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from published_rows import ROWS
 
-from rewardsmith.data import load_preferences
-from rewardsmith.data.sets import catalogue
-from rewardsmith.data.sets.catalogue import CATALOGUE
+from rewardsmith.data import detecting, load_preferences, opening
+from rewardsmith.data.sets import CATALOGUE, find
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.hub import read_hub
 
@@ -50,7 +49,7 @@ def test_the_published_layout_is_read_from_memory_lines_and_parquet(name, read_p
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_columns_choose_the_reader_where_they_can(name):
-    assert catalogue.choose(ROWS[name][0]) == NAMED_ONLY.get(name, name)
+    assert detecting.choose(ROWS[name][0]) == NAMED_ONLY.get(name, name)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -62,7 +61,7 @@ def test_every_variant_reads_the_rows(name, read_published):
 @pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.hub_id])
 def test_a_copy_of_the_hub_repository_is_read_as_the_hub_itself_is(name, tmp_path, monkeypatch):
     """Parquet and a README with its YAML header, read by `datasets` as it reads the hub, and by our own folder code."""
-    entry, _ = catalogue.find(name)
+    entry, _ = find(name)
     repository = tmp_path / entry.hub_id
     (repository / "data").mkdir(parents=True)
     split = "train_prefs" if name == "ultrafeedback-binarized" else "train"
@@ -109,12 +108,12 @@ def test_every_entry_says_where_it_comes_from():
 
 
 def test_a_hub_id_of_one_entry_names_its_reader():
-    assert catalogue.find_name("Anthropic/hh-rlhf") == "hh-rlhf"
-    assert catalogue.find_name("Anthropic/hh-rlhf/helpful-base") == "hh-rlhf"
-    assert catalogue.find_name("nvidia/HelpSteer2") == "helpsteer2"
-    assert catalogue.find_name("nvidia/HelpSteer2/preference") == "helpsteer2-preference"
-    assert catalogue.find_name("openai/summarize_from_feedback") is None
-    assert catalogue.find_name("nobody/nothing") is None
+    assert detecting.find_name("Anthropic/hh-rlhf") == "hh-rlhf"
+    assert detecting.find_name("Anthropic/hh-rlhf/helpful-base") == "hh-rlhf"
+    assert detecting.find_name("nvidia/HelpSteer2") == "helpsteer2"
+    assert detecting.find_name("nvidia/HelpSteer2/preference") == "helpsteer2-preference"
+    assert detecting.find_name("openai/summarize_from_feedback") is None
+    assert detecting.find_name("nobody/nothing") is None
 
 
 def test_a_local_copy_that_is_named_like_its_repository_is_known(tmp_path):
@@ -130,20 +129,20 @@ def test_a_local_copy_that_is_named_like_its_repository_is_known(tmp_path):
 
 def test_an_unknown_reader_or_variant_names_what_there_is():
     with pytest.raises(ConfigError, match="did you mean 'hh-rlhf'"):
-        list(catalogue.read("hh-rlfh", "x"))
+        list(opening.read("hh-rlfh", "x"))
     with pytest.raises(ConfigError, match="did you mean 'ranking'"):
         load_preferences([ROWS["shp"][0]], reader="rankin")
     with pytest.raises(ConfigError, match="row formats are pair, tokens"):
-        catalogue.find("zzz")
+        find("zzz")
     with pytest.raises(ConfigError, match="its variants: webgpt:stripped"):
-        catalogue.find("webgpt:bare")
+        find("webgpt:bare")
     with pytest.raises(ConfigError, match="get the data set from the hub id stanfordnlp/SHP"):
-        list(catalogue.read("shp", "nowhere"))
+        list(opening.read("shp", "nowhere"))
 
 
 def test_two_fitting_data_sets_are_named_and_the_flag_is_told(tmp_path):
     both = {**ROWS["llmbar"][0], **ROWS["wmt-darr"][0]}
-    with pytest.raises(DataError, match=r"wmt-darr and llmbar; name one with --reader \(reader='wmt-darr'\)"):
+    with pytest.raises(DataError, match=r"llmbar and wmt-darr; name one with --reader \(reader='llmbar'\)"):
         load_preferences([both])
     assert load_preferences([both], reader="llmbar").report.reader == "llmbar"
     (tmp_path / "both.jsonl").write_text(json.dumps(both) + "\n")
@@ -182,14 +181,14 @@ def test_a_set_of_which_nothing_remains_is_an_error():
 
 def test_a_hub_id_alone_reads_the_subset_and_split_of_the_entry(monkeypatch):
     asked = []
-    monkeypatch.setattr(catalogue, "read_hub", lambda *place: asked.append(place) or iter(()))
+    monkeypatch.setattr(opening, "read_hub", lambda *place: asked.append(place) or iter(()))
     for name in ("helpsteer2-preference", "ultrafeedback-binarized", "shp", "summarize-from-feedback-axis"):
-        entry, _ = catalogue.find(name)
-        list(catalogue.open_rows(entry, entry.hub_id))
-    entry, _ = catalogue.find("mt-bench-human")
-    list(catalogue.open_rows(entry, entry.hub_id, "gpt4_pair"))
-    entry, _ = catalogue.find("hh-rlhf")
-    list(catalogue.open_rows(entry, "Anthropic/hh-rlhf/harmless-base", "test"))
+        entry, _ = find(name)
+        list(opening.open_rows(entry, entry.hub_id))
+    entry, _ = find("mt-bench-human")
+    list(opening.open_rows(entry, entry.hub_id, "gpt4_pair"))
+    entry, _ = find("hh-rlhf")
+    list(opening.open_rows(entry, "Anthropic/hh-rlhf/harmless-base", "test"))
     assert asked == [
         ("nvidia/HelpSteer2/preference", None),
         ("HuggingFaceH4/ultrafeedback_binarized", "train_prefs"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from published_rows import ROWS
 
 from rewardsmith.data import load_preferences
-from rewardsmith.data.sets.catalogue import CATALOGUE
+from rewardsmith.data.sets import CATALOGUE
 from rewardsmith.errors import RewardsmithError
 
 RELAXED = settings(

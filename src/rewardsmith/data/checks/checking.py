@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data import roles
 from rewardsmith.data.checks import faults as f
 from rewardsmith.data.checks.faults import RowTally, make_finding
 from rewardsmith.data.checks.inspection import Inspection, inspect_groups
+from rewardsmith.data.formats import cells
 from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport
-from rewardsmith.data.sets import catalogue
+from rewardsmith.data.sets import find
 from rewardsmith.data.texts import locate, name_row
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.findings import Finding, Level, by_level
@@ -191,7 +191,7 @@ def _nothing(found: Inspection, report: RowReport) -> Iterator[Finding]:
             rated = ", ".join(list(found.tally.ratings)[:8])
             remedy = "preferences come from ratings when a row holds completions with scores"
             finding = replace(finding, message=f"{finding.message}, but ratings: {rated}", remedy=remedy)
-    variants = [f"{name}:{variant}" for name in report.readers for variant in catalogue.find(name)[0].variants]
+    variants = [f"{name}:{variant}" for name in report.readers for variant in find(name)[0].variants]
     if variants:
         finding = replace(finding, remedy=f"choose what is preferred: --reader {' or '.join(variants[:8])}")
     yield finding
@@ -230,7 +230,7 @@ def _rows(found: Inspection) -> Iterator[Finding]:
     kinds = [
         *(f.IDENTICAL, f.EMPTY, *partly, f.WEIGHTLESS, f.NEGATIVE_MARGIN),
         *(f.AGAINST_SCORES, *f.LEAKS, *f.TEXT_FAULTS),
-        *(roles.EMPTY, roles.NO_ALTERNATION, roles.FIRST, roles.LAST, roles.LATE_SYSTEM, roles.STRAY_TOOL),
+        *(cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells.LATE_SYSTEM, cells.STRAY_TOOL),
     ]
     for kind in kinds:
         count = tally.counts[kind]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rewardsmith.data import roles
 from rewardsmith.data.checks.leaks import PromptPlaces, Tells, holds_whole, label_in
+from rewardsmith.data.formats import cells
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferences
@@ -32,7 +32,7 @@ PROMPT_TWICE = "prompt repeated in the answers"
 MARKS_IN_MESSAGES = "template tokens in messages"
 MARKS_IN_TEXT = "template tokens in text"
 BROKEN_TEXT = "broken characters"
-TURN_FAULTS = (roles.EMPTY, roles.NO_ALTERNATION, roles.FIRST, roles.LAST, roles.LATE_SYSTEM, roles.STRAY_TOOL)
+TURN_FAULTS = (cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells.LATE_SYSTEM, cells.STRAY_TOOL)
 LEAKS = (HOLDS_OTHER, NAMES_LABEL, ANSWER_IN_PROMPT, PROMPT_TWICE)
 TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT)
 # What is counted once for each comparison; everything else once for each row.
@@ -128,12 +128,12 @@ KINDS: dict[str, Kind] = {
     BROKEN_TEXT: Kind(
         SYSTEMATIC, "control characters, U+FFFD, or UTF-8 read as another encoding", "export the data again as UTF-8"
     ),
-    roles.EMPTY: Kind(SYSTEMATIC, "a turn without text", "fill it in or remove the row"),
-    roles.NO_ALTERNATION: Kind(None, TEMPLATE, "join turns of one speaker"),
-    roles.FIRST: Kind(None, TEMPLATE, "begin with a user turn (after the system's)"),
-    roles.LAST: Kind(SYSTEMATIC, "there is no answer to judge", "cut the conversation after the assistant's turn"),
-    roles.LATE_SYSTEM: Kind(None, TEMPLATE, "put the system turn first"),
-    roles.STRAY_TOOL: Kind(None, TEMPLATE, "put the tool's turn after the call"),
+    cells.EMPTY: Kind(SYSTEMATIC, "a turn without text", "fill it in or remove the row"),
+    cells.NO_ALTERNATION: Kind(None, TEMPLATE, "join turns of one speaker"),
+    cells.FIRST: Kind(None, TEMPLATE, "begin with a user turn (after the system's)"),
+    cells.LAST: Kind(SYSTEMATIC, "there is no answer to judge", "cut the conversation after the assistant's turn"),
+    cells.LATE_SYSTEM: Kind(None, TEMPLATE, "put the system turn first"),
+    cells.STRAY_TOOL: Kind(None, TEMPLATE, "put the tool's turn after the call"),
     BOTH_WAYS: Kind(
         SYSTEMATIC,
         "the same annotator (or none named) prefers each side once: one label is swapped, or raters disagree",
@@ -213,7 +213,7 @@ def find_faults(group: PreferenceGroup, texts: list[str], question: str) -> Iter
     is_empty = any(not text.strip() for text in texts)
     if is_empty:
         yield EMPTY
-    yield from (fault for fault in roles.find_group_faults(group) if fault != roles.EMPTY or not is_empty)
+    yield from (fault for fault in cells.find_group_faults(group) if fault != cells.EMPTY or not is_empty)
     yield from _judgement_faults(group)
     sides = [text for text, side in zip(texts, group.completions, strict=True) if not isinstance(side, TokenIds)]
     yield from _text_faults(sides, question, MARKS_IN_TEXT if is_text else MARKS_IN_MESSAGES)

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from rewardsmith.data.row_parts import join_prompt, ranked_comparisons
-from rewardsmith.data.row_values import check_list, check_mapping, check_number, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, require
+from rewardsmith.data.formats.format import Format
+from rewardsmith.data.formats.pairs import join_prompt, ranked_comparisons
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
-SIGNATURES = ({"fields", "responses"},)
 PROMPTS = ("prompt", "question", "instruction", "input", "context")
 TIES = ("tie", "equal", "same", "both")
 FLAT = ".responses"
@@ -130,3 +130,6 @@ def _compare(value: Any, names: Sequence[str], where: str, annotator: str | None
             f"the ranking orders {', '.join(ranks)} but the fields are {', '.join(names)}; rank all",
         )
     return ranked_comparisons([ranks[name] for name in names], annotator=annotator)
+
+
+FORMAT = Format("argilla", read_row, ({"fields", "responses"},), claims=nested_columns)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewardsmith.data.row_parts import pair_group
-from rewardsmith.data.row_values import check_text, require
-from rewardsmith.data.row_writers import conversations, pair_columns, single_message
+from rewardsmith.data.formats.cells import check_text, require
+from rewardsmith.data.formats.format import Format, Target
+from rewardsmith.data.formats.pairs import conversations, pair_columns, pair_group, single_message
 from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 
-SIGNATURES = ({"input", "chosen", "rejected"},)
 COLUMNS = {"system", "input", "chosen", "rejected"}
 
 
@@ -42,3 +41,12 @@ def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
         }
         for comparison in group.comparisons
     ]
+
+
+FORMAT = Format(
+    "axolotl",
+    read_row,
+    ({"input", "chosen", "rejected"},),
+    yields_to=("llamafactory",),
+    targets={"axolotl": Target(write_rows, is_chat=True)},
+)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.row_parts import group_fields, join_prompt, ranked_comparisons
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.format import Format
+from rewardsmith.data.formats.pairs import group_fields, join_prompt, ranked_comparisons
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
-SIGNATURES = ({"data", "annotations"},)
 PROMPTS = ("prompt", "question", "instruction", "input")
 TASK_COLUMNS = {"data", "annotations", "id", "predictions", "created_at", "updated_at"}
 
@@ -110,3 +110,6 @@ def _compare(
             where, "wrong length", f"the ranker orders {len(order)} of {len(names)} items; rank every item once"
         )
     return ranked_comparisons([order.index(name) for name in names], **by)
+
+
+FORMAT = Format("label-studio", read_row, ({"data", "annotations"},))

@@ -5,16 +5,19 @@ LLaMA-Factory puts every row through the model's chat template, so rows are read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.row_parts import pair_group
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
-from rewardsmith.data.row_writers import conversations, pair_columns, single_message
-from rewardsmith.errors import row_error
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.format import Format, Target
+from rewardsmith.data.formats.pairs import conversations, pair_columns, pair_group, single_message
+from rewardsmith.errors import DataError, one_line, row_error
+from rewardsmith.files.reading import read_rows
+from rewardsmith.files.tables import OnBroken, Row
 from rewardsmith.records import Message, PreferenceGroup
 
-SIGNATURES = ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"})
 TAGS = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant", "system": "system"}
 ROLE_TAGS = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
 COLUMNS = {"instruction", "input", "history", "conversations", "system", "chosen", "rejected"}
@@ -23,6 +26,17 @@ INFO = {
     "ranking": True,
     "formatting": "sharegpt",
     "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "system": "system"},
+}
+# LLaMA-Factory's name of a column -> the name that our reader of its rows knows.
+ALPACA = {"prompt": "instruction", "query": "input", "history": "history"}
+SHAREGPT = {"messages": "conversations"}
+COMMON = {"chosen": "chosen", "rejected": "rejected", "system": "system", "tools": "tools"}
+REGISTRY_ROLES = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "assistant",
+    "system_tag": "system",
 }
 
 
@@ -90,3 +104,75 @@ def _write_turn(message: Message) -> dict[str, str]:
     if message.role not in ROLE_TAGS or not isinstance(message.content, str) or message.extra:
         raise row_error("group", "message form", f"LLaMA-Factory cannot hold this {message.role!r} message")
     return {"from": ROLE_TAGS[message.role], "value": message.content}
+
+
+def read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) -> Iterator[Row] | None:
+    """Read one data set of the folder's registry, its columns renamed; None where the folder has no registry.
+
+    Raises:
+        DataError: a broken registry, or several ranking sets and none named as `split`.
+    """
+    path = folder / "dataset_info.json"
+    entries = _registry(path) if path.exists() and not (folder / "state.json").exists() else {}
+    return _read_entry(folder, entries, split, on_broken) if entries else None
+
+
+def _read_entry(
+    folder: Path, entries: dict[str, dict[str, Any]], split: str | None, on_broken: OnBroken | None
+) -> Iterator[Row]:
+    if (split is None and len(entries) > 1) or (split is not None and split not in entries):
+        raise DataError(f"{folder}: the registry holds the ranking sets {', '.join(entries)}; name one as split")
+    entry = entries[split or next(iter(entries))]
+    for where, row in read_rows(folder / entry["file_name"], on_broken=on_broken):
+        yield where, rename_row(row, entry)
+
+
+def _registry(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the ranking data sets of a dataset_info.json; none where it is not LLaMA-Factory's."""
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path.name}: broken JSON: {one_line(error)}") from error
+    is_registry = isinstance(info, dict) and any(isinstance(v, dict) and "file_name" in v for v in info.values())
+    return ranking_entries(info, path) if is_registry else {}
+
+
+def ranking_entries(info: Any, path: Path) -> dict[str, dict[str, Any]]:
+    """Give the entries of a registry that hold ranking data in local files. Raises DataError for a broken one."""
+    if not isinstance(info, Mapping) or not all(isinstance(entry, Mapping) for entry in info.values()):
+        raise DataError(f"{path.name}: a registry maps names to objects; see LLaMA-Factory's data/README")
+    return {str(k): dict(v) for k, v in info.items() if v.get("ranking") and isinstance(v.get("file_name"), str)}
+
+
+def rename_row(row: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a row with the columns and tags that the reader of LLaMA-Factory's rows knows."""
+    is_chat = entry.get("formatting", "alpaca") in ("sharegpt", "openai")
+    known = {**(SHAREGPT if is_chat else ALPACA), **COMMON}
+    columns = entry.get("columns") or {}
+    names = {str(columns.get(theirs, ours)): ours for theirs, ours in known.items() if columns.get(theirs, ours)}
+    renamed = {names.get(column, column): value for column, value in row.items()}
+    tags = entry.get("tags")
+    if is_chat and isinstance(tags, Mapping):
+        for name in ("conversations", "chosen", "rejected"):
+            value = renamed.get(name)
+            renamed[name] = [_retag(v, tags) for v in value] if isinstance(value, list) else _retag(value, tags)
+    return renamed
+
+
+def _retag(turn: Any, tags: Mapping[str, Any]) -> Any:
+    """Turn one message with a registry's own tags into `{"role", "content"}`; what is no message stays."""
+    if not isinstance(turn, Mapping):
+        return turn
+    role = turn.get(str(tags.get("role_tag", "from")))
+    roles = {str(tags[tag]): name for tag, name in REGISTRY_ROLES.items() if tag in tags}
+    roles = {**{"human": "user", "gpt": "assistant"}, **roles}
+    return {"role": roles.get(str(role), role), "content": turn.get(str(tags.get("content_tag", "value")))}
+
+
+FORMAT = Format(
+    "llamafactory",
+    read_row,
+    ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"}),
+    read_folder=read_folder,
+    targets={"llamafactory": Target(write_rows, frozenset({"tools"}), is_chat=True)},
+)

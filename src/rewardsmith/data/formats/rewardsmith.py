@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.row_values import (
+from rewardsmith.data.formats.cells import (
     check_ids,
     check_list,
     check_mapping,
@@ -21,6 +21,7 @@ from rewardsmith.data.row_values import (
     decode_json,
     require,
 )
+from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.errors import DataError, row_error
 from rewardsmith.files.writing import open_rows, replace_when_done, to_json
 from rewardsmith.records import Comparison, PreferenceGroup, as_plain
@@ -186,3 +187,14 @@ def _decode_table_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if row.get("extra"):
         plain.update(check_mapping(row["extra"], where, "extra"))
     return plain
+
+
+FORMAT = Format(
+    "rewardsmith",
+    read_row,
+    ({"completions", "comparisons"},),
+    targets={
+        "jsonl": Target(lambda group: [write_row(group)], is_lossless=True),
+        "parquet": Target(lambda group: [write_table_row(group)], is_lossless=True),
+    },
+)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewardsmith.data.row_parts import pair_group
-from rewardsmith.data.row_values import check_messages, check_side, require
-from rewardsmith.data.row_writers import conversations, pair_columns, single_message
+from rewardsmith.data.formats.cells import check_messages, check_side, require
+from rewardsmith.data.formats.format import Format, Target
+from rewardsmith.data.formats.pairs import conversations, pair_columns, pair_group, single_message
 from rewardsmith.records import PreferenceGroup
 
-SIGNATURES = ({"messages", "rejected_response"}, {"messages", "rejected_messages"})
 COLUMNS = {"messages", "rejected_response", "rejected_messages"}
 
 
@@ -35,3 +34,11 @@ def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
         columns = pair_columns(group, comparison, ("margin", "tools"))
         rows.append({"messages": messages, "rejected_response": rejected.content, **columns})
     return rows
+
+
+FORMAT = Format(
+    "swift",
+    read_row,
+    ({"messages", "rejected_response"}, {"messages", "rejected_messages"}),
+    targets={"swift": Target(write_rows, frozenset({"margin", "tools"}), is_chat=True)},
+)

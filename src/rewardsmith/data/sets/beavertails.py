@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_flag, check_mapping, check_text, require
+from rewardsmith.data.formats.cells import check_flag, check_mapping, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows
-from rewardsmith.data.sets.hub_rows import check_prompt, compare, runs
+from rewardsmith.data.sets.published import check_prompt, compare, runs
 from rewardsmith.records import Message, PreferenceGroup
 
 

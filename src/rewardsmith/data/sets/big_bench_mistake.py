@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rewardsmith.data.row_values import require
+from rewardsmith.data.formats.cells import require
+from rewardsmith.data.formats.trl import check_steps, ratings_until, step_group
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt
-from rewardsmith.data.sets.steps import check_steps, ratings_until, step_group
+from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import PreferenceGroup
 

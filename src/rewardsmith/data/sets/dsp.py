@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from rewardsmith.data.row_values import check_mapping, check_text, require
-from rewardsmith.data.sets.dialogue import ask
+from rewardsmith.data.formats.cells import check_mapping, check_text, require
+from rewardsmith.data.formats.trl import ask
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt
+from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

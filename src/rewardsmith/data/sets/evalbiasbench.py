@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import labelled_pair
+from rewardsmith.data.sets.published import labelled_pair
 from rewardsmith.errors import RowError
 from rewardsmith.records import PreferenceGroup
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from rewardsmith.data.row_values import check_list, check_text, require
+from rewardsmith.data.formats.cells import check_list, check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt
+from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

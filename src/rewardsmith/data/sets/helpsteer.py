@@ -10,9 +10,9 @@ import re
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_number, check_text, require
+from rewardsmith.data.formats.cells import check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import (
+from rewardsmith.data.sets.published import (
     Turns,
     answer,
     check_prompt,

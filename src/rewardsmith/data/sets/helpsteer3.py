@@ -6,17 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import require
+from rewardsmith.data.formats.cells import require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import (
-    Turns,
-    answer,
-    check_turns,
-    conversation,
-    kept,
-    records,
-    signed_comparison,
-)
+from rewardsmith.data.sets.published import Turns, answer, check_turns, conversation, kept, records, signed_comparison
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

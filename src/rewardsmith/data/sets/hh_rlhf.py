@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rewardsmith.data.row_values import require
-from rewardsmith.data.sets.dialogue import split_shared, split_turns
+from rewardsmith.data.formats.cells import require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each, subset_of
+from rewardsmith.data.sets.layouts import split_shared, split_turns
 from rewardsmith.errors import RowError
 from rewardsmith.records import Comparison, PreferenceGroup
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rewardsmith.data.row_values import check_text, require
+from rewardsmith.data.formats.cells import check_text, require
+from rewardsmith.data.formats.trl import step_group
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt, kept
-from rewardsmith.data.sets.steps import step_group
+from rewardsmith.data.sets.published import check_prompt, kept
 from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 

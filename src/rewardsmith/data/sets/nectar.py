@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rewardsmith.data.row_values import check_number, require
-from rewardsmith.data.sets.dialogue import split_turns
+from rewardsmith.data.formats.cells import check_number, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import answer, check_prompt, compare, kept, name_of, records
+from rewardsmith.data.sets.layouts import split_turns
+from rewardsmith.data.sets.published import answer, check_prompt, compare, kept, name_of, records
 from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 

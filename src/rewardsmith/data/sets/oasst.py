@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewardsmith.data.row_values import check_flag, check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.cells import check_flag, check_list, check_mapping, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows
-from rewardsmith.data.sets.hub_rows import choice, compare, known_number, name_of
+from rewardsmith.data.sets.published import choice, compare, known_number, name_of
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import Message, PreferenceGroup
 

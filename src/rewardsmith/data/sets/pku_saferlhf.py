@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from rewardsmith.data.row_values import check_flag, require
+from rewardsmith.data.formats.cells import check_flag, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import ask, index_choice, kept, known_number, name_of
+from rewardsmith.data.sets.published import ask, index_choice, kept, known_number, name_of
 from rewardsmith.records import Comparison, PreferenceGroup
 
 LABELS = {"better": "better_response_id", "safer": "safer_response_id"}

@@ -11,19 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_mapping, require
+from rewardsmith.data.formats.cells import check_mapping, require
+from rewardsmith.data.formats.trl import step_group
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import (
-    ask,
-    attempt,
-    check_prompt,
-    compare,
-    kept,
-    known_number,
-    records,
-    said,
-)
-from rewardsmith.data.sets.steps import step_group
+from rewardsmith.data.sets.published import ask, attempt, check_prompt, compare, kept, known_number, records, said
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import PreferenceGroup
 

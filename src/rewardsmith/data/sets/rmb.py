@@ -6,9 +6,9 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
-from rewardsmith.data.sets.hub_rows import check_turns, conversation
+from rewardsmith.data.sets.published import check_turns, conversation
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 

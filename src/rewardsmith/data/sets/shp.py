@@ -6,9 +6,9 @@ ratings and `score_ratio` as metadata; there is no margin.
 
 from __future__ import annotations
 
-from rewardsmith.data.row_values import require
+from rewardsmith.data.formats.cells import require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import ask, index_choice, kept, known_number
+from rewardsmith.data.sets.published import ask, index_choice, kept, known_number
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_text, require
+from rewardsmith.data.formats.cells import check_list, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import ask, kept, known_number, rated_pair
+from rewardsmith.data.sets.published import ask, kept, known_number, rated_pair
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 NO_SCORES = ("score_chosen", "score_rejected")

@@ -12,9 +12,9 @@ from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
-from rewardsmith.data.row_values import check_flag, check_number, check_text, require
+from rewardsmith.data.formats.cells import check_flag, check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import ask, compare, kept, name_of, records
+from rewardsmith.data.sets.published import ask, compare, kept, name_of, records
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

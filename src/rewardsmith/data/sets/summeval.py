@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from rewardsmith.data.row_values import check_list, check_mapping, check_text, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt
-from rewardsmith.data.sets.rated_answers import MEAN, RatedAnswer, check_scores, compare_by, rating_columns
+from rewardsmith.data.sets.layouts import MEAN, RatedAnswer, check_scores, compare_by, rating_columns
+from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError
 from rewardsmith.records import PreferenceGroup
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rewardsmith.data.row_values import check_text, require
+from rewardsmith.data.formats.cells import check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import Comparison, PreferenceGroup

@@ -11,18 +11,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_mapping, require
+from rewardsmith.data.formats.cells import check_mapping, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import (
-    ask,
-    compare,
-    kept,
-    known_number,
-    mean,
-    name_of,
-    rated_pair,
-    records,
-)
+from rewardsmith.data.sets.published import ask, compare, kept, known_number, mean, name_of, rated_pair, records
 from rewardsmith.errors import row_error
 from rewardsmith.records import PreferenceGroup
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_text, require
+from rewardsmith.data.formats.cells import check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows
-from rewardsmith.data.sets.hub_rows import check_prompt, runs
-from rewardsmith.data.sets.rated_answers import MEAN, RatedAnswer, check_scores, compare_by, rating_columns
+from rewardsmith.data.sets.layouts import MEAN, RatedAnswer, check_scores, compare_by, rating_columns
+from rewardsmith.data.sets.published import check_prompt, runs
 from rewardsmith.errors import RowError
 from rewardsmith.records import PreferenceGroup
 

@@ -10,10 +10,10 @@ import re
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.row_values import check_list, check_number, check_text, require
-from rewardsmith.data.sets.dialogue import split_shared, split_turns
+from rewardsmith.data.formats.cells import check_list, check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.hub_rows import ask, compare, kept
+from rewardsmith.data.sets.layouts import split_shared, split_turns
+from rewardsmith.data.sets.published import ask, compare, kept
 from rewardsmith.errors import row_error
 from rewardsmith.records import Message, PreferenceGroup
 

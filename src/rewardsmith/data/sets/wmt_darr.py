@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rewardsmith.data.row_values import check_text, require
+from rewardsmith.data.formats.cells import check_text, require
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
-from rewardsmith.data.sets.hub_rows import check_prompt
+from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError
 from rewardsmith.records import Comparison, PreferenceGroup
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.sets.dialogue import split_turns
+from rewardsmith.data.sets.layouts import split_turns
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy, verdicts
 from rewardsmith.evaluation.benchmarks.result import (

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
-from rewardsmith.data.row_parts import group_fields, join_prompt
-from rewardsmith.data.row_values import check_ids, check_list
+from rewardsmith.data.formats.cells import check_ids, check_list
+from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
 from rewardsmith.records import ScoreRequest, TokenIds, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from rewardsmith.data import load_preferences, parse_row
-from rewardsmith.data.formats import llamafactory
-from rewardsmith.data.rows import FORMATS
+from rewardsmith.data.formats import FORMATS, llamafactory
 from rewardsmith.errors import DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 

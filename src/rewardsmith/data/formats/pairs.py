@@ -1,11 +1,15 @@
-"""What the formats share: joining prompt and sides, the fields beside them, and the comparisons that ranks imply."""
+"""Pairs, the basic layout (`chosen`, `rejected`, perhaps `prompt`), and what the other layouts share with it.
+
+Reading: prompt and sides in one form, the columns beside them, the comparisons that ranks and scores imply. Writing:
+one row a comparison. TRL, OpenRLHF and Open Instruct read these rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.row_values import (
+from rewardsmith.data.formats.cells import (
     check_ending,
     check_flag,
     check_list,
@@ -14,13 +18,39 @@ from rewardsmith.data.row_values import (
     check_side,
     decode_json,
     is_conversation,
+    require,
 )
+from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.errors import row_error
-from rewardsmith.records import Comparison, Message, PreferenceGroup
+from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup, TokenIds, as_plain
 
 COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time", "rationale")
 SIDE_COLUMNS = ("chosen_model", "rejected_model", "chosen_ratings", "rejected_ratings")
 Side = str | tuple[Message, ...]
+PAIR_COLUMNS = {"prompt", "chosen", "rejected"}
+ALL_COLUMNS = (
+    "margin",
+    "weight",
+    "probability",
+    "tie",
+    "annotator",
+    "time",
+    "rationale",
+    "models",
+    "ratings",
+    "source",
+    "group_id",
+    "tools",
+    "chat_template_kwargs",
+    "metadata",
+)
+
+
+def read_pair(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read TRL's `chosen`, `rejected` and perhaps `prompt`; text or messages."""
+    sides = [require(row, "chosen", where), require(row, "rejected", where)]
+    prompt = require(row, "prompt", where) if "prompt" in row else None
+    return pair_group(row, where, prompt, sides, PAIR_COLUMNS)
 
 
 def pair_group(
@@ -180,3 +210,139 @@ def scored_comparisons(scores: Sequence[float]) -> tuple[Comparison, ...]:
             gap = scores[better] - scores[worse]
             edges.append(Comparison(better, worse, "better", gap) if gap else Comparison(i, j, "tie"))
     return tuple(edges)
+
+
+def to_trl_rows(group: PreferenceGroup, conversational: bool | None = None) -> list[dict[str, Any]]:
+    """Give one TRL row a comparison: `prompt`, `chosen`, `rejected` and what the comparison says besides.
+
+    A tie is written with `tie: true`, because TRL itself has no ties and would learn it as a preference: leave those
+    rows out for TRL. TRL also ignores `weight`, `probability` and the columns of provenance; our reader reads all
+    of them, so rows that are merged again give the same graph (completions that no comparison names are not in
+    any row).
+
+    Args:
+        conversational: True writes messages, False writes text (an error where there are messages), None keeps
+            the form of the group.
+    """
+    if any(isinstance(c, TokenIds) for c in group.completions):
+        return to_tokenized_rows(group)
+    prompt: Any = group.prompt
+    completions: Sequence[Completion] = group.completions
+    if conversational or (conversational is None and is_mixed(group)):
+        prompt, completions = conversations(group)
+        prompt = prompt or ""
+    elif conversational is False and (is_mixed(group) or any(map(is_conversation, completions))):
+        raise row_error("group", "messages", "messages cannot be written as text without a chat template")
+    # TRL cannot read an empty list as a prompt; without the column the prompt is implicit.
+    is_implicit = not prompt and any(map(is_conversation, completions))
+    asked = {} if is_implicit else {"prompt": as_plain(prompt)}
+    return [
+        {
+            **asked,
+            "chosen": as_plain(completions[comparison.better]),
+            "rejected": as_plain(completions[comparison.worse]),
+            **pair_columns(group, comparison, ALL_COLUMNS),
+        }
+        for comparison in group.comparisons
+    ]
+
+
+def to_tokenized_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
+    """Give TRL's `chosen_ids`, `rejected_ids`, one row a comparison. Raises DataError for texts."""
+    if not all(isinstance(c, TokenIds) for c in group.completions):
+        raise row_error("group", "not tokenised", "only completions of token ids can be written as token ids")
+    return [
+        {
+            "chosen_ids": as_plain(group.completions[comparison.better]),
+            "rejected_ids": as_plain(group.completions[comparison.worse]),
+            **pair_columns(group, comparison, ALL_COLUMNS),
+        }
+        for comparison in group.comparisons
+    ]
+
+
+def conversations(group: PreferenceGroup) -> tuple[tuple[Message, ...], list[tuple[Message, ...]]]:
+    """Give prompt and completions as messages: text becomes a user and an assistant message.
+
+    Raises:
+        DataError: the completions are token ids.
+    """
+    prompt = group.prompt
+    if isinstance(prompt, str):
+        prompt = (Message("user", prompt),) if prompt else ()
+    completions = []
+    for completion in group.completions:
+        if isinstance(completion, TokenIds):
+            raise row_error("group", "token ids", "token ids cannot be turned back into messages without the tokenizer")
+        completions.append((Message("assistant", completion),) if isinstance(completion, str) else completion)
+    return prompt, completions
+
+
+def single_message(completion: Sequence[Message]) -> Message:
+    """Give the one assistant text of a completion. Raises DataError for anything else."""
+    if len(completion) != 1 or not isinstance(completion[0].content, str) or completion[0].extra:
+        raise row_error(
+            "group", "several messages", "a completion of several messages or parts does not fit this layout"
+        )
+    return completion[0]
+
+
+def pair_columns(group: PreferenceGroup, comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
+    """Give the columns beside the two sides that are not at their default, restricted to `names`."""
+    sides = (("chosen", comparison.better), ("rejected", comparison.worse))
+    columns: dict[str, Any] = {}
+    for name in ("margin", "probability", "annotator", "time", "rationale"):
+        if name in names and getattr(comparison, name) is not None:
+            columns[name] = getattr(comparison, name)
+    if "weight" in names and comparison.weight != 1.0:
+        columns["weight"] = comparison.weight
+    if "tie" in names and comparison.outcome == "tie":
+        columns["tie"] = True
+    if "models" in names and group.models:
+        columns.update({f"{side}_model": group.models[i] for side, i in sides if group.models[i] is not None})
+    if "ratings" in names and group.ratings:
+        for side, i in sides:
+            scores = {name: row[i] for name, row in group.ratings.items() if row[i] is not None}
+            if scores:
+                columns[f"{side}_ratings"] = scores
+    return columns | {k: v for k, v in group_columns(group).items() if k in names}
+
+
+def group_columns(group: PreferenceGroup) -> dict[str, Any]:
+    """Give the columns of provenance and template that are set."""
+    columns: dict[str, Any] = {}
+    if group.source is not None:
+        columns["source"] = group.source
+    if group.group_id is not None:
+        columns["group_id"] = group.group_id
+    if group.tools:
+        columns["tools"] = list(group.tools)
+    if group.chat_template_kwargs:
+        columns["chat_template_kwargs"] = dict(group.chat_template_kwargs)
+    if group.metadata:
+        columns["metadata"] = dict(group.metadata)
+    return columns
+
+
+def is_mixed(group: PreferenceGroup) -> bool:
+    """Whether some sides are text and others messages; an empty prompt goes with both."""
+    forms = {isinstance(side, str) for side in group.completions}
+    return len(forms | ({isinstance(group.prompt, str)} if group.prompt else set())) > 1
+
+
+_ALL = frozenset(ALL_COLUMNS) - {"tie"}
+UNREAD = frozenset({"weight", "probability"})
+
+FORMAT = Format(
+    "pair",
+    read_pair,
+    ({"chosen", "rejected"},),
+    # The columns are those of TRL's pairs; the tools' names are accepted so that --reader may name the tool.
+    aliases=("trl", "openrlhf", "open-instruct"),
+    yields_to=("llamafactory", "axolotl"),
+    targets={
+        "trl": Target(to_trl_rows, _ALL, UNREAD),
+        "trl-conversational": Target(lambda group: to_trl_rows(group, conversational=True), _ALL, UNREAD, is_chat=True),
+        "openrlhf": Target(to_trl_rows, _ALL, UNREAD | {"tools", "chat_template_kwargs"}),
+    },
+)

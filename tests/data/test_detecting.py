@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.data.rows import FORMATS, detect_format, parse_row
+from rewardsmith.data.detecting import detect_format, parse_row
+from rewardsmith.data.formats import FORMATS
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, Message, TokenIds
 

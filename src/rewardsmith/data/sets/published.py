@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from rewardsmith.data.roles import find_role_faults
-from rewardsmith.data.row_values import (
+from rewardsmith.data.formats.cells import (
     check_list,
     check_mapping,
     check_messages,
     check_number,
     check_text,
+    find_role_faults,
     require,
 )
-from rewardsmith.data.sets.dialogue import split_shared
 from rewardsmith.data.sets.entry import Read, Row, Rows
+from rewardsmith.data.sets.layouts import split_shared
 from rewardsmith.errors import DataError, RowError, describe, row_error
 from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup
 

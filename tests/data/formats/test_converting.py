@@ -4,17 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.formats import axolotl, llamafactory, rewardsmith, swift
+from rewardsmith.data.formats.nemo import to_nemo_rows
+from rewardsmith.data.formats.pairs import conversations, to_tokenized_rows, to_trl_rows
+from rewardsmith.data.formats.rankings import to_ranking_row, to_scores_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.row_writers import (
-    conversations,
-    to_nemo_rows,
-    to_ranking_row,
-    to_scores_row,
-    to_tokenized_rows,
-    to_trl_rows,
-)
-from rewardsmith.data.rows import parse_row
 from rewardsmith.errors import DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 

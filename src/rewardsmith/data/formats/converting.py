@@ -7,12 +7,10 @@ and the rows cannot hold is counted by kind; nothing disappears without a number
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rewardsmith.data.formats import axolotl, llamafactory, rewardsmith, swift
-from rewardsmith.data.row_writers import ALL_COLUMNS, to_nemo_rows, to_trl_rows
+from rewardsmith.data.formats.format import Target
 from rewardsmith.errors import DataError
 from rewardsmith.records import PreferenceGroup
 
@@ -31,46 +29,6 @@ KINDS = {
     "tools": "tools",
     "chat_template_kwargs": "template arguments",
     "metadata": "metadata",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """How one tool's rows are written.
-
-    Args:
-        write: gives the rows of a group; raises DataError for a group that the layout cannot hold.
-        holds: names of `ALL_COLUMNS` that the rows carry.
-        unread: of these, the ones that the tool ignores although its rows carry them.
-        is_chat: whether text becomes messages.
-        is_lossless: whether rows are whole groups.
-    """
-
-    write: Callable[[PreferenceGroup], list[dict[str, Any]]]
-    holds: frozenset[str] = frozenset()
-    unread: frozenset[str] = frozenset()
-    is_chat: bool = False
-    is_lossless: bool = False
-
-
-_ALL = frozenset(ALL_COLUMNS) - {"tie"}
-_UNREAD = frozenset({"weight", "probability"})
-
-TARGETS: Mapping[str, Target] = {
-    "jsonl": Target(lambda group: [rewardsmith.write_row(group)], is_lossless=True),
-    "parquet": Target(lambda group: [rewardsmith.write_table_row(group)], is_lossless=True),
-    "trl": Target(to_trl_rows, _ALL, _UNREAD),
-    "trl-conversational": Target(lambda group: to_trl_rows(group, conversational=True), _ALL, _UNREAD, is_chat=True),
-    "openrlhf": Target(to_trl_rows, _ALL, _UNREAD | {"tools", "chat_template_kwargs"}),
-    "nemo": Target(
-        to_nemo_rows,
-        _ALL - {"models", "ratings"},
-        _UNREAD | {"margin", "tools", "chat_template_kwargs"},
-        is_chat=True,
-    ),
-    "llamafactory": Target(llamafactory.write_rows, frozenset({"tools"}), is_chat=True),
-    "swift": Target(swift.write_rows, frozenset({"margin", "tools"}), is_chat=True),
-    "axolotl": Target(axolotl.write_rows, is_chat=True),
 }
 
 

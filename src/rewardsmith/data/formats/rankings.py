@@ -1,0 +1,165 @@
+"""`completions` with one number each: `ranks` (1 is best) or `scores` (higher is better)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, require
+from rewardsmith.data.formats.format import Format
+from rewardsmith.data.formats.pairs import (
+    conversations,
+    group_columns,
+    group_fields,
+    is_mixed,
+    join_prompt,
+    ranked_comparisons,
+    scored_comparisons,
+)
+from rewardsmith.errors import row_error
+from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain
+
+LIST_COLUMNS = {"prompt", "completions", "ranks", "scores", "ratings", "models"}
+
+
+def _read_ranking(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read `completions` with `ranks`: lower is better, equal ranks are ties, every pair is a comparison."""
+    prompt, completions = _read_completions(row, where)
+    ranks = _read_numbers(row, "ranks", where, len(completions))
+    fields = group_fields(row, where, LIST_COLUMNS - {"scores"})
+    return PreferenceGroup(prompt, completions, ranked_comparisons(ranks), **_with_lists(fields, row, where))
+
+
+def _read_scores(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read `completions` with `scores`: higher is better, the difference is the margin, equal scores are ties."""
+    prompt, completions = _read_completions(row, where)
+    scores = _read_numbers(row, "scores", where, len(completions))
+    fields = _with_lists(group_fields(row, where, LIST_COLUMNS - {"ranks"}), row, where)
+    fields["ratings"] = {"score": tuple(scores), **fields.get("ratings", {})}
+    return PreferenceGroup(prompt, completions, scored_comparisons(scores), **fields)
+
+
+def _read_completions(row: Mapping[str, Any], where: str) -> tuple[Any, tuple[Any, ...]]:
+    """Read the prompt and at least two completions of a ranking or of scores."""
+    completions = check_list(require(row, "completions", where), where, "completions")
+    if len(completions) < 2:
+        raise row_error(
+            where, "too few completions", f"column 'completions' holds {len(completions)}; give two or more to compare"
+        )
+    prompt = require(row, "prompt", where) if "prompt" in row else None
+    return join_prompt(prompt, completions, where, "prompt", "completions")
+
+
+def _read_numbers(row: Mapping[str, Any], column: str, where: str, size: int) -> list[float]:
+    """Read one finite number per completion."""
+    values = check_list(require(row, column, where), where, column)
+    if len(values) != size:
+        raise row_error(
+            where,
+            "wrong length",
+            f"column {column!r} has {len(values)} entries for {size} completions; give one for each",
+        )
+    return [check_number(value, where, f"{column}[{index}]") for index, value in enumerate(values)]
+
+
+def _with_lists(fields: dict[str, Any], row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Add the optional `ratings` (attribute to scores) and `models`, one entry per completion."""
+    if row.get("ratings") is not None:
+        ratings = check_mapping(row["ratings"], where, "ratings")
+        fields["ratings"] = {name: _optional_numbers(v, where, f"ratings.{name}") for name, v in ratings.items()}
+    if row.get("models") is not None:
+        fields["models"] = tuple(None if m is None else str(m) for m in check_list(row["models"], where, "models"))
+    size = len(check_list(row["completions"], where, "completions"))
+    lists = {"models": fields.get("models") or (None,) * size, **fields.get("ratings", {})}
+    for name, values in lists.items():
+        if len(values) != size:
+            raise row_error(where, "wrong length", f"{name!r} has {len(values)} entries for {size} completions")
+    return fields
+
+
+def _optional_numbers(values: Any, where: str, column: str) -> tuple[float | None, ...]:
+    items: Sequence[Any] = check_list(values, where, column)
+    return tuple(None if v is None else check_number(v, where, f"{column}[{i}]") for i, v in enumerate(items))
+
+
+def to_ranking_row(group: PreferenceGroup) -> dict[str, Any]:
+    """Give `prompt, completions, ranks` (1 is best, equal ranks are ties).
+
+    Raises:
+        DataError: the comparisons are not exactly those of one complete ranking.
+    """
+    ranks = ranks_of(group)
+    if ranks is None:
+        raise row_error("group", "not a ranking", "the comparisons are not those of one complete ranking; write pairs")
+    return {**_list_columns(group), "ranks": ranks}
+
+
+def to_scores_row(group: PreferenceGroup, rating: str = "score") -> dict[str, Any]:
+    """Give `prompt, completions, scores` from the rating of that name (higher is better).
+
+    Raises:
+        DataError: the rating is missing, or is not known for every completion.
+    """
+    scores = group.ratings.get(rating)
+    if scores is None or any(score is None for score in scores):
+        raise row_error("group", "no scores", f"rating {rating!r} is not known for every completion; write pairs")
+    row = {**_list_columns(group), "scores": list(scores)}
+    row.get("ratings", {}).pop(rating, None)
+    if not row.get("ratings", True):
+        del row["ratings"]
+    return row
+
+
+def ranks_of(group: PreferenceGroup) -> list[int] | None:
+    """Give the ranks (1 is best) when the comparisons are those of one complete ranking, else None.
+
+    Margins, weights, soft labels and annotators cannot be held by ranks, so a comparison that has any is no ranking.
+    """
+    size = len(group)
+    beaten = [0] * size
+    seen: dict[tuple[int, int], Comparison] = {}
+    for comparison in group.comparisons:
+        pair = (min(comparison.better, comparison.worse), max(comparison.better, comparison.worse))
+        if pair in seen or pair[0] == pair[1] or comparison != _plain(comparison):
+            return None
+        seen[pair] = comparison
+        if comparison.outcome == "better":
+            beaten[comparison.worse] += 1
+    if size < 2 or len(seen) != size * (size - 1) // 2:
+        return None
+    for comparison in seen.values():
+        better, worse = beaten[comparison.better], beaten[comparison.worse]
+        if (better != worse) if comparison.outcome == "tie" else (better >= worse):
+            return None
+    return [count + 1 for count in beaten]
+
+
+def _list_columns(group: PreferenceGroup) -> dict[str, Any]:
+    """Give the columns that rankings and scores share."""
+    if any(isinstance(c, TokenIds) for c in group.completions):
+        raise row_error("group", "token ids", "token ids can be written as pairs only")
+    prompt: Any = group.prompt
+    completions: Sequence[Completion] = group.completions
+    if is_mixed(group):
+        prompt, completions = conversations(group)
+    row: dict[str, Any] = {
+        "prompt": as_plain(prompt or ""),
+        "completions": [as_plain(completion) for completion in completions],
+        **group_columns(group),
+    }
+    if group.ratings:
+        row["ratings"] = {name: list(scores) for name, scores in group.ratings.items()}
+    if group.models:
+        row["models"] = list(group.models)
+    return row
+
+
+def _plain(comparison: Comparison) -> Comparison:
+    """The comparison as ranks would hold it."""
+    return Comparison(comparison.better, comparison.worse, comparison.outcome)
+
+
+FORMATS = (
+    Format("ranking", _read_ranking, ({"completions", "ranks"},)),
+    Format("scores", _read_scores, ({"completions", "scores"},)),
+)
