@@ -146,7 +146,7 @@ def test_two_fitting_data_sets_are_named_and_the_flag_is_told(tmp_path):
         load_preferences([both])
     assert load_preferences([both], reader="llmbar").report.reader == "llmbar"
     (tmp_path / "both.jsonl").write_text(json.dumps(both) + "\n")
-    with pytest.raises(DataError, match=r"^both.jsonl: the columns .* fit the data sets wmt-darr and llmbar"):
+    with pytest.raises(DataError, match=r"^both.jsonl: the columns .* fit the data sets llmbar and wmt-darr"):
         load_preferences(tmp_path / "both.jsonl")
     (tmp_path / "both.jsonl").unlink()
     for name in ("llmbar", "shp"):
