@@ -162,6 +162,14 @@ def test_a_template_that_was_changed_after_saving_is_red(copy_of):
     assert (found["ending"].level, found["contract"].level) == ("red", "red")
 
 
+def test_another_rope_theta_is_red_although_short_texts_hardly_feel_it(copy_of):
+    config = json.loads((copy_of / "config.json").read_text())
+    rope = {**(config.get("rope_parameters") or {}), "rope_theta": 12345.0}
+    edit(copy_of / "config.json", rope_parameters=rope, rope_theta=12345.0)
+    finding = by_check(examine(copy_of))["contract"]
+    assert (finding.level, "rope" in finding.message) == ("red", True)
+
+
 def test_no_contract_is_yellow(copy_of):
     (copy_of / "scoring_contract.json").unlink()
     assert level("contract", copy_of) == "yellow"

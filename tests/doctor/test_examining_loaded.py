@@ -163,6 +163,14 @@ def test_a_head_as_drawn_by_an_initialiser_is_suspicious(std):
     assert found(model, tokenizer, "head trained").level == "yellow"
 
 
+def test_a_head_as_drawn_by_nn_linear_is_suspicious():
+    model, tokenizer = healthy()
+    torch.manual_seed(0)
+    model.score = torch.nn.Linear(model.score.in_features, 1, bias=False)
+    finding = found(model, tokenizer, "head trained")
+    assert (finding.level, "nn.Linear" in finding.message) == ("yellow", True)
+
+
 def test_a_head_in_bf16_and_a_missing_problem_type_are_yellow():
     model, tokenizer = healthy()
     model.score.to(torch.bfloat16)

@@ -7,6 +7,8 @@ from small_runs import config, train_logs, trainer_for
 
 from rewardsmith import RewardTrainer
 from rewardsmith.errors import DataError
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.training.encoding import Encoder, EncodingReport, encode_groups, read_row
 
 
 def test_tokenised_columns_of_earlier_trainers_are_read_without_their_padding(tmp_path):
@@ -52,3 +54,38 @@ def test_an_empty_evaluation_set_is_an_error(tmp_path):
     empty = Dataset.from_dict({"prompt": [], "chosen": [], "rejected": []})
     with pytest.raises(DataError, match="eval: the data set is empty"):
         trainer_for(tmp_path, tiny_models.pairs(4), eval_rows=empty)
+
+
+LAST_PART = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'].split('</think>')[-1] }}<|im_end|>{% endfor %}"
+)
+
+
+def chat(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def test_sides_that_the_template_makes_equal_are_kept_and_counted():
+    _, tokenizer = tiny_models.qwen2()
+    tokenizer.chat_template = LAST_PART
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": "question"}],
+            "chosen": chat(chosen),
+            "rejected": chat("<think>b</think>yes"),
+        }
+        for chosen in ("<think>good</think>yes", "good answer")
+    ]
+    report = EncodingReport()
+    groups = ((f"row {i}", read_row(row, f"row {i}")) for i, row in enumerate(rows))
+    assert len(list(encode_groups(groups, Encoder(Renderer(tokenizer)), report))) == 2
+    assert "comparisons of different texts that become the same tokens: 1" in str(report)
+    assert "answers whose text the chat template drops: 3" in str(report)
+
+
+def test_a_template_that_writes_everything_counts_nothing():
+    _, tokenizer = tiny_models.qwen2()
+    row = {"prompt": [{"role": "user", "content": "question"}], "chosen": chat("good"), "rejected": chat("bad")}
+    report = EncodingReport()
+    list(encode_groups([("row 1", read_row(row, "row 1"))], Encoder(Renderer(tokenizer)), report))
+    assert not report.dropped

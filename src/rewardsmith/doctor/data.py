@@ -120,6 +120,54 @@ def check_length_bias(reading: Reading) -> Finding | None:
     return Finding("green", "length bias", message)
 
 
+def check_label_in_answers(reading: Reading) -> Finding | None:
+    """Find answers that say which side they are, and words that only one side has."""
+    found, name = reading.found, "label in answers"
+    count, rows = found.checks.counts[f.NAMES_LABEL], found.tally.rows
+    if count:
+        message = f"in {count} of {rows} rows an answer begins or ends with a mark such as [chosen]: a model reads it"
+        return Finding(level_of(count / rows), name, message, "remove the mark from the texts")
+    tells = [tell for tell in found.tells if not tell.mark[0].isalnum() and not tell.mark[-1].isalnum()]
+    if tells:
+        tell, total = tells[0], max(1, found.checks.preferences)
+        message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
+        remedy = "remove it from both sides, unless it is what should be learnt"
+        return Finding(level_of(tell.count / total, 0.5), name, message, remedy)
+    return Finding("green", name, f"no mark that tells the sides apart in {rows} rows") if rows else None
+
+
+def check_prompt_in_answers(reading: Reading) -> Finding | None:
+    """Find answers that begin with the prompt, which is then read twice."""
+    count, rows = reading.found.checks.counts[f.PROMPT_TWICE], reading.found.tally.rows
+    name = "prompt in answers"
+    if not count:
+        return Finding("green", name, f"no answer begins with its prompt in {rows} rows") if rows else None
+    message = f"in {count} of {rows} rows every answer begins with the prompt, so that it is read twice"
+    remedy = "leave the prompt column out, or cut the prompt from the answers"
+    return Finding(level_of(count / rows), name, message, remedy)
+
+
+def check_cut_answers(reading: Reading) -> Finding | None:
+    """Find answers that end where a limit cut them."""
+    cut, total = reading.found.checks.lengths.cut(), reading.found.tally.answers
+    name = "cut answers"
+    if cut is None:
+        return Finding("green", name, f"no length at which {total} answers were cut") if total else None
+    message = f"{cut.count} of {cut.total} answers have exactly {cut.length} {cut.unit}, the longest there are"
+    remedy = "collect answers whole, or mark those that were cut: what they would have said is judged unseen"
+    return Finding(level_of(cut.count / cut.total, 0.5), name, message, remedy)
+
+
+def check_template_tokens(reading: Reading) -> Finding | None:
+    """Find tokens of chat templates inside messages, where the template writes them once more."""
+    count, rows = reading.found.checks.counts[f.MARKS_IN_MESSAGES], reading.found.tally.rows
+    name = "template tokens"
+    if not count:
+        return Finding("green", name, f"none inside the messages of {rows} rows") if rows else None
+    message = f"in {count} of {rows} rows a message holds tokens of a chat template"
+    return Finding(level_of(count / rows), name, message, "remove them: the template writes them itself")
+
+
 def level_of(share: float, red_from: float = SYSTEMATIC) -> Level:
     """Return red from a share on, yellow below."""
     return "red" if share >= red_from else "yellow"
@@ -133,4 +181,8 @@ DATA_CHECKS = (
     check_duplicates,
     check_contradictions,
     check_length_bias,
+    check_label_in_answers,
+    check_prompt_in_answers,
+    check_cut_answers,
+    check_template_tokens,
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from rewardsmith.data.checks.lengths import find_cut
+from rewardsmith.data.texts import plain_text
 from rewardsmith.doctor.data import level_of
 from rewardsmith.doctor.subject import Sequences, Subject
 from rewardsmith.doctor.weights import check_head_trained
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
+from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
 from rewardsmith.models.shared_prefix.forward import compute_rewards
 from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
@@ -59,6 +62,48 @@ def check_rendering(subject: Subject) -> Finding | None:
     return Finding("red", "rendering", message, "mend the rows or the chat template")
 
 
+def check_what_the_template_keeps(subject: Subject) -> Iterator[Finding]:
+    """Find texts that template or tokenizer take out: sides that become the same tokens, and answers cut away."""
+    encoded = _encoded(subject)
+    if not encoded:
+        return
+    total = sum(len(one.group.comparisons) for one in encoded)
+    same = sum(count_same_tokens(one.group, one.ids) for one in encoded)
+    name = "same tokens"
+    if same:
+        message = f"{same} of {total} comparisons have different texts and the same tokens on both sides"
+        remedy = "the chat template or the tokenizer drops what tells them apart: mend it, nothing can be learnt there"
+        yield Finding("red" if same > NEGLIGIBLE * total else "yellow", name, message, remedy)
+    else:
+        yield Finding("green", name, f"texts that differ have different tokens in {total} comparisons")
+    answers = sum(len(one.group) for one in encoded)
+    lost = sum(count_lost_texts(one.group, one.texts) for one in encoded)
+    if lost:
+        message = f"the text of {lost} of {answers} answers is not in what the chat template renders"
+        remedy = "the template cuts or rewrites answers: use one that writes them whole"
+        yield Finding("red" if lost > NEGLIGIBLE * answers else "yellow", "whole answers", message, remedy)
+
+
+def check_cut_in_tokens(subject: Subject) -> Finding | None:
+    """Find answers that were cut at a number of tokens, as a policy's max_new_tokens does."""
+    lengths: Counter[int] = Counter()
+    for one in _encoded(subject):
+        for completion in one.group.completions:
+            ids = (
+                completion
+                if isinstance(completion, TokenIds)
+                else subject.tokenizer.encode(plain_text(completion), add_special_tokens=False)
+            )
+            lengths[len(ids)] += 1
+    # Cut text that is tokenised once more may be a token shorter.
+    cut = find_cut(lengths, "tokens", slack=1)
+    if cut is None:
+        return None
+    message = f"{cut.count} of {cut.total} answers have {cut.length} tokens, the most there are: a limit cut them"
+    remedy = "collect answers whole, or mark those that were cut: what they would have said is judged unseen"
+    return Finding(level_of(cut.count / cut.total, 0.5), "cut answers", message, remedy)
+
+
 def check_length_loss(subject: Subject) -> Finding | None:
     """Count the comparisons that max_length drops (or that lose part of their prompt)."""
     encoded = _encoded(subject)
@@ -67,8 +112,8 @@ def check_length_loss(subject: Subject) -> Finding | None:
     asked = subject.max_length or (subject.contract.max_length if subject.contract else None) or DEFAULT_MAX_LENGTH
     positions = longest_input(subject.config) or asked
     limit = min(asked, positions)
-    longest = max(len(row) for _, ids in encoded for row in ids)
-    edges = [(ids, edge) for group, ids in encoded for edge in group.comparisons]
+    longest = max(len(row) for one in encoded for row in one.ids)
+    edges = [(one.ids, edge) for one in encoded for edge in one.group.comparisons]
     lost = sum(max(len(ids[edge.better]), len(ids[edge.worse])) > limit for ids, edge in edges)
     message = f"{lost} of {len(edges)} comparisons are longer than {limit} tokens (longest {longest})"
     if lost <= NEGLIGIBLE * len(edges):
@@ -91,11 +136,11 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     if not some:
         return
     try:
-        rewards = compute_rewards(subject.model, [ids for _, ids in some])
+        rewards = compute_rewards(subject.model, [one.ids for one in some])
     except RewardsmithError as error:
         yield Finding("red", "agreement with labels", str(error), "see the findings above")
         return
-    hits = [(group, _hits(group, row)) for (group, _), row in zip(some, rewards, strict=True)]
+    hits = [(one.group, _hits(one.group, row)) for one, row in zip(some, rewards, strict=True)]
     overall = _share([values for _, values in hits])
     if overall.n == 0:
         return
@@ -145,14 +190,14 @@ def _share(groups: Sequence[list[float]]) -> Estimate:
 
 def _within_budget(encoded: list[Sequences], limit: int | None, tokens: int) -> list[Sequences]:
     """Take groups, evenly spread, until the token budget is spent; sequences that do not fit are left out."""
-    fitting = [item for item in encoded if limit is None or max(map(len, item[1])) <= limit]
-    cost = sum(len(ids) for _, rows in fitting for ids in rows)
+    fitting = [item for item in encoded if limit is None or max(map(len, item.ids)) <= limit]
+    cost = sum(len(ids) for one in fitting for ids in one.ids)
     count = min(SCORED_GROUPS, len(fitting), max(MIN_SOURCE, int(len(fitting) * tokens / max(1, cost))))
     chosen: list[Sequences] = []
     spent = 0
     for index in range(count):
         item = fitting[index * len(fitting) // count]
-        spent += sum(map(len, item[1]))
+        spent += sum(map(len, item.ids))
         if spent > tokens and len(chosen) >= MIN_SOURCE:
             break
         chosen.append(item)
@@ -207,6 +252,8 @@ MODEL_DATA_CHECKS = (
     check_special_tokens,
     check_conversations,
     check_rendering,
+    check_what_the_template_keeps,
+    check_cut_in_tokens,
     check_length_loss,
     check_agreement_with_labels,
 )

@@ -26,10 +26,11 @@ Found = Finding | Iterable[Finding] | None
 
 
 class Sequences(NamedTuple):
-    """A group with the token ids of its sequences, one for each completion."""
+    """A group with the token ids of its sequences and their rendered texts, one for each completion."""
 
     group: PreferenceGroup
     ids: list[list[int]]
+    texts: list[str]
 
 
 class Encoded(NamedTuple):
@@ -112,12 +113,12 @@ def encode(renderer: Renderer, groups: Iterable[PreferenceGroup]) -> Encoded:
     for group in groups:
         options = (group.tools, group.chat_template_kwargs)
         try:
-            ids = [list(renderer.encode(group.prompt, completion, *options)) for completion in group.completions]
+            written = [renderer.write(group.prompt, completion, *options) for completion in group.completions]
         except REFUSED as error:
             encoded.errors.append(one_line(error))
             continue
-        if all(ids):
-            encoded.groups.append(Sequences(group, ids))
+        if all(one.ids for one in written):
+            encoded.groups.append(Sequences(group, [one.ids for one in written], [one.text for one in written]))
         else:
             encoded.errors.append("an answer has no tokens")
     return encoded

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
+from typing import Any
+
+from transformers.utils import chat_template_utils
+
 from rewardsmith.doctor.subject import REFUSED, Subject, one_line
-from rewardsmith.findings import Finding
+from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Message
 
 QUESTION, ANSWER = "What is the capital of France?", "Paris is the capital of France."
+SAID = (Message("assistant", ANSWER),)
+MOMENTS = (datetime(2001, 2, 3, 4, 5, 6), datetime(2013, 11, 27, 17, 48, 59))
+# What a template may drop: what it is called, the prompt, the answer, and how bad it is.
+SAMPLES: tuple[tuple[str, tuple[Message, ...], tuple[Message, ...], Level], ...] = (
+    (
+        "the end or the middle of a long text",
+        (Message("user", " ".join(f"Line {i} of the question." for i in range(400))),),
+        (Message("assistant", " ".join(f"Line {i} of the answer." for i in range(400))),),
+        "red",
+    ),
+    (
+        "earlier turns",
+        (Message("user", "My name is Ada."), Message("assistant", "Hello Ada."), Message("user", "Who am I?")),
+        (Message("assistant", "You are Ada."),),
+        "red",
+    ),
+    ("the system message", (Message("system", "Answer in rhyme."), Message("user", QUESTION)), SAID, "yellow"),
+    (
+        "reasoning inside an answer",
+        (Message("user", QUESTION),),
+        (Message("assistant", f"<think>It begins with P.</think>{ANSWER}"),),
+        "yellow",
+    ),
+)
 REPAIRED = "`rewardsmith train` repairs it in what it saves"
 
 
@@ -65,6 +94,41 @@ def check_chat_template(subject: Subject) -> Finding:
         lost = "answer" if ANSWER not in text else "question"
         return Finding("red", name, f"the rendered text does not hold the {lost}", "mend the template's loop")
     return Finding("green", name, "it renders a question with its answer")
+
+
+def check_whole_texts(subject: Subject) -> Finding | None:
+    """Find a chat template that cuts long answers, drops a part of them, or forgets earlier turns."""
+    if not isinstance(subject.tokenizer.chat_template, str):
+        return None
+    name = "whole texts"
+    for what, prompt, answer, level in SAMPLES:
+        try:
+            text = subject.renderer.render(prompt, answer)
+        except REFUSED:
+            # Some templates take no system message and no reasoning; a refusal is not silent.
+            continue
+        if any(str(message.content) not in text for message in (*prompt, *answer)):
+            remedy = "use a template that writes texts whole: two answers may become one"
+            return Finding(level, name, f"the chat template drops {what}", remedy)
+    return Finding("green", name, "long answers, reasoning and earlier turns are rendered whole")
+
+
+def check_template_is_constant(subject: Subject) -> Finding | None:
+    """Find a chat template that writes the date, the time or something random: one text, another reward tomorrow."""
+    if not isinstance(subject.tokenizer.chat_template, str):
+        return None
+    name = "constant template"
+    try:
+        texts = [_rendered_at(subject, moment) for moment in (*MOMENTS, MOMENTS[0])]
+    except REFUSED:
+        return None
+    if texts[0] != texts[2]:
+        message = "the chat template writes something random: the same text gets another reward each time"
+        return Finding("red", name, message, "remove it from the template")
+    if texts[0] != texts[1]:
+        message = "the chat template writes the date or time: the same text gets another reward tomorrow"
+        return Finding("red", name, message, "write a fixed date into the template, and train with it")
+    return Finding("green", name, "it writes the same at any time")
 
 
 def check_ending(subject: Subject) -> Finding | None:
@@ -137,6 +201,24 @@ def check_double_bos(subject: Subject) -> Finding | None:
     return Finding("green", name, f"{'one' if ids[:1] == [bos] else 'no'} BOS, however the text is tokenised")
 
 
+def _rendered_at(subject: Subject, moment: datetime) -> str:
+    """Render the sample conversation as if it were `moment`."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Clock:
+            return cls(*moment.timetuple()[:6], tzinfo=tz)
+
+    # transformers gives templates `strftime_now`, which asks this name for the time.
+    library: Any = chat_template_utils
+    kept = library.datetime
+    library.datetime = Clock
+    try:
+        return rendered_conversation(subject)
+    finally:
+        library.datetime = kept
+
+
 def rendered_conversation(subject: Subject) -> str:
     """Render the sample conversation; without a template the same as plain text."""
     if not subject.tokenizer.chat_template:
@@ -162,6 +244,8 @@ TOKEN_CHECKS = (
     check_pad_token,
     check_vocabulary,
     check_chat_template,
+    check_whole_texts,
+    check_template_is_constant,
     check_ending,
     check_eos_inside,
     check_double_bos,

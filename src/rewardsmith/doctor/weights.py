@@ -87,6 +87,12 @@ def drawn_from(weight: torch.Tensor, initializer_range: float | None) -> str | N
     if size < 8:
         return None
     spread, mean = float(weight.std()), float(weight.mean())
+    # The last is what torch.nn.Linear draws; its weights are also bounded, which a normal draw of that spread is not.
+    uniform = size**-0.5
+    if abs(spread - uniform / 3**0.5) < STANDARD_ERRORS * uniform / math.sqrt(6 * size) and (
+        float(weight.abs().max()) <= uniform
+    ):
+        return "nn.Linear's U(-1/sqrt(d), 1/sqrt(d))"
     known = {"N(0, 1/(d+1))": (size + 1) ** -0.5, "OpenRLHF's N(0, 1/(d+1)^2)": 1 / (size + 1)}
     if initializer_range:
         known[f"N(0, {initializer_range}^2)"] = float(initializer_range)

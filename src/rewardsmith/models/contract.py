@@ -52,6 +52,7 @@ class ScoringContract(BaseModel):
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     pad_token_id: int | None
     eos_token_id: int | None
+    positions: dict[str, Any] | None = None  # how positions turn into angles; None for models without such
     max_length: int | None = None
     truncation_side: str = "left"
     dtype: str = "float32"
@@ -86,6 +87,9 @@ class ScoringContract(BaseModel):
             "pad_token_id": model.config.get_text_config().pad_token_id,
             "eos_token_id": tokenizer.eos_token_id,
         }
+        if self.positions is not None:
+            # Short golden texts hardly feel another angle of position; long answers do.
+            found["positions"] = positions_of(model)
         for name, value in found.items():
             expected = getattr(self, name)
             if value != expected:
@@ -119,6 +123,7 @@ def describe(model: Any, tokenizer: Any, policy: TextPolicy, **fields: Any) -> S
         chat_template_sha256=template_hash(tokenizer),
         pad_token_id=model.config.get_text_config().pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        positions=positions_of(model),
         dtype=str(model.dtype).removeprefix("torch."),
         versions=package_versions(),
         **fields,
@@ -146,6 +151,16 @@ def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
 def pooling_of(model: Any) -> str:
     """Give "last", "mean", "mean_max", or "encoder" for models that pool in their own way."""
     return getattr(model.config, "reward_pooling", "last" if hasattr(model, "score") else "encoder")
+
+
+def positions_of(model: Any) -> dict[str, Any] | None:
+    """Return the rotary parameters (base, scaling, factors) of the config; None when it has none."""
+    config = model.config.get_text_config()
+    names = ("rope_parameters", "rope_theta", "rope_scaling")
+    found = {name: getattr(config, name, None) for name in names}
+    known = {name: value for name, value in found.items() if value is not None}
+    # As JSON has it, so that a saved contract and a loaded config compare equal.
+    return json.loads(json.dumps(known, default=str)) if known else None
 
 
 def template_hash(tokenizer: Any) -> str | None:

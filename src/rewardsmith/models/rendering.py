@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
@@ -70,6 +70,13 @@ class TextPolicy:
             end -= 1
         ids = ids[:end]
         return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
+
+
+class Written(NamedTuple):
+    """A rendered text and its token ids, as they are scored."""
+
+    text: str
+    ids: list[int]
 
 
 class Renderer:
@@ -134,12 +141,23 @@ class Renderer:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Give the token ids that are scored; token ids pass through, up to the scored one."""
+        return self.write(prompt, completion, tools, chat_template_kwargs).ids
+
+    def write(
+        self,
+        prompt: Text,
+        completion: Completion,
+        tools: Sequence[Any] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Written:
+        """Return the text and the ids that are scored; token ids pass through and have no text."""
         if isinstance(completion, TokenIds):
-            return self.policy.finish(list(completion))
+            return Written("", self.policy.finish(list(completion)))
         conversation = as_conversation(prompt, completion) is not None
         if self.policy.pair_separator is not None and not self.tokenizer.chat_template:
             conversation = False
-        return self.encode_text(self.render(prompt, completion, tools, chat_template_kwargs), conversation)
+        text = self.render(prompt, completion, tools, chat_template_kwargs)
+        return Written(text, self.encode_text(text, conversation))
 
     def encode_text(self, text: str, rendered: bool = False) -> list[int]:
         """Tokenise a text; `rendered` says that it came out of the chat template."""

@@ -18,7 +18,8 @@ from datasets import Dataset, Features, IterableDataset, List, Value, concatenat
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.erasure import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
+from rewardsmith.models.rendering import Renderer, Written
 from rewardsmith.models.shared_prefix.grouping import shared_prefix_length
 from rewardsmith.records import PreferenceGroup, TokenIds
 
@@ -80,8 +81,9 @@ class Encoder:
         """Return the encoded group, or None when nothing of it can be kept, and what was dropped or cut."""
         if not group.comparisons:
             return None, Counter({"rows without a comparison dropped": 1})
-        ids = self._ids(group, where)
-        counts: Counter[str] = Counter()
+        texts, ids = self._write(group, where)
+        # Counted before anything is cut: a cut prompt must not make up for an answer that the template lost.
+        counts = Counter({SAME_TOKENS: count_same_tokens(group, ids), LOST_TEXT: count_lost_texts(group, texts)})
         if self.overflow == "truncate_prompt":
             ids = self._truncate_prompt(group, ids, counts)
         keep = [self.max_length is None or len(sequence) <= self.max_length for sequence in ids]
@@ -93,15 +95,17 @@ class Encoder:
             return None, +counts
         return encoded, +counts
 
-    def _ids(self, group: PreferenceGroup, where: str) -> list[list[int]]:
+    def _write(self, group: PreferenceGroup, where: str) -> tuple[list[str], list[list[int]]]:
+        """Return the rendered text and the ids of every completion."""
         options = (group.tools, group.chat_template_kwargs)
         try:
-            ids = [
-                list(c) if isinstance(c, TokenIds) else self.renderer.encode(group.prompt, c, *options)
+            written = [
+                Written("", list(c)) if isinstance(c, TokenIds) else self.renderer.write(group.prompt, c, *options)
                 for c in group.completions
             ]
         except ScoringError as error:
             raise DataError(f"{where}: {error}") from error
+        ids = [one.ids for one in written]
         if any(not sequence for sequence in ids):
             raise DataError(f"{where}: a completion has no tokens; remove the row or fill it")
         largest = max(map(max, ids))
@@ -110,7 +114,7 @@ class Encoder:
                 f"{where}: token id {largest} is none of the model's {self.num_embeddings}; tokenise with the model's "
                 "own tokenizer"
             )
-        return ids
+        return [one.text for one in written], ids
 
     def _truncate_prompt(self, group: PreferenceGroup, ids: list[list[int]], counts: Counter[str]) -> list[list[int]]:
         """Cut the oldest prompt tokens of all sequences alike, so that the prefix stays shared; answers stay whole."""

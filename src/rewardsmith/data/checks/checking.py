@@ -216,6 +216,10 @@ def _labels(found: Inspection) -> Iterator[Finding]:
         yield make_finding(f.REPEATED, found.duplicates.count, found.comparisons, "comparisons", rows)
     if found.cycles.prompts:
         yield make_finding(f.CIRCLE, found.cycles.prompts, found.prompts, "prompts", names(found.cycles.rows.tolist()))
+    cut = found.checks.lengths.cut()
+    if cut is not None:
+        finding = make_finding(f.CUT, cut.count, cut.total, "answers")
+        yield replace(finding, message=f"exactly {cut.length:,} {cut.unit}, the longest there are: {finding.message}")
     share = found.bias.longer_wins
     if share.n >= FEW_PREFERENCES and (share.low > LONGER_WINS or share.high < SHORTER_WINS):
         kind = f.LENGTH if share.low > LONGER_WINS else f.SHORTER
@@ -228,7 +232,7 @@ def _rows(found: Inspection) -> Iterator[Finding]:
     tally, total = found.checks, found.tally.rows
     partly = (f.NO_PROMPT, f.NO_COMPARISON)
     kinds = [
-        *(f.IDENTICAL, f.EMPTY, *partly, f.WEIGHTLESS, f.NEGATIVE_MARGIN),
+        *(f.IDENTICAL, f.EMPTY, f.EMPTY_WINS, *partly, f.WEIGHTLESS, f.NEGATIVE_MARGIN),
         *(f.AGAINST_SCORES, *f.LEAKS, *f.TEXT_FAULTS),
         *(cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells.LATE_SYSTEM, cells.STRAY_TOOL),
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardsmith.data.checks.leaks import PromptPlaces, Tells, holds_whole, label_in
+from rewardsmith.data.checks.lengths import AnswerLengths
 from rewardsmith.data.formats import cells
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.findings import Finding, Level
@@ -19,6 +20,7 @@ from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferenc
 SYSTEMATIC = 0.05
 IDENTICAL = "identical sides"
 EMPTY = "empty completion"
+EMPTY_WINS = "empty answer preferred"
 NO_COMPARISON = "no comparison"
 NO_PROMPT = "empty prompt"
 WEIGHTLESS = "weight 0"
@@ -36,7 +38,16 @@ TURN_FAULTS = (cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells
 LEAKS = (HOLDS_OTHER, NAMES_LABEL, ANSWER_IN_PROMPT, PROMPT_TWICE)
 TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT)
 # What is counted once for each comparison; everything else once for each row.
-PER_COMPARISON = (IDENTICAL, WEIGHTLESS, NEGATIVE_MARGIN, SCORED, AGAINST_SCORES, HOLDS_OTHER, ANSWER_IN_PROMPT)
+PER_COMPARISON = (
+    IDENTICAL,
+    WEIGHTLESS,
+    NEGATIVE_MARGIN,
+    SCORED,
+    AGAINST_SCORES,
+    HOLDS_OTHER,
+    ANSWER_IN_PROMPT,
+    EMPTY_WINS,
+)
 AS_MESSAGES = "messages"
 AS_TEXT = "text"
 
@@ -56,9 +67,12 @@ SCORE_COLUMNS = (
     ("chosen_rating", "rejected_rating"),
     ("rating_chosen", "rating_rejected"),
 )
-LEAST_PROMPT = 20
+# A shorter prompt may begin an answer by chance.
+LEAST_PROMPT = 10
+MOST_BEFORE = 20
 
 # Faults of the data as a whole.
+CUT = "answers cut at one length"
 BOTH_WAYS = "judged both ways"
 REPEATED = "repeated judgement"
 CIRCLE = "circle of preferences"
@@ -90,7 +104,8 @@ class Kind:
 TEMPLATE = "chat templates refuse such a conversation, or render it silently"
 KINDS: dict[str, Kind] = {
     IDENTICAL: Kind(SYSTEMATIC, "a text compared with itself teaches nothing; counted as a tie", "remove these rows"),
-    EMPTY: Kind(None, "an answer without text, as its reader allows", "make sure that none is preferred"),
+    EMPTY: Kind(None, "an answer without text: policies give them, and a reward must rank them low", "keep them"),
+    EMPTY_WINS: Kind(SYSTEMATIC, "an answer without text beats one with text", "check the columns, or swap the sides"),
     NO_COMPARISON: Kind(None, "answers that nobody compared teach nothing", "compare them or leave them out"),
     NO_PROMPT: Kind(
         None, "other rows have a prompt; these are scored without one", "fill the prompt in, or remove the row"
@@ -134,6 +149,9 @@ KINDS: dict[str, Kind] = {
     cells.LAST: Kind(SYSTEMATIC, "there is no answer to judge", "cut the conversation after the assistant's turn"),
     cells.LATE_SYSTEM: Kind(None, TEMPLATE, "put the system turn first"),
     cells.STRAY_TOOL: Kind(None, TEMPLATE, "put the tool's turn after the call"),
+    CUT: Kind(
+        0.5, "answers end where a limit cut them: what they would have said is judged unseen", "collect them whole"
+    ),
     BOTH_WAYS: Kind(
         SYSTEMATIC,
         "the same annotator (or none named) prefers each side once: one label is swapped, or raters disagree",
@@ -176,12 +194,13 @@ class RowTally:
         self.counts: Counter[str] = Counter()
         self.rows: dict[str, array[int]] = {}
         self.preferences = self.holder_wins = 0
-        self.tells, self.places = Tells(), PromptPlaces()
+        self.tells, self.places, self.lengths = Tells(), PromptPlaces(), AnswerLengths()
 
     def add(self, row: int, where: str, group: PreferenceGroup) -> None:
         """Look at one group; `row` is the number of `where`."""
         texts = [plain_text(completion) for completion in group.completions]
         question = question_text(group)
+        self.lengths.add(texts)
         for fault, times in Counter(find_faults(group, texts, question if group.prompt else "")).items():
             self.counts[fault] += times if fault in PER_COMPARISON else 1
             kept = self.rows.setdefault(fault, array("Q"))
@@ -244,7 +263,9 @@ def _text_faults(sides: list[str], question: str, marks: str) -> Iterator[str]:
         if (CONTROL if text.isascii() else BROKEN).search(text):
             yield BROKEN_TEXT
     asked = question.strip()
-    if len(asked) >= LEAST_PROMPT and len(sides) > 1 and all(text.lstrip().startswith(asked) for text in sides):
+    # The mark of a speaker may stand before it.
+    starts = [text[: len(asked) + MOST_BEFORE] for text in sides]
+    if len(asked) >= LEAST_PROMPT and len(sides) > 1 and all(asked in start for start in starts):
         yield PROMPT_TWICE
 
 
@@ -255,6 +276,8 @@ def _leaks(group: PreferenceGroup, texts: list[str], question: str) -> Iterator[
         better, worse = judgement.better, judgement.worse
         if holds_whole(texts[better], texts[worse]) or holds_whole(texts[worse], texts[better]):
             yield HOLDS_OTHER
+        if not texts[better].strip() and texts[worse].strip():
+            yield EMPTY_WINS
         if holds_whole(question, texts[better]) and texts[worse].strip() not in question:
             yield ANSWER_IN_PROMPT
 

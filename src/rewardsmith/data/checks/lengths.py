@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,9 @@ from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.shares import clustered_share
 
 BINS = 12
+# Longest answers of one length are no chance from so many on, so long.
+FEWEST_CUT, SHARE_CUT = 10, 0.02
+LEAST_CUT = {"characters": 200, "words": 40, "tokens": 48}
 
 
 class Measure(Protocol):
@@ -153,6 +157,51 @@ def _round_width(width: float) -> int:
     """Give the next of 1, 2, 5, 10, 20, 50, ... that is not below a width."""
     step = 10 ** math.floor(math.log10(max(width, 1)))
     return next(int(step * f) for f in (1, 2, 5, 10) if step * f >= width)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A length at which answers were cut.
+
+    Args:
+        length: the longest that occurs, in `unit`.
+        count: answers of exactly this length, of `total`.
+    """
+
+    length: int
+    unit: str
+    count: int
+    total: int
+
+
+def find_cut(lengths: Mapping[int, int], unit: str, slack: int = 0) -> Cut | None:
+    """Return where answers were cut: at the longest length, when far more answers share it than chance lets them.
+
+    Args:
+        lengths: length to the number of answers.
+        slack: shorter by so much counts too, for lengths that another tokenizer measures.
+    """
+    total, longest = sum(lengths.values()), max(lengths, default=0)
+    count = sum(lengths.get(longest - less, 0) for less in range(slack + 1))
+    is_cut = longest >= LEAST_CUT.get(unit, 32) and count >= max(FEWEST_CUT, SHARE_CUT * total)
+    return Cut(longest, unit, count, total) if is_cut else None
+
+
+class AnswerLengths:
+    """Counts how many answers have which length, in characters and in words."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[int]] = {"characters": Counter(), "words": Counter()}
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Enter the answers of one group."""
+        self.counts["characters"].update(map(len, texts))
+        self.counts["words"].update(len(text.split()) for text in texts)
+
+    def cut(self) -> Cut | None:
+        """Return where the answers were cut, or None."""
+        found = [cut for unit, counts in self.counts.items() if (cut := find_cut(counts, unit))]
+        return max(found, key=lambda cut: cut.count, default=None)
 
 
 @dataclass(frozen=True, slots=True)
