@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from rewardsmith.evaluation.baselines import RULES, noise_ceiling, vote_shares
+from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation import Resampling, evaluate
+from rewardsmith.evaluation.baselines import RULES, count_votes, noise_ceiling, without_prompts
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.records import Comparison, Message, PreferenceGroup
+from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 GROUP = PreferenceGroup("p", ("# Title\n- one\n- **two**", "a plain answer that is longer than the other"))
 
@@ -32,22 +35,53 @@ def test_the_random_rule_is_the_same_in_every_run_and_fair():
 
 def test_one_rater_gives_no_ceiling():
     group = PreferenceGroup("p", ("a", "b"), (Comparison(0, 1),))
-    ceiling = noise_ceiling([ScoredGroup(group, (0.0, 1.0))], 10)
+    ceiling = noise_ceiling([ScoredGroup(group, (0.0, 1.0))])
     assert (math.isnan(ceiling.value), ceiling.n) == (True, 0)
 
 
-def test_votes_and_soft_labels_both_give_shares_and_judged_ties_give_none():
-    votes = (Comparison(0, 1), Comparison(1, 0), Comparison(0, 1, "tie"), Comparison(0, 1))
+def votes_of(groups):
+    votes, numbers = count_votes(groups)
+    return list(zip(votes.tolist(), numbers, strict=True))
+
+
+def test_the_ceiling_comes_from_agreement_between_raters_and_judged_ties_are_no_votes():
+    votes = (Comparison(0, 1), Comparison(1, 0), Comparison(0, 1, "tie"), *[Comparison(0, 1)] * 3)
     soft = (Comparison(0, 1, probability=0.2),)
     groups = [PreferenceGroup("p", ("a", "b"), votes), PreferenceGroup("q", ("a", "b"), soft)]
-    assert vote_shares(groups) == [(2 / 3, 0), (0.8, 1)]
-    assert noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in groups], 10).value == pytest.approx(11 / 15)
+    assert votes_of(groups) == [([4.0, 1.0], 0)]
+    # Two of five votes agree with chance (4 * 3) / (5 * 4) = 0.6.
+    ceiling = noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in groups])
+    assert (ceiling.value, ceiling.n) == (pytest.approx((1 + math.sqrt(0.2)) / 2), 1)
+
+
+def test_soft_labels_alone_give_their_mean_majority():
+    groups = [PreferenceGroup(p, ("a", "b"), (Comparison(0, 1, probability=p_),)) for p, p_ in (("p", 0.2), ("q", 0.9))]
+    assert noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in groups]).value == pytest.approx(0.85)
+
+
+@pytest.mark.parametrize("raters", [2, 3, 7])
+def test_the_ceiling_is_right_for_few_raters_where_pairs_are_equally_hard(raters):
+    generator = np.random.default_rng(100 + raters)
+    right = generator.random((4000, raters)) < 0.65
+    groups = [
+        PreferenceGroup(
+            f"p{i}",
+            ("a", "b"),
+            tuple(Comparison(*((0, 1) if vote else (1, 0)), annotator=str(k)) for k, vote in enumerate(row)),
+        )
+        for i, row in enumerate(right)
+    ]
+    ceiling = noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in groups])
+    assert ceiling.low < 0.65 < ceiling.high
+    assert ceiling.value == pytest.approx(0.65, abs=0.03)
 
 
 def test_what_accuracy_does_not_count_is_not_in_the_ceiling():
     edges = (Comparison(0, 1, probability=0.5), Comparison(0, 1, probability=0.9, weight=0.0))
     votes = (Comparison(0, 1), Comparison(0, 1, weight=0.0), Comparison(1, 0, weight=0.0))
-    assert vote_shares([PreferenceGroup("p", ("a", "b"), edges), PreferenceGroup("q", ("a", "b"), votes)]) == []
+    groups = [PreferenceGroup("p", ("a", "b"), edges), PreferenceGroup("q", ("a", "b"), votes)]
+    assert votes_of(groups) == []
+    assert noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in groups]).n == 0
 
 
 def pair_with(*edges):
@@ -56,14 +90,62 @@ def pair_with(*edges):
 
 def test_repeated_rows_without_raters_that_never_differ_are_copies_and_give_no_ceiling():
     copies = pair_with(Comparison(0, 1), Comparison(0, 1))
-    assert vote_shares([copies, copies]) == []
-    assert vote_shares([copies, pair_with(Comparison(0, 1), Comparison(1, 0))]) == [(1.0, 0), (0.5, 1)]
+    assert noise_ceiling([ScoredGroup(group, (0.0, 1.0)) for group in (copies, copies)]).n == 0
+    assert votes_of([copies, pair_with(Comparison(0, 1), Comparison(1, 0))]) == [([2.0, 0.0], 0), ([1.0, 1.0], 1)]
 
 
 def test_named_raters_who_agree_are_raters_and_each_counts_once():
     named = pair_with(Comparison(0, 1, annotator="x"), Comparison(0, 1, annotator="y"))
-    assert vote_shares([named]) == [(1.0, 0)]
+    assert votes_of([named]) == [([2.0, 0.0], 0)]
     again = pair_with(Comparison(0, 1, annotator="x"), Comparison(0, 1, annotator="x"))
-    assert vote_shares([again]) == []
+    assert votes_of([again]) == []
     outvoted = pair_with(*(Comparison(0, 1, annotator=who) for who in "xyx"), Comparison(1, 0, annotator="z"))
-    assert vote_shares([outvoted]) == [(2 / 3, 0)]
+    assert votes_of([outvoted]) == [([2.0, 1.0], 0)]
+
+
+EDGE = (Comparison(0, 1),)
+
+
+def evaluated(scorer, groups):
+    return evaluate(scorer, groups, how=Resampling(50), prompt_blind=True)
+
+
+def test_a_scorer_that_needs_the_prompt_is_at_chance_without_it():
+    groups = [PreferenceGroup(f"{w} {i}", (w, "b" if w == "a" else "a"), EDGE) for i in range(100) for w in ("a", "b")]
+    result = evaluated(lambda prompt, completions: [float(prompt[:1] == c) for c in completions], groups)
+    assert result.metrics["accuracy"].value == 1
+    assert result.baselines["prompt_blind"].value == 0.5
+
+
+def test_a_conversation_keeps_an_empty_turn_of_the_user():
+    seen = []
+
+    def score(groups):
+        seen.extend(group.prompt for group in groups)
+        return [ScoredGroup(group, (0.0,) * len(group)) for group in groups]
+
+    turns = (Message("assistant", "x"),)
+    groups = [PreferenceGroup((Message("user", "q"),), (turns, turns), EDGE), PreferenceGroup("q", ("x", "y"), EDGE)]
+    found = without_prompts(score, groups)
+    assert seen == [(Message("user", ""),), ""]
+    assert [item.group for item in found.scored["prompt_blind"]] == groups
+
+
+def test_groups_without_a_prompt_of_their_own_have_no_such_baseline_and_the_result_says_so():
+    result = evaluated(lambda p, c: [1.0, 0.0], [PreferenceGroup("", ("a", "b"), EDGE)])
+    assert math.isnan(result.baselines["prompt_blind"].value)
+    assert "no group has a prompt" in result.notes[0]
+    tokens = PreferenceGroup("p", (TokenIds((1, 2)), TokenIds((1, 3))), EDGE)
+    assert "token ids hold the prompt" in evaluated(lambda p, c: [1.0, 0.0], [tokens]).notes[0]
+
+
+def test_a_scorer_that_refuses_an_empty_prompt_still_has_a_result():
+    def refuse(prompt, completions):
+        if not prompt:
+            raise ScoringError("give a prompt")
+        return [1.0, 0.0]
+
+    result = evaluated(refuse, [PreferenceGroup(f"p{i}", ("a", "b"), EDGE) for i in range(3)])
+    assert result.metrics["accuracy"].value == 1
+    assert result.notes == ("prompt_blind: cannot be scored: give a prompt",)
+    assert result.to_dict()["notes"] == list(result.notes)

@@ -4,8 +4,18 @@ import pytest
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import best_of_k, kendall_tau_b, measure, ndcg, prompt_clusters, reciprocal_rank
-from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.evaluation.metrics import (
+    AXES,
+    best_of_k,
+    kendall_tau_b,
+    measure,
+    ndcg,
+    prompt_clusters,
+    reciprocal_rank,
+    split_by,
+    stratum,
+)
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling
 
 RANKED = (Comparison(0, 1), Comparison(0, 2), Comparison(1, 2))
@@ -71,3 +81,36 @@ def test_dialogues_without_a_prompt_are_clustered_by_the_turns_they_share():
         group([1, 0, 0], prompt=""),
     ]
     assert prompt_clusters(scored) == [0, 1, 0, 2]
+
+
+def scored(prompt="p", completions=("a", "b"), **fields):
+    group = PreferenceGroup(prompt, completions, (Comparison(0, 1),), **fields)
+    return ScoredGroup(group, tuple(0.0 for _ in completions))
+
+
+def test_source_subset_and_language_come_from_the_group():
+    item = scored(source="hh", metadata={"subset": "chat", "language": "de"})
+    assert [stratum(item.group, axis) for axis in AXES[:3]] == ["hh", "chat", "de"]
+    assert stratum(scored().group, "language") is None
+
+
+def test_lengths_stand_in_order_of_length():
+    items = [scored(completions=("x" * size, "x" * size)) for size in (5000, 20, 3000, 500)]
+    assert list(split_by(items, "length")) == [
+        "0-199 characters",
+        "200-999 characters",
+        "1000-3999 characters",
+        "4000+ characters",
+    ]
+
+
+def test_turns_are_what_people_said_in_messages_and_in_dialogues():
+    turns = [Message("user", "q"), Message("assistant", "a")] * 2 + [Message("user", "q")]
+    assert stratum(scored(tuple(turns)).group, "turns") == "2-3 turns"
+    dialogue = "\n\nHuman: q\n\nAssistant: a" * 4
+    assert stratum(scored("", (dialogue + " x", dialogue + " y")).group, "turns") == "4+ turns"
+    assert stratum(scored().group, "turns") == "1 turn"
+
+
+def test_groups_without_the_axis_are_left_out():
+    assert split_by([scored(), scored(source="a")], "source").keys() == {"a"}

@@ -17,9 +17,9 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.findings import Finding
+from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
 
 SCHEMA = "rewardsmith.audit"

@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.differences import accuracy_observations, unpaired_difference
 from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
 from rewardsmith.blocks.generic import blocks_of
 from rewardsmith.blocks.kinds import Section
 from rewardsmith.data.checks.overlap import KINDS, find_overlap
 from rewardsmith.data.training_record import FILE_NAME, TrainingRecord, read_training_record
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import prompt_clusters
-from rewardsmith.evaluation.strata import stratum
+from rewardsmith.evaluation.metrics import accuracy_observations, prompt_clusters, stratum
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio
+from rewardsmith.stats.significance import unpaired_difference
 
 # With one group in twenty seen before, an accuracy is no longer one on new data.
 RED_SHARE = 0.05

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.audit.answers import answer_text
-from rewardsmith.audit.length_logistic import add_logistics, logistic_statistics
-from rewardsmith.audit.moments import ClusteredSums, Statistic, Totals
 from rewardsmith.audit.plan import Context, Measure, Part, Plain
 from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
 from rewardsmith.blocks.generic import blocks_of
@@ -29,6 +27,7 @@ from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import copeland, prompt_clusters
 from rewardsmith.findings import Finding
 from rewardsmith.records import Completion, Estimate, TokenIds, preferences
+from rewardsmith.stats.clustered_sums import ClusteredSums, Statistic, Totals, add_logistics, logistic_statistics
 from rewardsmith.stats.intervals import Floats, Resampling
 
 # Answers whose lengths differ by less than a tenth of the longer one count as equal.

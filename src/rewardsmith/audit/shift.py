@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.differences import accuracy_observations, paired_difference, unpaired_difference
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.generic import blocks_of, heat_table
 from rewardsmith.blocks.kinds import Block, Cell, Section, Table, Value
@@ -23,8 +22,10 @@ from rewardsmith.data.similarity import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
+from rewardsmith.evaluation.metrics import accuracy_observations
 from rewardsmith.records import Estimate, PreferenceGroup, Scorer
 from rewardsmith.stats.intervals import Resampling
+from rewardsmith.stats.significance import paired_difference, unpaired_difference
 
 NGRAM = 3
 BINS = 5

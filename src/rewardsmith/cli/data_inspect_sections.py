@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rewardsmith.data.agreement import LEVELS
 from rewardsmith.data.checks.faults import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
 from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.checks.lengths import Distribution
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.records import Estimate
+from rewardsmith.stats.agreement import LEVELS
 
 Level = Literal["", "good", "warn", "bad"]
 MOST = 12
@@ -240,7 +240,7 @@ def _agreement(found: Inspection) -> Section:
     a = found.agreement
     if not a.units:
         lines = [Line("pairs judged by several", "0", "so agreement is not known")]
-        return Section("Agreement", lines + _vote_lines(a.vote_ceiling))
+        return Section("Agreement", lines + _soft_lines(a.soft_ceiling))
     who = f"{a.raters:,} named annotators" if a.raters else "no annotator is named: copies of one judgement raise it"
     level: Level = "" if a.raters else "warn"
     lines = [Line("pairs judged by several", f"{a.units:,}", f"{a.judgements:,} judgements; {who}", level)]
@@ -249,16 +249,16 @@ def _agreement(found: Inspection) -> Section:
         lines.append(Line(f"alpha, {scale}", _number(a.alpha[scale]), note))
     note = f"95% interval {_interval(a.agreement)}; chance that two judgements agree, ties left out"
     lines.append(Line("agreement", _number(a.agreement), note))
-    note = "accuracy of a perfect model against one rater, who errs at random: (1 + sqrt(2 agreement - 1)) / 2"
+    note = "highest accuracy against one rater if all pairs are equally hard; else between agreement and this"
     lines.append(Line("ceiling by agreement", _number(a.ceiling), note))
-    return Section("Agreement", lines + _vote_lines(a.vote_ceiling))
+    return Section("Agreement", lines + _soft_lines(a.soft_ceiling))
 
 
-def _vote_lines(ceiling: Estimate) -> list[Line]:
+def _soft_lines(ceiling: Estimate) -> list[Line]:
     if math.isnan(ceiling.value):
         return []
-    note = f"95% interval {_interval(ceiling)}; mean share of the majority, too high for few raters"
-    return [Line("ceiling by votes", _number(ceiling), note)]
+    note = f"95% interval {_interval(ceiling)}; mean share of the majority; too high where a label holds few votes"
+    return [Line("ceiling by soft labels", _number(ceiling), note)]
 
 
 def _saving(found: Inspection) -> Section:

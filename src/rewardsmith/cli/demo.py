@@ -16,7 +16,7 @@ from rewardsmith.cli.train import quiet_other_packages, require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.evaluation.held_out import evaluate_held_out
+from rewardsmith.evaluation.evaluating import evaluate_held_out
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.report.training import print_table, write_report

@@ -16,7 +16,7 @@ from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
 from rewardsmith.models.shared_prefix.forward import compute_rewards
 from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
-from rewardsmith.stats.shares import clustered_share
+from rewardsmith.stats.intervals import clustered_share
 
 DEFAULT_MAX_LENGTH = 1024
 SCORED_GROUPS = 600

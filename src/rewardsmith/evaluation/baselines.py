@@ -1,21 +1,28 @@
 """What a number must beat: rules that read no meaning, on the same rows, and the ceiling that raters' noise sets.
 
-The order of completions is no baseline here: in pair data the chosen answer often stands first by layout.
+The order of completions is no baseline here: in pair data the chosen answer often stands first by layout. One baseline
+needs the scorer itself, every answer without its prompt: what it gets right, it gets right without reading what was
+asked, by style, length, or by remembering answers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from rewardsmith.errors import RewardsmithError
 from rewardsmith.evaluation.judged import ScoredGroup, completion_length, plain_text
 from rewardsmith.evaluation.metrics import prompt_clusters
-from rewardsmith.records import Estimate, PreferenceGroup, text_key
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.records import Estimate, Message, PreferenceGroup, TokenIds, preferences, text_key
+from rewardsmith.stats.agreement import pair_agreement, raters_ceiling, without_copies
+from rewardsmith.stats.intervals import Floats, clustered_share
 
 MARKDOWN = re.compile(r"\*\*|^#{1,6} |^\s*[-*+] |^\s*\d+\. |```|^\|", re.MULTILINE)
+PROMPT_BLIND = "prompt_blind"
 Rule = Callable[[PreferenceGroup], Sequence[float]]
 
 
@@ -51,45 +58,83 @@ RULES: dict[str, Rule] = {
 }
 
 
-def vote_shares(groups: Sequence[PreferenceGroup]) -> list[tuple[float, int]]:
-    """Give (share of the majority, group number) of each pair with several raters or a soft label.
+def count_votes(groups: Sequence[PreferenceGroup]) -> tuple[Floats, list[int]]:
+    """Return the votes for either side of each pair with two or more certain judgements, and its group's number.
 
-    Pairs without a majority in their soft label do not count, as they do not count for accuracy; nor does weight 0.
-    A rater who repeats a judgement counts once. Where judgements name no rater and repeated ones never differ in all
-    of `groups`, they are taken for copies of a row, not for raters who agree.
+    A rater who repeats a judgement counts once; ties, soft labels and weight 0 are no votes. For rows that name no
+    rater see `without_copies`. Shapes: votes [P, 2].
     """
-    shares: list[tuple[float, int]] = []
-    unnamed: list[tuple[float, int]] = []
-    named: set[tuple[int, tuple[int, int]]] = set()
+    votes: list[tuple[int, int]] = []
+    named: list[bool] = []
+    numbers: list[int] = []
     for number, group in enumerate(groups):
-        votes: dict[tuple[int, int], Counter[int]] = {}
+        pairs: dict[tuple[int, int], list[int]] = {}
+        with_name: set[tuple[int, int]] = set()
         seen: set[tuple[str, int, int]] = set()
-        for comparison in group.comparisons:
-            if comparison.weight == 0 or comparison.probability == 0.5:
+        for judgement in preferences(group):
+            who = judgement.comparison.annotator
+            if judgement.is_soft or (who is not None and (who, judgement.better, judgement.worse) in seen):
                 continue
-            if comparison.probability is not None:
-                shares.append((max(comparison.probability, 1 - comparison.probability), number))
-            elif not comparison.is_tie:
-                pair = (min(comparison.better, comparison.worse), max(comparison.better, comparison.worse))
-                if comparison.annotator is not None:
-                    who = (comparison.annotator, comparison.better, comparison.worse)
-                    if who in seen:
-                        continue
-                    seen.add(who)
-                    named.add((number, pair))
-                votes.setdefault(pair, Counter())[comparison.better] += 1
-        counted = {pair: max(v.values()) / v.total() for pair, v in votes.items() if v.total() > 1}
-        shares += [(share, number) for pair, share in counted.items() if (number, pair) in named]
-        unnamed += [(share, number) for pair, share in counted.items() if (number, pair) not in named]
-    are_raters = any(share < 1 for share, _ in unnamed)
-    return sorted(shares + unnamed if are_raters else shares, key=lambda share: share[1])
+            pair = (min(judgement.better, judgement.worse), max(judgement.better, judgement.worse))
+            pairs.setdefault(pair, [0, 0])[judgement.better == pair[1]] += 1
+            if who is not None:
+                seen.add((who, judgement.better, judgement.worse))
+                with_name.add(pair)
+        for pair, (first, second) in pairs.items():
+            if first + second > 1:
+                votes.append((first, second))
+                named.append(pair in with_name)
+                numbers.append(number)
+    return without_copies(np.array(votes, dtype=np.float64).reshape(-1, 2), named), numbers
 
 
-def noise_ceiling(scored: Sequence[ScoredGroup], resamples: int = 10_000, seed: int = 0) -> Estimate:
-    """Give the accuracy of always following the majority of raters, E[max(p, 1 - p)]; NaN without several raters.
+def noise_ceiling(scored: Sequence[ScoredGroup]) -> Estimate:
+    """Return the highest accuracy that the raters' noise allows; NaN where each pair has one certain judgement.
 
-    It is biased upwards for few raters: with two, a pair that they happen to agree on counts as certain.
+    From how often two raters of a pair agree, see `stats.agreement.raters_ceiling` for its assumption. Without such
+    pairs it is the mean share of the majority over soft labels: how many votes they hold is not known.
     """
-    shares = vote_shares([item.group for item in scored])
-    clusters = prompt_clusters(scored)
-    return bootstrap_mean([share for share, _ in shares], [clusters[number] for _, number in shares], resamples, seed)
+    groups = [item.group for item in scored]
+    clusters = np.array(prompt_clusters(scored))
+    votes, numbers = count_votes(groups)
+    agreement = pair_agreement(votes, clusters[numbers] if numbers else [])
+    if agreement.n:
+        return raters_ceiling(agreement)
+    soft = [(j.probability, c) for g, c in zip(groups, clusters, strict=True) for j in preferences(g) if j.is_soft]
+    return clustered_share([share for share, _ in soft], [cluster for _, cluster in soft])
+
+
+@dataclass(frozen=True, slots=True)
+class BlindScores:
+    """Groups scored without their prompts, by the baseline's name; empty, with a note, where that cannot be done."""
+
+    scored: dict[str, list[ScoredGroup]]
+    note: str | None = None
+
+
+def without_prompts(
+    score: Callable[[Sequence[PreferenceGroup]], list[ScoredGroup]], groups: Sequence[PreferenceGroup]
+) -> BlindScores:
+    """Score every answer without its prompt; the groups that come back hold their prompts again.
+
+    A conversation keeps one empty turn of the user, as many chat templates refuse an answer that nobody asked for.
+
+    Args:
+        score: scores groups.
+    """
+    if not any(group.prompt for group in groups):
+        return BlindScores(
+            {PROMPT_BLIND: []}, f"{PROMPT_BLIND}: no group has a prompt of its own, so none can be left out"
+        )
+    if any(isinstance(completion, TokenIds) for group in groups for completion in group.completions):
+        return BlindScores({PROMPT_BLIND: []}, f"{PROMPT_BLIND}: token ids hold the prompt, so it cannot be left out")
+    try:
+        scored = score([replace(group, prompt=_nothing(group)) for group in groups])
+    except RewardsmithError as error:
+        return BlindScores({PROMPT_BLIND: []}, f"{PROMPT_BLIND}: cannot be scored: {error}")
+    return BlindScores({PROMPT_BLIND: [ScoredGroup(g, item.rewards) for g, item in zip(groups, scored, strict=True)]})
+
+
+def _nothing(group: PreferenceGroup) -> str | tuple[Message, ...]:
+    is_plain = isinstance(group.prompt, str) and all(isinstance(completion, str) for completion in group.completions)
+    return "" if is_plain else (Message("user", ""),)

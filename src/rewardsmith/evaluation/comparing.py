@@ -11,10 +11,10 @@ from scipy.stats import binomtest
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, side_texts
-from rewardsmith.evaluation.metrics import prompt_clusters
-from rewardsmith.evaluation.strata import stratum
+from rewardsmith.evaluation.metrics import prompt_clusters, stratum
 from rewardsmith.records import Estimate, preferences
-from rewardsmith.stats.intervals import Resampling, bootstrap_amount, holm
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount
+from rewardsmith.stats.significance import holm
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.baselines import RULES, noise_ceiling
-from rewardsmith.evaluation.blind import BlindScores, without_prompts
+from rewardsmith.evaluation.baselines import RULES, BlindScores, noise_ceiling, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import measure
+from rewardsmith.evaluation.metrics import AXES, measure, split_by
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
-from rewardsmith.evaluation.strata import AXES, split_by
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.intervals import Resampling
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
 BASELINE = "accuracy"
+HELD_OUT_METRICS = ("accuracy", "accuracy_strict", "margin", "label_tie_rate", "reward_tie_rate")
+HELD_OUT_BASELINES = ("longest", "shortest")
 STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
 
 
@@ -169,11 +169,49 @@ def summarise(
             if len(parts) > 1
         },
         baselines={rule: measure(items, how, [BASELINE])[BASELINE] for rule, items in others.items()},
-        ceiling=noise_ceiling(scored, how.resamples, how.seed),
+        ceiling=noise_ceiling(scored),
         calibration=calibrate(scored, how),
         dropped=dict(dropped or {}),
         scored=scored,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutResult:
+    """Metrics of a model on held-out judgements, and the accuracy of rules that read no meaning on the same rows."""
+
+    metrics: dict[str, Estimate]
+    baselines: dict[str, Estimate]
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The share of judgements that prefer a side and are put in order; equal rewards count half."""
+        return self.metrics["accuracy"]
+
+    def best_baseline(self) -> str:
+        """Return the name of the rule with the highest accuracy; which one wins differs from data to data."""
+        return max(self.baselines, key=lambda name: (self.baselines[name].value, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        plain: dict[str, Any] = {name: estimate.to_dict() for name, estimate in self.metrics.items()}
+        return {**plain, "baselines": {name: estimate.to_dict() for name, estimate in self.baselines.items()}}
+
+
+def evaluate_held_out(
+    groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]], how: Resampling | None = None
+) -> HeldOutResult:
+    """Hold rewards against held-out judgements.
+
+    Args:
+        rewards: one reward per completion of each group.
+    """
+    how = how or Resampling()
+    scored = [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
+    baselines = {
+        name: measure(rescore(scored, RULES[name]), how, ["accuracy"])["accuracy"] for name in HELD_OUT_BASELINES
+    }
+    return HeldOutResult(measure(scored, how, HELD_OUT_METRICS), baselines)
 
 
 def _what_is_undefined(result: Evaluation) -> list[str]:

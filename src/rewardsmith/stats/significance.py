@@ -1,4 +1,4 @@
-"""Tests for paired changes: sign flips of whole prompts, and the false discovery rate over many probes."""
+"""Tests of changes and differences: sign flips of whole prompts, corrections for many tests, two means compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rewardsmith.stats.intervals import Floats
+from rewardsmith.records import Estimate
+from rewardsmith.stats.intervals import (
+    Floats,
+    Observations,
+    Resampling,
+    bca_interval,
+    bootstrap_amount,
+    resampled_ratios,
+)
 
 # With 9,999 flips the smallest p value is 1e-4; over 45 probes that still gives q = 0.0045.
 FLIPS = 9_999
@@ -52,17 +60,61 @@ def _size(sums: Floats, sides_P: Floats) -> Floats:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Give q values (Benjamini and Hochberg 1995), in the given order; a NaN is no test and stays NaN.
+    """Return q values (Benjamini and Hochberg 1995), in the given order; a NaN is no test and stays NaN.
 
     Example:
         >>> [round(q, 3) for q in benjamini_hochberg([0.01, 0.04, 0.03])]
         [0.03, 0.04, 0.04]
     """
-    order = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
-    adjusted = [math.nan] * len(p_values)
-    lowest = 1.0
-    for rank in range(len(order), 0, -1):
-        p, index = order[rank - 1]
-        lowest = min(lowest, p * len(order) / rank)
-        adjusted[index] = lowest
+    from scipy.stats import false_discovery_control
+
+    adjusted = np.array(p_values, dtype=np.float64)
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = false_discovery_control(adjusted[known])
+    return [float(q) for q in adjusted]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Give Holm's adjusted p values (Holm 1979), in the given order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = highest
     return adjusted
+
+
+def paired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:
+    """Give mean(a) - mean(b) over the same judgements in the same order, with a paired interval."""
+    values = np.array(a.values) - np.array(b.values)
+    return bootstrap_amount(values, np.array(a.clusters), how.resamples, how.seed)
+
+
+def unpaired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:
+    """Give mean(a) - mean(b) of two sets of different prompts; NaN where one is empty, n counts both."""
+    n = len(a.values) + len(b.values)
+    if not a.values or not b.values:
+        return Estimate(math.nan, n)
+    sides = [_sums(side) for side in (a, b)]
+    means = [sums.sum() / counts.sum() for sums, counts in sides]
+    value = float(means[0] - means[1])
+    if min(len(sums) for sums, _ in sides) < 2:
+        return Estimate(value, n)
+    draws = [resampled_ratios(*side, how.resamples, how.seed + place) for place, side in enumerate(sides)]
+    without = [(sums.sum() - sums) / np.maximum(counts.sum() - counts, 1e-300) for sums, counts in sides]
+    leave_one_out = np.concatenate([without[0] - means[1], means[0] - without[1]])
+    if np.ptp(leave_one_out) < 1e-15:
+        return Estimate(value, n)
+    return Estimate(value, n, *bca_interval(value, draws[0] - draws[1], leave_one_out))
+
+
+def _sums(side: Observations) -> tuple[np.ndarray, np.ndarray]:
+    index = np.unique(np.array(side.clusters), return_inverse=True)[1]
+    return np.bincount(index, side.values).astype(np.float64), np.bincount(index).astype(np.float64)

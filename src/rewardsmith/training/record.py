@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.evaluation.held_out import HeldOutResult
+from rewardsmith.evaluation.evaluating import HeldOutResult
 
 RECORD = "run.json"
 PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
-from rewardsmith.evaluation.held_out import HeldOutResult, evaluate_held_out
+from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
 from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.agreement import Agreement, measure_agreement
+from rewardsmith.data.checks.agreement import Agreement, measure_agreement
 from rewardsmith.data.checks.contradictions import (
     Contradictions,
     Cycles,
@@ -44,7 +44,7 @@ from rewardsmith.data.checks.lengths import (
 )
 from rewardsmith.data.texts import plain_text
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
-from rewardsmith.stats.shares import clustered_share
+from rewardsmith.stats.intervals import clustered_share
 
 
 @dataclass(frozen=True, slots=True)

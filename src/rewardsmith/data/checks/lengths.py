@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rewardsmith.data.checks.judgement_table import Edges, Keys, Lengths, Nodes, has_prompt, join_keys
 from rewardsmith.data.texts import content_text, plain_text
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.shares import clustered_share
+from rewardsmith.stats.intervals import clustered_share
 
 BINS = 12
 # Longest answers of one length are no chance from so many on, so long.

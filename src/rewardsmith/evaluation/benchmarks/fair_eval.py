@@ -17,11 +17,19 @@ from typing import Any
 from rewardsmith.data.formats import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import llmbar
-from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa, three_way_accuracy, verdicts
-from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
+from rewardsmith.evaluation.benchmarks.result import (
+    IN_PUBLISHED_ORDER,
+    Benchmark,
+    by,
+    labelled,
+    pair_accuracy,
+    three_way_accuracy,
+    verdicts,
+)
 from rewardsmith.evaluation.benchmarks.rows import Row, need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.intervals import Resampling
 
 QUESTIONS = "question.jsonl"

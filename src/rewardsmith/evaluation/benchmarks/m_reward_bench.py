@@ -16,11 +16,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from rewardsmith.evaluation.benchmarks import reward_bench
-from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.intervals import Resampling
 
 ENGLISH = ("eng_Latn", "en", "eng")

@@ -13,8 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy
-from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, labelled, pair_accuracy
+from rewardsmith.evaluation.benchmarks.result import (
+    IN_PUBLISHED_ORDER,
+    Benchmark,
+    labelled,
+    pair_accuracy,
+    three_way_accuracy,
+)
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup

@@ -3,7 +3,7 @@
 Rows `prompt, response_1, response_2, winner` ("model_a", "model_b", "tie", "tie (bothbad)"), `model_a, model_b,
 language, hard_prompt, easy_prompt, if_prompt, is_code, math_prompt, length_a, length_b`. The score is strict accuracy,
 judged ties left out. Parts are the accuracy by language and by the authors' categories, and how well the rewards rank
-the models that wrote the answers, for which ties are half a win (see `model_ranking`).
+the models that wrote the answers, for which ties are half a win (see `stats.rankings`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks.model_ranking import Battle, ranking_parts
 from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, pair_accuracy
 from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling
+from rewardsmith.stats.rankings import Battle, ranking_parts
 
 WINNERS = {"model_a": 0, "model_b": 1}
 FLAGS = ("hard_prompt", "easy_prompt", "if_prompt", "is_code", "math_prompt")

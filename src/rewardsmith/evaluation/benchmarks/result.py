@@ -138,6 +138,20 @@ def shared_credit_best(scored: Sequence[ScoredGroup], how: Resampling) -> Estima
     return bootstrap_mean([best_of_k(item) for item in scored], prompt_clusters(scored), how.resamples, how.seed)
 
 
+def verdicts(item: ScoredGroup) -> tuple[int, int]:
+    """Give people's and the rewards' verdict on a pair: 1 the first answer, -1 the second, 0 a tie or equal rewards."""
+    comparison = item.group.comparisons[0]
+    people = 0 if comparison.is_tie else 1 if comparison.better == 0 else -1
+    margin = item.rewards[0] - item.rewards[1]
+    return people, (margin > 0) - (margin < 0)
+
+
+def three_way_accuracy(scored: Sequence[ScoredGroup], people: Sequence[int], how: Resampling) -> Estimate:
+    """Give how often the rewards give people's verdict, one of three, on a pair."""
+    same = [float(verdicts(item)[1] == verdict) for item, verdict in zip(scored, people, strict=True)]
+    return bootstrap_mean(same, prompt_clusters(scored), how.resamples, how.seed)
+
+
 def mean_of(parts: Mapping[str, Estimate]) -> Estimate:
     """Unweighted mean of parts that are defined, without an interval; NaN when a part has no rows."""
     values = [part.value for part in parts.values()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
+from rewardsmith.evaluation.baselines import without_prompts
 from rewardsmith.evaluation.benchmarks import (
     fair_eval,
     judge_bench,
@@ -28,10 +29,9 @@ from rewardsmith.evaluation.benchmarks import (
     subsets_of_pairs,
 )
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
-from rewardsmith.evaluation.blind import without_prompts
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.plain_turns import as_plain_turns
 from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
+from rewardsmith.models.plain_turns import as_plain_turns
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
 from rewardsmith.stats.intervals import Resampling
 

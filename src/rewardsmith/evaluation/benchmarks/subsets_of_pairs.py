@@ -16,7 +16,6 @@ from typing import Any
 
 from rewardsmith.data.sets.layouts import split_turns
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks.agreement import three_way_accuracy, verdicts
 from rewardsmith.evaluation.benchmarks.result import (
     IN_PUBLISHED_ORDER,
     Benchmark,
@@ -24,6 +23,8 @@ from rewardsmith.evaluation.benchmarks.result import (
     labelled,
     mean_of,
     pair_accuracy,
+    three_way_accuracy,
+    verdicts,
 )
 from rewardsmith.evaluation.benchmarks.rows import KEY, need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.answers import find_answer, question
 from rewardsmith.evaluation import FunctionScorer
-from rewardsmith.evaluation.plain_turns import as_plain_turns, needs_plain_turns
+from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 ASKED = (Message("system", "Be kind."), Message("user", "Why?"), Message("assistant", "So."), Message("user", "And?"))

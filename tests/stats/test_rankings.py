@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.evaluation.benchmarks.agreement import cohen_kappa
-from rewardsmith.evaluation.benchmarks.model_ranking import (
+from rewardsmith.stats.agreement import cohen_kappa
+from rewardsmith.stats.rankings import (
     Battle,
     bradley_terry,
     confidence,

@@ -5,17 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.data.agreement import (
-    LEVELS,
-    ceiling_from_agreement,
-    count_ratings,
-    krippendorff_alpha,
-    measure_agreement,
-)
+from rewardsmith.data.checks.agreement import measure_agreement
 from rewardsmith.data.checks.judgement_table import JudgementTable
 from rewardsmith.data.checks.lengths import WordMeasure
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.stats.agreement import LEVELS, ceiling_from_agreement, count_ratings, krippendorff_alpha
 
 N = math.nan
 # Four observers, twelve units: section E of Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011).
@@ -114,7 +109,6 @@ def test_three_votes_by_hand():
     )
     assert (result.units, result.judgements, result.raters) == (2, 5, 3)
     assert result.agreement.value == pytest.approx((1 / 3 + 1) / 2)
-    assert result.vote_ceiling.value == pytest.approx((2 / 3 + 1) / 2)
     assert result.ceiling.value == pytest.approx((1 + math.sqrt(2 * 2 / 3 - 1)) / 2)
 
 
@@ -127,8 +121,8 @@ def test_one_rater_who_says_it_twice_is_one_rater_and_ties_do_not_count_as_votes
     assert result.alpha["nominal"].n == 1
 
 
-def test_soft_labels_enter_the_vote_ceiling_only():
+def test_soft_labels_enter_their_own_ceiling_only():
     soft = PreferenceGroup("p", ("a", "b"), (Comparison(0, 1, probability=0.2), Comparison(0, 1, probability=0.9)))
     result = agreement_of(soft)
     assert result.units == 0
-    assert result.vote_ceiling.value == pytest.approx(0.85)
+    assert result.soft_ceiling.value == pytest.approx(0.85)

@@ -1,23 +1,20 @@
-"""How far raters agree, and how accurate a model can be against labels that one of them gave."""
+"""How far raters agree, and the highest accuracy that their noise allows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rewardsmith.data.checks.judgement_table import Edges, join_keys
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Estimate
-from rewardsmith.stats.shares import clustered_share
+from rewardsmith.stats.intervals import Floats, clustered_share
 
 Level = Literal["nominal", "ordinal", "interval"]
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
-Floats = NDArray[np.float64]
 
 
 def count_ratings(ratings: Any) -> tuple[Floats, Floats]:
@@ -123,95 +120,63 @@ def ceiling_from_agreement(agreement: float) -> float:
     return (1 + math.sqrt(2 * agreement - 1)) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far the raters of one data set agree.
+def pair_agreement(votes: Floats, clusters: Any) -> Estimate:
+    """Return the mean over pairs of the chance that two of a pair's votes agree; n counts pairs with two or more.
 
-    Args:
-        units: pairs with two or more judgements.
-        judgements: their number on these pairs.
-        raters: named annotators among them; 0 when none is named.
-        alpha: Krippendorff's alpha at each level over first / tie / second.
-        agreement: chance that two judgements of one pair, neither a tie, agree; n counts pairs.
-        ceiling: of accuracy, from `agreement` by symmetric flips.
-        vote_ceiling: E[max(p, 1 - p)] over vote shares and soft labels: the accuracy of always following the majority.
-            Biased upwards for few raters.
+    It has the same expectation for two raters as for twenty.
+
+    Shapes: votes [P, 2], for one side and for the other (ties left out); clusters [P].
     """
-
-    units: int
-    judgements: int
-    raters: int
-    alpha: dict[Level, Estimate]
-    agreement: Estimate
-    ceiling: Estimate
-    vote_ceiling: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON."""
-        return {
-            "pairs_with_several_judgements": self.units,
-            "judgements": self.judgements,
-            "annotators": self.raters,
-            "alpha": {level: value.to_dict() for level, value in self.alpha.items()},
-            "agreement": self.agreement.to_dict(),
-            "ceiling_from_agreement": self.ceiling.to_dict(),
-            "ceiling_from_votes": self.vote_ceiling.to_dict(),
-        }
+    total = votes.sum(axis=1)
+    kept = total >= 2
+    agree = (votes[kept] * (votes[kept] - 1)).sum(axis=1) / (total[kept] * (total[kept] - 1))
+    return clustered_share(agree, np.asarray(clusters)[kept])
 
 
-def measure_agreement(edges: Edges, resamples: int = 1000, seed: int = 0) -> Agreement:
-    """Measure agreement over pairs that several judgements compare.
+def without_copies(votes: Floats, named: Any) -> Floats:
+    """Return the votes of pairs (copied) without repeated rows that name no rater and never differ: set to 0.
 
-    One named annotator counts once a pair (the first judgement); judgements that name none count each. A soft label
-    enters the vote ceiling only, since how many votes it holds is not known.
+    Where judgements name no rater and repeated ones never differ in the whole data, they are copies of a row, not
+    raters who agree.
+
+    Shapes: votes [P, 2], named [P], whether a rater of the pair has a name.
     """
-    hard = np.flatnonzero(np.isnan(edges.probability) & ~edges.identical)
-    pair, rater = edges.pair[hard], edges.annotator[hard]
-    again = join_keys(pair, rater.astype(np.uint64))
-    first = np.zeros(len(hard), dtype=bool)
-    first[np.unique(again, return_index=True)[1]] = True
-    hard = hard[first | (rater == 0)]
-    names, inverse = np.unique(edges.pair[hard], return_inverse=True)
-    counts = np.stack(
-        [np.bincount(inverse, edges.direction[hard] == value, minlength=len(names)) for value in (-1, 0, 1)], axis=1
-    )
-    several = counts.sum(axis=1) >= 2
-    raters = np.unique(edges.annotator[hard[several[inverse]]])
-    alpha = {level: krippendorff_alpha(counts, (-1, 0, 1), level, resamples, seed) for level in LEVELS}
-    prompts = np.zeros(len(names), dtype=np.uint64)
-    prompts[inverse] = edges.prompt[hard]
-    agreement = _pair_agreement(counts[several], prompts[several])
-    return Agreement(
-        int(several.sum()),
-        int(counts[several].sum()),
-        int((raters > 0).sum()),
-        alpha,
-        agreement,
-        _map(agreement, ceiling_from_agreement),
-        _vote_ceiling(counts[several], prompts[several], edges),
-    )
+    kept = np.array(votes, dtype=np.float64)
+    unnamed = ~np.asarray(named, dtype=bool)
+    if not (kept[unnamed].min(axis=1, initial=math.inf) > 0).any():
+        kept[unnamed] = 0.0
+    return kept
 
 
-def _pair_agreement(counts: Floats, prompts: NDArray[np.uint64]) -> Estimate:
-    """Give the mean over pairs of the chance that two of its votes agree, ties left out."""
-    sides = counts[:, [0, 2]]
-    votes = sides.sum(axis=1)
-    kept = votes >= 2
-    agree = (sides[kept] * (sides[kept] - 1)).sum(axis=1) / (votes[kept] * (votes[kept] - 1))
-    return clustered_share(agree, prompts[kept])
+def raters_ceiling(agreement: Estimate) -> Estimate:
+    """Return the highest accuracy against single raters' labels that their agreement allows.
+
+    Assumption: every pair is equally hard, so that each rater errs with one chance (`ceiling_from_agreement`). Where
+    pairs differ the truth E[max(p, 1 - p)] lies between the agreement itself and this value: with x = |p - 1/2|, E[x]
+    is at most the root of E[x^2] and at least 2 E[x^2]. The mean share of the majority, which is often given instead,
+    is too high for few raters: two who happen to agree count as certain (.77 for two raters who are right in .65).
+
+    Example:
+        >>> round(raters_ceiling(Estimate(0.545, 100)).value, 2)
+        0.65
+    """
+    ends = (agreement.value, agreement.low, agreement.high)
+    # Agreement below chance is noise around raters who guess.
+    value, low, high = (math.nan if math.isnan(end) else ceiling_from_agreement(max(end, 0.5)) for end in ends)
+    return Estimate(value, agreement.n, low, high)
 
 
-def _vote_ceiling(counts: Floats, prompts: NDArray[np.uint64], edges: Edges) -> Estimate:
-    """Give the mean share of the majority over pairs with several votes and over soft labels."""
-    sides = counts[:, [0, 2]]
-    votes = sides.sum(axis=1)
-    kept = votes >= 2
-    soft = np.flatnonzero(~np.isnan(edges.probability))
-    shares = np.concatenate([sides[kept].max(axis=1) / votes[kept], edges.probability[soft]])
-    return clustered_share(shares, np.concatenate([prompts[kept], edges.prompt[soft]]))
+def cohen_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> Estimate:
+    """Give Cohen's kappa of two sides' labels with the number of pairs; NaN without pairs or when neither side varies.
 
-
-def _map(estimate: Estimate, function: Any) -> Estimate:
-    """Carry an estimate and its interval through a rising function."""
-    low = function(max(estimate.low, 0.5)) if not math.isnan(estimate.low) else math.nan
-    return Estimate(function(estimate.value), estimate.n, low, function(estimate.high))
+    Example:
+        >>> cohen_kappa([("a", "a"), ("b", "b"), ("a", "b"), ("b", "b")]).value
+        0.5
+    """
+    if not pairs:
+        return Estimate(math.nan, 0)
+    n = len(pairs)
+    observed = sum(one == other for one, other in pairs) / n
+    ones, others = (Counter(side) for side in zip(*pairs, strict=True))
+    chance = sum(count * others[label] for label, count in ones.items()) / n**2
+    return Estimate((observed - chance) / (1 - chance) if chance < 1 else math.nan, n)

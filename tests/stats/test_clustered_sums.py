@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.audit.moments import ClusteredSums, Statistic, resample_totals
 from rewardsmith.evaluation import Resampling
+from rewardsmith.stats.clustered_sums import ClusteredSums, Statistic, resample_totals
 from rewardsmith.stats.intervals import bootstrap_ratio
 
 
