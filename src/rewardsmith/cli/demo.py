@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from rewardsmith.blocks.terminal import print_blocks
 from rewardsmith.cli.train import quiet_other_packages, require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups
@@ -19,7 +20,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.evaluating import evaluate_held_out
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
-from rewardsmith.report.training import print_table, write_report
+from rewardsmith.report.training import result_blocks, write_report
 from rewardsmith.scoring import RewardModel
 from rewardsmith.training import RewardConfig
 from rewardsmith.training.data import TrainingData
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts = {"model": model, "processing_class": tokenizer}
     summary = train_run(parts, config, data, ("a decoder made on the spot", "simulated"), {"from_config": "tiny"})
     write_report(summary)
-    print_table(summary)
+    print_blocks(result_blocks(summary))
     ceiling = evaluate_held_out(
         held_out, GoldScorer().score_requests(list(map(ScoreRequest.of_group, held_out)))
     ).accuracy

@@ -17,7 +17,7 @@ from transformers import HfArgumentParser
 
 from rewardsmith.cli.recipes import CONFIGS, resolve
 from rewardsmith.errors import ConfigError, UsageError
-from rewardsmith.report.training import print_table, write_report
+from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data
 from rewardsmith.training.model import named_model
@@ -72,9 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts = named_model(model, config, data.train)
     summary = train_run(parts, config, data, (model_name, name), vars(model))
     write_report(summary)
-    print_table(summary)
-    print(f"\nmodel, contract, run.json, model card and curves: {summary.folder}")
-    print(f"next: rewardsmith evaluate {summary.folder} DATA    rewardsmith serve {summary.folder}")
+    print_result(summary)
     return 0
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.evaluation.evaluating import HeldOutResult
+from rewardsmith.training.record import RunSummary
+
 # Colour-blind safe: blue for training, orange for held-out data.
-TRAIN, HELD_OUT, GRID = "#2a6fbb", "#d1661b", "#dddddd"
+TRAIN, HELD_OUT, RULE, GRID = "#2a6fbb", "#d1661b", "#666666", "#dddddd"
 PANELS = (
     ("loss", "loss", "lower is better"),
     ("accuracy", "accuracy", "share of decided comparisons"),
@@ -15,26 +18,30 @@ PANELS = (
 )
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], path: Path, title: str) -> bool:
+def draw_curves(summary: RunSummary, path: Path) -> bool:
     """Draw loss, accuracy and rewards over steps. Returns whether there was anything to draw."""
-    steps = [row for row in history if "loss" in row]
-    if not steps:
+    history = summary.history
+    if not any("loss" in row for row in history):
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 3.4), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(Path(summary.model_name).name, fontsize=11, x=0.01, ha="left", fontweight="bold")
     for axes, (name, label, note) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         _draw_panel(axes, history, name)
         axes.set_title(f"{label} ({note})", fontsize=9, loc="left")
         axes.set_xlabel("step", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8, length=0)
         axes.grid(color=GRID, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
     figure.axes[1].axhline(0.5, color="#888888", linewidth=0.8, linestyle=":")
+    if summary.held_out is not None and summary.held_out.accuracy.n:
+        _draw_levels(figure.axes[1], summary.held_out)
     figure.axes[1].set_ylim(0.0, 1.02)
     figure.savefig(path)
     return True
@@ -54,3 +61,14 @@ def _draw_panel(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> N
         axes.plot([s for s, _ in held_out], [v for _, v in held_out], color=HELD_OUT, lw=1.6, marker="o", ms=4)
         handles.append("held out")
     axes.legend(axes.lines, handles, fontsize=7, frameon=False)
+
+
+def _draw_levels(axes: Any, result: HeldOutResult) -> None:
+    """Draw the held-out accuracy at the end, and that of the better rule of length, as lines across the panel."""
+    rule = result.best_baseline()
+    levels = ((result.accuracy.value, HELD_OUT, "held out at the end"), (result.baselines[rule].value, RULE, rule))
+    lines = [axes.axhline(value, color=colour, linewidth=1.2, linestyle="--") for value, colour, _ in levels]
+    shown = axes.get_legend()
+    handles = [*shown.legend_handles, *lines]
+    labels = [*(text.get_text() for text in shown.get_texts()), *(name for *_, name in levels)]
+    axes.legend(handles, labels, fontsize=7, frameon=False)

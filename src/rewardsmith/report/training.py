@@ -1,87 +1,114 @@
-"""The report of a training run: a table, a model card and curves, beside the weights."""
+"""The report of a training run: a verdict and a table, a model card and curves, beside the weights."""
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.table import Table
-
-from rewardsmith.records import Estimate
+from rewardsmith.blocks.card import CARD, new_card
+from rewardsmith.blocks.kinds import Block, Cell, Paragraph, Table, Value, Verdict
+from rewardsmith.blocks.terminal import print_blocks
+from rewardsmith.blocks.words import show_estimate
+from rewardsmith.evaluation.evaluating import HeldOutResult
 from rewardsmith.report.curves import draw_curves
 from rewardsmith.training.record import RunSummary
+
+CURVES = "training_curves.png"
+# Settings that a reader of the card asks for first; run.json holds them all.
+SETTINGS = (
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "tokens_per_batch",
+    "max_length",
+    "seed",
+)
 
 
 def write_report(summary: RunSummary) -> None:
     """Write `README.md` and `training_curves.png` into the run's folder."""
-    has_curves = draw_curves(summary.history, summary.folder / "training_curves.png", summary.model_name)
-    (summary.folder / "README.md").write_text(model_card(summary, has_curves), encoding="utf-8")
+    has_curves = draw_curves(summary, summary.folder / CURVES)
+    (summary.folder / CARD).write_text(model_card(summary, has_curves), encoding="utf-8")
 
 
-def print_table(summary: RunSummary) -> None:
-    """Print the result as a table on stdout."""
-    table = Table(title="held-out result" if summary.held_out else "result", title_justify="left")
-    for name, justify in (("", "left"), ("value", "right"), ("95% interval", "right"), ("n", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for row in _rows(summary):
-        table.add_row(*row)
-    Console(width=100 if not sys.stdout.isatty() else None).print(table)
+def print_result(summary: RunSummary) -> None:
+    """Print the verdict, the table and the next step on stdout."""
+    print_blocks(result_blocks(summary))
+    print(f"\nmodel, contract, run.json, model card and curves: {summary.folder}")
+    print(f"next: {next_step(summary)}")
 
 
-def _rows(summary: RunSummary) -> list[tuple[str, str, str, str]]:
-    """Return label, value, interval and n of each line."""
-    rows = []
-    if summary.held_out is not None:
-        result = summary.held_out
+def result_blocks(summary: RunSummary) -> list[Block]:
+    """Return the verdict, what was measured on held-out judgements, and the speed."""
+    speed, result = summary.speed, summary.held_out
+    blocks: list[Block] = []
+    if result is not None:
         rule = result.best_baseline()
-        for label, estimate in (
-            ("accuracy", result.accuracy),
-            (f"  baseline: {rule}", result.baselines[rule]),
-            ("ties in labels", result.metrics["label_tie_rate"]),
-            ("ties in rewards", result.metrics["reward_tie_rate"]),
-        ):
-            rows.append((label, f"{estimate.value:.3f}", _interval(estimate), str(estimate.n)))
-    speed = summary.speed
-    rows.append(("comparisons per second", f"{speed.examples_per_second:.1f}", "", ""))
-    rows.append(("distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}", "", ""))
-    rows.append(("saving (tokens of pair rows / computed)", f"{speed.saving:.2f}x", "", ""))
-    return rows
+        rows: list[list[Value | Cell]] = [
+            ["accuracy", result.accuracy],
+            [f"baseline: {rule}", result.baselines[rule]],
+            ["ties in labels", result.metrics["label_tie_rate"]],
+            ["ties in rewards", result.metrics["reward_tie_rate"]],
+        ]
+        blocks += [verdict(result), Table("held-out result", ("", "value"), rows)]
+    rates: list[list[Value | Cell]] = [
+        ["comparisons per second", f"{speed.examples_per_second:.1f}"],
+        ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],
+        ["saving (tokens of pair rows / computed)", f"{speed.saving:.2f}x"],
+    ]
+    return [*blocks, Table("speed", ("", "value"), rates)]
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.low:.3f} - {estimate.high:.3f}" if estimate.low == estimate.low else "undefined"
+def verdict(result: HeldOutResult) -> Verdict:
+    """Say whether the model beats the best rule of length; it does where their intervals do not touch."""
+    rule, accuracy = result.best_baseline(), result.accuracy
+    baseline = result.baselines[rule]
+    numbers = f"{show_estimate(accuracy)} against {show_estimate(baseline)}"
+    if not accuracy.n:
+        return Verdict("nothing is known of the model: no held-out judgement prefers a side", "warn")
+    if accuracy.low > baseline.high:
+        return Verdict(f"better than the rule {rule!r} by {accuracy.value - baseline.value:.3f}: {numbers}", "good")
+    if accuracy.high < baseline.low:
+        return Verdict(f"worse than the rule {rule!r} by {baseline.value - accuracy.value:.3f}: {numbers}", "bad")
+    return Verdict(f"not shown to be better than the rule {rule!r}: {numbers}, the intervals overlap", "warn")
+
+
+def next_step(summary: RunSummary) -> str:
+    """Return the command that a reader of the verdict should run next."""
+    folder, result = summary.folder, summary.held_out
+    if result is None or not result.accuracy.n:
+        return f"rewardsmith evaluate DATA {folder} on judgements that were not trained on"
+    tone = verdict(result).tone
+    if tone == "good":
+        return f"rewardsmith audit DATA {folder}    rewardsmith serve {folder}"
+    if tone == "bad":
+        return "rewardsmith data inspect DATA: a rule of length orders these answers better than the model does"
+    return f"more held-out judgements (--eval_dataset_name), or longer training, before {folder} is used"
 
 
 def model_card(summary: RunSummary, has_curves: bool) -> str:
     """Return the model card: what it is, how good, how to use it, how it was made."""
-    reward = summary.settings["reward"]
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-classification",
-        "tags: [reward-model, rewardsmith]",
+    reward, name = summary.settings["reward"], summary.folder.name
+    use = f"""```python
+from rewardsmith import RewardModel
+
+model = RewardModel.from_pretrained("{name}")
+model.score("a question", ["one answer", "another answer"])
+```
+
+`scoring_contract.json` says how a text becomes a number; `run.json` holds every setting."""
+    data = [*summary.notes, f"text fingerprint: `{summary.text_fingerprint}`"]
+    blocks: list[Block] = [
+        Paragraph(
+            f"Gives one number per conversation; higher is better. Trained from `{summary.model_name}` on "
+            f"`{summary.data_name}` with the objective `{reward['loss_type']}`."
+        ),
+        Paragraph("## Result"),
+        *result_blocks(summary),
+        Paragraph("Accuracy counts judgements that prefer a side; intervals are clustered by prompt."),
+        *([Paragraph(f"![training curves]({CURVES})")] if has_curves else []),
+        Paragraph(f"## Use\n\n{use}"),
+        Paragraph("## Data\n\n" + "\n".join(f"- {note}" for note in data)),
+        Paragraph("## Settings\n\n" + "\n".join(f"- {key}: {reward[key]}" for key in SETTINGS)),
     ]
-    lines += ["---", "", f"# Reward model: {summary.folder.name}", ""]
-    lines.append(f"Gives one number per conversation; higher is better. Trained from `{summary.model_name}` on")
-    lines += [f"`{summary.data_name}` with the objective `{reward['loss_type']}`.", "", "## Result", ""]
-    lines += ["| | value | 95% interval | n |", "|---|---:|---:|---:|"]
-    lines += [f"| {' | '.join(cell.strip() for cell in row)} |" for row in _rows(summary)]
-    lines += ["", "Accuracy counts comparisons that prefer a side; intervals are clustered by prompt.", ""]
-    if has_curves:
-        lines += ["![training curves](training_curves.png)", ""]
-    lines += ["## Use", "", "```python", "from rewardsmith import RewardModel", ""]
-    lines += [f'model = RewardModel.from_pretrained("{summary.folder.name}")']
-    lines += ['model.score("a question", ["one answer", "another answer"])', "```", ""]
-    lines += ["`scoring_contract.json` says how a text becomes a number; `run.json` holds every setting.", ""]
-    lines += ["## Data", "", *[f"- {note}" for note in summary.notes]]
-    lines += [f"- text fingerprint: `{summary.text_fingerprint}`", "", "## Settings", ""]
-    names = (
-        "learning_rate",
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "tokens_per_batch",
-        "max_length",
-        "seed",
+    tags = ["reward-model", "reward-trainer", "rewardsmith"]
+    return new_card(
+        f"Reward model: {name}", blocks, library_name="transformers", pipeline_tag="text-classification", tags=tags
     )
-    lines += [f"- {name}: {reward[name]}" for name in names]
-    return "\n".join(lines) + "\n"

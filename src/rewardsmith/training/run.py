@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
 from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
+from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds
@@ -167,50 +167,45 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
 
 
 class TrainingProgress(TrainerCallback):
-    """Show step, time left and the last metrics."""
+    """Show steps, time left and the last metrics: a bar on a terminal, a line per log elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self._bar: ProgressBar | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the bar at the step from which training goes on."""
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Start at the step from which training goes on."""
         if not state.is_world_process_zero:
             return
-        if not self._console.is_terminal:
+        if not sys.stderr.isatty():
             print(f"training: {state.max_steps} steps", file=sys.stderr)
             return
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}"),
-        )
-        self._progress = Progress(*columns, console=self._console)
-        self._progress.start()
-        self._task = self._progress.add_task("training", total=state.max_steps, completed=state.global_step, metrics="")
+        self._bar = ProgressBar("training", state.max_steps, "steps").__enter__()
+        self._bar.update(state.global_step, reused=True)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Advance the bar."""
-        if self._progress is not None:
-            self._progress.update(self._task, completed=state.global_step)
+        if self._bar is not None:
+            self._bar.update(state.global_step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: Any,
+        logs: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Show the metrics that say whether training works."""
         shown = "  ".join(f"{name} {logs[name]:.3f}" for name in SHOWN if logs and name in logs)
         if not shown or not state.is_world_process_zero:
             return
-        if self._progress is not None:
-            self._progress.update(self._task, metrics=shown)
+        if self._bar is not None:
+            self._bar.update(state.global_step, note=shown)
         else:
             print(f"step {state.global_step}/{state.max_steps}  {shown}", file=sys.stderr)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None

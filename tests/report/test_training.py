@@ -1,0 +1,63 @@
+"""The report of a run: a verdict that is no better than its intervals, a card that the hub reads, curves."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from rewardsmith.evaluation.evaluating import evaluate_held_out
+from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.report.training import model_card, next_step, verdict, write_report
+from rewardsmith.training.record import RunSummary, Speed
+
+# Longer and shorter answers win in turn, so neither rule of length is better than chance.
+ANSWERS = (("y", "other answer"), ("long answer", "x"))
+GROUPS = [PreferenceGroup(f"q{i}", ANSWERS[i % 2], (Comparison(0, 1),)) for i in range(60)]
+
+
+def result(share_right):
+    rights = round(60 * share_right)
+    return evaluate_held_out(GROUPS, [[1.0, 0.0] if i < rights else [0.0, 1.0] for i in range(60)])
+
+
+def summary(folder, held_out):
+    reward = {"seed": 0, "loss_type": "bradley_terry", "learning_rate": 1e-4, "num_train_epochs": 1}
+    reward |= {"per_device_train_batch_size": 8, "tokens_per_batch": None, "max_length": 1024}
+    history = [{"step": i, "loss": 0.7, "accuracy": 0.5, "mean_reward": 0.0, "std_reward": 1.0} for i in range(5)]
+    settings = {"reward": reward, "model": {}}
+    return RunSummary(
+        folder, "a/model", "data", held_out, Speed(1.0, 2.0, 3.0), settings, "f" * 64, ["a note"], history
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "tone", "said", "step"),
+    [
+        (1.0, "good", "better than the rule", "rewardsmith serve"),
+        (0.55, "warn", "not shown to be better", "more held-out judgements"),
+        (0.1, "bad", "worse than the rule", "data inspect"),
+    ],
+)
+def test_only_a_model_that_beats_the_better_rule_of_length_is_told_to_be_served(tmp_path, share, tone, said, step):
+    found = result(share)
+    assert verdict(found).tone == tone
+    assert said in verdict(found).text
+    assert step in next_step(summary(tmp_path, found))
+
+
+def test_without_a_preference_nothing_is_claimed(tmp_path):
+    ties = evaluate_held_out([PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, "tie"),))], [[1.0, 0.0]])
+    assert verdict(ties).tone == "warn"
+    assert "evaluate DATA" in next_step(summary(tmp_path, ties))
+
+
+def test_the_card_is_one_that_the_hub_reads(tmp_path):
+    card = ModelCard(model_card(summary(tmp_path, result(0.9)), True))
+    assert card.data.pipeline_tag == "text-classification"
+    assert {"reward-model", "reward-trainer"} <= set(card.data.tags)
+    for part in ("## Result", "| accuracy | 0.900 |", "a note", "training_curves.png", "- seed: 0"):
+        assert part in card.content
+
+
+def test_the_report_lies_beside_the_weights(tmp_path):
+    write_report(summary(tmp_path, result(0.9)))
+    assert (tmp_path / "README.md").is_file()
+    assert (tmp_path / "training_curves.png").read_bytes().startswith(b"\x89PNG")
