@@ -23,9 +23,9 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, Qwen2Config
 
-from rewardsmith.models.shared_prefix.forward import prepare_model
 from rewardsmith.models.shared_prefix.last_layer import last_layer
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack, pad_rows
+from rewardsmith.models.shared_prefix.plan import prepare_model
 
 # Shapes of Qwen2.5-0.5B and 1.5B.
 SHAPES = {

@@ -20,7 +20,7 @@ from train_vs_trl import gemm_rate, threads, train_tokenizer
 from transformers import AutoTokenizer
 
 from rewardsmith.models import fresh_model
-from rewardsmith.models.shared_prefix.forward import prepare_model
+from rewardsmith.models.shared_prefix.plan import prepare_model
 
 
 def main() -> None:

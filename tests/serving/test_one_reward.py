@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rewardsmith.cli.main import main
 from rewardsmith.models.checkpoint import save_reward_model
 from rewardsmith.models.rendering import prepare_tokenizer
-from rewardsmith.models.shared_prefix.forward import prepare_model
+from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.app import build_app
 

@@ -13,7 +13,7 @@ from rewardsmith.doctor.weights import check_head_trained
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
-from rewardsmith.models.shared_prefix.forward import compute_rewards
+from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
 from rewardsmith.stats.intervals import clustered_share

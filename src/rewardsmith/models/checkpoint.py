@@ -23,7 +23,9 @@ from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import load_tokenizer
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
 from rewardsmith.models.rendering import Renderer, TextPolicy
-from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, core_model, has_token_head
+from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 
 ADAPTER = "adapter_config.json"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.

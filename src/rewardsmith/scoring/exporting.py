@@ -31,7 +31,8 @@ from rewardsmith.models.checkpoint import (
 )
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.foreign.folder import ADAPTER, read_config
-from rewardsmith.models.shared_prefix.forward import core_model, prepare_model
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.reward_model import RewardModel
 

@@ -16,7 +16,8 @@ from rewardsmith.doctor.weights import check_finite_weights
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
-from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards, prepare_model
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 from rewardsmith.models.shared_prefix.sharing import longest_input
 from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
@@ -60,7 +61,7 @@ class RewardModel(RewardScorer):
         if self._reader is None:
             self.plan = prepare_model(self.model, share)
         else:
-            self.plan = ForwardPlan(False, "its own code computes the rewards", 0, 1)
+            self.plan = ForwardPlan("rows", "its own code computes the rewards")
         budgets = TOKENS_PER_BATCH if self.plan.share else PADDED_TOKENS_PER_BATCH
         device = "cpu" if self.device.type == "cpu" else "cuda"
         self.tokens_per_batch = tokens_per_batch or budgets[device]

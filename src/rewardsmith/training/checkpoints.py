@@ -19,7 +19,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.errors import DataError
-from rewardsmith.models.shared_prefix.forward import ForwardPlan, compute_rewards
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training.encoding import FEATURES
 

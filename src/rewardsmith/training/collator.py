@@ -12,8 +12,8 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from rewardsmith.errors import DataError
-from rewardsmith.models.shared_prefix.forward import ForwardPlan
 from rewardsmith.models.shared_prefix.packing import RewardBatch, RowChunk, fill_batches
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.encoding import COLUMNS
 

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer, set_seed
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads, rendering
-from rewardsmith.models.shared_prefix.forward import ForwardPlan, core_model
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
@@ -119,8 +120,10 @@ def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
     """Say once how rewards are computed and what was changed."""
     for note in notes:
         logger.warning("%s", note)
-    if plan.share:
-        logger.info("shared prefixes are computed once; rewards and gradients equal those of separate rows")
+    if plan.way == "packed":
+        logger.info("shared prefixes are computed once, packed; rewards and gradients equal those of separate rows")
+    elif plan.way == "forked":
+        logger.info("shared prefixes are computed once, over a forked cache, as packing is not exact: %s", plan.reason)
     else:
         logger.warning(
             "prefixes are not shared (%s); distinct rows, sorted by length, are computed instead", plan.reason

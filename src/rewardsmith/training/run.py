@@ -18,7 +18,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
 from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
-from rewardsmith.models.shared_prefix.forward import compute_rewards, core_model
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training.collator import tokens_of_pairs

@@ -16,8 +16,9 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.shared_prefix.forward import core_model, prepare_model
+from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.packing import RewardBatch
+from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import Comparisons
 from rewardsmith.records import fingerprint
 from rewardsmith.training import checkpoints, encoding

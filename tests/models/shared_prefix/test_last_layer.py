@@ -8,8 +8,9 @@ from torch import nn
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix import forward
 from rewardsmith.models.shared_prefix.attention import PrefixLayout
-from rewardsmith.models.shared_prefix.forward import NARROWS, compute_rewards, prepare_model
+from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.last_layer import LastLayer, last_layer, scored_tokens_only
+from rewardsmith.models.shared_prefix.plan import prepare_model
 
 GROUPS = [[[5, 6, 7, 8, 9], [5, 6, 7, 8, 11, 12], [5, 6, 7]], [[20, 21], [20, 22, 23, 24]]]
 
@@ -117,11 +118,10 @@ class GivesTwo(MixesTokens):
         return self.mlp(hidden), hidden
 
 
-def test_a_block_that_looks_at_other_tokens_is_computed_for_all():
+def test_a_model_whose_blocks_look_at_other_tokens_shares_nothing():
     model, _ = tiny_models.qwen2()
     model.model.layers[-1].mlp = MixesTokens(model.model.layers[-1].mlp)
-    prepare_model(model)
-    assert getattr(model, NARROWS) is False
+    assert prepare_model(model).way == "rows"
 
 
 def test_a_block_that_gives_more_than_a_tensor_is_named(model):

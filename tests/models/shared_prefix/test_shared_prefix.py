@@ -10,8 +10,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.attention import PrefixLayout, shared_prefix_attention
-from rewardsmith.models.shared_prefix.forward import compute_rewards, prepare_model
+from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.packing import pack, pad_rows
+from rewardsmith.models.shared_prefix.plan import prepare_model
 
 SMALL = {
     "vocab_size": 101,
@@ -214,11 +215,11 @@ def test_encoders_fall_back_to_rows_and_refuse_to_be_forced():
         ("llama", {**SMALL, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rotary"),
     ],
 )
-def test_models_where_sharing_is_not_exact_compute_rows(family, changes, reason):
+def test_models_that_packed_attention_cannot_reproduce_go_over_the_forked_cache(family, changes, reason):
     values = {"num_labels": 1, "pad_token_id": 0} | changes | {"vocab_size": 101}
     model = AutoModelForSequenceClassification.from_config(CONFIG_MAPPING[family](**values))
     plan = prepare_model(model)
-    assert not plan.share
+    assert plan.way == "forked"
     assert reason in plan.reason
 
 

@@ -9,7 +9,7 @@ Shapes: G groups, B sequences asked for, U distinct sequences, L tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,31 @@ class RowChunk:
 
 
 @dataclass(frozen=True)
+class Rests:
+    """What comes after the prefixes: `input_ids [U, L]`, the group of each row and the column of its last token."""
+
+    input_ids: Tensor
+    group_U: Tensor
+    last_U: Tensor
+
+
+@dataclass(frozen=True)
+class ForkedChunk:
+    """Groups whose prefixes have one length: `prefix_ids [G, P]`, and their rests in parts that are computed in turn.
+
+    Args:
+        recompute: compute each part again in the backward pass, so that the memory of one part is held at a time.
+    """
+
+    prefix_ids: Tensor
+    parts: tuple[Rests, ...]
+    recompute: bool = False
+
+
+Chunk = PackedChunk | RowChunk | ForkedChunk
+
+
+@dataclass(frozen=True)
 class RewardBatch:
     """What the model computes in one call, and how to get the rewards back in order.
 
@@ -47,22 +72,27 @@ class RewardBatch:
         sequence_B: for each sequence asked for, the number of its distinct sequence.
         logical_tokens: tokens of all sequences asked for, as separate unpadded rows would feed them.
         distinct_tokens: tokens that are computed, padding not counted.
+        narrows: whether the last layer may be computed for the scored tokens alone.
     """
 
-    chunks: tuple[PackedChunk | RowChunk, ...]
+    chunks: tuple[Chunk, ...]
     sequence_B: Tensor
     logical_tokens: int
     distinct_tokens: int
-    extra: dict[str, Any] = field(default_factory=dict)
+    narrows: bool = True
 
     def to(self, device: torch.device | str) -> RewardBatch:
         """Move every tensor to `device`."""
-        chunks = tuple(type(chunk)(**{k: _move(v, device) for k, v in vars(chunk).items()}) for chunk in self.chunks)
-        return RewardBatch(chunks, self.sequence_B.to(device), self.logical_tokens, self.distinct_tokens, self.extra)
+        chunks = tuple(_moved(chunk, device) for chunk in self.chunks)
+        return replace(self, chunks=chunks, sequence_B=self.sequence_B.to(device))
 
 
-def _move(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+def _moved(chunk: Any, device: torch.device | str) -> Any:
+    """Return the same kind of chunk with its tensors, and those of its parts, on `device`."""
+    changes: dict[str, Any] = {k: v.to(device) for k, v in vars(chunk).items() if isinstance(v, Tensor)}
+    if isinstance(chunk, ForkedChunk):
+        changes["parts"] = tuple(_moved(part, device) for part in chunk.parts)
+    return replace(chunk, **changes)
 
 
 def count_tokens(sequences: Sequences, share: bool = True) -> int:

@@ -1,0 +1,305 @@
+"""The forked cache: a prefix runs once, and every completion goes on from its keys, values and states.
+
+Packed attention shares a prefix only where every layer is plain attention. Layers that carry a state (gated delta rule,
+Mamba, short convolutions) and attention with sinks or with code of its own go on from a cache instead, exactly as in
+generation, but with the gradient: the prefix of a group runs with a cache, the cache is copied by index for every
+completion, and the rests run as rows on it. transformers writes linear-attention states in place, to keep addresses
+static; that would break the gradient, so the layers of the cache are replaced by ones that assign.
+
+Rests stand right-padded without a mask: a token never sees those after it.
+
+Shapes: G groups of one prefix length P, U distinct sequences, L tokens of the longest rest, D hidden.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+from transformers.cache_utils import (
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionLayer,
+)
+
+from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, Rests, RewardBatch, pad_rows
+
+# Groups run together when their prefixes agree in length but for fewer tokens than this; the difference is repeated.
+PREFIX_STEP = 16
+# A shorter prefix costs more as a pass of its own than it saves.
+SHORTEST_PREFIX = 4
+# Models take a path for one token that writes states in place.
+SHORTEST_REST = 2
+# A part of like lengths is worth a pass of its own from this many tokens on, where padding would add this factor.
+SMALLEST_PART, MOST_PADDING = 256, 1.25
+
+Place = tuple[int, int]
+Rest = tuple[int, Sequence[int]]
+
+
+class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
+    """States are assigned, not written in place."""
+
+    def update_conv_state(
+        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **options: Any
+    ) -> Tensor:
+        """Keep the last inputs of a convolution. Returns them with the new ones, as the layer expects."""
+        size = conv_kernel_size or self.conv_kernel_size[state_idx] or conv_states.shape[-1]
+        self.conv_kernel_size[state_idx] = size
+        self.is_conv_states_initialized[state_idx] = True
+        self.dtype, self.device = conv_states.dtype, conv_states.device  # type: ignore[assignment]
+        if self.has_previous_state[state_idx]:
+            whole = torch.cat([self.conv_states[state_idx], conv_states], dim=-1)  # type: ignore[list-item]
+        else:
+            self.has_previous_state[state_idx] = True
+            whole = F.pad(conv_states, (max(0, size - conv_states.shape[-1]), 0))
+        self.conv_states[state_idx] = whole[..., -size:]
+        return whole
+
+    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **options: Any) -> Tensor:
+        """Keep the state after the last token."""
+        self.is_recurrent_states_initialized[state_idx] = True
+        self.recurrent_states[state_idx] = recurrent_states
+        return recurrent_states
+
+
+class _AssignsBesideFull(_Assigns, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc, override]
+    """The same beside keys and values."""
+
+
+class _AssignsBesideSliding(_Assigns, LinearAttentionAndSlidingWindowAttentionLayer):  # type: ignore[misc, override]
+    """The same beside the keys and values of a window."""
+
+
+ASSIGNING: dict[type, type] = {
+    LinearAttentionLayer: _Assigns,
+    LinearAttentionAndFullAttentionLayer: _AssignsBesideFull,
+    LinearAttentionAndSlidingWindowAttentionLayer: _AssignsBesideSliding,
+}
+
+
+def new_cache(config: Any) -> DynamicCache:
+    """Return an empty cache for a model of this config whose states carry their gradient."""
+    cache = DynamicCache(config=config)
+    for layer in cache.layers:
+        layer.__class__ = ASSIGNING.get(type(layer), type(layer))
+    return cache
+
+
+def cache_tensors(cache: DynamicCache) -> list[Tensor]:
+    """Return every tensor of a cache that a completion goes on from, in a fixed order."""
+    return [holder[name] for layer in cache.layers for holder, name in _places(layer)]
+
+
+def fork(cache: DynamicCache, tensors: Sequence[Tensor], group_U: Tensor) -> DynamicCache:
+    """Return a cache of one row per completion that can be extended without touching `cache`.
+
+    Args:
+        cache: what the prefixes left.
+        tensors: `cache_tensors(cache)`, or the same values with a graph of their own.
+        group_U: the row of `cache` that each completion goes on from. Shapes: [U].
+    """
+    new = copy.copy(cache)
+    new.layers = [_copied(layer) for layer in cache.layers]
+    rows = iter(tensors)
+    for layer in new.layers:
+        for holder, name in _places(layer):
+            holder[name] = next(rows).index_select(0, group_U)
+    return new
+
+
+def _copied(layer: Any) -> Any:
+    new = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, list | dict):
+            setattr(new, name, copy.copy(value))
+    return new
+
+
+def _places(layer: Any) -> Iterator[tuple[dict[Any, Any], Any]]:
+    """Yield where a layer holds tensors with one row per sequence: attributes, and entries of its dictionaries."""
+    for name, value in sorted(vars(layer).items(), key=lambda item: item[0]):
+        if isinstance(value, Tensor) and value.ndim > 1:
+            yield vars(layer), name
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, Tensor) and inner.ndim > 1:
+                    yield value, key
+
+
+def last_hidden(backbone: Any, chunk: ForkedChunk, *, recompute: bool) -> Iterator[tuple[Tensor, Tensor, Rests]]:
+    """Yield the hidden states of the prefixes, of the rests, and the rests, part by part.
+
+    Args:
+        backbone: any decoder that takes `past_key_values`.
+        recompute: compute every pass again in the backward pass instead of keeping what is between.
+
+    Shapes: -> `[G, P, D]`, `[U, L, D]`.
+    """
+    cache: list[DynamicCache] = []
+
+    def read(ids: Tensor, past: DynamicCache) -> Tensor:
+        with _without_layer_checkpoints(backbone):
+            return backbone(input_ids=ids, past_key_values=past, use_cache=True).last_hidden_state
+
+    def read_prefix(ids: Tensor) -> tuple[Tensor, ...]:
+        fresh = new_cache(backbone.config)
+        hidden = read(ids, fresh)
+        cache[:] = [fresh]
+        return (hidden, *cache_tensors(fresh))
+
+    def read_rests(ids: Tensor, group_U: Tensor, *tensors: Tensor) -> Tensor:
+        forked = fork(cache[0], tensors, group_U)
+        return read(ids, forked)
+
+    keeps_graph = torch.is_grad_enabled()
+    prefix, *tensors = _passed(read_prefix, recompute and keeps_graph, chunk.prefix_ids)
+    for part in chunk.parts:
+        again = keeps_graph and (recompute or chunk.recompute)
+        yield prefix, _passed(read_rests, again, part.input_ids, part.group_U, *tensors), part
+
+
+def _passed(function: Any, recompute: bool, *inputs: Tensor) -> Any:
+    return checkpoint(function, *inputs, use_reentrant=False) if recompute else function(*inputs)
+
+
+@contextmanager
+def _without_layer_checkpoints(backbone: nn.Module) -> Iterator[None]:
+    """Switch layer-wise checkpoints off: transformers drops the cache where they are on."""
+    switched = [m for m in backbone.modules() if getattr(m, "gradient_checkpointing", False)]
+    for module in switched:
+        module.gradient_checkpointing = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.gradient_checkpointing = True  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class ForkedLayout:
+    """How groups become forked chunks.
+
+    Args:
+        pad_token_id: fills rows up.
+        tokens_per_part: distinct tokens that are held at a time; a group above it is computed in parts. None: no limit.
+        longest: sequences longer than this many tokens become rows of their own: rotary positions that depend on the
+            length are those of a prefix only up to here. None for no limit.
+    """
+
+    pad_token_id: int
+    tokens_per_part: int | None = None
+    longest: int | None = None
+
+
+def fork_groups(groups: Sequence[Sequences], layout: ForkedLayout) -> RewardBatch:
+    """Turn groups into forked chunks, and into rows where nothing is shared.
+
+    Groups whose prefixes are nearly of one length run together: the longer prefixes are cut, and the few tokens that
+    are cut off stand in each rest.
+
+    Args:
+        groups: per group the token ids of every full sequence, each of at least one token.
+    """
+    found = [distinct(sequences) for sequences in groups]
+    unique = [sequences for sequences, _ in found]
+    shared: list[tuple[int, int]] = []
+    alone: list[Place] = []
+    for number, sequences in enumerate(unique):
+        prefix = shared_prefix_length(sequences)
+        if prefix < SHORTEST_PREFIX or _is_too_long(sequences, layout.longest):
+            alone += [(number, index) for index in range(len(sequences))]
+        else:
+            shared.append((prefix, number))
+    chunks: list[Chunk] = []
+    place_of: dict[Place, int] = {}
+    computed = 0
+    for prefix, numbers in _buckets(shared):
+        chunk, order = _forked_chunk([unique[number] for number in numbers], prefix, layout)
+        place_of |= {(numbers[group], index): len(place_of) + at for at, (group, index) in enumerate(order)}
+        chunks.append(chunk)
+        computed += chunk.prefix_ids.numel() + sum(len(unique[numbers[g]][k]) - prefix for g, k in order)
+    for places in _rows_that_may_meet(alone, unique, layout.longest):
+        rows = pad_rows(
+            [[unique[number][index] for number, index in places]],
+            pad_token_id=layout.pad_token_id,
+            tokens_per_chunk=layout.tokens_per_part,
+        )
+        offset = sum(len(part.last_U) for chunk in chunks for part in _parts(chunk))
+        place_of |= dict(zip(places, (offset + rows.sequence_B).tolist(), strict=True))
+        chunks += rows.chunks
+        computed += rows.distinct_tokens
+    sequence_B = [place_of[number, index] for number, (_, indices) in enumerate(found) for index in indices]
+    logical = sum(len(sequence) for sequences in groups for sequence in sequences)
+    return RewardBatch(tuple(chunks), torch.tensor(sequence_B), logical, computed)
+
+
+def _parts(chunk: Chunk) -> tuple[Any, ...]:
+    return chunk.parts if isinstance(chunk, ForkedChunk) else (chunk,)
+
+
+def _is_too_long(sequences: Sequences, longest: int | None) -> bool:
+    return longest is not None and max(map(len, sequences)) > longest
+
+
+def _rows_that_may_meet(places: list[Place], unique: Sequence[Sequences], longest: int | None) -> Iterator[list[Place]]:
+    """Yield rows that one chunk may hold: where positions depend on the length, a long row stands alone."""
+    short = [place for place in places if not _is_too_long([unique[place[0]][place[1]]], longest)]
+    if short:
+        yield short
+    yield from ([place] for place in places if place not in set(short))
+
+
+def _buckets(shared: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
+    """Yield (prefix length, groups): groups whose prefixes have like lengths, cut to a common one."""
+    by_step: dict[int, list[tuple[int, int]]] = {}
+    for prefix, number in shared:
+        by_step.setdefault(prefix // PREFIX_STEP, []).append((prefix, number))
+    for members in by_step.values():
+        yield min(prefix for prefix, _ in members), [number for _, number in members]
+
+
+def _forked_chunk(groups: Sequence[Sequences], prefix: int, layout: ForkedLayout) -> tuple[ForkedChunk, list[Place]]:
+    """Return the chunk of groups that share `prefix` tokens each, and whose row stands where: (group, sequence)."""
+    order = [(number, index) for number, sequences in enumerate(groups) for index in range(len(sequences))]
+    order.sort(key=lambda place: len(groups[place[0]][place[1]]))
+    rests = [(number, groups[number][index][prefix:]) for number, index in order]
+    prefix_ids = torch.tensor([list(sequences[0][:prefix]) for sequences in groups])
+    limit = layout.tokens_per_part
+    total = prefix_ids.numel() + sum(len(rest) for _, rest in rests)
+    parts = tuple(_rest_rows(part, layout.pad_token_id) for part in _into_parts(rests, limit))
+    return ForkedChunk(prefix_ids, parts, limit is not None and total > limit), order
+
+
+def _into_parts(rests: list[Rest], limit: int | None) -> Iterator[list[Rest]]:
+    """Yield runs of rests (sorted by length) that waste little padding and stay within `limit` padded tokens."""
+    part: list[Rest] = []
+    tokens = 0
+    for rest in rests:
+        padded = (len(part) + 1) * len(rest[1])
+        wasteful = padded > MOST_PADDING * (tokens + len(rest[1])) and tokens >= SMALLEST_PART
+        if part and (wasteful or (limit is not None and padded > limit)):
+            yield part
+            part, tokens = [], 0
+        part.append(rest)
+        tokens += len(rest[1])
+    yield part
+
+
+def _rest_rows(rests: Sequence[Rest], pad_token_id: int) -> Rests:
+    """Turn (group, rest) pairs into right-padded rows. Shapes: U = len(rests)."""
+    length = max(SHORTEST_REST, *(len(rest) for _, rest in rests))
+    input_ids = torch.full((len(rests), length), pad_token_id)
+    for row, (_, rest) in enumerate(rests):
+        input_ids[row, : len(rest)] = torch.tensor(rest)
+    groups = torch.tensor([group for group, _ in rests])
+    return Rests(input_ids, groups, torch.tensor([len(rest) - 1 for _, rest in rests]))

@@ -1,0 +1,88 @@
+"""Score any number of groups without gradients, in batches that fit a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix import packing
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
+
+# How many token budgets of rows are sorted by length together: enough to waste little padding, little to hold.
+SORT_WINDOW = 16
+
+
+def compute_rewards(
+    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int = 8192, *, plan: ForwardPlan | None = None
+) -> list[list[float]]:
+    """Score every sequence of every group, in input order, without gradients.
+
+    A group larger than `tokens_per_batch` is split by completion with its prefix repeated; nothing is dropped.
+
+    Args:
+        groups: per group the token ids of every full sequence.
+        tokens_per_batch: distinct tokens (padded tokens where prefixes are not shared) of one forward.
+
+    Raises:
+        ScoringError: a sequence without tokens, or a reward that is not finite.
+    """
+    plan = prepare_model(model) if plan is None else plan
+    for number, group in enumerate(groups):
+        if any(len(sequence) == 0 for sequence in group):
+            raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
+    rewards: list[list[float]] = [[0.0] * len(group) for group in groups]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for places in _inference_batches(groups, tokens_per_batch, plan):
+                chunk = [[groups[g][k] for k in members] for g, members in places]
+                batch = plan.batch(chunk, tokens_per_batch).to(core_model(model).device)
+                values = iter(model(reward_batch=batch).logits[:, 0].tolist())
+                for g, members in places:
+                    for k in members:
+                        rewards[g][k] = next(values)
+    finally:
+        model.train(training)
+    _require_finite(rewards)
+    return rewards
+
+
+def _inference_batches(
+    groups: Sequence[Sequences], tokens_per_batch: int, plan: ForwardPlan
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Give batches of `(group, members)`; groups over the budget are split by completion."""
+    pieces: list[tuple[int, list[int]]] = []
+    for number, group in enumerate(groups):
+        pieces += [(number, members) for members in _split_group(group, tokens_per_batch, plan)]
+    costs = [plan.cost([groups[g][k] for k in members]) for g, members in pieces]
+    budget = tokens_per_batch if plan.way == "packed" else tokens_per_batch * SORT_WINDOW
+    for batch in packing.fill_batches(costs, budget):
+        yield [pieces[i] for i in batch]
+
+
+def _split_group(group: Sequences, tokens_per_batch: int, plan: ForwardPlan) -> list[list[int]]:
+    """Split a group's members so that each part fits the budget, if one sequence of it can."""
+    everyone = list(range(len(group)))
+    if not everyone:
+        return []
+    if plan.way != "packed" or plan.cost(group) <= tokens_per_batch:
+        return [everyone]
+    prefix = shared_prefix_length(distinct(group)[0])
+    costs = [len(sequence) - prefix for sequence in group]
+    return packing.fill_batches(costs, max(1, tokens_per_batch - prefix))
+
+
+def _require_finite(rewards: list[list[float]]) -> None:
+    for number, row in enumerate(rewards):
+        for index, value in enumerate(row):
+            if not -float("inf") < value < float("inf"):
+                raise ScoringError(
+                    f"the reward of group {number}, completion {index} is {value}; the model's weights or the "
+                    "precision overflow: check its weights, or load it in fp32"
+                )

@@ -1,0 +1,224 @@
+"""How a model's rewards are computed: packed, over forked caches, or as rows. Decided once, and guarded by a check.
+
+Packed attention is the first choice: it wastes nothing. Where it is not exact a prefix may still be shared by forking
+the cache; else distinct rows are computed. The check on a few tokens catches what no config tells, such as remote code
+that ignores position ids, and states whose gradient is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rewardsmith.errors import ConfigError, RewardsmithError
+from rewardsmith.models.shared_prefix import packing
+from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, IMPLEMENTATION
+from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
+from rewardsmith.models.shared_prefix.forward import core_model, install_forward, pooled_hidden
+from rewardsmith.models.shared_prefix.grouping import Sequences
+from rewardsmith.models.shared_prefix.packing import RewardBatch
+from rewardsmith.models.shared_prefix.sharing import longest_shared, reason_not_to_pack, reason_not_to_share
+
+logger = logging.getLogger(__name__)
+
+Way = Literal["packed", "forked", "rows"]
+# What a model that cannot share its prefixes raises in the check on a few tokens.
+CHECK_FAILURES = (
+    RewardsmithError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    IndexError,
+    NotImplementedError,
+)
+
+
+@dataclass(frozen=True)
+class ForwardPlan:
+    """How a model's rewards are computed.
+
+    Args:
+        way: "packed", "forked" or "rows".
+        reason: why it is not a better way; "exact" for packed.
+        pad_to: packed sequences are filled up to a multiple of this.
+        narrows: whether the last layer may be computed for the scored tokens alone.
+        forks: whether a group above the token budget can go over a forked cache.
+        longest: where positions depend on the length, the longest sequence that may share a prefix, in tokens.
+    """
+
+    way: Way
+    reason: str
+    pad_token_id: int = 0
+    pad_to: int = 1
+    narrows: bool = True
+    forks: bool = False
+    longest: int | None = None
+
+    @property
+    def share(self) -> bool:
+        """Whether prefixes are computed once."""
+        return self.way != "rows"
+
+    def batch(self, groups: Sequence[Sequences], tokens_per_chunk: int | None = None) -> RewardBatch:
+        """Turn groups of token ids into the tensors of one forward.
+
+        Args:
+            tokens_per_chunk: tokens whose memory is held at a time; None for no limit. Packed groups within it stay one
+                chunk; a single group above it goes over the forked cache, where the model can.
+        """
+        layout = ForkedLayout(self.pad_token_id, tokens_per_chunk, self.longest)
+        if self.way == "forked":
+            return fork_groups(groups, layout)
+        if self.way == "rows":
+            return packing.pad_rows(groups, pad_token_id=self.pad_token_id, tokens_per_chunk=tokens_per_chunk)
+        if self.forks and tokens_per_chunk is not None and len(groups) == 1 and self.cost(groups[0]) > tokens_per_chunk:
+            return fork_groups(groups, layout)
+        packed = packing.pack(groups, pad_token_id=self.pad_token_id, pad_to=self.pad_to)
+        return replace(packed, narrows=self.narrows)
+
+    def cost(self, sequences: Sequences) -> int:
+        """Return how many tokens a group costs under this plan."""
+        return packing.count_tokens(sequences, self.share)
+
+
+def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
+    """Install the reward forward on `model` and decide how its prefixes are shared.
+
+    Args:
+        model: any sequence classifier with one label, also inside PEFT.
+        share: None decides; False computes separate rows; True insists.
+
+    Raises:
+        ConfigError: `share=True` for a model where sharing cannot be exact; the message says why.
+    """
+    core = core_model(model)
+    install_forward(core)
+    text_config = core.config.get_text_config()
+    pad_token_id = text_config.pad_token_id if text_config.pad_token_id is not None else 0
+    plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, _pad_to(core))
+    if share is False:
+        return plan
+    never = reason_not_to_share(core)
+    not_packed = never or reason_not_to_pack(core)
+    narrows = True
+    if not not_packed:
+        not_packed, narrows = _switch_attention(core)
+    longest = None if never else longest_shared(text_config)
+    not_forked = never or _check_forked(core)
+    if not not_packed:
+        return replace(plan, way="packed", reason="exact", narrows=narrows, forks=not not_forked)
+    if not not_forked:
+        return replace(plan, way="forked", reason=not_packed, longest=longest)
+    if share:
+        raise ConfigError(f"prefixes cannot be shared exactly: {not_packed}; leave share_prefix on 'auto'")
+    return replace(plan, reason=not_packed if never else f"{not_packed}; over a forked cache, {not_forked}")
+
+
+def _sample(core: Any) -> list[list[int]]:
+    """Return three sequences of a few tokens with a common start, one of which goes on for one token only."""
+    vocabulary = core.config.get_text_config().vocab_size
+    ids = [(5 + i) % vocabulary for i in range(14)]
+    return [ids[:9], [*ids[:6], *ids[7:12]], [*ids[:5], ids[0]]]
+
+
+def _switch_attention(core: PreTrainedModel) -> tuple[str, bool]:
+    """Switch to packed attention and check it. Returns why not, or nothing, and whether the last layer narrows."""
+    if core.config._attn_implementation == IMPLEMENTATION:
+        return "", True
+    before = core.config._attn_implementation
+    group, training, narrows = _sample(core), core.training, True
+    core.eval()
+    try:
+        with torch.no_grad():
+            expected = _rows_hidden(core, group)
+            core.set_attn_implementation(IMPLEMENTATION)
+            packed = packing.pack([group], pad_to=_pad_to(core)).to(core.device)
+            reason = _difference(core, packed, expected)
+            if reason:
+                # Mixtures of experts and the like: all tokens go through the last block.
+                narrows = False
+                reason = _difference(core, replace(packed, narrows=False), expected)
+    except CHECK_FAILURES as error:
+        reason = _failed(error)
+    finally:
+        core.train(training)
+    if reason and core.config._attn_implementation != before:
+        core.set_attn_implementation(before)
+    return reason, narrows
+
+
+def _check_forked(core: PreTrainedModel) -> str:
+    """Compare the forked forward and its gradient with separate rows. Returns what is wrong, or nothing."""
+    group, training = _sample(core), core.training
+    batch = fork_groups([group], ForkedLayout(0)).to(core.device)
+    core.eval()
+    try:
+        with torch.no_grad():
+            reason = _difference(core, batch, _rows_hidden(core, group))
+        return reason or _gradient_difference(core, batch, packing.pad_rows([group], pad_token_id=0).to(core.device))
+    except CHECK_FAILURES as error:
+        return _failed(error)
+    finally:
+        core.train(training)
+
+
+def _gradient_difference(core: Any, batch: RewardBatch, rows: RewardBatch) -> str:
+    """Compare gradients at the embeddings, summed over tokens. No gradient of a weight is computed or kept."""
+    actual, expected = _embedding_gradient(core, batch), _embedding_gradient(core, rows)
+    return _far(actual, expected, "the gradient of a few tokens differs")
+
+
+def _embedding_gradient(core: Any, batch: RewardBatch) -> Tensor:
+    """Return the gradient of a weighted sum of the pooled states. Shapes: -> `[D]`."""
+    seen: list[Tensor] = []
+
+    def watch(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        seen.append(output.detach().requires_grad_())
+        return seen[-1]
+
+    handle = core.get_input_embeddings().register_forward_hook(watch)
+    try:
+        with torch.enable_grad():
+            hidden = torch.cat([pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+            weights_B = torch.linspace(1, -2, len(hidden), device=hidden.device)
+            wanted = hidden.float().cumsum(1).mean(1) @ weights_B
+            gradients = torch.autograd.grad(wanted, seen)
+    finally:
+        handle.remove()
+    return torch.stack([gradient.float().sum((0, 1)) for gradient in gradients]).sum(0)
+
+
+def _rows_hidden(core: Any, group: Sequences) -> Tensor:
+    """Return what the head reads when every sequence is a row. Shapes: -> `[B, D]`."""
+    rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
+    return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
+
+
+def _difference(core: Any, batch: RewardBatch, expected: Tensor) -> str:
+    """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
+    try:
+        chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
+    except CHECK_FAILURES as error:
+        return _failed(error)
+    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs")
+
+
+def _far(actual: Tensor, expected: Tensor, what: str) -> str:
+    tolerance = 1e-4 if expected.dtype == torch.float32 else 6e-2
+    size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
+    return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
+
+
+def _failed(error: BaseException) -> str:
+    return f"a check on a few tokens failed: {(str(error) or type(error).__name__).splitlines()[0][:120]}"
+
+
+def _pad_to(core: PreTrainedModel) -> int:
+    return FLEX_BLOCK if core.device.type == "cuda" else 1
