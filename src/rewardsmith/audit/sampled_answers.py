@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.texts import plain_text
 from rewardsmith.errors import DataError
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, Text, as_text, text_key

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, write, and print how much was taken and how far it moves from the policy."""
-    from rewardsmith.data.formats import read_rows
+    from rewardsmith.data.detecting import read_rows
     from rewardsmith.files.tables import check_output, write_rows
     from rewardsmith.scoring.ranking import Choice, RankReport, choose, read_candidates
 

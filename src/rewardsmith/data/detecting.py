@@ -1,22 +1,30 @@
-"""Which format, or which published data set, rows are of: by their columns, a hub id or the name of a folder."""
+"""Rows of any path, and which format or published data set they are of: by columns, hub id or the name of a folder."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.formats import ALL, FORMATS, Format, read_rows
+from rewardsmith.data.formats import ALL, FOLDERS, FORMATS
+from rewardsmith.data.formats.format import Format
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import CATALOGUE
 from rewardsmith.errors import ConfigError, DataError, nearest, row_error
+from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
+from rewardsmith.files.tables import OnBroken, Row
 from rewardsmith.records import PreferenceGroup
 
 PLACES = [(entry.name, entry.hub_id, entry.hub_place) for entry in CATALOGUE.values()]
+
+
+def read_rows(path: str | Path, *, split: str | None = None, on_broken: OnBroken | None = None) -> Iterator[Row]:
+    """Yield the rows of a file or folder as `files.reading.read_rows` does, also of folders of the known tools."""
+    return reading.read_rows(path, split=split, on_broken=on_broken, folders=FOLDERS)
 
 
 def parse_row(row: Mapping[str, Any], where: str = "row 0", format: str | None = None) -> PreferenceGroup:
@@ -72,8 +80,7 @@ def detect_format(columns: Iterable[str]) -> str:
 @lru_cache(maxsize=1024)
 def _detect(names: frozenset[str]) -> str:
     shown = ", ".join(sorted(names)) or "none"
-    names = names.union(*(f.claims(names) for f in ALL if f.claims))
-    fitting = [f for f in ALL if any(signature <= names for signature in f.signatures)]
+    fitting = [f for f in ALL if _claims(f, names)]
     fitting = [f for f in fitting if f.wins] or fitting
     # A layout that names more of the columns is the better explanation: alpaca's instruction beside chosen and
     # rejected is not a TRL pair with an implicit prompt.
@@ -87,6 +94,12 @@ def _detect(names: frozenset[str]) -> str:
         f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, "
         f"or name one of: {', '.join(FORMATS)}"
     )
+
+
+def _claims(format: Format, names: frozenset[str]) -> bool:
+    if any(signature <= names for signature in format.signatures):
+        return True
+    return format.pattern is not None and any(map(format.pattern.fullmatch, names))
 
 
 def find_name(source: str) -> str | None:

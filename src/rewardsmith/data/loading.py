@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from rewardsmith.data import detecting
-from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.formats import FORMATS, read_rows
+from rewardsmith.data.detecting import parse_row, read_rows
+from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.merging import deduplicate, merge_groups
 from rewardsmith.data.opening import open_rows, read_groups

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import find
 from rewardsmith.data.sets.entry import Entry, Read, Rows

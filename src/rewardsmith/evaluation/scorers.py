@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
 

@@ -8,8 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import parse_row, read_rows
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.hub import read_hub

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rewardsmith.data.simulate import AnnotatorConfig
-from rewardsmith.data.simulate.annotators import judge_pair
+from rewardsmith.data.simulate.simulation import judge_pair
 from rewardsmith.errors import ConfigError
 
 SHORT, LONG = "x" * 170, "x" * 360

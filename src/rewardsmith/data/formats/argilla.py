@@ -7,7 +7,8 @@ with `flatten`), where a question is the columns `NAME.responses`, `NAME.respons
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -55,12 +56,6 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
         group_id=None if identity is None else str(identity),
         metadata=metadata,
     )
-
-
-def nested_columns(names: Collection[str]) -> set[str]:
-    """Give the columns that a flat record would have if it were nested; none for rows that are not Argilla's."""
-    questions = [name.removesuffix(FLAT) for name in names if name.endswith(FLAT)]
-    return {"fields", "responses"} if any(f"{name}{FLAT}.users" in names for name in questions) else set()
 
 
 def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -132,4 +127,4 @@ def _compare(value: Any, names: Sequence[str], where: str, annotator: str | None
     return ranked_comparisons([ranks[name] for name in names], annotator=annotator)
 
 
-FORMAT = Format("argilla", read_row, ({"fields", "responses"},), claims=nested_columns)
+FORMAT = Format("argilla", read_row, ({"fields", "responses"},), pattern=re.compile(r".+\.responses\.users"))

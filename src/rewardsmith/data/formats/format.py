@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,7 @@ class Format:
         aliases: further names that `--reader` takes, such as a tool's.
         yields_to: formats whose columns say more; where one of them fits too, it is meant.
         wins: whether it is meant whatever else fits.
-        claims: adds columns to those of a row whose own names vary.
+        pattern: a column that matches it claims a row, too, where names of columns vary.
         read_folder: reads a folder whose files only make sense together.
         targets: layouts of `data convert --to` that this file writes.
     """
@@ -53,6 +54,6 @@ class Format:
     aliases: tuple[str, ...] = ()
     yields_to: tuple[str, ...] = ()
     wins: bool = False
-    claims: Callable[[Collection[str]], set[str]] | None = None
+    pattern: re.Pattern[str] | None = None
     read_folder: FolderReader | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)

@@ -1,9 +1,9 @@
 """Preferences from a known gold reward: for the demo, for tests of training, and for tests of audits."""
 
-from rewardsmith.data.simulate.annotators import AnnotatorConfig
 from rewardsmith.data.simulate.answers import sample_answers, write_prompt
 from rewardsmith.data.simulate.gold import BiasedScorer, GoldScorer, simulated_scorer
 from rewardsmith.data.simulate.simulation import (
+    AnnotatorConfig,
     SimulationConfig,
     demo_groups,
     iter_simulated,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import llmbar
 from rewardsmith.evaluation.benchmarks.result import (

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.files.reading import data_files
 

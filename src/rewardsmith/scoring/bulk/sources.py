@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.formats import read_rows
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import ConfigError, RowError
 from rewardsmith.files.hub import hub_files, is_hub_id
 from rewardsmith.records import fingerprint
