@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binomtest
 
+from rewardsmith.blocks.words import show_interval
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, side_texts
 from rewardsmith.evaluation.metrics import prompt_clusters, stratum
@@ -108,7 +109,7 @@ class ModelComparison:
             d = test.difference
             counts = (str(test.only_a), str(test.only_b), f"{test.p_value:.4f}", f"{test.p_holm:.4f}")
             numbers = (f"{test.accuracy_a:.3f}", f"{test.accuracy_b:.3f}", f"{d.value:+.3f}")
-            table.add_row(escape(name), *numbers, f"{d.low:+.3f} to {d.high:+.3f}", *counts)
+            table.add_row(escape(name), *numbers, show_interval(d, signed=True), *counts)
         return table
 
 

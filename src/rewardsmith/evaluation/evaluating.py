@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import RULES, BlindScores, noise_ceiling, without_prompts
@@ -228,5 +229,4 @@ def _add(table: Table, estimates: Mapping[str, Estimate], prefix: str = "") -> N
     from rich.markup import escape
 
     for name, estimate in estimates.items():
-        interval = "" if estimate.low != estimate.low else f"{estimate.low:.3f} to {estimate.high:.3f}"
-        table.add_row(escape(prefix + name), f"{estimate.value:.3f}", interval, str(estimate.n))
+        table.add_row(escape(prefix + name), show(estimate.value), show_interval(estimate), str(estimate.n))

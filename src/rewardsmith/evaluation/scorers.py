@@ -107,7 +107,8 @@ def as_scorer(value: Any) -> Scorer:
     "path/to/file.py:name". A server is scored through `rewardsmith.clients.client.RewardClient(url)`, itself a scorer.
     """
     if hasattr(value, "score_requests"):
-        return value
+        scorer: Scorer = value
+        return scorer
     if isinstance(value, str) and value.startswith(("http://", "https://")):
         raise ConfigError(f"{value}: give rewardsmith.clients.client.RewardClient({value!r}) to score by a server")
     if isinstance(value, str | Path) and Path(value).is_file():
@@ -143,7 +144,8 @@ def find_scorer(place: str) -> Scorer:
     except AttributeError as error:
         raise ConfigError(f"{place}: {source} has no {name!r}; name a function (prompt, completions)") from error
     if hasattr(found, "score_requests") and not isinstance(found, type):
-        return found
+        scorer: Scorer = found
+        return scorer
     if not callable(found) or isinstance(found, type):
         raise ConfigError(f"{place} is a {type(found).__name__}; give a function (prompt, completions) or a scorer")
     return FunctionScorer(found, place)

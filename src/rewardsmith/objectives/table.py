@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rewardsmith.objectives.bradley_terry import bradley_terry, scaled_bradley_terry
@@ -20,24 +20,27 @@ class Objective:
         function: `f(rewards_B, comparisons) -> losses_P`, or `f(...) -> (losses_G, weight_G)` when listwise.
         kind: "pairwise" or "listwise".
         reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
-        smooths: whether it takes `label_smoothing`.
+        options: fields of the training config that it reads, each with the argument of `function` that takes it.
         start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
     """
 
     function: Callable[..., Any]
     kind: Literal["pairwise", "listwise"] = "pairwise"
     reduction: Literal["comparisons", "groups"] = "comparisons"
-    smooths: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
     start_threshold: Callable[[float], float] | None = None
 
 
+SMOOTHED = {"label_smoothing": "label_smoothing"}
 OBJECTIVES = {
-    "bradley_terry": Objective(bradley_terry, smooths=True),
-    "k_wise": Objective(bradley_terry, reduction="groups", smooths=True),
-    "plackett_luce": Objective(plackett_luce, kind="listwise", reduction="groups"),
+    "bradley_terry": Objective(bradley_terry, options=SMOOTHED),
+    "k_wise": Objective(bradley_terry, reduction="groups", options=SMOOTHED),
+    "plackett_luce": Objective(plackett_luce, kind="listwise", reduction="groups", options={"ranking_top_k": "top_k"}),
     "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups"),
-    "scaled_bradley_terry": Objective(scaled_bradley_terry, smooths=True),
+    "scaled_bradley_terry": Objective(scaled_bradley_terry, options=SMOOTHED),
     "hinge": Objective(hinge),
     "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start),
     "davidson": Objective(davidson, start_threshold=davidson_start),
 }
+# Every field of the training config that some objective reads.
+OPTIONS = tuple(dict.fromkeys(name for objective in OBJECTIVES.values() for name in objective.options))

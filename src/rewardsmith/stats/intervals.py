@@ -243,7 +243,9 @@ def bca_interval(value: float, draws: Floats, leave_one_out: Floats, level: floa
 
 def _leave_one_out(sums: Floats, counts: Floats) -> Floats:
     rest = counts.sum() - counts
-    return np.where(rest > 0, (sums.sum() - sums) / np.where(rest > 0, rest, 1.0), sums.sum() / counts.sum())
+    whole = float(sums.sum() / counts.sum())
+    means: Floats = np.where(rest > 0, (sums.sum() - sums) / np.where(rest > 0, rest, 1.0), whole)
+    return means
 
 
 def resampled_ratios(sums: Floats, counts: Floats, resamples: int, seed: int) -> Floats:

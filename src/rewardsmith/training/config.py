@@ -10,7 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError, nearest
-from rewardsmith.objectives.table import OBJECTIVES
+from rewardsmith.objectives.table import OBJECTIVES, OPTIONS
 
 LOSS_TYPES = tuple(OBJECTIVES)
 POOLINGS = ("last", "mean", "mean_max")
@@ -144,13 +144,10 @@ class RewardConfig(TrainingArguments):
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{hint}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
-        if self.label_smoothing and not OBJECTIVES[self.loss_type].smooths:
-            able = ", ".join(name for name, objective in OBJECTIVES.items() if objective.smooths)
-            raise ConfigError(
-                f"label_smoothing has no effect on {self.loss_type}; leave it at 0, or take one of {able}"
-            )
-        if self.ranking_top_k is not None and self.loss_type != "plackett_luce":
-            raise ConfigError(f"ranking_top_k has no effect on {self.loss_type}; it is for plackett_luce")
+        for name in OPTIONS:
+            if getattr(self, name) and name not in OBJECTIVES[self.loss_type].options:
+                able = ", ".join(loss for loss, objective in OBJECTIVES.items() if name in objective.options)
+                raise ConfigError(f"{name} has no effect on {self.loss_type}; leave it out, or take {able}")
         if "inputs" in (self.include_for_metrics or ()):
             raise ConfigError("include_for_metrics cannot hold 'inputs': rows are packed; leave it out, or take 'loss'")
         if self.train_sampling_strategy == "batch_rebalance":

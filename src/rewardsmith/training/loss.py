@@ -43,10 +43,10 @@ class StepLoss(torch.nn.Module):
         self.objective = OBJECTIVES[args.loss_type]
         # A tie model reads the outcome "tie" itself.
         self.ties = "model" if self.objective.start_threshold is not None else args.ties
-        self.label_smoothing = args.label_smoothing
         self.center, self.l2 = args.center_rewards_coefficient, args.l2_rewards_coefficient
-        # Choices of a ranking that count, of the objective that takes it; None counts all.
-        self.top_k = args.ranking_top_k
+        # None leaves an option at the objective's own default.
+        given = {argument: getattr(args, name) for name, argument in self.objective.options.items()}
+        self.options = {argument: value for argument, value in given.items() if value is not None}
         self.threshold = None
         if self.objective.start_threshold is not None:
             self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
@@ -55,8 +55,7 @@ class StepLoss(torch.nn.Module):
         """Return `name -> (sum, denominator)` of the objective and of the regularisers."""
         comparisons, _ = with_ties(comparisons, self.ties)  # type: ignore[arg-type]
         if self.objective.kind == "listwise":
-            options = {} if self.top_k is None else {"top_k": self.top_k}
-            terms = {"loss": mean_over_rankings(*self.objective.function(rewards_B, comparisons, **options))}
+            terms = {"loss": mean_over_rankings(*self.objective.function(rewards_B, comparisons, **self.options))}
         else:
             terms = {"loss": self._reduce(self._pairwise(rewards_B, comparisons), comparisons)}
         if self.center:
@@ -72,12 +71,9 @@ class StepLoss(torch.nn.Module):
             return {name: count for name, (_, count) in self.terms(torch.zeros(size), comparisons).items()}
 
     def _pairwise(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
-        options: dict[str, Any] = {}
-        if self.threshold is not None:
-            return self.objective.function(rewards_B, comparisons, self.threshold.to(rewards_B.device))
-        if self.objective.smooths:
-            options["label_smoothing"] = self.label_smoothing
-        return self.objective.function(rewards_B, comparisons, **options)
+        threshold = () if self.threshold is None else (self.threshold.to(rewards_B.device),)
+        losses_P: Tensor = self.objective.function(rewards_B, comparisons, *threshold, **self.options)
+        return losses_P
 
     def _reduce(self, losses_P: Tensor, comparisons: Comparisons) -> Term:
         if self.objective.reduction == "groups":

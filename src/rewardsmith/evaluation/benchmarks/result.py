@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rewardsmith.blocks.words import show_interval
 from rewardsmith.evaluation.baselines import RULES, Rule
 from rewardsmith.evaluation.benchmarks.rows import Row, rows_of
 from rewardsmith.evaluation.judged import ScoredGroup
@@ -169,5 +170,4 @@ IN_PUBLISHED_ORDER: dict[str, Rule] = {**RULES, "first": first}
 
 def _add(table: Table, estimates: Mapping[str, Estimate]) -> None:
     for name, part in estimates.items():
-        interval = "" if math.isnan(part.low) else f"{part.low:.3f} to {part.high:.3f}"
-        table.add_row(name, f"{part.value:.4f}", interval, str(part.n))
+        table.add_row(name, f"{part.value:.4f}", show_interval(part), str(part.n))
