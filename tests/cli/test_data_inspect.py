@@ -63,14 +63,15 @@ def test_the_page_needs_nothing_and_shows_hostile_text_as_text(command, hostile,
     assert (code, err) == (0, "wrote page.html\n")
     html = (tmp_path / "page.html").read_text()
     page = Page(html)
-    assert not page.tags & {"script", "img", "iframe", "link", "object", "form", "a", "svg"}
-    assert not page.attributes & {"src", "href", "onerror", "onload"}
+    assert not page.tags & {"script", "img", "iframe", "object", "form"}
+    assert not page.attributes & {"src", "onerror", "onload"}
+    assert all(address.startswith(("#", "data:,")) for address in re.findall(r'href="([^"]*)"', html))
     assert "default-src 'none'" in html
     assert html.count("<style>") == html.count("<h1>") == 1
     assert "url(" not in html
     for text in EVIL[:4]:
         assert text in page.text
-    assert "<U+202E>turned <U+001B>[31mred" in page.text
+    assert "⟨U+202E⟩turned ␛[31mred" in page.text
     assert not re.search("[\x1b\u202e]", html)
     assert "Preference data: train <b>&.jsonl, test.jsonl" in page.text
 
@@ -154,6 +155,6 @@ def test_a_browser_runs_nothing_of_it(command, hostile, tmp_path):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     address = (tmp_path / "page.html").as_uri()
     dom = subprocess.run([browser, *flags, address], capture_output=True, text=True, timeout=120, check=True).stdout
-    assert "<title>train &lt;b&gt;&amp;.jsonl, test.jsonl - preference data</title>" in dom
+    assert "<title>Preference data: train &lt;b&gt;&amp;.jsonl, test.jsonl</title>" in dom
     assert Page(dom).tags >= {"main", "table", "article"}
     assert not Page(dom).tags & {"script", "img"}

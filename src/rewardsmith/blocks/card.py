@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from rewardsmith._version import __version__
 from rewardsmith.blocks.html import spread, write_cell
-from rewardsmith.blocks.kinds import Block, Cell, Findings, Paragraph, Table, Value, Verdict
+from rewardsmith.blocks.kinds import Block, Cell, Facts, Findings, Paragraph, Table, Value, Verdict
 from rewardsmith.errors import ConfigError
 
 CARD = "README.md"
@@ -70,6 +70,9 @@ def _lines(block: Block) -> Iterator[str]:
     match block:
         case Verdict() | Paragraph():
             yield block.text
+        case Facts():
+            for fact in block.items:
+                yield f"- {plain(fact.label)}: {plain(fact.value)}" + (f" ({plain(fact.note)})" if fact.note else "")
         case Table():
             yield from _table(spread(block))
         case Findings():

@@ -53,6 +53,24 @@ class Paragraph:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """One figure: what it is, its value, what it means, and whether to look at it."""
+
+    label: str
+    value: str
+    note: str = ""
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Figures one below the other, each with a note."""
+
+    kind: ClassVar[str] = "facts"
+    items: Sequence[Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table; the first cell of each row names it."""
 
@@ -131,7 +149,10 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts between edges. `splits_at_zero` outlines the bars left of zero, where a margin is wrong."""
+    """Counts between edges. `splits_at_zero` outlines the bars left of zero, where a margin is wrong.
+
+    With `labels`, one a bin, the terminal draws it too.
+    """
 
     kind: ClassVar[str] = "plot"
     caption: str
@@ -140,6 +161,7 @@ class Histogram:
     counts: Sequence[int]
     y_title: str = "judged pairs"
     splits_at_zero: bool = False
+    labels: Sequence[str] = ()
     legend: Legend = ()
 
 
@@ -213,7 +235,7 @@ class Details:
     blocks: Sequence[Block]
 
 
-Block = Verdict | Paragraph | Table | Strips | Plot | Examples | Findings | Details
+Block = Verdict | Paragraph | Facts | Table | Strips | Plot | Examples | Findings | Details
 
 
 @dataclass(frozen=True, slots=True)

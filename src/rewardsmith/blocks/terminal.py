@@ -12,7 +12,9 @@ from rewardsmith.blocks.kinds import (
     Cell,
     Details,
     Examples,
+    Facts,
     Findings,
+    Histogram,
     Paragraph,
     Section,
     Strips,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 COLOURS = {"red": "bold red", "yellow": "yellow", "green": "green", "bad": "red", "warn": "yellow", "good": "green"}
 # Of a text to read, so that an example fits a few lines.
 SHOWN = 200
+# Characters of the longest bar.
+BAR = 40
 
 
 def print_blocks(blocks: Sequence[Block], console: Console | None = None) -> None:
@@ -42,8 +46,13 @@ def print_blocks(blocks: Sequence[Block], console: Console | None = None) -> Non
 
 
 def print_sections(sections: Sequence[Section], console: Console | None = None) -> None:
-    """Print the blocks of sections."""
+    """Print sections, each under its title."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = console or Console()
     for section in sections:
+        console.print(Text(f"\n{clean(section.title)}", style="bold"))
         print_blocks(section.blocks, console)
 
 
@@ -56,6 +65,10 @@ def draw_block(block: Block) -> Iterator[RenderableType]:
             yield Text(clean(block.text), style=f"bold {COLOURS.get(block.tone, '')}".strip())
         case Paragraph():
             yield Text(clean(block.text))
+        case Facts():
+            yield _facts(block)
+        case Histogram() if block.labels:
+            yield from _bars(block)
         case Table():
             yield _table(spread(block))
         case Strips():
@@ -70,6 +83,33 @@ def draw_block(block: Block) -> Iterator[RenderableType]:
         case Details():
             for inner in block.blocks:
                 yield from draw_block(inner)
+
+
+def _facts(block: Facts) -> RenderableType:
+    from rich.padding import Padding
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    lines = RichTable.grid(padding=(0, 2))
+    lines.add_column(min_width=22)
+    lines.add_column(justify="right")
+    lines.add_column(style="dim", ratio=1, overflow="fold")
+    for item in block.items:
+        value = Text(clean(item.value), style=COLOURS.get(item.tone, ""))
+        lines.add_row(Text(clean(item.label)), value, Text(clean(item.note)))
+    return Padding(lines, (0, 0, 0, 2))
+
+
+def _bars(block: Histogram) -> Iterator[RenderableType]:
+    """Draw a histogram as bars of text."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    yield Padding(Text(clean(block.caption)), (1, 0, 0, 2))
+    highest = max(*block.counts, 1)
+    for label, count in zip(block.labels, block.counts, strict=True):
+        bar = "█" * max(1, round(BAR * count / highest)) if count else ""
+        yield Text(f"  {label:>14}  {bar} {count:,}")
 
 
 def _table(block: Table) -> RenderableType:

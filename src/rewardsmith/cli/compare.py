@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.cli.data_options import input_options
 from rewardsmith.cli.evaluate import add_shared, say_wrote, show
-from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
+from rewardsmith.cli.options import SCORER_HELP, add_model_options, input_options, open_scorer
 from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
 from rewardsmith.report import write_report

@@ -8,7 +8,8 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_source_options, source_options, visible
+from rewardsmith.blocks.words import clean
+from rewardsmith.cli.options import add_source_options, source_options
 from rewardsmith.data.checks.checking import WORDS, Check, check_preferences
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
@@ -56,7 +57,7 @@ def _print(checked: Check, num_rows: int) -> None:
     reader = f", read as {report.reader}" if report.reader else ""
     console.print(Text(f"{_times(report.rows, 'row')}, {_times(checked.inspection.comparisons, 'comparison')}{reader}"))
     for note in dict.fromkeys(report.notes):
-        console.print(Text(visible(f"note: {note}")))
+        console.print(Text(clean(f"note: {note}")))
     for finding in checked.findings:
         style = "bold red" if finding.level == "red" else "yellow"
         is_counted = (finding.total or 0) > 1
@@ -65,7 +66,7 @@ def _print(checked: Check, num_rows: int) -> None:
         console.print(line)
         for text in (finding.message, f"-> {finding.remedy}", _name_rows(finding, num_rows)):
             if text:
-                console.print(Padding(Text(visible(text), overflow="fold"), (0, 0, 0, 9)))
+                console.print(Padding(Text(clean(text), overflow="fold"), (0, 0, 0, 9)))
     errors, warnings = checked.num_errors, len(checked.findings) - checked.num_errors
     verdict = "training on this would be wrong" if errors else "nothing that makes training wrong"
     counts = f"{_times(errors, 'error')}, {_times(warnings, 'warning')}"

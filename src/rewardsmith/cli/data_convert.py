@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
+from rewardsmith.cli.options import add_input_options, input_options
 from rewardsmith.data.formats import TARGETS, llamafactory
 from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         _register(args.out)
     for line in _summary(args.out, args.to, report):
         print(line)
-    print("\n".join([f"read {read.rows} rows", *drop_lines(read)]))
+    print("\n".join([f"read {read.rows} rows", *read.lines()]))
     return 0
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from rewardsmith.cli.data_inspect_sections import Section, bins, example_rows, make_sections
-from rewardsmith.cli.data_options import add_source_options, source_options, visible
-from rewardsmith.data.checks.inspection import Inspection, inspect_groups
-from rewardsmith.data.checks.lengths import Measure, TokenMeasure
-from rewardsmith.data.loading import LoadReport
-from rewardsmith.data.texts import locate_each
-from rewardsmith.errors import DataError
+from rewardsmith.blocks.terminal import print_sections
+from rewardsmith.cli.options import add_source_options, source_options
+from rewardsmith.data.checks.inspected import Inspected, inspect
 from rewardsmith.files.progress import track
-from rewardsmith.files.writing import replace_when_done
+from rewardsmith.files.writing import write_bytes
 from rewardsmith.records import PreferenceGroup
-
-BAR = 40
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,39 +29,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read once, print, and write what was asked for. Bad rows are counted, never a reason to stop."""
-    measure = _token_measure(args.tokenizer) if args.tokenizer else None
-    report = LoadReport()
-    found = _inspect(args.source, report, measure, source_options(args))
-    for note in dict.fromkeys(report.notes):
+    encode = _encoder(args.tokenizer) if args.tokenizer else None
+    options = {name: value for name, value in source_options(args).items() if name != "on_error"}
+    found = inspect(
+        args.source, encode=encode, quote=bool(args.html), watch=lambda items: track(items, "inspect"), **options
+    )
+    for note in dict.fromkeys(found.report.notes):
         print(f"note: {note}", file=sys.stderr)
-    sections = make_sections(found, report)
     if args.json:
-        _write_json(found, report, args.json)
+        _write_json(found, args.json)
     if args.json != "-":
-        _print(sections)
+        from rich.console import Console
+
+        print_sections(found.sections(), Console(highlight=False))
     if args.png:
-        from rewardsmith.cli.data_inspect_plot import draw_lengths
-
-        _write(args.png, draw_lengths(found))
+        stream = io.BytesIO()
+        found.plot_lengths().savefig(stream, format="png")
+        _write(args.png, stream.getvalue())
     if args.html:
-        from rewardsmith.cli.data_inspect_page import make_page
-
-        examples = _fetch(args.source, example_rows(found), source_options(args))
-        _write(args.html, make_page(", ".join(args.source), sections, examples).encode("utf-8", "replace"))
+        _write(args.html, found.to_html())
     return 0
 
 
-def _inspect(sources: list[str], report: LoadReport, measure: Measure | None, options: dict[str, Any]) -> Inspection:
-    """Look through the sources. Raises DataError when no row could be read."""
-    found = inspect_groups(track(locate_each(sources, report, **options), "inspect"), measure)
-    if not found.tally.rows:
-        reasons = "; ".join(report.examples.values()) or "it holds no rows"
-        raise DataError(f"{', '.join(sources)}: nothing to inspect: {reasons}")
-    return found
-
-
-def _token_measure(name: str) -> Measure:
-    """Give the measure in tokens of the sequences that training and scoring see."""
+def _encoder(name: str) -> Callable[[PreferenceGroup], list[list[int]]]:
+    """Return what gives the token ids of the sequences that training and scoring see."""
     from transformers import AutoTokenizer
 
     from rewardsmith.models.rendering import Renderer, prepare_tokenizer
@@ -84,61 +70,11 @@ def _token_measure(name: str) -> Measure:
             for completion in group.completions
         ]
 
-    return TokenMeasure(encode)
+    return encode
 
 
-def _fetch(sources: list[str], wanted: set[str], options: dict[str, Any]) -> dict[str, PreferenceGroup]:
-    """Read again until the rows that the page quotes are found; only their texts are held."""
-    found: dict[str, PreferenceGroup] = {}
-    if not wanted:
-        return found
-    for where, group in locate_each(sources, LoadReport(), **options):
-        if where in wanted:
-            found[where] = group
-            if len(found) == len(wanted):
-                break
-    return found
-
-
-def _print(sections: list[Section]) -> None:
-    """Print the sections as tables."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    styles: dict[str, str] = {"": "", "warn": "yellow", "bad": "red", "good": "green"}
-    for section in sections:
-        console.print(Text(f"\n{section.title}", style="bold"))
-        lines = Table.grid(padding=(0, 2))
-        lines.add_column(min_width=22)
-        lines.add_column(justify="right")
-        lines.add_column(style="dim", ratio=1, overflow="fold")
-        for line in section.lines:
-            lines.add_row(
-                Text(visible(line.label)), Text(visible(line.value), style=styles[line.level]), Text(visible(line.note))
-            )
-        console.print(Padding(lines, (0, 0, 0, 2)))
-        for grid in section.grids:
-            table = Table(box=None, padding=(0, 2), header_style="dim")
-            for place, column in enumerate(grid.columns):
-                table.add_column(Text(column), justify="right" if place else "left", overflow="fold")
-            for row in grid.rows:
-                table.add_row(*(Text(visible(cell)) for cell in row))
-            console.print(table)
-        for chart in section.charts:
-            console.print(Padding(Text(chart.title), (1, 0, 0, 2)))
-            for label, count in bins(chart.distribution):
-                bar = "█" * max(1, round(BAR * count / max(chart.distribution.counts))) if count else ""
-                console.print(Text(f"  {label:>14}  {bar} {count:,}"))
-
-
-def _write_json(found: Inspection, report: LoadReport, path: str) -> None:
-    """Write everything that is known, with the rows that were left out."""
-    left_out = {reason: {"count": n, "first": report.examples[reason]} for reason, n in report.dropped.items()}
-    plain = {"rows_read": report.rows, "rows_left_out": left_out, **found.to_dict()}
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+def _write_json(found: Inspected, path: str) -> None:
+    text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     if path == "-":
         print(text)
     else:
@@ -146,7 +82,5 @@ def _write_json(found: Inspection, report: LoadReport, path: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears when it is whole."""
-    with replace_when_done(path) as part:
-        part.write_bytes(content)
+    write_bytes(path, content)
     print(f"wrote {path}", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
+from rewardsmith.cli.options import add_input_options, input_options
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             write(group)
             num_groups += 1
     for source, report, count in zip(args.input, reports, counts, strict=True):
-        print("\n".join([f"{source}: {count} of {report.groups} groups", *drop_lines(report)]))
+        print("\n".join([f"{source}: {count} of {report.groups} groups", *report.lines()]))
     print(f"wrote {num_groups} groups to {args.out} ({sum(counts) - num_groups} merged into groups of the same prompt)")
     return 0
 

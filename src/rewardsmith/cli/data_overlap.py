@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.cli.data_options import drop_lines, visible
+from rewardsmith.blocks.words import clean
 from rewardsmith.data.checks.overlap import KINDS, MEANING, Overlap, Source, find_overlap, write_without
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.errors import ConfigError, DataError
@@ -79,8 +79,8 @@ def _print(args: argparse.Namespace, found: Overlap, reports: dict[str, LoadRepo
     console = Console(highlight=False)
     for side, num in (("train", found.num_train), ("test", found.num_test)):
         console.print(Text(f"{side:<5}  {num:,} groups  {getattr(args, side)}"))
-        for line in drop_lines(reports[side]):
-            console.print(Text(visible(f"       {line}")))
+        for line in reports[side].lines():
+            console.print(Text(clean(f"       {line}")))
     if found.num_short:
         console.print(
             Text(f"       {found.num_short:,} test prompts have fewer than {found.ngram} words: no run in them")
@@ -97,8 +97,8 @@ def _print(args: argparse.Namespace, found: Overlap, reports: dict[str, LoadRepo
     console.print()
     console.print(table)
     for hit in found.hits[: args.rows]:
-        console.print(Text(visible(f"\n{hit.kind}: {hit.test} and {hit.train}"), style="bold"))
-        console.print(Text(visible(f"  {hit.excerpt}")))
+        console.print(Text(clean(f"\n{hit.kind}: {hit.test} and {hit.train}"), style="bold"))
+        console.print(Text(clean(f"  {hit.excerpt}")))
     if len(found.hits) > args.rows:
         console.print(Text(f"\n{len(found.hits) - args.rows:,} more hits; --out FILE writes them all", style="dim"))
 

@@ -7,7 +7,7 @@ import contextlib
 import math
 from pathlib import Path
 
-from rewardsmith.cli.data_options import add_input_options, drop_lines, input_options
+from rewardsmith.cli.options import add_input_options, input_options
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{side}: {report.groups[side]} groups, {report.comparisons[side]} comparisons")
     for reason, count in report.held_back.items():
         print(f"held back: {count} comparisons ({reason})")
-    print("\n".join([*drop_lines(read), f"wrote {args.out}"]))
+    print("\n".join([*read.lines(), f"wrote {args.out}"]))
     return 0
 
 

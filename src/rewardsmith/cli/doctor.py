@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.cli.data_options import add_input_options, input_options
-from rewardsmith.cli.options import add_loading_options
+from rewardsmith.cli.options import add_input_options, add_loading_options, input_options
 from rewardsmith.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.blocks.card import require_folder
-from rewardsmith.cli.data_options import add_input_options, input_options
-from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
+from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import Calibration, FileScorer, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise

@@ -1,10 +1,10 @@
-"""Flags that every command that scores shares, each with one meaning, and the scorers that they describe."""
+"""Flags that several commands share, each with one meaning: how data is read, how a model is opened and run."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith.errors import ConfigError
 
@@ -62,6 +62,34 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
 def add_limit(parser: argparse.ArgumentParser, what: str = "rows") -> None:
     """Add how much of the input is read."""
     parser.add_argument("--limit", metavar="N", type=int, help=f"read at most so many {what}")
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add which rows are read: reader, split and limit."""
+    parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
+    parser.add_argument("--split", help="which split of a folder or hub data set")
+    parser.add_argument("--limit", type=int, help="read at most so many groups")
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the input is read: reader, split, limit and what happens to bad rows."""
+    add_source_options(parser)
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave bad rows out and count them by reason; default: stop at the first",
+    )
+
+
+def source_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `iter_preferences` for a command that counts bad rows and never stops at one."""
+    return {"reader": args.reader, "split": args.split, "limit": args.limit, "on_error": "count"}
+
+
+def input_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `iter_preferences` that the flags ask for."""
+    on_error = "count" if args.skip_bad else "raise"
+    return {"reader": args.reader, "split": args.split, "limit": args.limit, "on_error": on_error}
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:

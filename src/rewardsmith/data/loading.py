@@ -65,6 +65,13 @@ class LoadReport:
         self.dropped[reason] += 1
         self.examples.setdefault(reason, str(error))
 
+    def lines(self) -> list[str]:
+        """Return one line for the reader that was used, each note, and each reason of dropped rows with the first."""
+        lines = [f"read as {self.reader}"] if self.reader else []
+        lines += [f"note: {note}" for note in dict.fromkeys(self.notes)]
+        drops = self.dropped.items()
+        return lines + [f"dropped {count} ({reason}), first: {self.examples[reason]}" for reason, count in drops]
+
     def __str__(self) -> str:
         text = f"{self.rows} rows, {self.groups} groups, {self.comparisons} comparisons"
         if self.dropped:

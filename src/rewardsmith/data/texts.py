@@ -55,6 +55,12 @@ def locate(source: Any, report: LoadReport, **options: Any) -> Iterator[tuple[st
         yield report.where or group.group_id or f"row {report.rows}", group
 
 
+def as_sources(data: Any) -> list[Any]:
+    """Return a list of paths as it is, and anything else that can be read as the one source that it is."""
+    is_paths = isinstance(data, list | tuple) and data and all(isinstance(item, str | Path) for item in data)
+    return list(data) if is_paths else [data]
+
+
 def locate_each(sources: Sequence[Any], report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:
     """Give (where, group) of several sources; their names keep the path that was given, so that none is ambiguous."""
     for source in sources:

@@ -1,13 +1,12 @@
-"""What `inspect` says, line by line; the terminal and the page show the same."""
+"""What `inspect` says, section by section: figures with their meaning, tables and histograms."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
+from rewardsmith.blocks.kinds import Block, Cell, Fact, Facts, Histogram, Section, Table, Tone, Value
 from rewardsmith.data.checks.faults import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
 from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.checks.lengths import Distribution
@@ -15,66 +14,23 @@ from rewardsmith.data.loading import LoadReport
 from rewardsmith.records import Estimate
 from rewardsmith.stats.agreement import LEVELS
 
-Level = Literal["", "good", "warn", "bad"]
 MOST = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One figure: what it is, its value, what it means, and whether to look at it."""
-
-    label: str
-    value: str
-    note: str = ""
-    level: Level = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table with a title of its own."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A histogram of lengths."""
-
-    title: str
-    distribution: Distribution
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One part of the report."""
-
-    title: str
-    lines: list[Line]
-    grids: list[Grid] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
+# What the numbers of a section are for; the page says it below the title.
+MEANS = {
+    "Size": "How much there is, and what was left out.",
+    "What to look at": "Rows that are broken, repeated or judged both ways. rewardsmith data check names all of them.",
+    "What gives the label away": "What a model could learn instead of the quality of an answer.",
+    "Lengths": '"The longer wins" is the accuracy of preferring the longer text. A model must beat it.',
+    "Where the labels come from": "The largest sources, annotators and authors of answers.",
+    "Agreement": "How far people agree, and so how accurate a model can be against their labels.",
+    "What sharing prompts saves": "Training here computes every distinct token once; rows of pairs repeat them.",
+}
 
 
 def make_sections(found: Inspection, report: LoadReport) -> list[Section]:
     """Say what was found."""
-    return [
-        _size(found, report),
-        _trouble(found, report),
-        _leaks(found),
-        _lengths(found),
-        _labels(found),
-        _agreement(found),
-        _saving(found),
-    ]
-
-
-def example_rows(found: Inspection) -> set[str]:
-    """Name the rows that a page may quote: those of circles, contradictions, duplicates and identical sides."""
-    rows = [*found.cycles.examples[:2], *found.contradictions.examples[:3]]
-    rows += [[int(a), int(b)] for a, b in zip(found.duplicates.first[:2], found.duplicates.rows[:2], strict=True)]
-    return {found.rows.decode(row) for group in rows for row in group} | set(
-        found.checks.named(IDENTICAL, found.rows.decode, 3)["rows"]
-    )
+    built = [_size(found, report), _trouble(found, report), _leaks(found), _lengths(found), _labels(found)]
+    return [*built, _agreement(found), _saving(found)]
 
 
 def bins(distribution: Distribution) -> list[tuple[str, int]]:
@@ -86,35 +42,44 @@ def bins(distribution: Distribution) -> list[tuple[str, int]]:
     return list(zip(labels, distribution.counts, strict=True))
 
 
+def _section(title: str, lines: list[Fact], more: Sequence[Block] = ()) -> Section:
+    return Section(title, MEANS[title], "", [Facts(lines), *more])
+
+
+def _histogram(name: str, unit: str, lengths: Distribution) -> Histogram:
+    labels = [label for label, _ in bins(lengths)]
+    return Histogram(f"{name}, {unit}", unit, lengths.edges, lengths.counts, y_title=name, labels=labels)
+
+
 def _size(found: Inspection, report: LoadReport) -> Section:
     left_out = sum(report.dropped.values())
     sizes = [f"{size}: {count:,}" for size, count in list(found.sizes.items())[:MOST]]
     sizes += [f"and {len(found.sizes) - MOST} more sizes"] if len(found.sizes) > MOST else []
     lines = [
-        Line("rows read", f"{report.rows:,}", f"{left_out:,} of them left out" if left_out else "all of them usable"),
-        Line("prompts", f"{found.prompts:,}", f"{found.repeated_prompts:,} of them in several rows"),
-        Line("completions", f"{found.completions:,}", "each counted once a prompt"),
-        Line("comparisons", f"{found.comparisons:,}", f"{found.ties:,} of them ties"),
-        Line("completions a prompt", f"{found.completions / max(1, found.prompts):.1f}", "; ".join(sizes)),
+        Fact("rows read", f"{report.rows:,}", f"{left_out:,} of them left out" if left_out else "all of them usable"),
+        Fact("prompts", f"{found.prompts:,}", f"{found.repeated_prompts:,} of them in several rows"),
+        Fact("completions", f"{found.completions:,}", "each counted once a prompt"),
+        Fact("comparisons", f"{found.comparisons:,}", f"{found.ties:,} of them ties"),
+        Fact("completions a prompt", f"{found.completions / max(1, found.prompts):.1f}", "; ".join(sizes)),
     ]
     if found.several_files.count:
-        lines.append(Line("prompts in several files", f"{found.several_files.count:,}", "case and punctuation aside"))
+        lines.append(Fact("prompts in several files", f"{found.several_files.count:,}", "case and punctuation aside"))
     if report.reader:
-        lines.insert(0, Line("reader", report.reader))
+        lines.insert(0, Fact("reader", report.reader))
     if found.checks.counts[NO_PROMPT]:
         note = "their completions hold the whole dialogue; rows with an empty prompt never merge"
-        lines.append(Line("rows without a prompt", f"{found.checks.counts[NO_PROMPT]:,}", note))
+        lines.append(Fact("rows without a prompt", f"{found.checks.counts[NO_PROMPT]:,}", note))
     if found.tally.soft:
-        lines.append(Line("soft labels", f"{found.tally.soft:,}", "comparisons with a probability"))
+        lines.append(Fact("soft labels", f"{found.tally.soft:,}", "comparisons with a probability"))
     if found.tally.unweighted:
-        lines.append(Line("weight 0", f"{found.tally.unweighted:,}", "comparisons that count for nothing below"))
-    return Section("Size", lines)
+        lines.append(Fact("weight 0", f"{found.tally.unweighted:,}", "comparisons that count for nothing below"))
+    return _section("Size", lines)
 
 
 def _trouble(found: Inspection, report: LoadReport) -> Section:
     name = found.rows.decode
     lines = [
-        Line(f"left out: {reason}", f"{count:,}", f"first: {report.examples[reason]}", "bad")
+        Fact(f"left out: {reason}", f"{count:,}", f"first: {report.examples[reason]}", "bad")
         for reason, count in report.dropped.most_common()
     ]
     same = f"count as ties; {_some(found, IDENTICAL)}" if found.identical else ""
@@ -127,24 +92,24 @@ def _trouble(found: Inspection, report: LoadReport) -> Section:
     note = ""
     if both.pairs:
         example = "".join(f"; first: {name(a)} and {name(b)}" for a, b in both.examples[:1])
-        note = f"on {_times(both.prompts, 'prompt')}; {both.pairs - both.by_one:,} between named annotators{example}"
+        note = f"on {times(both.prompts, 'prompt')}; {both.pairs - both.by_one:,} between named annotators{example}"
     lines.append(_count("pairs judged both ways", both.pairs, note))
-    note = _times(found.cycles.comparisons, "comparison") if found.cycles.prompts else ""
+    note = times(found.cycles.comparisons, "comparison") if found.cycles.prompts else ""
     for circle in found.cycles.examples[:1]:
         note += f"; first: {', '.join(dict.fromkeys(map(name, circle)))}"
     lines.append(_count("prompts with a circle", found.cycles.prompts, note))
     for fault in (*TURN_FAULTS, *TEXT_FAULTS):
         if found.checks.counts[fault]:
             lines.append(_count(fault, found.checks.counts[fault], _some(found, fault)))
-    return Section("What to look at", lines)
+    return _section("What to look at", lines)
 
 
 def _leaks(found: Inspection) -> Section:
     """What gives the label away, or the test set."""
     several = found.several_splits
     example = "".join(f"first: {found.rows.decode(a)} and {found.rows.decode(b)}" for a, b in several.examples[:1])
-    both = Line("prompts on both sides", f"{several.count:,}", example, "bad" if several.count else "good")
-    both = both if several.count else Line(both.label, "0", "of a split that the names of files tell", "")
+    both = Fact("prompts on both sides", f"{several.count:,}", example, "bad" if several.count else "good")
+    both = both if several.count else Fact(both.label, "0", "of a split that the names of files tell", "")
     lines = [both]
     for fault in LEAKS:
         count, note = found.checks.counts[fault], _some(found, fault)
@@ -154,17 +119,17 @@ def _leaks(found: Inspection) -> Section:
     grids = []
     if found.tells:
         rows = [(f"{t.place} {t.mark!r}", f"{t.count:,}", f"{t.preferred:.3f}") for t in found.tells[:MOST]]
-        grids.append(Grid(("words that one side alone has", "preferences", "preferred"), rows))
+        grids.append(Table("Words that one side alone has", ("words", "preferences", "preferred"), rows))
     lines.append(_count("words that tell the label", len(found.tells), "in a tenth of the preferences, 98% one way"))
-    return Section("What gives the label away", lines, grids)
+    return _section("What gives the label away", lines, grids)
 
 
-def _times(count: int, noun: str) -> str:
+def times(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _count(label: str, count: int, note: str) -> Line:
-    return Line(label, f"{count:,}", note, "warn" if count else "good")
+def _count(label: str, count: int, note: str) -> Fact:
+    return Fact(label, f"{count:,}", note, "warn" if count else "good")
 
 
 def _some(found: Inspection, fault: str) -> str:
@@ -179,22 +144,22 @@ def _lengths(found: Inspection) -> Section:
     chosen, rejected = found.side_means()
     share = found.bias.longer_wins
     lines = [
-        Line("counted in", unit, what),
-        Line("prompts", *_spread(found.prompt_lengths)),
-        Line("completions", *_spread(found.completion_lengths)),
+        Fact("counted in", unit, what),
+        Fact("prompts", *_spread(found.prompt_lengths)),
+        Fact("completions", *_spread(found.completion_lengths)),
     ]
     if not math.isnan(chosen):
-        lines.append(Line("preferred, other", f"{chosen:.1f}, {rejected:.1f}", "mean length, over preferences"))
+        lines.append(Fact("preferred, other", f"{chosen:.1f}, {rejected:.1f}", "mean length, over preferences"))
     note = (
         f"95% interval {_interval(share)} over {share.n:,} preferences; {found.bias.equal:,} of equal length left out"
     )
     is_biased = share.low > 0.6 or share.high < 0.4
-    lines.append(Line("the longer wins", _number(share), note, "warn" if is_biased else ""))
+    lines.append(Fact("the longer wins", _number(share), note, "warn" if is_biased else ""))
     if 0 < found.first_wins.value < 1:
         note = f"95% interval {_interval(found.first_wins)}; of the two as they stand in their rows"
-        lines.append(Line("the first wins", _number(found.first_wins), note))
-    charts = [Chart(f"prompts, {unit}", found.prompt_lengths), Chart(f"completions, {unit}", found.completion_lengths)]
-    return Section("Lengths", lines, charts=[chart for chart in charts if chart.distribution.n])
+        lines.append(Fact("the first wins", _number(found.first_wins), note))
+    charts = {"prompts": found.prompt_lengths, "completions": found.completion_lengths}
+    return _section("Lengths", lines, [_histogram(name, unit, d) for name, d in charts.items() if d.n])
 
 
 def _spread(lengths: Distribution) -> tuple[str, str]:
@@ -206,30 +171,26 @@ def _spread(lengths: Distribution) -> tuple[str, str]:
 
 
 def _labels(found: Inspection) -> Section:
-    grids = [
-        Grid(
-            ("source", "comparisons", "ties", "longer wins"),
-            [
-                (s.name, f"{s.comparisons:,}", f"{s.ties:,}", f"{_number(s.longer_wins)} {_interval(s.longer_wins)}")
-                for s in found.sources[:MOST]
-            ],
-        )
+    rows: list[Sequence[Value | Cell]]
+    rows = [
+        (s.name, f"{s.comparisons:,}", f"{s.ties:,}", f"{_number(s.longer_wins)} {_interval(s.longer_wins)}")
+        for s in found.sources[:MOST]
     ]
-    lines = [Line("sources", f"{len(found.sources):,}", _cut(len(found.sources)))]
+    tables = [Table("Sources", ("source", "comparisons", "ties", "longer wins"), rows)]
+    lines = [Fact("sources", f"{len(found.sources):,}", _cut(len(found.sources)))]
     unnamed = f"; {found.unnamed:,} comparisons name none" if found.annotators and found.unnamed else ""
-    lines.append(Line("annotators", f"{len(found.annotators):,}", (_cut(len(found.annotators)) + unnamed).strip("; ")))
-    if found.annotators:
-        rows = [(name, f"{count:,}") for name, count in list(found.annotators.items())[:MOST]]
-        grids.append(Grid(("annotator", "comparisons"), rows))
+    lines.append(Fact("annotators", f"{len(found.annotators):,}", (_cut(len(found.annotators)) + unnamed).strip("; ")))
+    rows = [(name, f"{count:,}") for name, count in list(found.annotators.items())[:MOST]]
+    tables.append(Table("Annotators", ("annotator", "comparisons"), rows))
     games = found.tally.games
     if games:
-        lines.append(Line("models", f"{len(games):,}", "authors of completions" + _cut(len(games), "; ")))
-        won = [(m, f"{n:,}", f"{found.tally.wins[m] / n:.2f}") for m, n in games.most_common(MOST)]
-        grids.append(Grid(("model", "comparisons", "share preferred"), won))
+        lines.append(Fact("models", f"{len(games):,}", "authors of completions" + _cut(len(games), "; ")))
+        rows = [(m, f"{n:,}", f"{found.tally.wins[m] / n:.2f}") for m, n in games.most_common(MOST)]
+        tables.append(Table("Models", ("model", "comparisons", "share preferred"), rows))
     if found.tally.ratings:
         rated = ", ".join(f"{name} ({count:,})" for name, count in found.tally.ratings.most_common(MOST))
-        lines.append(Line("ratings", f"{len(found.tally.ratings):,}", rated))
-    return Section("Where the labels come from", lines, [grid for grid in grids if grid.rows])
+        lines.append(Fact("ratings", f"{len(found.tally.ratings):,}", rated))
+    return _section("Where the labels come from", lines, [table for table in tables if table.rows])
 
 
 def _cut(count: int, before: str = "") -> str:
@@ -239,38 +200,38 @@ def _cut(count: int, before: str = "") -> str:
 def _agreement(found: Inspection) -> Section:
     a = found.agreement
     if not a.units:
-        lines = [Line("pairs judged by several", "0", "so agreement is not known")]
-        return Section("Agreement", lines + _soft_lines(a.soft_ceiling))
+        lines = [Fact("pairs judged by several", "0", "so agreement is not known")]
+        return _section("Agreement", lines + _soft_lines(a.soft_ceiling))
     who = f"{a.raters:,} named annotators" if a.raters else "no annotator is named: copies of one judgement raise it"
-    level: Level = "" if a.raters else "warn"
-    lines = [Line("pairs judged by several", f"{a.units:,}", f"{a.judgements:,} judgements; {who}", level)]
+    level: Tone = "" if a.raters else "warn"
+    lines = [Fact("pairs judged by several", f"{a.units:,}", f"{a.judgements:,} judgements; {who}", level)]
     for scale in LEVELS:
         note = f"95% interval {_interval(a.alpha[scale])}" if not math.isnan(a.alpha[scale].low) else ""
-        lines.append(Line(f"alpha, {scale}", _number(a.alpha[scale]), note))
+        lines.append(Fact(f"alpha, {scale}", _number(a.alpha[scale]), note))
     note = f"95% interval {_interval(a.agreement)}; chance that two judgements agree, ties left out"
-    lines.append(Line("agreement", _number(a.agreement), note))
+    lines.append(Fact("agreement", _number(a.agreement), note))
     note = "highest accuracy against one rater if all pairs are equally hard; else between agreement and this"
-    lines.append(Line("ceiling by agreement", _number(a.ceiling), note))
-    return Section("Agreement", lines + _soft_lines(a.soft_ceiling))
+    lines.append(Fact("ceiling by agreement", _number(a.ceiling), note))
+    return _section("Agreement", lines + _soft_lines(a.soft_ceiling))
 
 
-def _soft_lines(ceiling: Estimate) -> list[Line]:
+def _soft_lines(ceiling: Estimate) -> list[Fact]:
     if math.isnan(ceiling.value):
         return []
     note = f"95% interval {_interval(ceiling)}; mean share of the majority; too high where a label holds few votes"
-    return [Line("ceiling by soft labels", _number(ceiling), note)]
+    return [Fact("ceiling by soft labels", _number(ceiling), note)]
 
 
 def _saving(found: Inspection) -> Section:
     saving = found.saving
     how = "exact" if saving.is_exact else "an estimate by characters; give --tokenizer for tokens"
     unit = saving.unit
-    return Section(
+    return _section(
         "What sharing prompts saves",
         [
-            Line("as pair rows", f"{saving.logical:,}", f"{unit}: both sequences of every comparison"),
-            Line("distinct", f"{saving.distinct:,}", f"{unit}: every prompt and completion once"),
-            Line("saving", "undefined" if math.isnan(saving.factor) else f"{saving.factor:.2f} x", how),
+            Fact("as pair rows", f"{saving.logical:,}", f"{unit}: both sequences of every comparison"),
+            Fact("distinct", f"{saving.distinct:,}", f"{unit}: every prompt and completion once"),
+            Fact("saving", "undefined" if math.isnan(saving.factor) else f"{saving.factor:.2f} x", how),
         ],
     )
 
