@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rewardsmith.evaluation.judged import plain_text
 from rewardsmith.records import Completion, PreferenceGroup, TokenIds, prompt_key
 
+Measure = Callable[[Completion], float]
 ASSISTANT = "\n\nAssistant:"
 HUMAN = re.compile(r"\n\n(?:Human|Assistant):")
 # Words that most English texts of a few sentences hold; used to keep English phrases out of other languages.
@@ -33,7 +35,7 @@ class Answer:
     after: str = ""
 
     def rewrite(self, text: str) -> Completion:
-        """Give the completion with `text` in place of the answer."""
+        """Return the completion with `text` in place of the answer."""
         written = self.before + text + self.after
         if isinstance(self.completion, str):
             return written
@@ -43,7 +45,7 @@ class Answer:
 
 
 def find_answer(completion: Completion) -> Answer | None:
-    """Give the last answer: a text, the last turn of a dialogue in text, or the assistant's last message.
+    """Return the last answer: a text, the last turn of a dialogue in text, or the assistant's last message.
 
     None where there is nothing that can be edited: token ids, messages with parts or images, an empty answer.
     """
@@ -66,13 +68,13 @@ def find_answer(completion: Completion) -> Answer | None:
 
 
 def answer_text(completion: Completion) -> str:
-    """Give the text of the last answer, or all text where no answer can be told apart."""
+    """Return the text of the last answer, or all text where no answer can be told apart."""
     found = find_answer(completion)
     return found.text if found else plain_text(completion)
 
 
 def question(group: PreferenceGroup) -> str:
-    """Give the last thing that was asked, as text; empty when it is not known."""
+    """Return the last thing that was asked, as text; empty when it is not known."""
     prompt = group.prompt or prompt_key(group)
     if not isinstance(prompt, str):
         asked = [message.content for message in prompt if message.role == "user" and isinstance(message.content, str)]
@@ -96,5 +98,29 @@ def sentences(text: str) -> list[str]:
 
 
 def words(texts: Sequence[str]) -> list[str]:
-    """Give every word of `texts`, in order."""
+    """Return every word of `texts`, in order."""
     return [word for text in texts for word in text.split()]
+
+
+def count_words(completion: Completion) -> float:
+    """Count the words of the last answer, or token ids where there is no text."""
+    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion).split()))
+
+
+def count_characters(completion: Completion) -> float:
+    """Count the characters of the last answer, or token ids where there is no text."""
+    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion)))
+
+
+def token_counter(scorer: Any) -> Measure | None:
+    """Return what counts the tokens of an answer with the scorer's own tokenizer; None where it has none."""
+    tokenizer = getattr(scorer, "tokenizer", None)
+    if tokenizer is None:
+        return None
+
+    def count(completion: Completion) -> float:
+        if isinstance(completion, TokenIds):
+            return float(len(completion))
+        return float(len(tokenizer(answer_text(completion), add_special_tokens=False)["input_ids"]))
+
+    return count

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Completion, Scorer, ScoreRequest, TokenIds
 from rewardsmith.scoring.opening import ModelOptions
 from rewardsmith.stats.intervals import Floats
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring import RewardModel
 
 # A hundredth of the within-prompt sd turns 3 pairs in 1,000 at most; kernels in fp32 stay far below it.
 TOLERANCE = 0.01
@@ -171,7 +174,8 @@ def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -
     def load(**options: Any) -> RewardModel:
         options = {"device": scorer.device, "dtype": own, "truncation": scorer.truncation, **options}
         remote, aggregate = how.trust_remote_code, how.aggregate
-        return RewardModel.from_pretrained(path, trust_remote_code=remote, aggregate=aggregate, **options)
+        model: RewardModel = RewardModel.from_pretrained(path, trust_remote_code=remote, aggregate=aggregate, **options)
+        return model
 
     variants: dict[str, Callable[[], Scorer]] = {
         "bf16 against fp32": lambda: load(dtype=other),
@@ -192,7 +196,7 @@ class PaddedRows:
         side: "left" or "right", where the padding stands.
     """
 
-    def __init__(self, model: Any, side: str) -> None:
+    def __init__(self, model: RewardModel, side: str) -> None:
         self.model, self.side = model, side
         self.name = f"{model.name}, {side} padding"
 
@@ -232,13 +236,15 @@ class PaddedRows:
 class RenderedText:
     """A model that reads the rendered text instead of the messages, as `pipeline("text-classification")` does."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: RewardModel) -> None:
         self.model = model
         self.name = f"{model.name}, rendered text"
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Render every completion, tokenise the text and score it. Token ids have no text and pass as they are."""
-        return self.model.score_encoded([[self._encode(r, c) for c in r.completions] for r in requests])
+        encoded = [[self._encode(r, c) for c in r.completions] for r in requests]
+        rewards: list[list[float]] = self.model.score_encoded(encoded)
+        return rewards
 
     def _encode(self, request: ScoreRequest, completion: Completion) -> list[int]:
         if isinstance(completion, TokenIds):
@@ -246,7 +252,8 @@ class RenderedText:
         renderer = self.model.renderer
         text = renderer.render(request.prompt, completion, request.tools, request.chat_template_kwargs)
         framed = renderer.policy.closed_by_tokenizer
-        return self.model.tokenizer(text, add_special_tokens=framed)["input_ids"]
+        ids: list[int] = self.model.tokenizer(text, add_special_tokens=framed)["input_ids"]
+        return ids
 
 
 def invariance_findings(results: Sequence[Invariance]) -> list[Finding]:

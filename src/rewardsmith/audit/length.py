@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rewardsmith.audit.answers import answer_text
-from rewardsmith.audit.plan import Context, Measure, Part, Plain
+from rewardsmith.audit.answers import Measure, count_characters, count_words
+from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
 from rewardsmith.blocks.generic import blocks_of
 from rewardsmith.blocks.kinds import Block, Cell, Plot, Scatter, Section, StripRow, Strips, Table, Value
@@ -26,7 +27,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import copeland, prompt_clusters
 from rewardsmith.findings import Finding
-from rewardsmith.records import Completion, Estimate, TokenIds, preferences
+from rewardsmith.records import Estimate, preferences
 from rewardsmith.stats.clustered_sums import ClusteredSums, Statistic, Totals, add_logistics, logistic_statistics
 from rewardsmith.stats.intervals import Floats, Resampling
 
@@ -35,30 +36,6 @@ ABOUT_EQUAL = 0.1
 NUM_POINTS = 400
 # Beyond it reward and length cannot be told apart, and no logistic can divide them.
 COLLINEAR = 0.98
-
-
-def count_words(completion: Completion) -> float:
-    """Count the words of the last answer, or token ids where there is no text."""
-    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion).split()))
-
-
-def count_characters(completion: Completion) -> float:
-    """Count the characters of the last answer, or token ids where there is no text."""
-    return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion)))
-
-
-def token_counter(scorer: Any) -> Measure | None:
-    """Return what counts the tokens of an answer with the scorer's own tokenizer; None where it has none."""
-    tokenizer = getattr(scorer, "tokenizer", None)
-    if tokenizer is None:
-        return None
-
-    def count(completion: Completion) -> float:
-        if isinstance(completion, TokenIds):
-            return float(len(completion))
-        return float(len(tokenizer(answer_text(completion), add_special_tokens=False)["input_ids"]))
-
-    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +130,7 @@ def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
 def _add_answers(
     sums: ClusteredSums, scored: Sequence[ScoredGroup], lengths: Sequence[Floats], clusters: Sequence[int]
 ) -> dict[str, int]:
-    """Sum the moments of single answers: raw, within their prompt, and within with the label. Give their counts."""
+    """Sum the moments of single answers: raw, within their prompt, and within with the label. Return their counts."""
     cluster = np.repeat(clusters, [len(row) for row in lengths])
     group = np.repeat(np.arange(len(lengths)), [len(row) for row in lengths])
     reward = np.concatenate([np.array(item.rewards) for item in scored])
@@ -170,8 +147,9 @@ def _add_answers(
     return {"raw": len(r), "within": int((sizes > 1).sum()), "partial": int(judged.sum())}
 
 
-def _demean(column: Floats, group: Any) -> Floats:
-    return column - (np.bincount(group, column) / np.bincount(group))[group]
+def _demean(column: Floats, group: NDArray[np.int64]) -> Floats:
+    means: Floats = np.bincount(group, column) / np.bincount(group)
+    return column - means[group]
 
 
 def _pair_table(scored: Sequence[ScoredGroup], lengths: Sequence[Floats], clusters: Sequence[int]) -> Floats:
@@ -271,8 +249,8 @@ def length_finding(length: LengthAudit, probes: Sequence[ProbeResult] = ()) -> F
     """
     estimates, weight = length.estimates, length.standardised_weight
     text = f"a {length.unit[:-1]} is worth {_number(estimates['weight'])} of reward within a prompt"
-    shares = f"picks the longer answer in {_percent(estimates['picks_longer_model'])} of pairs"
-    shares += f", people in {_percent(estimates['picks_longer_gold'])}"
+    shares = f"picks the longer answer in {estimates['picks_longer_model'].value:.0%} of pairs"
+    shares += f", people in {estimates['picks_longer_gold'].value:.0%}"
     collinear = abs(estimates["correlation_within"].value) >= COLLINEAR
     # A reward that is length itself has the same slope in every sample, and so no interval.
     direction = (1 if weight.value > 0 else -1) if collinear else _sign(weight)
@@ -302,7 +280,7 @@ def length_finding(length: LengthAudit, probes: Sequence[ProbeResult] = ()) -> F
 
 
 def _sign(estimate: Estimate) -> int:
-    """Give 1 or -1 where the interval excludes 0 on one side, else 0."""
+    """Return 1 or -1 where the interval excludes 0 on one side, else 0."""
     if math.isnan(estimate.low):
         return 0
     return 1 if estimate.low > 0 else -1 if estimate.high < 0 else 0
@@ -311,10 +289,6 @@ def _sign(estimate: Estimate) -> int:
 def _number(estimate: Estimate) -> str:
     interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3g}, {estimate.high:.3g}]"
     return f"{estimate.value:+.3g}{interval}"
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.0f}%"
 
 
 SHARES = {

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.audit.answers import Measure
 from rewardsmith.blocks.kinds import Section
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.findings import Finding
-from rewardsmith.records import Completion, PreferenceGroup, Scorer
+from rewardsmith.records import PreferenceGroup, Scorer
 from rewardsmith.stats.intervals import Resampling
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from rewardsmith.audit.edits import Probe
     from rewardsmith.audit.sampled_answers import SampledAnswers
 
-Measure = Callable[[Completion], float]
 Plain = Mapping[str, Any]
 
 

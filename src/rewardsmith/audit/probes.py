@@ -277,7 +277,7 @@ def probe_findings(results: Sequence[ProbeResult]) -> list[Finding]:
         if not result.accused:
             continue
         level: Level = "red" if abs(result.change.value) >= RED_EFFECT else "yellow"
-        flips = f", turns {_percent(result.flip_rate)} of pairs" if result.flip_rate.n else ""
+        flips = f", turns {result.flip_rate.value:.0%} of pairs" if result.flip_rate.n else ""
         change = f"the reward changes by {result.change.value:+.2f} sd{flips} (q = {result.q:.3g}, n = {result.n})"
         found.append(Finding(level, "probes", f"probe '{result.name}': {change}; it {result.expected}"))
     for result in results:
@@ -368,10 +368,6 @@ def _example(row: Plain) -> Example | None:
         return None
     rest = [f"{words(name)} {written(value)}" for name, value in values.items()]
     return Example("; ".join([words(row.get("name", "probe")), *rest]), str(prompt or ""), answers)
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.0f}%"
 
 
 PART = Part("probes", run, probes_section, lambda results, context: probe_findings(results))

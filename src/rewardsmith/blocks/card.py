@@ -31,7 +31,7 @@ def require_folder(model: str | None) -> Path:
 def new_card(title: str, blocks: Sequence[Block], **metadata: Any) -> str:
     """Return a whole model card: its metadata as YAML, a title and blocks as Markdown."""
     head = ModelCardData(**metadata).to_yaml()
-    return ModelCard(f"---\n{head}\n---\n\n# {title}\n\n{to_markdown(blocks)}\n").content
+    return str(ModelCard(f"---\n{head}\n---\n\n# {title}\n\n{to_markdown(blocks)}\n").content)
 
 
 def write_section(folder: Path, title: str, name: str, blocks: Sequence[Block]) -> Path:

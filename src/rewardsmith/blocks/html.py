@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from rewardsmith._version import __version__
 from rewardsmith.blocks.kinds import Block, Cell, Entry, Findings, Page, Table, Value
-from rewardsmith.blocks.plots import draw, legend_mark, strip, strip_axis, strip_scale
+from rewardsmith.blocks.plots import draw, legend_mark, marks_of, strip, strip_axis, strip_scale
 from rewardsmith.blocks.words import clean, excerpt, show, show_interval, written
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate
@@ -160,7 +160,12 @@ def _template() -> Template:
     )
     environment.globals.update(show=show, show_interval=show_interval, excerpt=excerpt, write=write_cell, spread=spread)
     environment.globals.update(
-        draw=draw, legend_mark=legend_mark, strip=strip, strip_axis=strip_axis, strip_scale=strip_scale
+        draw=draw,
+        legend_mark=legend_mark,
+        marks_of=marks_of,
+        strip=strip,
+        strip_axis=strip_axis,
+        strip_scale=strip_scale,
     )
     return environment.get_template("page.html")
 

@@ -96,10 +96,6 @@ class StripRow:
     marks: Sequence[tuple[Estimate, str]] = ()
     references: Sequence[tuple[float, str]] = ()
 
-    def drawn(self) -> Sequence[tuple[Estimate, str]]:
-        """Return the estimates that are drawn, each with its tone."""
-        return self.marks or ([(self.estimate, self.tone)] if self.estimate else [])
-
 
 @dataclass(frozen=True, slots=True)
 class Strips:

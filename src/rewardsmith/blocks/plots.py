@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rewardsmith.blocks.kinds import Curve, Curves, Histogram, Plot, Reliability, Scatter, Strips
+from rewardsmith.blocks.kinds import Curve, Curves, Histogram, Plot, Reliability, Scatter, StripRow, Strips
 from rewardsmith.blocks.words import clean
 from rewardsmith.records import Estimate
 
@@ -266,9 +266,14 @@ def _band(curve: Curve, frame: Frame) -> list[Markup]:
     return [path(upper + lower, f"band {curve.tone}", closed=True)]
 
 
+def marks_of(row: StripRow) -> Sequence[tuple[Estimate, str]]:
+    """Return the estimates that a line of a forest plot draws, each with its tone."""
+    return row.marks or ([(row.estimate, row.tone)] if row.estimate else [])
+
+
 def strip_scale(block: Strips) -> Scale:
     """Return the axis of a forest plot, in percent of the width of its column."""
-    values = [value for row in block.rows for e, _ in row.drawn() for value in (e.value, e.low, e.high)]
+    values = [value for row in block.rows for e, _ in marks_of(row) for value in (e.value, e.low, e.high)]
     values += [value for value, _ in block.references]
     values += [value for row in block.rows for value, _ in row.references]
     low, high = domain(values, block.limits)

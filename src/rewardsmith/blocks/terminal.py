@@ -22,6 +22,7 @@ from rewardsmith.blocks.kinds import (
     Value,
     Verdict,
 )
+from rewardsmith.blocks.plots import marks_of
 from rewardsmith.blocks.words import clean, show, show_estimate, show_interval, written
 from rewardsmith.records import Estimate
 
@@ -143,7 +144,7 @@ def _strips(block: Strips) -> Table:
     rows: list[list[Value | Cell]] = []
     for row in block.rows:
         label = f"{row.badge}: {row.label}" if row.badge else row.label
-        for estimate, _ in row.drawn():
+        for estimate, _ in marks_of(row):
             tone = "bad" if row.badge else ""
             value = Cell(show(estimate.value, block.signed), tone=tone)  # type: ignore[arg-type]
             rows.append([label, value, show_interval(estimate, block.signed), f"{estimate.n:,}"])

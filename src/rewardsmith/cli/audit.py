@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from rewardsmith.audit import Audit, AuditPlan, audit
+from rewardsmith.audit.answers import token_counter
 from rewardsmith.audit.invariances import model_variants
-from rewardsmith.audit.length import token_counter
 from rewardsmith.audit.sampled_answers import SampledAnswers
 from rewardsmith.audit.sources import AuditData, Reading, load_data, load_samples
 from rewardsmith.audit.together import compare_models, judge_together

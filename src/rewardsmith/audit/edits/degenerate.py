@@ -75,7 +75,7 @@ def answer_from(pool: Sequence[tuple[str, str]]) -> Edit:
     def answer_another(prompt: str, answer: str, rng: np.random.Generator) -> str | None:
         """Answer another prompt."""
         for index in rng.integers(len(pool), size=DRAWS):
-            other, text = pool[index]
+            other, text = pool[int(index)]
             if other != prompt and text != answer:
                 return text
         return None

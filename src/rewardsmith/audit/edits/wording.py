@@ -57,5 +57,5 @@ def _lower_first(text: str) -> str:
 
 
 def _swaps(text: str, start: int, end: int) -> list[int]:
-    """Give where two different inner letters of the word at [start, end) stand side by side."""
+    """Return where two different inner letters of the word at [start, end) stand side by side."""
     return [at for at in range(start + 1, end - 2) if text[at] != text[at + 1]]
