@@ -9,7 +9,7 @@ import pytest
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation.benchmarks import (
     BenchmarkRun,
-    ppe_correctness,
+    ppe,
     reward_bench,
     reward_bench_2,
     run_benchmark,
@@ -203,7 +203,7 @@ def test_ppe_correctness_counts_each_conflict_pair_once(run):
 
 def test_the_best_of_k_curve_is_the_mean_over_all_draws():
     rewards, truth = np.array([0.3, 0.9, 0.1, 0.5, 0.5]), np.array([1.0, 0.0, 0.0, 1.0, 0.0])
-    curve = ppe_correctness.best_of_k_curve(rewards, truth)
+    curve = ppe.best_of_k_curve(rewards, truth)
     for k in range(1, 6):
         draws = []
         for drawn in itertools.combinations(range(5), k):

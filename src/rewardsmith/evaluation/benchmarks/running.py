@@ -14,19 +14,15 @@ from typing import Any
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation.baselines import without_prompts
 from rewardsmith.evaluation.benchmarks import (
-    fair_eval,
-    judge_bench,
     llmbar,
     m_reward_bench,
-    pandalm,
-    ppe_correctness,
-    ppe_human,
+    ppe,
     process_bench,
     reward_bench,
     reward_bench_2,
     rm_bench,
     rmb,
-    subsets_of_pairs,
+    strict_pairs,
 )
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
@@ -41,16 +37,16 @@ BENCHMARKS: dict[str, Benchmark] = {
     "reward-bench-legacy": reward_bench.LEGACY,
     "reward-bench-2": reward_bench_2.BENCHMARK,
     "rm-bench": rm_bench.BENCHMARK,
-    "judge-bench": judge_bench.BENCHMARK,
+    "judge-bench": strict_pairs.JUDGE_BENCH,
     "rmb": rmb.BENCHMARK,
-    "ppe-human": ppe_human.BENCHMARK,
-    "ppe-correctness": ppe_correctness.BENCHMARK,
+    "ppe-human": ppe.HUMAN,
+    "ppe-correctness": ppe.CORRECTNESS,
     "llmbar": llmbar.BENCHMARK,
-    "faireval": fair_eval.BENCHMARK,
-    "pandalm": pandalm.BENCHMARK,
-    "auto-j": subsets_of_pairs.AUTO_J,
-    "hhh": subsets_of_pairs.HHH,
-    "eval-bias-bench": subsets_of_pairs.EVAL_BIAS_BENCH,
+    "faireval": llmbar.FAIR_EVAL,
+    "pandalm": strict_pairs.PANDALM,
+    "auto-j": strict_pairs.AUTO_J,
+    "hhh": strict_pairs.HHH,
+    "eval-bias-bench": strict_pairs.EVAL_BIAS_BENCH,
     "m-reward-bench": m_reward_bench.BENCHMARK,
     "process-bench": process_bench.BENCHMARK,
 }

@@ -1,4 +1,4 @@
-"""Benchmarks whose rule is strict accuracy, overall and by subset; they differ in layout only.
+"""Benchmarks whose rule is strict accuracy over labelled pairs, overall or by subset; they differ in layout and parts.
 
 auto-j (Li et al. 2023, arXiv 2310.05470): `scenario, label, prompt, response 1, response 2`, label 0 first, 1 second, 2
 tie (left out). The authors' agreement of judges, over the three labels of all rows, is a part.
@@ -7,10 +7,25 @@ label 1 marking the better of two; the folder or hub configuration is the subset
 read as a conversation.
 EvalBiasBench (Park et al. 2024, arXiv 2407.06551): an object of bias name to rows `instruction, chosen/rejected or
 output_1/output_2, label`; the score is the mean over the biases.
+
+JudgeBench (Tan et al. 2024, arXiv 2410.12784), `ScalerLab/JudgeBench`, split `gpt` (350 pairs) or `claude` (270).
+
+A reward model plays one game: it is right when the answer it scores strictly higher is the labelled one. The authors
+report the micro average; some papers report the macro mean of the four sources. Both are parts; the score is micro.
+The authors' code reads equal scores as "B>A", which is right on about half of such pairs; that figure is a part, too.
+
+PandaLM's test set (Wang et al. 2023, arXiv 2306.05087), `testset-v1.json`: three annotators a pair.
+
+The label is the majority of `annotator1..3` (0 tie, 1, 2); three different votes are a tie. A scalar reward hardly
+ever ties, so the score is strict accuracy over pairs whose majority prefers a side; the share of ties is a part. So is
+the ceiling: how often one annotator agrees with the majority on those pairs. The authors' own figure for judges, the
+accuracy over the three verdicts of all pairs, is a part; it takes `annotator1` where all three differ. Some responses
+are JSON booleans and are read as text.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +43,9 @@ from rewardsmith.evaluation.benchmarks.result import (
 )
 from rewardsmith.evaluation.benchmarks.rows import KEY, need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import Resampling
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
 
@@ -102,3 +118,59 @@ def _by_subset(scored: Sequence[ScoredGroup], how: Resampling) -> dict[str, Esti
 AUTO_J = Benchmark(read_auto_j, auto_j, patterns=(r"(^|/)testdata_pairwise\.jsonl$",), rules=IN_PUBLISHED_ORDER)
 HHH = Benchmark(read_hhh, micro, patterns=(r"(^|/)task\.json$",), rules=IN_PUBLISHED_ORDER)
 EVAL_BIAS_BENCH = Benchmark(read_bias, macro, patterns=(r"biasbench\.json$",))
+
+
+JUDGE_BENCH_LABELS = {"A>B": 0, "B>A": 1}
+
+
+def read_judge_bench(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
+    """Read one row; all MMLU-Pro subjects are one source."""
+    label = need(where, row, "label")
+    if label not in JUDGE_BENCH_LABELS:
+        raise DataError(f"{where}: label must be 'A>B' or 'B>A', not {label!r}")
+    source = str(need(where, row, "source"))
+    source = "mmlu-pro" if source.startswith("mmlu-pro") else source
+    pair = (need(where, row, "response_A"), need(where, row, "response_B"))
+    yield labelled(where, need(where, row, "question"), pair, JUDGE_BENCH_LABELS[label], subset=source)
+
+
+def summarise_judge_bench(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
+    """Give the micro average; parts are the sources and both averages."""
+    sources = {name: pair_accuracy(items, how) for name, items in sorted(by(scored, "subset").items())}
+    micro = pair_accuracy(scored, how)
+    hits = [float((item.rewards[0] > item.rewards[1]) == (item.group.comparisons[0].better == 0)) for item in scored]
+    as_b = bootstrap_mean(hits, prompt_clusters(scored), how.resamples, how.seed)
+    return micro, {**sources, "micro": micro, "macro": mean_of(sources), "micro, ties as B>A": as_b}
+
+
+# A copy of the authors' repository also holds the judgements of every judge, beside the two files of pairs.
+JUDGE_BENCH_FILES = (r"(^|/)dataset=judgebench,response_model=[^,/]+\.jsonl$",)
+JUDGE_BENCH = Benchmark(read_judge_bench, summarise_judge_bench, "gpt", JUDGE_BENCH_FILES, rules=IN_PUBLISHED_ORDER)
+
+
+def read_pandalm(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
+    """Read one row."""
+    votes = Counter(int(need(where, row, f"annotator{k}")) for k in (1, 2, 3))
+    label, count = votes.most_common(1)[0]
+    winner = label - 1 if label in (1, 2) and count >= 2 else None
+    pair = (str(need(where, row, "response1")), str(need(where, row, "response2")))
+    prompt = "\n".join(filter(None, (need(where, row, "instruction"), row.get("input"))))
+    share = None if winner is None else count / votes.total()
+    # As a verdict: 1 the first, -1 the second, 0 a tie. The first vote is the most common where all differ.
+    verdict = {1: 1, 2: -1}.get(label, 0)
+    yield labelled(where, prompt, pair, winner, majority_share=share, verdict=verdict)
+
+
+def summarise_pandalm(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
+    """Give the accuracy; parts are the share of judged ties, which are left out, and the annotators' ceiling."""
+    ties = sum(item.group.num_ties for item in scored)
+    shares = [share for item in scored if (share := item.group.metadata["majority_share"]) is not None]
+    ceiling = bootstrap_mean(shares, None, how.resamples, how.seed)
+    return pair_accuracy(scored, how), {
+        "judged ties": Estimate(ties / len(scored), len(scored)),
+        "three-way accuracy": three_way_accuracy(scored, [item.group.metadata["verdict"] for item in scored], how),
+        "ceiling: an annotator agrees with the majority": ceiling,
+    }
+
+
+PANDALM = Benchmark(read_pandalm, summarise_pandalm, patterns=(r"(^|/)testset-v1\.json$",), rules=IN_PUBLISHED_ORDER)
