@@ -17,6 +17,7 @@ from rewardsmith.errors import RewardsmithError, UsageError, nearest
 COMMANDS = {
     "demo": ("rewardsmith.cli.demo", "the whole path on an embedded data set and model, no network"),
     "data": ("rewardsmith.cli.data", "inspect, check, convert, split, merge, overlap, simulate, list"),
+    "collect": ("rewardsmith.cli.collect", "human judgements: a web page, agreement, panels, duels, export"),
     "train": ("rewardsmith.cli.train", "train a reward model (the flags and YAML of `trl reward`, plus ours)"),
     "doctor": ("rewardsmith.cli.doctor", "find what would silently ruin a run, before it runs"),
     "evaluate": ("rewardsmith.cli.evaluate", "accuracy with intervals, baselines, calibration, benchmarks"),

@@ -103,7 +103,7 @@ def _next(connection: Connection, project: Project, person_id: int, now: float) 
     if personal is not None:
         return _make_slot(connection, personal, PERSONAL + person_id, person_id)
     done, repeats, golds = _counts(connection, person_id)
-    if project.quota is not None and done >= project.quota:
+    if project.quota is not None and done + repeats + golds >= project.quota:
         return None
     if golds < int((done + 1) * project.gold.share):
         personal = _personal_item(connection, "gold", person_id)
@@ -181,37 +181,49 @@ def _make_slot(connection: Connection, item_id: int, n: int, person_id: int, aga
 
 def _lease(connection: Connection, project: Project, slot_id: int, person_id: int, now: float) -> Assignment:
     """Lease a slot, or lengthen its lease, and return what the page shows."""
-    query = sa.select(t.slot, t.item.c.key, t.item.c.prompt, t.item.c.info, t.item.c.kind)
-    row = connection.execute(query.join(t.item).where(t.slot.c.id == slot_id)).mappings().one()
-    texts = connection.execute(
-        sa.select(t.completion.c.text).where(t.completion.c.item_id == row["item_id"]).order_by(t.completion.c.number)
-    ).scalars()
-    completions = tuple(texts)
+    query = sa.select(t.slot, t.item.c.key).join(t.item).where(t.slot.c.id == slot_id)
+    row = connection.execute(query).mappings().one()
     values: dict[str, Any] = {"lease_until": now + 60 * project.lease_minutes}
     if row["state"] != "leased" or row["person_id"] != person_id:
         alias = connection.execute(sa.select(t.person.c.alias).where(t.person.c.id == person_id)).scalar_one()
-        order = shown_order(project, row["key"], alias, len(completions))
+        size = sa.select(sa.func.count()).where(t.completion.c.item_id == row["item_id"])
+        order = shown_order(project, row["key"], alias, connection.execute(size).scalar_one())
         # A repeat in the same order would measure memory of the place as well.
         values["shown"] = order[::-1] if row["again"] else order
         values |= {"shown_at": now, "state": "leased", "person_id": person_id, "token": secrets.token_urlsafe(16)}
     connection.execute(sa.update(t.slot).where(t.slot.c.id == slot_id).values(**values))
-    current = {**row, **values}
-    draft = connection.execute(
-        sa.select(t.draft).where(t.draft.c.slot_id == slot_id, t.draft.c.person_id == person_id)
-    ).first()
+    return _assignment(connection, {**row, **values}, person_id)
+
+
+def _assignment(connection: Connection, slot: Mapping[str, Any], person_id: int) -> Assignment:
+    """Return a slot with its item's texts and the person's draft."""
+    item = connection.execute(sa.select(t.item).where(t.item.c.id == slot["item_id"])).one()
+    texts = sa.select(t.completion.c.text).where(t.completion.c.item_id == item.id).order_by(t.completion.c.number)
+    own = (t.draft.c.slot_id == slot["id"], t.draft.c.person_id == person_id)
+    draft = connection.execute(sa.select(t.draft).where(*own)).first()
     return Assignment(
-        slot_id,
-        row["item_id"],
-        current["token"],
-        tuple(current["shown"]),
-        current["shown_at"],
-        row["prompt"],
-        completions,
-        row["info"],
-        row["kind"] == "practice",
+        slot["id"],
+        item.id,
+        slot["token"],
+        tuple(slot["shown"]),
+        slot["shown_at"],
+        item.prompt,
+        tuple(connection.execute(texts).scalars()),
+        item.info,
+        item.kind == "practice",
         draft.answer if draft else {},
         draft.active_ms if draft else 0,
     )
+
+
+def find_assignment(store: Store, person_id: int, slot_id: int, token: str) -> Assignment | None:
+    """Return what a page was drawn from, by its slot and token, also when its lease has run out meanwhile."""
+    slot = t.slot.c
+    mine = sa.or_(slot.person_id == person_id, slot.person_id.is_(None))
+    query = sa.select(t.slot).where(slot.id == slot_id, slot.token == token, mine)
+    with store.transaction() as connection:
+        row = connection.execute(query).mappings().first() if 0 < slot_id < 2**31 else None
+        return None if row is None else _assignment(connection, dict(row), person_id)
 
 
 def progress(store: Store, project: Project, person_id: int) -> tuple[int, int]:
@@ -223,7 +235,7 @@ def progress(store: Store, project: Project, person_id: int) -> tuple[int, int]:
         left = int(connection.execute(counted).scalar_one())
         left += held_slot(connection, person_id, time.time()) is not None
     if project.quota is not None:
-        left = min(left, max(0, project.quota - done))
+        left = min(left, max(0, project.quota - done - repeats - golds))
     return done + repeats + golds, left
 
 

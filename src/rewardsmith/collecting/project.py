@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.settings import read_settings
 
 Task = Literal["pair", "ranking", "best", "rating", "criteria", "steps"]
 Order = Literal["random", "gap", "uncertainty", "fisher"]
@@ -179,7 +180,7 @@ TEMPLATE = """\
 title: {title}
 # Markdown, or the name of a Markdown file beside this one.
 guidelines: |
-  Choose the answer that helps the person who asked. Judge what it says, not how long it is.
+{guidelines}
 question: {question}
 task: {task}            # pair, ranking, best, rating, criteria or steps
 {more}overlap: {overlap}            # people who judge each item
@@ -198,6 +199,8 @@ MORE = {
 
 def project_template(task: Task = "pair", **values: Any) -> str:
     """Return the YAML of a new project with comments."""
+    text = str(values.pop("guidelines", "Choose the answer that helps the person who asked, not the longer one."))
+    values["guidelines"] = textwrap.indent(text.strip(), "  ")
     shown = {"title": "Comparing answers", "question": "Which answer is better?", "overlap": 1, "seed": 0, **values}
     return TEMPLATE.format(task=task, more=MORE.get(task, ""), **shown)
 
@@ -211,9 +214,7 @@ def load_project(path: str | Path) -> Project:
         raise ConfigError(f"{place} does not exist; make it with: rewardsmith collect init {place}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{place} must hold keys such as 'question' and 'task', not {type(values).__name__}")
-    project = read_project(values, str(place))
+    project = read_settings(Project, values, str(place))
     text = project.guidelines
     if text and "\n" not in text and text.endswith(".md"):
         file = place.parent / text
@@ -221,39 +222,6 @@ def load_project(path: str | Path) -> Project:
             raise ConfigError(f"{place}: guidelines name {text}, which is not beside it")
         project = project.model_copy(update={"guidelines": file.read_text(encoding="utf-8")})
     return project
-
-
-def read_project(values: dict[str, Any], where: str = "project") -> Project:
-    """Check the values of a project. Raises ConfigError."""
-    try:
-        return Project.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_describe(error.errors()[0])}") from error
-
-
-def _describe(problem: Any) -> str:
-    """Say in one line what is wrong, with the nearest key for an unknown one."""
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{place + ': ' if place else ''}{problem['msg'].removeprefix('Value error, ')}"
-    key = str(problem["loc"][-1])
-    known = _keys(problem["loc"][:-1])
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return f"unknown key {place!r}; {hint}"
-
-
-def _keys(path: tuple[Any, ...]) -> list[str]:
-    """Return the keys that are known at a place of the project."""
-    parts: dict[str, type[Strict]] = {
-        "questions": Question,
-        "scales": Scale,
-        "stop": Stop,
-        "gold": Gold,
-        "panels": Panel,
-    }
-    names = [part for part in path if isinstance(part, str)]
-    return list((parts.get(names[-1], Project) if names else Project).model_fields)
 
 
 def find_project(given: str | Path | None) -> Path:

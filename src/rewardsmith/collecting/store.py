@@ -80,9 +80,9 @@ class Store:
 
     def upgrade(self, revision: str = "head") -> str | None:
         """Run the migrations that are missing; returns the version from before."""
-        before = self.version()
         if self.is_sqlite and not self.path.exists():
             self.path.touch(mode=0o600)
+        before = self.version()
         with self.transaction() as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7230113)")

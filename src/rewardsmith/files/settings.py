@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,11 +29,24 @@ def read_settings(kind: type[Settings], value: object, where: str) -> Settings:
         return kind.model_validate(dict(value))
     except ValidationError as error:
         problem = error.errors()[0]
-    key = str(problem["loc"][0]) if problem["loc"] else ""
+    place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = nearest(key, known)
+        known = list(_model_at(kind, problem["loc"][:-1]).model_fields)
+        near = nearest(str(problem["loc"][-1]), known)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
-        raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+        raise ConfigError(f"{where}: unknown key {place!r}; {hint}")
     if problem["type"] == "missing":
-        raise ConfigError(f"{where} has no {key!r}; give it")
-    raise ConfigError(f"{where}: {key!r} cannot be {describe(value[key])}: {problem['msg']}")
+        raise ConfigError(f"{where} has no {place!r}; give it")
+    if problem["type"] == "value_error":
+        raise ConfigError(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+    raise ConfigError(f"{where}: {place!r} cannot be {describe(problem['input'])}: {problem['msg']}")
+
+
+def _model_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model that holds the keys at a place inside `kind`."""
+    for part in place:
+        field = kind.model_fields.get(part) if isinstance(part, str) else None
+        if field is not None:
+            inner = [field.annotation, *get_args(field.annotation)]
+            kind = next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), kind)
+    return kind

@@ -1,0 +1,55 @@
+"""`rewardsmith collect COMMAND ...`: its commands; each has a file, or lives in `collect_project`."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from importlib.util import find_spec
+
+from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
+from rewardsmith.errors import missing_extra, nearest
+
+# Command -> (module, one-line summary).
+COMMANDS = {
+    "demo": ("collect_demo", "a project with built-in questions, on this machine, at once"),
+    "init": ("collect_project", "make a project file and its database"),
+    "import": ("collect_project", "bring in prompts with answers, or several models' outputs, joined by prompt"),
+    "serve": ("collect_serve", "serve the web page"),
+    "annotators": ("collect_project", "add, list, revoke people"),
+    "status": ("collect_project", "how far the project is"),
+    "agreement": ("collect_agreement", "how far people agree, with intervals; each annotator"),
+    "export": ("collect_export", "write the judgements as preference groups, TRL pairs or Parquet"),
+    "panel": ("collect_project", "the link for a marketplace, its participants, release of those who returned"),
+    "backup": ("collect_project", "copy the database while it is in use"),
+    "upgrade": ("collect_project", "bring the database to this version"),
+}
+PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "nh3", "markdown_it", "argon2", "itsdangerous", "multipart")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-command; its own flags are declared by its own file."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = f"Collect human judgements.\n\n{rows}"
+    parser.usage = "rewardsmith collect COMMAND [options]   (rewardsmith collect COMMAND --help)"
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one command. Returns its exit code."""
+    name = args.command
+    if name not in COMMANDS:
+        near = nearest(name, list(COMMANDS))
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown collect command {name!r}; {hint}")
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise missing_extra(package, "collect")
+    module, summary = COMMANDS[name]
+    command = import_module(f"rewardsmith.cli.{module}")
+    parser = CommandParser(prog=f"rewardsmith collect {name}", description=summary)
+    parser.set_defaults(command=name)
+    command.configure(parser, name) if module == "collect_project" else command.configure(parser)
+    return int(command.run(parse_strictly(parser, args.arguments)) or 0)

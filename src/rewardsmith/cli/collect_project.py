@@ -1,0 +1,170 @@
+"""`rewardsmith collect init|import|annotators|status|panel|backup|upgrade`: the small commands of a project."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from rewardsmith.collecting import Collection, create, open_collection, panels, people
+from rewardsmith.collecting.project import Task, database_url, find_project, load_project
+from rewardsmith.collecting.status import status_counts
+from rewardsmith.collecting.store import Store, log_event
+from rewardsmith.errors import ConfigError
+
+DEFAULT_BASE = "http://127.0.0.1:8001"
+
+
+def add_project_option(parser: argparse.ArgumentParser) -> None:
+    """Add --project, which may be left out where the folder has one project."""
+    parser.add_argument("--project", "-p", type=Path, help="project file (default: the only one in this folder)")
+
+
+def opened(args: argparse.Namespace) -> Collection:
+    """Open the project that the arguments name."""
+    return open_collection(find_project(args.project))
+
+
+def configure(parser: argparse.ArgumentParser, name: str) -> None:
+    """Declare the flags of one command."""
+    if name == "init":
+        parser.add_argument("file", type=Path, metavar="PROJECT.yaml", help="made when it does not exist")
+        parser.add_argument("--task", choices=get_args(Task), default="pair", help="of a new file")
+        parser.add_argument("--question", default="Which answer is better?", help="of a new file")
+        parser.add_argument("--overlap", type=int, default=1, help="people who judge each item, of a new file")
+        return
+    add_project_option(parser)
+    if name == "import":
+        parser.add_argument("files", nargs="+", help="preferences in any known format, or one file of outputs a model")
+        parser.add_argument(
+            "--kind",
+            choices=("real", "gold", "practice"),
+            default="real",
+            help="gold and practice need a right answer in the comparisons",
+        )
+        parser.add_argument("--reader", help="format or data set, where the columns do not say it")
+    elif name == "annotators":
+        parser.add_argument("action", choices=("add", "list", "reset", "revoke"))
+        parser.add_argument("names", nargs="*", help="who")
+        parser.add_argument("--role", choices=people.ROLES, default="annotator")
+        parser.add_argument("--base", default=DEFAULT_BASE, help="address of the page, for the links")
+    elif name == "panel":
+        parser.add_argument("action", choices=("link", "participants", "release"))
+        parser.add_argument("panel", help="name of the panel in the project file")
+        parser.add_argument("participant", nargs="?", help="whose seats to open again, for release")
+        parser.add_argument("--keep", action="store_true", help="keep the judgements of whom you release")
+        parser.add_argument("--base", default=DEFAULT_BASE, help="address of the page, for the link")
+    elif name == "backup":
+        parser.add_argument("file", type=Path, help="new file for the copy")
+    elif name == "status":
+        parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one command."""
+    return COMMANDS[args.command](args)
+
+
+def _init(args: argparse.Namespace) -> int:
+    is_new = not args.file.exists()
+    collection = create(args.file, task=args.task, question=args.question, overlap=args.overlap)
+    print(f"{'wrote' if is_new else 'read'} {args.file}; database {collection.store.url.render_as_string()}")
+    print(f"next: edit {args.file}, then")
+    print(f"  rewardsmith collect import answers.jsonl --project {args.file}")
+    print(f"  rewardsmith collect serve --project {args.file}")
+    collection.close()
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    collection = opened(args)
+    print(f"imported {collection.add(args.files, args.kind, args.reader)}")
+    return 0
+
+
+def _annotators(args: argparse.Namespace) -> int:
+    collection = opened(args)
+    if args.action == "list":
+        for row in people.list_people(collection.store):
+            print(f"{row['name']}  {row['role']}  {row['status']}  {row['done']} judged  {row['alias']}")
+        return 0
+    if not args.names:
+        raise ConfigError(f"name somebody: rewardsmith collect annotators {args.action} NAME")
+    for name in args.names:
+        if args.action == "revoke":
+            people.revoke(collection.store, "command line", name)
+            print(f"{name}: shut out; the judgements stay")
+            continue
+        if args.action == "add":
+            token = people.invite(collection.store, "command line", name, args.role)
+        else:
+            token = people.reset(collection.store, "command line", name)
+        print(f"{name}: {args.base.rstrip('/')}/invite/{token}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    counts = status_counts(opened(args).store)
+    if args.json:
+        print(json.dumps(counts))
+        return 0
+    print(f"{counts['done']} of {counts['seats']} judgements, {counts['items']} items, {counts['held']} at work")
+    print(", ".join(f"{counts[name]} {name}" for name in ("annotators", "skips", "gold", "practice")))
+    return 0
+
+
+def _panel(args: argparse.Namespace) -> int:
+    collection = opened(args)
+    panel = collection.project.panel(args.panel)
+    if panel is None:
+        names = ", ".join(one.name for one in collection.project.panels) or "none"
+        raise ConfigError(f"the project has no panel {args.panel!r}; it has: {names}")
+    if args.action == "link":
+        print(panels.panel_link(collection.secret(), panel, args.base.rstrip("/")))
+    elif args.action == "participants":
+        for row in panels.list_participants(collection.store, panel.name):
+            print(json.dumps(row))
+    else:
+        if args.participant is None:
+            raise ConfigError("name the participant: rewardsmith collect panel release PANEL PARTICIPANT")
+        who = ("command line", panel.name, args.participant)
+        seats = panels.release(collection.store, collection.project, *who, discard=not args.keep)
+        print(f"{args.participant}: given up, {seats} seats open again")
+    return 0
+
+
+def _backup(args: argparse.Namespace) -> int:
+    collection = opened(args)
+    path = collection.store.backup(args.file)
+    with collection.store.transaction() as connection:
+        log_event(connection, "command line", "backup", path.name)
+    print(f"copied to {path}; to restore, stop the server and put it in the place of {collection.store.path}")
+    return 0
+
+
+def _upgrade(args: argparse.Namespace) -> int:
+    path = find_project(args.project)
+    store = Store(database_url(load_project(path), path))
+    if store.is_sqlite and not store.path.exists():
+        raise ConfigError(f"{store.path} does not exist; make it with: rewardsmith collect init {path}")
+    if store.is_sqlite:
+        copy = store.backup(store.path.with_name(f"{store.path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak"))
+        print(f"copied to {copy} first")
+    before = store.upgrade()
+    store.check()
+    print(f"database: version {before or 'none'} to {store.version()}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": _init,
+    "import": _import,
+    "annotators": _annotators,
+    "status": _status,
+    "panel": _panel,
+    "backup": _backup,
+    "upgrade": _upgrade,
+}

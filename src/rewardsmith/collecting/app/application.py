@@ -1,0 +1,54 @@
+"""Build the web application of an open project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from rewardsmith.collecting.app import arena, entry, owner, work
+from rewardsmith.collecting.app.context import FOLDER, Context, NotLoggedIn
+from rewardsmith.collecting.app.security import Cookies, Guard
+from rewardsmith.collecting.collection import Collection
+
+
+def build_app(collection: Collection, *, is_https: bool = False, endpoints: Mapping[str, str] | None = None) -> FastAPI:
+    """Build the application.
+
+    Args:
+        is_https: whether browsers come by HTTPS: cookies are then sent over nothing else.
+        endpoints: name to URL of the models of the arena.
+    """
+    secret = collection.secret()
+    app = FastAPI(title="Rewardsmith collect", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.context = Context(collection, secret, Cookies(secret, is_https), dict(endpoints or {}))
+    for router in (entry.router, work.router, owner.router, arena.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.add_middleware(Guard, is_https=is_https)  # type: ignore[arg-type]
+
+    @app.get("/health")
+    def health() -> JSONResponse:
+        """Say that the database answers."""
+        return JSONResponse({"version": collection.store.version()})
+
+    @app.exception_handler(NotLoggedIn)
+    def to_login(request: Request, error: NotLoggedIn) -> Response:
+        return RedirectResponse("/login", 303)
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        text = str(error.detail)
+        page = app.state.context.message("Not possible", f"{text[:1].upper()}{text[1:]}.", error.status_code)
+        page.headers.update(error.headers or {})
+        return page
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: RequestValidationError) -> Response:
+        return app.state.context.message("Not possible", "This address is not complete.", 422)
+
+    return app
