@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
 from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError
-from rewardsmith.models.pooled import to_pooled
+from rewardsmith.models.pooled import pool_backbone, to_pooled
 
 HEAD_NAMES = ("score", "classifier", "classification_head")
 
@@ -64,17 +68,11 @@ def load_sequence_classifier(
     options.setdefault("dtype", torch.float32)
     if isinstance(options["dtype"], str) and options["dtype"] != "auto":
         options["dtype"] = getattr(torch, options["dtype"])
-    _refuse_several_labels(name, trust_remote_code, options.get("revision"))
-    try:
-        with quiet_loading():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                name, num_labels=1, trust_remote_code=trust_remote_code, output_loading_info=True, **options
-            )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"cannot load {name!r} as a reward model: {error}") from error
+    config = _require_one_label(name, trust_remote_code, options.get("revision"))
+    model, missing = _load_weights(name, config, pooling, trust_remote_code, options)
     head = find_head(model)
     names = {n for n, module in model.named_modules() if module is head}
-    is_new = any(str(key).split(".")[0] in names for key in info["missing_keys"])
+    is_new = any(str(key).split(".")[0] in names for key in missing)
     notes: list[str] = []
     if is_new:
         initialise_head(head, head_init)
@@ -96,8 +94,8 @@ def with_pooling(model: Any, pooling: str, head_init: str = "normal") -> tuple[A
     return pooled, [f"pooling={pooling!r}: a new head was initialised ({head_init})"]
 
 
-def _refuse_several_labels(name: str, trust_remote_code: bool, revision: str | None) -> None:
-    """Refuse a classifier that was saved with several labels: its head cannot give one reward."""
+def _require_one_label(name: str, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
+    """Return a model's config. Refuses a classifier that was saved with several labels: it cannot give one reward."""
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError) as error:
@@ -108,6 +106,44 @@ def _refuse_several_labels(name: str, trust_remote_code: bool, revision: str | N
         raise CheckpointError(
             f"{name!r} is a classifier with {config.num_labels} labels; a reward model has one: start from its "
             "language model, or save it with num_labels=1"
+        )
+    return config
+
+
+def _load_weights(
+    name: str, config: PreTrainedConfig, pooling: str, trust_remote_code: bool, options: dict[str, Any]
+) -> tuple[Any, Sequence[str]]:
+    """Load transformers' own class where there is one, else a backbone under a head of ours.
+
+    Returns:
+        The model, and the names of the weights that the checkpoint lacks.
+    """
+    has_class = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    loader: type[Any]
+    own_code = getattr(config, "auto_map", None) or {}
+    if not has_class and AutoModelForSequenceClassification.__name__ not in own_code:
+        _require_causal(name, config)
+        loader, changes = AutoModel, {}
+    else:
+        loader, changes = AutoModelForSequenceClassification, {"num_labels": 1}
+    try:
+        with quiet_loading():
+            model, info = loader.from_pretrained(
+                name, trust_remote_code=trust_remote_code, output_loading_info=True, **changes, **options
+            )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"cannot load {name!r} as a reward model: {str(error)[:300]}") from error
+    if loader is AutoModelForSequenceClassification:
+        return model, info["missing_keys"]
+    return pool_backbone(model, pooling), [*info["missing_keys"], "score.weight"]
+
+
+def _require_causal(name: str, config: PreTrainedConfig) -> None:
+    """Refuse a type of model that has neither a classifier nor a causal language model."""
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise CheckpointError(
+            f"{name!r} is of type {config.model_type!r}, of which no reward model can be made: start from a causal "
+            "language model, an encoder or a sequence classifier"
         )
 
 

@@ -32,6 +32,13 @@ class PooledRewardModel(PreTrainedModel):
         self.score = nn.Linear(width * (2 if config.reward_pooling == "mean_max" else 1), 1, bias=self.has_bias)
         self.post_init()
 
+    # Which attention and which experts are possible, the decoder inside decides; this class has none of its own.
+    def _check_and_adjust_attn_implementation(self, attn_implementation, *args, **kwargs):
+        return attn_implementation
+
+    def _check_and_adjust_experts_implementation(self, experts_implementation, *args, **kwargs):
+        return experts_implementation
+
     def get_input_embeddings(self):
         return self.model.get_input_embeddings()
 

@@ -1,0 +1,67 @@
+"""A decoder without a sequence classifier in transformers becomes a reward model that plain transformers loads."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from rewardsmith.errors import CheckpointError
+from rewardsmith.models.heads import load_sequence_classifier
+from rewardsmith.models.pooled import copy_code
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+
+SMALL = {
+    "vocab_size": 101,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "max_position_embeddings": 256,
+}
+IDS = [[5, 6, 7, 8, 9, 10, 11, 2], [5, 6, 7, 8, 9, 10, 30, 31, 2]]
+LOAD = """
+import sys, torch
+sys.modules["rewardsmith"] = None
+from transformers import AutoModelForSequenceClassification
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], trust_remote_code=True)
+print(*(float(model(input_ids=torch.tensor([ids])).logits) for ids in eval(sys.argv[2])))
+"""
+
+
+@pytest.fixture
+def granite(tmp_path):
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(CONFIG_MAPPING["granite"](**SMALL)).save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "mean_max"])
+def test_a_causal_model_without_a_classifier_is_saved_so_that_plain_transformers_loads_it(granite, tmp_path, pooling):
+    model, notes = load_sequence_classifier(str(granite), pooling=pooling)
+    assert any("new one was initialised" in note for note in notes)
+    rewards = compute_rewards(model, [IDS])[0]
+    model.save_pretrained(tmp_path / "saved")
+    copy_code(tmp_path / "saved", model)
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "saved"), str(IDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert list(map(float, done.stdout.split())) == pytest.approx(rewards, abs=1e-5)
+
+
+def test_its_backbone_keeps_the_weights_of_the_language_model(granite):
+    base = AutoModelForCausalLM.from_pretrained(granite, dtype=torch.float32)
+    model, _ = load_sequence_classifier(str(granite))
+    for name, weight in base.model.named_parameters():
+        assert torch.equal(weight, model.model.get_parameter(name))
+
+
+def test_a_type_that_cannot_be_a_reward_model_is_named_in_a_line(tmp_path):
+    CONFIG_MAPPING["clip_vision_model"]().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="of type 'clip_vision_model', of which no reward model can be made") as e:
+        load_sequence_classifier(str(tmp_path))
+    assert len(str(e.value)) < 300
