@@ -6,8 +6,8 @@ import argparse
 from importlib import import_module
 from importlib.util import find_spec
 
-from rewardsmith.cli.parsing import CommandParser, UsageError, parse_strictly
-from rewardsmith.errors import missing_extra, nearest
+from rewardsmith.cli.main import CommandParser, parse_strictly
+from rewardsmith.errors import UsageError, missing_extra, nearest
 
 # Command -> (module, one-line summary).
 COMMANDS = {

@@ -20,10 +20,9 @@ from rewardsmith.collecting.ability import Vote, fit_bradley_terry
 from rewardsmith.collecting.answers import answer_comparisons, judgement_comparisons, signature
 from rewardsmith.collecting.exporting import Judged, JudgedItem
 from rewardsmith.collecting.project import COMPARING, Project, Question
-from rewardsmith.data.agreement import Level, count_ratings, krippendorff_alpha
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import wilson
-from rewardsmith.stats.shares import clustered_share
+from rewardsmith.stats.agreement import Level, count_ratings, krippendorff_alpha
+from rewardsmith.stats.intervals import clustered_share, wilson
 
 RESAMPLES = 400
 # Below this many active seconds nobody has read two answers.

@@ -21,9 +21,10 @@ from rewardsmith.collecting.exporting import JudgedItem, export_groups, load_ite
 from rewardsmith.collecting.quality import Quality, RaterQuality, measure_quality
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
-from rewardsmith.data.converting import TARGETS, ConvertReport, convert_group
-from rewardsmith.data.formats.rewardsmith import to_json
+from rewardsmith.data.formats import TARGETS
+from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.files.writing import to_json
 from rewardsmith.records import Estimate
 
 router = APIRouter()
