@@ -10,6 +10,9 @@ from rewardsmith._version import __version__
 
 if TYPE_CHECKING:
     from rewardsmith.data import load_preferences
+    from rewardsmith.data.checks.checking import check
+    from rewardsmith.doctor.diagnosis import doctor
+    from rewardsmith.doctor.inspecting import inspect
     from rewardsmith.evaluation import evaluate
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.scoring import RewardModel
@@ -23,7 +26,10 @@ _HOMES = {
     "RewardConfig": "rewardsmith.training",
     "RewardModel": "rewardsmith.scoring",
     "RewardTrainer": "rewardsmith.training",
+    "check": "rewardsmith.data.checks.checking",
+    "doctor": "rewardsmith.doctor",
     "evaluate": "rewardsmith.evaluation",
+    "inspect": "rewardsmith.doctor.inspecting",
     "load_preferences": "rewardsmith.data",
 }
 
@@ -36,7 +42,10 @@ __all__ = [
     "RewardModel",
     "RewardTrainer",
     "__version__",
+    "check",
+    "doctor",
     "evaluate",
+    "inspect",
     "load_preferences",
 ]
 
@@ -44,7 +53,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rewardsmith' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    # A package of that name can itself be called: once it is imported, the name means it.
+    return home if home.__name__ == f"rewardsmith.{name}" else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -69,6 +69,11 @@ def excerpt(value: object, limit: int) -> Excerpt:
     return Excerpt(clean(kept[:border]), clean(kept[border:]), len(text) - len(kept), len(text))
 
 
+def times(count: int, noun: str) -> str:
+    """Return "1 row" or "2,000 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def words(name: object) -> str:
     """Return a key such as `tie_rate` as words."""
     return clean(name).replace("_", " ")

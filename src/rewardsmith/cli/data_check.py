@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from itertools import groupby
 from pathlib import Path
 
-from rewardsmith.blocks.words import clean
+from rewardsmith.blocks.words import clean, times
 from rewardsmith.cli.options import add_source_options, source_options
 from rewardsmith.data.checks.checking import WORDS, Check, check_preferences
+from rewardsmith.data.texts import join_rows
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_json
@@ -55,7 +55,7 @@ def _print(checked: Check, num_rows: int) -> None:
     console = Console(highlight=False)
     report = checked.report
     reader = f", read as {report.reader}" if report.reader else ""
-    console.print(Text(f"{_times(report.rows, 'row')}, {_times(checked.inspection.comparisons, 'comparison')}{reader}"))
+    console.print(Text(f"{times(report.rows, 'row')}, {times(checked.inspection.comparisons, 'comparison')}{reader}"))
     for note in dict.fromkeys(report.notes):
         console.print(Text(clean(f"note: {note}")))
     for finding in checked.findings:
@@ -67,27 +67,13 @@ def _print(checked: Check, num_rows: int) -> None:
         for text in (finding.message, f"-> {finding.remedy}", _name_rows(finding, num_rows)):
             if text:
                 console.print(Padding(Text(clean(text), overflow="fold"), (0, 0, 0, 9)))
-    errors, warnings = checked.num_errors, len(checked.findings) - checked.num_errors
-    verdict = "training on this would be wrong" if errors else "nothing that makes training wrong"
-    counts = f"{_times(errors, 'error')}, {_times(warnings, 'warning')}"
-    console.print(Text(f"\n{counts}: {verdict}", style="bold red" if errors else "bold"))
+    console.print(Text(f"\n{checked.verdict}", style="bold red" if checked.num_errors else "bold"))
 
 
 def _name_rows(finding: Finding, limit: int) -> str:
     """Name the first rows, file by file: "pairs.jsonl:row 3, 17, 22 and 9 more"."""
     shown = finding.rows[:limit]
-    parts: list[str] = []
-    for file, names in groupby(shown, key=lambda row: row.rpartition("row ")[0] if "row " in row else None):
-        if file is None:
-            parts += names
-            continue
-        parts.append(f"{file}row {', '.join(name.rpartition('row ')[2] for name in names)}")
     if not shown:
         return ""
-    is_whole = finding.unit == "rows"
-    more = (finding.count or 0) - len(shown) if is_whole else len(finding.rows) - len(shown)
-    return "; ".join(parts) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _times(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    more = ((finding.count or 0) if finding.unit == "rows" else len(finding.rows)) - len(shown)
+    return join_rows(shown) + (f" and {more:,} more" if more > 0 else "")

@@ -6,15 +6,13 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from rewardsmith.blocks.terminal import print_sections
 from rewardsmith.cli.options import add_source_options, source_options
-from rewardsmith.data.checks.inspected import Inspected, inspect
+from rewardsmith.data.checks.inspected import Inspected, inspect_sources
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_bytes
-from rewardsmith.records import PreferenceGroup
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,48 +27,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read once, print, and write what was asked for. Bad rows are counted, never a reason to stop."""
-    encode = _encoder(args.tokenizer) if args.tokenizer else None
     options = {name: value for name, value in source_options(args).items() if name != "on_error"}
-    found = inspect(
-        args.source, encode=encode, quote=bool(args.html), watch=lambda items: track(items, "inspect"), **options
-    )
+    if args.tokenizer:
+        from rewardsmith.doctor.inspecting import sequence_encoder
+
+        options["encode"], notes = sequence_encoder(args.tokenizer)
+        for note in notes:
+            print(f"tokenizer: {note}", file=sys.stderr)
+    found = inspect_sources(args.source, quote=bool(args.html), watch=lambda items: track(items, "inspect"), **options)
     for note in dict.fromkeys(found.report.notes):
         print(f"note: {note}", file=sys.stderr)
     if args.json:
         _write_json(found, args.json)
-    if args.json != "-":
-        from rich.console import Console
-
-        print_sections(found.sections(), Console(highlight=False))
     if args.png:
         stream = io.BytesIO()
         found.plot_lengths().savefig(stream, format="png")
         _write(args.png, stream.getvalue())
     if args.html:
         _write(args.html, found.to_html())
+    # Last, as a closed pipe (`| head`) ends the command here.
+    if args.json != "-":
+        from rich.console import Console
+
+        print_sections(found.sections(), Console(highlight=False))
     return 0
-
-
-def _encoder(name: str) -> Callable[[PreferenceGroup], list[list[int]]]:
-    """Return what gives the token ids of the sequences that training and scoring see."""
-    from transformers import AutoTokenizer
-
-    from rewardsmith.models.rendering import Renderer, prepare_tokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name)
-    for note in prepare_tokenizer(tokenizer):
-        print(f"tokenizer: {note}", file=sys.stderr)
-    renderer = Renderer(tokenizer)
-    # The warning that a sequence is longer than the model takes is what the histogram is for.
-    tokenizer.model_max_length = sys.maxsize
-
-    def encode(group: PreferenceGroup) -> list[list[int]]:
-        return [
-            renderer.encode(group.prompt, completion, group.tools, group.chat_template_kwargs)
-            for completion in group.completions
-        ]
-
-    return encode
 
 
 def _write_json(found: Inspected, path: str) -> None:

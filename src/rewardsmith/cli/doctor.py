@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rewardsmith.blocks.words import clean
 from rewardsmith.cli.options import add_input_options, add_loading_options, input_options
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.writing import write_text
 
 if TYPE_CHECKING:
-    from rewardsmith.doctor import Finding
+    from rewardsmith.doctor.diagnosis import Diagnosis
 
-SCHEMA, SCHEMA_VERSION = "rewardsmith.doctor", 1
 MARKS = {"green": "ok ", "yellow": " ! ", "red": " X "}
 
 
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine and print. Returns 1 when a finding is red, with --strict also when one is yellow."""
     from transformers.utils import logging
 
-    from rewardsmith.doctor import Examination, examine, worst
+    from rewardsmith.doctor.diagnosis import doctor
 
     # A finding says what other packages would say while loading.
     logging.set_verbosity_error()
@@ -44,38 +43,29 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("DATA was given twice; give it once")
     data = args.data or args.data_alone
     reading = {name: value for name, value in input_options(args).items() if name != "on_error" and value is not None}
-    findings = examine(
-        args.model, data, Examination(args.max_length, reading, args.trust_remote_code, args.device, args.dtype)
-    )
-    level = worst(findings)
-    show(findings, {"model": args.model, "data": data, "level": level}, args.json)
-    return int(level == "red" or (args.strict and level == "yellow"))
+    flags = {"max_length": args.max_length, "trust_remote_code": args.trust_remote_code}
+    found = doctor(args.model, data, **flags, device=args.device, dtype=args.dtype, **reading)
+    show(found, args.json)
+    return int(found.level == "red" or (args.strict and found.level == "yellow"))
 
 
-def show(findings: Sequence[Finding], summary: dict[str, Any], json_path: str | None) -> None:
+def show(found: Diagnosis, json_path: str | None) -> None:
     """Print one line a finding with its remedy, and the counts; or JSON."""
     if json_path:
-        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **summary}
-        content["findings"] = [finding.to_dict() for finding in findings]
-        text = json.dumps(content, indent=2, ensure_ascii=False)
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
         if json_path == "-":
             print(text)
             return
-        Path(json_path).write_text(text + "\n", encoding="utf-8")
+        write_text(json_path, text + "\n")
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
+    width = max(len(finding.check) for finding in found)
+    for finding in found:
         mark = Text(f"{MARKS[finding.level]}{finding.level:<6} ", style=f"bold {finding.level}")
-        console.print(mark + Text(f"{finding.check:<{width}}  {_printable(finding.message)}"), soft_wrap=True)
+        console.print(mark + Text(f"{finding.check:<{width}}  {clean(finding.message)}"), soft_wrap=True)
         if finding.remedy:
-            console.print(Text(f"{'':<{width + 12}}-> {_printable(finding.remedy)}", style="dim"), soft_wrap=True)
-    counts = Counter(finding.level for finding in findings)
+            console.print(Text(f"{'':<{width + 12}}-> {clean(finding.remedy)}", style="dim"), soft_wrap=True)
+    counts = Counter(finding.level for finding in found)
     console.print(", ".join(f"{counts[level]} {level}" for level in ("red", "yellow", "green")))
-
-
-def _printable(text: str) -> str:
-    """Keep control characters of a checked file out of the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

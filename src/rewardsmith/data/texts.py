@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,15 @@ def name_row(source: Any, where: str) -> str:
         return where
     name = Path(source).name
     return f"{source}{where.removeprefix(name)}" if where.startswith(f"{name}:") else f"{source}/{where}"
+
+
+def join_rows(names: Sequence[str]) -> str:
+    """Name rows file by file: "pairs.jsonl:row 3, 17, 22; more.jsonl:row 1"."""
+    parts: list[str] = []
+    for file, group in groupby(names, key=lambda row: row.rpartition("row ")[0] if "row " in row else None):
+        rows = list(group)
+        parts += rows if file is None else [f"{file}row {', '.join(row.rpartition('row ')[2] for row in rows)}"]
+    return "; ".join(parts)
 
 
 def name_groups(items: Iterable[Any], side: str) -> Iterator[tuple[str, PreferenceGroup]]:

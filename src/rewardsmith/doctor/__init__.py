@@ -1,6 +1,41 @@
-"""Find what silently ruins a run: in a checkpoint, in a model at hand, in preference data."""
+"""Find what silently ruins a run: in a checkpoint, in a model at hand, in preference data.
 
-from rewardsmith.doctor.examining import Examination, examine, examine_loaded
+The package can be called: `rewardsmith.doctor(model, data)` examines both and gives a `Diagnosis`.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from rewardsmith.findings import Finding, worst
 
-__all__ = ["Examination", "Finding", "examine", "examine_loaded", "worst"]
+if TYPE_CHECKING:
+    from rewardsmith.doctor.diagnosis import Diagnosis, doctor
+    from rewardsmith.doctor.examining import Examination, examine, examine_loaded
+
+_HOMES = {
+    "Diagnosis": "rewardsmith.doctor.diagnosis",
+    "Examination": "rewardsmith.doctor.examining",
+    "doctor": "rewardsmith.doctor.diagnosis",
+    "examine": "rewardsmith.doctor.examining",
+    "examine_loaded": "rewardsmith.doctor.examining",
+}
+
+__all__ = ["Diagnosis", "Examination", "Finding", "doctor", "examine", "examine_loaded", "worst"]
+
+
+class _Doctor(ModuleType):
+    """The package, which is also the function: its name belongs to both once it is imported."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.doctor(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        # Loaded on first use, so that words can be counted without torch.
+        if name not in _HOMES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+sys.modules[__name__].__class__ = _Doctor

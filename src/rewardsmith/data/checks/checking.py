@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.blocks.html import render_blocks
+from rewardsmith.blocks.kinds import FindingLine, Findings, Tone, Verdict
+from rewardsmith.blocks.words import times
 from rewardsmith.data.checks import faults as f
 from rewardsmith.data.checks.faults import RowTally, make_finding
 from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.formats import cells
 from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport
 from rewardsmith.data.sets import find
-from rewardsmith.data.texts import locate, name_row
+from rewardsmith.data.texts import as_sources, locate, name_row
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.findings import Finding, Level, by_level
 from rewardsmith.records import PreferenceGroup
@@ -59,7 +62,7 @@ class RowReport(LoadReport):
             self.known_dirt.add(reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Check:
     """What was found.
 
@@ -75,6 +78,28 @@ class Check:
     def num_errors(self) -> int:
         """How many kinds of faults make training wrong."""
         return sum(finding.level == "red" for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in one line."""
+        errors, warnings = self.num_errors, len(self.findings) - self.num_errors
+        verdict = "training on this would be wrong" if errors else "nothing that makes training wrong"
+        return f"{times(errors, 'error')}, {times(warnings, 'warning')}: {verdict}"
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __repr__(self) -> str:
+        return f"<check: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        lines = []
+        for found in self.findings:
+            count = f" ({found.count:,} of {found.total:,} {found.unit})" if (found.total or 0) > 1 else ""
+            rows = f"; {', '.join(found.rows[:5])}" if found.rows else ""
+            lines.append(FindingLine(found.level, f"{found.check}{count}: {found.message}", f"{found.remedy}{rows}"))
+        tone: Tone = "bad" if self.num_errors else "warn" if self.findings else "good"
+        return render_blocks([Verdict(self.verdict, tone), Findings(lines)])
 
     def to_dict(self, num_rows: int | None = None) -> dict[str, Any]:
         """Return the plain form for JSON, with at most so many rows a finding."""
@@ -102,6 +127,25 @@ def to_plain(finding: Finding, num_rows: int | None = None) -> dict[str, Any]:
         "remedy": finding.remedy,
         "rows": list(finding.rows[:num_rows]),
     }
+
+
+def check(data: Any, test: Any = None, *, keep: int = 1000, **options: Any) -> Check:
+    """Say whether training on preference data would be wrong, and which rows say so.
+
+    Args:
+        data: what `load_preferences` takes, or a list of paths.
+        test: test data of the same: a prompt of theirs in `data` is an error.
+        keep: rows named for each fault; all are counted.
+        options: of `iter_preferences`: reader, split, limit.
+
+    Raises:
+        DataError: a source is missing. What is wrong inside a file is a finding.
+
+    Example:
+        >>> check([{"prompt": "2+2?", "chosen": "4", "rejected": "4"}])
+        <check: 1 error, 1 warning: training on this would be wrong>
+    """
+    return check_preferences(as_sources(data), () if test is None else as_sources(test), keep, **options)
 
 
 def check_preferences(

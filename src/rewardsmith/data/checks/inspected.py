@@ -6,16 +6,18 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.blocks.html import render_blocks, render_page
-from rewardsmith.blocks.kinds import Example, Examples, Page, Section, Verdict
+from rewardsmith.blocks.kinds import Example, Examples, Facts, Page, Section, Verdict
+from rewardsmith.blocks.words import short_names, times
 from rewardsmith.data.checks.faults import IDENTICAL
-from rewardsmith.data.checks.inspected_sections import make_sections, times
+from rewardsmith.data.checks.inspected_sections import make_sections
 from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.checks.lengths import Measure, TokenMeasure
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.data.texts import as_sources, locate_each, plain_text, question_text
+from rewardsmith.data.texts import locate_each, plain_text, question_text
 from rewardsmith.errors import DataError
 from rewardsmith.records import PreferenceGroup, preferences
 
@@ -45,7 +47,7 @@ class Inspected:
     @property
     def title(self) -> str:
         """What was read, in a line."""
-        return ", ".join(source if isinstance(source, str) else _name(source) for source in self.sources)
+        return ", ".join(map(_name, self.sources))
 
     def sections(self) -> list[Section]:
         """Return everything that is shown, section by section."""
@@ -64,8 +66,10 @@ class Inspected:
             items = [_example(where, group) for where, group in self.examples.items()]
             quoted = Examples("As they were read", items)
             sections.append(Section("Rows named above", "", "", [quoted]))
-        facts = ["written by rewardsmith data inspect"]
-        return render_page(Page(f"Preference data: {self.title}", sections, verdict=self.verdict(), facts=facts))
+        short = short_names([_name(source) for source in self.sources])
+        title = f"Preference data: {', '.join(short.values())}"
+        facts = [self.title, *self.report.notes, datetime.now().strftime("%Y-%m-%d"), "rewardsmith data inspect"]
+        return render_page(Page(title, sections, verdict=self.verdict(), facts=facts))
 
     def verdict(self) -> Verdict:
         """Return what the data are, in one line."""
@@ -73,7 +77,14 @@ class Inspected:
         text = f"{times(found.comparisons, 'comparison')} on {times(found.prompts, 'prompt')}"
         if not math.isnan(share.value):
             text += f"; the longer answer wins in {share.value:.3f}"
-        return Verdict(text)
+        marked = sum(
+            fact.tone in ("warn", "bad")
+            for section in self.sections()
+            for block in section.blocks
+            if isinstance(block, Facts)
+            for fact in block.items
+        )
+        return Verdict(f"{text}; {marked} figures to look at" if marked else text, "warn" if marked else "good")
 
     def plot_lengths(self) -> Figure:
         """Draw the lengths of prompts and completions side by side, as a matplotlib figure."""
@@ -103,18 +114,18 @@ class Inspected:
         return render_blocks([self.verdict(), *blocks])
 
 
-def inspect(
-    data: Any,
+def inspect_sources(
+    sources: Sequence[Any],
     *,
     encode: Callable[[PreferenceGroup], list[list[int]]] | None = None,
     quote: bool = False,
     watch: Callable[[Items], Iterable[tuple[str, PreferenceGroup]]] = iter,
     **options: Any,
 ) -> Inspected:
-    """Look through preference data once: size, faults, leaks, lengths, sources, agreement.
+    """Look through sources once, as one set; see `rewardsmith.inspect`.
 
     Args:
-        data: what `load_preferences` takes; a list of paths is read as one set.
+        sources: paths, hub ids or lists of rows.
         encode: gives the token ids of every sequence of a group; None counts words.
         quote: read again for the texts of a few rows that are named.
         watch: wraps the groups as they pass, for a progress bar.
@@ -122,12 +133,8 @@ def inspect(
 
     Raises:
         DataError: no row could be read.
-
-    Example:
-        >>> inspect([{"prompt": "2+2?", "chosen": "4", "rejected": "five"}])
-        <inspected 1 row in memory: 1 comparison on 1 prompt; the longer answer wins in 0.000>
     """
-    sources, report = as_sources(data), LoadReport()
+    report = LoadReport()
     options = {**options, "on_error": "count"}
     measure: Measure | None = None if encode is None else TokenMeasure(encode)
     found = inspect_groups(watch(locate_each(sources, report, **options)), measure)

@@ -7,10 +7,12 @@ import math
 from collections.abc import Sequence
 
 from rewardsmith.blocks.kinds import Block, Cell, Fact, Facts, Histogram, Section, Table, Tone, Value
+from rewardsmith.blocks.words import times
 from rewardsmith.data.checks.faults import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
 from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.checks.lengths import Distribution
 from rewardsmith.data.loading import LoadReport
+from rewardsmith.data.texts import join_rows
 from rewardsmith.records import Estimate
 from rewardsmith.stats.agreement import LEVELS
 
@@ -96,7 +98,7 @@ def _trouble(found: Inspection, report: LoadReport) -> Section:
     lines.append(_count("pairs judged both ways", both.pairs, note))
     note = times(found.cycles.comparisons, "comparison") if found.cycles.prompts else ""
     for circle in found.cycles.examples[:1]:
-        note += f"; first: {', '.join(dict.fromkeys(map(name, circle)))}"
+        note += f"; first: {join_rows(list(dict.fromkeys(map(name, circle))))}"
     lines.append(_count("prompts with a circle", found.cycles.prompts, note))
     for fault in (*TURN_FAULTS, *TEXT_FAULTS):
         if found.checks.counts[fault]:
@@ -124,10 +126,6 @@ def _leaks(found: Inspection) -> Section:
     return _section("What gives the label away", lines, grids)
 
 
-def times(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _count(label: str, count: int, note: str) -> Fact:
     return Fact(label, f"{count:,}", note, "warn" if count else "good")
 
@@ -135,7 +133,7 @@ def _count(label: str, count: int, note: str) -> Fact:
 def _some(found: Inspection, fault: str) -> str:
     """Name the first rows of a fault."""
     named = found.checks.named(fault, found.rows.decode, 3)
-    return f"first: {', '.join(named['rows'])}{', ...' if named['count'] > 3 else ''}" if named["rows"] else ""
+    return f"first: {join_rows(named['rows'])}{', ...' if named['count'] > 3 else ''}" if named["rows"] else ""
 
 
 def _lengths(found: Inspection) -> Section:
@@ -172,10 +170,7 @@ def _spread(lengths: Distribution) -> tuple[str, str]:
 
 def _labels(found: Inspection) -> Section:
     rows: list[Sequence[Value | Cell]]
-    rows = [
-        (s.name, f"{s.comparisons:,}", f"{s.ties:,}", f"{_number(s.longer_wins)} {_interval(s.longer_wins)}")
-        for s in found.sources[:MOST]
-    ]
+    rows = [(s.name, f"{s.comparisons:,}", f"{s.ties:,}", s.longer_wins) for s in found.sources[:MOST]]
     tables = [Table("Sources", ("source", "comparisons", "ties", "longer wins"), rows)]
     lines = [Fact("sources", f"{len(found.sources):,}", _cut(len(found.sources)))]
     unnamed = f"; {found.unnamed:,} comparisons name none" if found.annotators and found.unnamed else ""
