@@ -49,12 +49,15 @@ def print_blocks(blocks: Sequence[Block], console: Console | None = None) -> Non
 def print_sections(sections: Sequence[Section], console: Console | None = None) -> None:
     """Print sections, each under its title."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.text import Text
 
     console = console or Console()
     for section in sections:
         console.print(Text(f"\n{clean(section.title)}", style="bold"))
-        print_blocks(section.blocks, console)
+        for block in section.blocks:
+            for item in draw_block(block):
+                console.print(Padding(item, (1, 0, 0, 2)) if isinstance(block, Table) else item)
 
 
 def draw_block(block: Block) -> Iterator[RenderableType]:
