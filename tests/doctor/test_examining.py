@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.doctor import Examination, examine, worst
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.models.rendering import prepare_tokenizer
+from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import Comparison, PreferenceGroup
 
 

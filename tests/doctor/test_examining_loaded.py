@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from rewardsmith.doctor import examine_loaded, worst
-from rewardsmith.models.rendering import prepare_tokenizer
+from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
 def healthy(name="qwen2"):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from rewardsmith.cli.main import main
 from rewardsmith.models.checkpoint import save_reward_model
-from rewardsmith.models.rendering import prepare_tokenizer
 from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.app import build_app
 

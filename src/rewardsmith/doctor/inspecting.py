@@ -33,7 +33,8 @@ def inspect(data: Any, *, tokenizer: Any = None, quote: bool = True, **options: 
 
 def sequence_encoder(tokenizer: Any) -> tuple[Callable[[PreferenceGroup], list[list[int]]], list[str]]:
     """Return what gives the token ids that training and scoring see, and what was changed in the tokenizer for it."""
-    from rewardsmith.models.rendering import Renderer, prepare_tokenizer
+    from rewardsmith.models.rendering import Renderer
+    from rewardsmith.models.tokenizer import prepare_tokenizer
 
     if isinstance(tokenizer, str):
         from transformers import AutoTokenizer

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from rewardsmith.errors import CheckpointError, ConfigError, missing_extra
 from rewardsmith.models import contract as contracts
-from rewardsmith.models import heads, pooled, rendering
+from rewardsmith.models import heads, pooled, templates
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import load_tokenizer
@@ -26,6 +26,7 @@ from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.tokenizer import pair_separator, prepare_tokenizer
 
 ADAPTER = "adapter_config.json"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
@@ -220,20 +221,20 @@ def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
         imported = _load_standard(path, options)
     tokenizer = load_tokenizer(path, options.trust_remote_code)
     if imported.reader is not None or imported.is_comparer:
-        marks = rendering.template_marks(tokenizer)
-        policy = replace(TextPolicy.of(tokenizer), appended_id=imported.text.appended_id, rendered=marks)
+        imported.notes += templates.fix_date(tokenizer)
+        policy = imported.text.policy(TextPolicy.of(tokenizer))
         return LoadedModel(imported.model, tokenizer, Renderer(tokenizer, policy), None, imported.notes, imported)
     core = core_model(imported.model)
     text = imported.text
     pad = core.config.get_text_config().pad_token_id if text.skips_padding else None
     # A pad token that also ends the texts has to stay: what is scored depends on it.
     if pad is None or pad != tokenizer.eos_token_id:
-        imported.notes += rendering.prepare_tokenizer(tokenizer, core, end_in_eos=text.ends_in_eos)
+        imported.notes += prepare_tokenizer(tokenizer, core, end=text.end)
         pad = None
-    policy = replace(TextPolicy.of(tokenizer), skipped_id=pad, rendered=rendering.template_marks(tokenizer))
+    policy = replace(text.policy(TextPolicy.of(tokenizer)), skipped_id=pad)
     if policy.closed_by_tokenizer and not getattr(core.config, "type_vocab_size", 0) > 1:
         # Without token types a pair is one text with a separator; encoders are trained on pairs.
-        policy = replace(policy, pair_separator=rendering.pair_separator(tokenizer))
+        policy = replace(policy, pair_separator=pair_separator(tokenizer))
         if policy.pair_separator and not tokenizer.chat_template:
             text_rule = f"question and answer as the tokenizer's two texts, {policy.pair_separator} between them"
             imported.rule = replace(imported.rule, text=text_rule)

@@ -73,7 +73,7 @@ class ScoringContract(BaseModel):
 
     def policy(self) -> TextPolicy:
         """Give the rule for plain texts."""
-        return TextPolicy(**self.text_policy)
+        return TextPolicy.from_dict(self.text_policy)
 
     def require_match(self, model: Any, tokenizer: Any) -> None:
         """Refuse a model or tokenizer that is not the one the contract was written for.

@@ -1,23 +1,30 @@
 """From a prompt and a completion to the exact text and token ids that are scored.
 
 One rule for training, scoring and serving. Conversations go through the chat template; plain text is prompt plus
-completion, closed by the end-of-sequence token, as TRL feeds it. The rule is kept in the scoring contract.
+completion, closed by the end-of-sequence token, as TRL feeds it. A text that begins as the template's texts do was
+rendered by a client and is closed as the template closes it. The rule is kept in the scoring contract.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
+from rewardsmith.models import templates
+from rewardsmith.models.templates import TemplateMarks, apply_template
 from rewardsmith.records import Completion, Message, Text, TokenIds
 
-PAD_TOKENS = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|endoftext|>")
-NEW_PAD_TOKEN = "<|pad|>"
-SAMPLE = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Good day."}]
+logger = logging.getLogger(__name__)
+
+# What happens to control tokens that stand in a prompt or an answer.
+SPECIAL_TOKENS = ("allow", "as_text", "refuse")
+# Stand for control tokens of a content while its template is written; no text holds these private characters.
+HIDE, SHOW = "\ue0f0", "\ue0f1"
 
 
 @dataclass(frozen=True)
@@ -28,25 +35,21 @@ class TextPolicy:
         closed_by_tokenizer: the tokenizer itself frames a text ([CLS] ... [SEP] of encoders); nothing is added.
         bos_text: written before a decoder's text, "" when its tokenizer adds none.
         eos_text: written after it, unless it stands there already.
+        eos_gap: written between the text and an EOS that is added.
+        strips_end: characters that go from the end of a text before it is closed.
         appended_id: token that some foreign models score; it is put after every text.
         skipped_id: pad token of a foreign model that also ends its texts: Hugging Face's pooling passes over it.
-        rendered: how a text out of a foreign chat template begins and ends, where it does not end in EOS; such a text
-            is closed already.
         pair_separator: what a foreign encoder was trained to read between a question and its answer.
     """
 
     closed_by_tokenizer: bool
     bos_text: str = ""
     eos_text: str = ""
+    eos_gap: str = ""
+    strips_end: str = ""
     appended_id: int | None = None
     skipped_id: int | None = None
-    rendered: tuple[str, str] | None = None
     pair_separator: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.rendered is not None:
-            # JSON, in which a contract is kept, has lists only.
-            object.__setattr__(self, "rendered", tuple(self.rendered))
 
     @classmethod
     def of(cls, tokenizer: Any) -> TextPolicy:
@@ -59,17 +62,48 @@ class TextPolicy:
         bos = tokenizer.bos_token if start and framed[0] == tokenizer.bos_token_id else ""
         return cls(False, bos or "", tokenizer.eos_token or "")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TextPolicy:
+        """Read what a contract holds. Raises CheckpointError for a rule that this version does not know."""
+        known = {item.name for item in fields(cls)}
+        # Until now a contract also kept the marks of the template, which are read off the tokenizer.
+        values = {name: value for name, value in values.items() if name != "rendered"}
+        if unknown := sorted(values.keys() - known):
+            raise CheckpointError(f"text_policy holds {', '.join(unknown)}, which is not known; upgrade rewardsmith")
+        if not isinstance(values.get("closed_by_tokenizer"), bool):
+            raise CheckpointError("text_policy lacks closed_by_tokenizer (true or false); save the model again")
+        for name, value in values.items():
+            kinds: tuple[type, ...] = (bool,) if name == "closed_by_tokenizer" else (int, str)
+            wanted = int if name.endswith("_id") else str
+            if value is not None and not isinstance(value, kinds if wanted is str and len(kinds) == 1 else wanted):
+                raise CheckpointError(f"text_policy: {name} is {value!r}, no {wanted.__name__}; save the model again")
+        return cls(**values)
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for the scoring contract."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return the plain form for the scoring contract; what is not set is left out."""
+        kept = {"closed_by_tokenizer", "bos_text", "eos_text"}
+        return {name: value for name, value in asdict(self).items() if name in kept or value not in (None, "")}
 
     def finish(self, ids: list[int]) -> list[int]:
-        """Give the ids up to the token that is scored."""
-        end = len(ids)
-        while self.skipped_id is not None and end > 1 and ids[end - 1] == self.skipped_id:
-            end -= 1
-        ids = ids[:end]
+        """Return the ids up to the token that is scored."""
+        ids = without_end(ids, self.skipped_id)
         return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
+
+    def close(self, text: str) -> str:
+        """Return a plain text with the EOS that it lacks."""
+        if not self.eos_text:
+            return text
+        if self.strips_end:
+            text = text.rstrip(self.strips_end)
+        return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
+
+
+def without_end(ids: list[int], token: int | None) -> list[int]:
+    """Return ids without the copies of a token at their end; the first id always stays."""
+    end = len(ids)
+    while token is not None and end > 1 and ids[end - 1] == token:
+        end -= 1
+    return ids[:end]
 
 
 class Written(NamedTuple):
@@ -83,13 +117,34 @@ class Renderer:
     """Render and tokenise by one rule.
 
     Args:
-        tokenizer: its chat template ends in EOS once `prepare_tokenizer` has seen it.
+        tokenizer: its chat template ends in the scored token once `prepare_tokenizer` has seen it.
         policy: which special tokens stand around a plain text; None reads it off the tokenizer.
+        special_tokens: what happens to control tokens inside prompts and answers: "allow" (they act as in any
+            tokenizer), "as_text" (they are tokenised as plain characters), or "refuse" (a ScoringError). Token ids, and
+            texts that a client rendered whole, are taken as they are.
     """
 
-    def __init__(self, tokenizer: Any, policy: TextPolicy | None = None) -> None:
+    def __init__(self, tokenizer: Any, policy: TextPolicy | None = None, special_tokens: str = "allow") -> None:
+        if special_tokens not in SPECIAL_TOKENS:
+            raise ConfigError(
+                f"special_tokens {special_tokens!r} is not known; give one of {', '.join(SPECIAL_TOKENS)}"
+            )
         self.tokenizer = tokenizer
         self.policy = policy or TextPolicy.of(tokenizer)
+        self.special_tokens = special_tokens
+        self._said_plain = False
+
+    @cached_property
+    def _marks_of(self) -> dict[str, TemplateMarks | None]:
+        return {}
+
+    @property
+    def marks(self) -> TemplateMarks | None:
+        """What the chat template writes around a conversation; read once for each template."""
+        key = str(self.tokenizer.chat_template)
+        if key not in self._marks_of:
+            self._marks_of[key] = templates.template_marks(self.tokenizer)
+        return self._marks_of[key]
 
     def render(
         self,
@@ -98,40 +153,35 @@ class Renderer:
         tools: Sequence[Any] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Give the full text that is scored.
+        """Return the full text that is scored.
 
         For a decoder its tokenisation without special tokens gives the scored ids, in every tool. Text that an
         encoder's tokenizer frames by itself is given bare.
         """
         if isinstance(completion, TokenIds):
             return self.tokenizer.decode(list(completion))
-        separator = self.policy.pair_separator
-        if separator is not None and not self.tokenizer.chat_template:
-            prompt, completion = _text_of(prompt), _text_of(completion)
-            separator = separator if prompt and completion else ""
-            if isinstance(prompt, str) and isinstance(completion, str):
-                return prompt + separator + completion
-        messages = as_conversation(prompt, completion)
-        if messages is not None:
-            return self._apply_template(messages, tools, chat_template_kwargs)
-        return self.frame(str(prompt) + str(completion))
+        plain = self._plain_text(prompt, completion)
+        if plain is not None:
+            return self._framed(plain)
+        return self._apply_template(as_messages(prompt, completion), tools, chat_template_kwargs)
 
     def frame(self, text: str) -> str:
-        """Add the BOS and EOS text that a plain text lacks."""
-        policy = self.policy
-        if policy.bos_text and not text.startswith(policy.bos_text):
-            text = policy.bos_text + text
-        if policy.eos_text and not text.endswith(policy.eos_text) and not self.is_rendered(text):
-            text += policy.eos_text
-        return text
+        """Return a text with the BOS and EOS that it lacks; one that a client rendered ends as the template ends it."""
+        if self.is_rendered(text):
+            return self._close_rendered(text)
+        bos = self.policy.bos_text
+        text = self.policy.close(text)
+        return text if not bos or text.startswith(bos) else bos + text
 
     def is_rendered(self, text: str) -> bool:
-        """Whether a text shows the marks of a chat template that does not end in EOS."""
-        if self.policy.rendered is None:
-            return False
-        start, end = self.policy.rendered
-        # An ending of white space alone is no mark; then the beginning has to be there too.
-        return text.endswith(end) and (bool(end.strip()) or (bool(start) and text.startswith(start)))
+        """Whether a text begins as the texts of the chat template do.
+
+        Its beginning is the caller's, its end may be an answer's: how a text ends never says that it was rendered.
+        """
+        marks = self.marks
+        return marks is not None and text.removeprefix(self.tokenizer.bos_token or "").startswith(
+            marks.starts or ("\0",)
+        )
 
     def encode(
         self,
@@ -140,7 +190,7 @@ class Renderer:
         tools: Sequence[Any] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """Give the token ids that are scored; token ids pass through, up to the scored one."""
+        """Return the token ids that are scored; token ids pass through, up to the scored one."""
         return self.write(prompt, completion, tools, chat_template_kwargs).ids
 
     def write(
@@ -152,42 +202,144 @@ class Renderer:
     ) -> Written:
         """Return the text and the ids that are scored; token ids pass through and have no text."""
         if isinstance(completion, TokenIds):
-            return Written("", self.policy.finish(list(completion)))
-        conversation = as_conversation(prompt, completion) is not None
-        if self.policy.pair_separator is not None and not self.tokenizer.chat_template:
-            conversation = False
-        text = self.render(prompt, completion, tools, chat_template_kwargs)
-        return Written(text, self.encode_text(text, conversation))
+            return Written("", self.policy.finish(self._without_padding(list(completion))))
+        hidden, prompt, completion = self._hide(prompt, completion)
+        plain = self._plain_text(prompt, completion)
+        if plain is not None:
+            return Written(self._shown(self._framed(plain), hidden), self.encode_text(plain, hidden=hidden))
+        text = self._apply_template(as_messages(prompt, completion), tools, chat_template_kwargs)
+        return Written(
+            self._shown(text, hidden), self.policy.finish(self._tokenise(text, self._frames_itself(text), hidden))
+        )
 
-    def encode_text(self, text: str, rendered: bool = False) -> list[int]:
-        """Tokenise a text; `rendered` says that it came out of the chat template."""
-        return self.policy.finish(self._tokenise(text, rendered))
-
-    def _tokenise(self, text: str, rendered: bool) -> list[int]:
-        if self.policy.closed_by_tokenizer:
-            return self.tokenizer(text, add_special_tokens=not rendered)["input_ids"]
-        text = text if rendered else self.frame(text)
-        bos = self.policy.bos_text
-        if bos and not rendered:
+    def encode_text(self, text: str, rendered: bool = False, hidden: Sequence[str] = ()) -> list[int]:
+        """Tokenise a whole text; `rendered` says that it came out of the chat template as it stands."""
+        policy = self.policy
+        if rendered or self.is_rendered(text):
+            text = text if rendered else self._close_rendered(text)
+            return policy.finish(self._tokenise(text, self._frames_itself(text), hidden))
+        if policy.closed_by_tokenizer:
+            return policy.finish(self._tokenise(text, True, hidden))
+        text, bos = self.frame(text), policy.bos_text
+        if bos:
             # The text after BOS is tokenised as a text of its own, as a tokenizer that adds BOS does it.
-            bare = self.tokenizer(text[len(bos) :], add_special_tokens=False)["input_ids"]
-            return [self.tokenizer.bos_token_id, *bare]
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            return policy.finish([self.tokenizer.bos_token_id, *self._tokenise(text[len(bos) :], False, hidden)])
+        return policy.finish(self._tokenise(text, False, hidden))
+
+    def _framed(self, plain: str) -> str:
+        return plain if self.policy.pair_separator and not self.is_rendered(plain) else self.frame(plain)
+
+    def _plain_text(self, prompt: Text, completion: Completion) -> str | None:
+        """Return prompt plus completion where both are text, None for a conversation."""
+        separator = self.policy.pair_separator
+        if separator is not None and not self.tokenizer.chat_template:
+            prompt, completion = _text_of(prompt), _text_of(completion)
+            separator = separator if prompt and completion else ""
+        if not isinstance(prompt, str) or not isinstance(completion, str):
+            return None
+        return prompt + (separator or "") + completion
+
+    def _frames_itself(self, text: str) -> bool:
+        """Whether the tokenizer frames a rendered text: an encoder's does, unless the template wrote [CLS]."""
+        first = self.tokenizer.cls_token or self.tokenizer.bos_token
+        return self.policy.closed_by_tokenizer and not (first and text.startswith(first))
+
+    def _close_rendered(self, text: str) -> str:
+        """Return a text that a client rendered as the template itself would have written it."""
+        marks, bos = self.marks, self.tokenizer.bos_token or ""
+        if marks is None:
+            return text
+        body = text.removeprefix(bos)
+        end, eos = marks.end.rstrip(), self.tokenizer.eos_token
+        if eos and marks.end.endswith(eos):
+            # The client's template may lack this EOS, or write white space after it.
+            end, body = eos, body.rstrip(self.policy.strips_end or None)
+            body = body if body.endswith(end) else body + self._rest_of_end(body, marks.end)
+        elif end and body.rstrip().endswith(end):
+            body = body.rstrip().removesuffix(end) + marks.end
+        elif not body.endswith(marks.end):
+            body += marks.end
+        return (bos if marks.writes_bos else "") + body
+
+    def _rest_of_end(self, body: str, end: str) -> str:
+        """Return what is still to be written of a template's end; whole control tokens of it may stand there."""
+        sizes = [found.end() for found in self._control_tokens.finditer(end)]
+        return end[max((size for size in sizes if body.endswith(end[:size])), default=0) :]
+
+    def _without_padding(self, ids: list[int]) -> list[int]:
+        """Return token ids up to the last that is no padding, which Hugging Face scores, too."""
+        pad = self.tokenizer.pad_token_id
+        # A pad token that also ends texts says nothing about where one ends.
+        return ids if pad == self.tokenizer.eos_token_id else without_end(ids, pad)
+
+    @cached_property
+    def _control_tokens(self) -> re.Pattern[str]:
+        names = sorted(templates.control_tokens(self.tokenizer), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    def _hide(self, prompt: Text, completion: Completion) -> tuple[list[str], Text, Completion]:
+        """Put marks in the place of control tokens in contents; returns what the marks stand for, and both parts."""
+        if self.special_tokens == "allow":
+            return [], prompt, completion
+        hidden: list[str] = []
+
+        def hide(text: str) -> str:
+            if self.special_tokens == "refuse" and (found := self._control_tokens.search(text)):
+                raise ScoringError(
+                    f"the text holds the control token {found[0]!r}; remove it, or score with special_tokens='as_text'"
+                )
+
+            def mark(found: re.Match[str]) -> str:
+                hidden.append(found[0])
+                return f"{HIDE}{len(hidden) - 1}{SHOW}"
+
+            return self._control_tokens.sub(mark, text)
+
+        def part(value: Any) -> Any:
+            if isinstance(value, str):
+                return hide(value)
+            return tuple(replace(m, content=hide(m.content)) if isinstance(m.content, str) else m for m in value)
+
+        are_texts = isinstance(prompt, str) and isinstance(completion, str)
+        if are_texts and self.is_rendered(str(prompt) or str(completion)):
+            # What a client rendered keeps its control tokens: the whole text, or the prompt before an answer.
+            return hidden, prompt, part(completion) if prompt else completion
+        return hidden, part(prompt) if prompt else prompt, part(completion)
+
+    def _tokenise(self, text: str, framed: bool, hidden: Sequence[str] = ()) -> list[int]:
+        """Tokenise; what is `hidden` in the text becomes the plain characters that it stands for."""
+        if not hidden:
+            return self.tokenizer(text, add_special_tokens=framed)["input_ids"]
+        ids: list[int] = []
+        place = 0
+        for found in [*self._control_tokens.finditer(text), None]:
+            piece = text[place : found.start() if found else len(text)]
+            if piece:
+                shown = self._shown(piece, hidden)
+                ids += self.tokenizer(shown, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            if found:
+                ids.append(self.tokenizer.convert_tokens_to_ids(found[0]))
+                place = found.end()
+        return self.tokenizer.build_inputs_with_special_tokens(ids) if framed else ids
+
+    @staticmethod
+    def _shown(text: str, hidden: Sequence[str]) -> str:
+        """Return a text with what its marks stand for."""
+        return re.sub(f"{HIDE}(\\d+){SHOW}", lambda m: hidden[int(m[1])], text) if hidden else text
 
     def _apply_template(
         self, messages: list[dict[str, Any]], tools: Sequence[Any] | None, options: Mapping[str, Any] | None
     ) -> str:
+        template = None
         if not self.tokenizer.chat_template:
-            raise ConfigError(
-                "the tokenizer has no chat template, so conversations cannot be rendered; set chat_template_path "
-                "or tokenizer.chat_template"
-            )
-        try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, tools=tools, **(options or {}))
-        except (TemplateError, TypeError) as error:
-            # TypeError: a template that joins strings was given content in parts.
-            roles = ", ".join(str(message["role"]) for message in messages)
-            raise ScoringError(f"the chat template refused a conversation of the roles {roles}: {error}") from error
+            template = templates.plain_template(not self.policy.closed_by_tokenizer, bool(self.policy.bos_text))
+            if not self._said_plain:
+                self._said_plain = True
+                logger.warning(
+                    "the tokenizer has no chat template; conversations are written as Human: ... Assistant: ... (a "
+                    "template of your own: --chat_template NAME|FILE)"
+                )
+        text = apply_template(self.tokenizer, messages, tools, options, template)
         for message in messages:
             content = message["content"]
             if isinstance(content, list) and str(content) in text:
@@ -199,113 +351,17 @@ class Renderer:
 
 
 def _text_of(value: Any) -> Any:
-    """Give the text of a single message; anything else as it is."""
+    """Return the text of a single message; anything else as it is."""
     if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], Message):
         return value[0].content
     return value
 
 
-def as_conversation(prompt: Text, completion: Completion) -> list[dict[str, Any]] | None:
-    """Give the messages of prompt and completion, or None when both are plain text.
+def as_messages(prompt: Text, completion: Completion) -> list[dict[str, Any]]:
+    """Return the messages of prompt and completion.
 
     A text completion of a conversation is the assistant's message; a text prompt before messages is the user's.
     """
-    if isinstance(prompt, str) and isinstance(completion, str):
-        return None
     before = [Message("user", prompt)] if isinstance(prompt, str) and prompt else list(prompt or ())
     after = [Message("assistant", completion)] if isinstance(completion, str) else list(completion)
     return [message.to_dict() for message in [*before, *after]]  # type: ignore[union-attr]
-
-
-def template_marks(tokenizer: Any) -> tuple[str, str] | None:
-    """Give what a chat template writes before a question and after its answer; None without a usable template."""
-    if not tokenizer.chat_template:
-        return None
-    try:
-        text = tokenizer.apply_chat_template(SAMPLE, tokenize=False)
-    except (TemplateError, ValueError):
-        return None
-    start, question, _ = text.partition(SAMPLE[0]["content"])
-    _, answer, end = text.rpartition(SAMPLE[1]["content"])
-    return (start, end) if question and answer else None
-
-
-def pair_separator(tokenizer: Any) -> str | None:
-    """Give the text that makes one text of two in the tokenizer's own way; None when there is none."""
-    if not tokenizer.sep_token:
-        return None
-    first, second = "one", "two"
-    pair = tokenizer(first, second)["input_ids"]
-    for count in (1, 2):
-        separator = tokenizer.sep_token * count
-        if tokenizer(first + separator + second)["input_ids"] == pair:
-            return separator
-    return None
-
-
-def prepare_tokenizer(tokenizer: Any, model: Any = None, *, end_in_eos: bool = True) -> list[str]:
-    """Give the tokenizer a pad token that is not EOS and a chat template that ends in EOS; say what was changed.
-
-    `end_in_eos=False` leaves the template as it is, for models that were trained with it so.
-
-    Pad equal to EOS makes Hugging Face's classifiers score the token before EOS; a template that ends in a newline
-    makes tools score different tokens (docs/migrating-from-trl.md).
-    """
-    notes = _separate_pad(tokenizer, model)
-    if model is not None:
-        config = model.config.get_text_config()
-        config.pad_token_id = tokenizer.pad_token_id
-        if tokenizer.eos_token_id is not None:
-            config.eos_token_id = tokenizer.eos_token_id
-    if end_in_eos and tokenizer.chat_template and tokenizer.eos_token:
-        notes += _end_template_in_eos(tokenizer)
-    return notes
-
-
-def _separate_pad(tokenizer: Any, model: Any) -> list[str]:
-    """Choose a pad token that is none of the tokens a text holds."""
-    taken = {tokenizer.eos_token_id, tokenizer.bos_token_id}
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in taken:
-        return []
-    before = tokenizer.pad_token
-    vocabulary = tokenizer.get_vocab()
-    rows = None if model is None else model.get_input_embeddings().num_embeddings
-    for token in PAD_TOKENS:
-        known = vocabulary.get(token)
-        if known is not None and known not in taken and (rows is None or known < rows):
-            tokenizer.pad_token = token
-            break
-    else:
-        tokenizer.add_special_tokens({"pad_token": NEW_PAD_TOKEN})
-        if rows is not None and tokenizer.pad_token_id >= rows:
-            model.resize_token_embeddings(len(tokenizer))
-    why = "there was none" if before is None else f"{before!r} also ends or begins a text"
-    return [f"the pad token is now {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}): {why}"]
-
-
-def _end_template_in_eos(tokenizer: Any) -> list[str]:
-    """Wrap a template that does not end in EOS so that it does, and check the wrapping on a sample."""
-    original = tokenizer.chat_template
-    if not isinstance(original, str):
-        raise ConfigError("the tokenizer has several chat templates; set tokenizer.chat_template to the one to use")
-    try:
-        before = tokenizer.apply_chat_template(SAMPLE, tokenize=False)
-    except TemplateError as error:
-        return [f"the chat template refused a one-turn conversation and was left as it is: {error}"]
-    eos = tokenizer.eos_token
-    if before.endswith(eos):
-        return []
-    tokenizer.chat_template = (
-        "{% set conversation %}" + original + "{% endset %}"
-        "{% if add_generation_prompt %}{{ conversation }}{% else %}"
-        "{% set conversation = conversation.rstrip() %}"
-        "{{ conversation }}{% if not conversation.endswith(eos_token) %}{{ eos_token }}{% endif %}"
-        "{% endif %}"
-    )
-    after = tokenizer.apply_chat_template(SAMPLE, tokenize=False)
-    stripped = before.rstrip()
-    if after != (stripped if stripped.endswith(eos) else stripped + eos):
-        tokenizer.chat_template = original
-        return ["the chat template does not end in EOS and could not be wrapped; the scored token is its last one"]
-    ending = repr(before[-len(eos) - 2 :])
-    return [f"the chat template ended in {ending}; it now ends in EOS {eos!r}, which is the token that is scored"]

@@ -14,10 +14,11 @@ from torch import nn
 from transformers import AutoTokenizer, set_seed
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models import fresh_model, heads, rendering
+from rewardsmith.models import fresh_model, heads
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
+from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
 from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
@@ -70,7 +71,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     _require_vocabulary(tokenizer, name)
     pad_on_disk = core.config.get_text_config().pad_token_id
     _apply_special_tokens(core, tokenizer, args)
-    notes += rendering.prepare_tokenizer(tokenizer, core)
+    notes += prepare_tokenizer(tokenizer, core)
     if peft_config is not None:
         model = adapter.wrap_adapter(model, peft_config, notes)
     elif hasattr(model, "peft_config"):

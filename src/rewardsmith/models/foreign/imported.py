@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor
 from rewardsmith.errors import CheckpointError, ScoringError
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.heads import quiet_loading
+from rewardsmith.models.rendering import TextPolicy
 from rewardsmith.models.shared_prefix.grouping import distinct
+from rewardsmith.models.tokenizer import TemplateEnd
 from rewardsmith.records import Completion
 
 
@@ -41,14 +43,32 @@ class TextRule:
     """Where the text of a layout departs from the template or text plus EOS.
 
     Args:
-        ends_in_eos: rewrite a chat template so that it ends in EOS, as the tool that trained the model feeds it.
+        end: how a chat template is made to end, as the tool that trained the model feeds it; None leaves it.
+        is_plain_closed: whether EOS stands after a plain text; False where the tool scores it as it is.
+        has_bos: whether a plain text gets the BOS that its tokenizer adds by itself.
+        eos_gap, strips_end: as in TextPolicy.
         appended_id: token that is put after every text, and scored.
         skips_padding: as Hugging Face's pooling does, score the last token that is not the pad token.
     """
 
-    ends_in_eos: bool = False
+    end: TemplateEnd | None = None
+    is_plain_closed: bool = True
+    has_bos: bool = True
+    eos_gap: str = ""
+    strips_end: str = ""
     appended_id: int | None = None
     skips_padding: bool = False
+
+    def policy(self, own: TextPolicy) -> TextPolicy:
+        """Return the rule for plain texts, from the one that the tokenizer suggests."""
+        return replace(
+            own,
+            bos_text=own.bos_text if self.has_bos else "",
+            eos_text=own.eos_text if self.is_plain_closed else "",
+            eos_gap=self.eos_gap,
+            strips_end=self.strips_end,
+            appended_id=self.appended_id,
+        )
 
 
 @dataclass

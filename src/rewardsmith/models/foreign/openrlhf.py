@@ -5,6 +5,7 @@ from __future__ import annotations
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule, TextRule
 from rewardsmith.models.foreign.linear_head import LinearHead, build_classifier
+from rewardsmith.models.tokenizer import IN_EOS, TemplateEnd
 
 NAME = "OpenRLHF"
 ACCEPTS = (
@@ -12,7 +13,12 @@ ACCEPTS = (
     "(OpenRLHF, UltraRM, Safe-RLHF)"
 )
 HEADS = ("score", "value_head", "reward_head", "regression_head", "score_head")
-TEXT = "the chat template, made to end in EOS; plain text is prompt plus completion plus EOS"
+# Heads of other tools that are laid out alike.
+OTHERS = ("reward_head", "regression_head", "score_head")
+OTHER_TEXT = "the chat template, made to end in EOS; plain text is prompt plus completion plus EOS"
+TEXT = "chat template or plain text, without newlines at its end; where EOS lacks, a blank and EOS follow"
+# openrlhf/datasets/reward_dataset.py: rstrip("\n"), then " " + EOS unless it is there; no special tokens are added.
+CLOSED = TextRule(TemplateEnd("\n", " "), has_bos=False, eos_gap=" ", strips_end="\n")
 
 
 def recognises(folder: Folder) -> bool:
@@ -27,8 +33,9 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     mean, std = statistics(folder)
     model = build_classifier(folder, LinearHead(f"{prefix}.weight", bias), options)
     reward = "raw" if std is None else f"raw; normalized=True gives (raw - {mean:.6g}) / {std:.6g}"
-    rule = ScoringRule(NAME, f"the last token, by the linear head {prefix}", TEXT, reward)
-    return Imported(model, rule, TextRule(ends_in_eos=True), mean, std)
+    own = prefix in OTHERS and not folder.config.get("value_head_prefix")
+    rule = ScoringRule(NAME, f"the last token, by the linear head {prefix}", OTHER_TEXT if own else TEXT, reward)
+    return Imported(model, rule, TextRule(IN_EOS) if own else CLOSED, mean, std)
 
 
 def statistics(folder: Folder) -> tuple[float | None, float | None]:

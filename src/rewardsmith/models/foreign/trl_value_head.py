@@ -5,6 +5,7 @@ from __future__ import annotations
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule, TextRule
 from rewardsmith.models.foreign.linear_head import LinearHead, build_classifier
+from rewardsmith.models.tokenizer import IN_EOS
 
 NAME = "TRL value head"
 ACCEPTS = "v_head.summary.weight and .bias beside a language model (TRL)"
@@ -21,4 +22,4 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     """Load backbone and head. Raises CheckpointError when weights are missing."""
     rule = ScoringRule(NAME, "the last token, by the linear value head with its bias", TEXT)
     head = HEAD if HEAD.bias in folder.files else LinearHead(HEAD.weight)
-    return Imported(build_classifier(folder, head, options), rule, TextRule(ends_in_eos=True))
+    return Imported(build_classifier(folder, head, options), rule, TextRule(IN_EOS))

@@ -1,0 +1,310 @@
+"""Chat templates: what one writes around an answer, made to end right and to know no date, run within limits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.errors import ConfigError, ScoringError
+
+QUESTION, ANSWER = "Hello?", "Good day."
+SAMPLE = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+# For tokenizers without a template: the markup of HH-RLHF, which any vocabulary can spell.
+TURNS = (
+    "{% for message in messages %}{% set content = message['content'] or '' %}"
+    "{% if message['role'] == 'system' %}{{ content }}{% else %}"
+    "{{ '\n\n' + ('Assistant' if message['role'] == 'assistant' else 'Human') + ': ' + content }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}"
+)
+BOS, EOS, END = "{{ bos_token or '' }}", "{% else %}{{ eos_token or '' }}", "{% endif %}"
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+NAMED = {"chatml": CHATML}
+PLAIN_NAME = "plain"
+# Arguments of apply_chat_template that are no variables of a template. A row that sets one would leave the rule by
+# which its neighbours are scored; a template of its own could also keep a process busy for ever.
+NOT_FOR_ROWS = frozenset(
+    {
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "padding",
+        "processor_kwargs",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+# Llama 3.1's own date for where no clock is at hand; any fixed one makes a reward the same tomorrow.
+FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
+CLOCK = "strftime_now"
+SECONDS_PER_TEMPLATE = 10.0
+MAX_GROWTH = 16
+MAX_WRITTEN = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateMarks:
+    """What a chat template writes before the first message and after the last answer.
+
+    Args:
+        starts: how its texts begin, without BOS; several where a system message changes the beginning.
+        end: what stands after the answer.
+        writes_bos: whether it writes the BOS token.
+    """
+
+    starts: tuple[str, ...]
+    end: str
+    writes_bos: bool
+
+
+def template_marks(tokenizer: Any) -> TemplateMarks | None:
+    """Return what the tokenizer's template writes around a conversation; None without a usable template."""
+    if not tokenizer.chat_template:
+        return None
+    alone = _around(tokenizer, SAMPLE)
+    if alone is None:
+        return None
+    bos = tokenizer.bos_token or ""
+    system = _around(tokenizer, [{"role": "system", "content": "Be brief."}, *SAMPLE])
+    found = [part[0].removeprefix(bos) for part in (alone, system) if part is not None]
+    common = os.path.commonprefix(found)  # noqa: RUF071 - character by character is what is meant
+    # A beginning that both share tells only where it holds a token that no writer types by chance.
+    if any(token in common for token in control_tokens(tokenizer)):
+        found = [common]
+    starts = tuple(dict.fromkeys(start for start in found if start.strip()))
+    return TemplateMarks(starts, alone[1], bool(bos) and alone[0].startswith(bos))
+
+
+def _around(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Return what stands before the first content and after the answer; None where the template refuses or drops it."""
+    try:
+        text = apply_template(tokenizer, messages)
+    except ScoringError:
+        return None
+    first = str(messages[0]["content"])
+    start, found, _ = text.partition(first)
+    _, answer, end = text.rpartition(ANSWER)
+    return (start, end) if found and answer else None
+
+
+def control_tokens(tokenizer: Any) -> set[str]:
+    """Return every token that a tokenizer takes for more than its characters."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return {token for token in special | set(tokenizer.all_special_tokens) if token}
+
+
+def named_template(name: str, tokenizer: Any) -> str:
+    """Return the template of a Jinja file, or a built-in one: "plain" or "chatml". Raises ConfigError."""
+    if name == PLAIN_NAME:
+        framed, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+        frames_itself = framed[-len(bare) :] != bare
+        return plain_template(not frames_itself, not frames_itself and len(framed) > len(bare))
+    if name in NAMED:
+        return NAMED[name]
+    if Path(name).is_file():
+        return Path(name).read_text(encoding="utf-8")
+    raise ConfigError(f"chat template {name!r}: no such file, and none of {', '.join((PLAIN_NAME, *NAMED))}")
+
+
+def plain_template(writes_eos: bool, writes_bos: bool) -> str:
+    """Return the built-in template: an encoder's tokenizer frames a text by itself, few decoders write BOS."""
+    return (BOS if writes_bos else "") + TURNS + (EOS if writes_eos else "") + END
+
+
+def apply_template(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    template: str | None = None,
+) -> str:
+    """Return the text of a conversation.
+
+    Args:
+        options: variables for the template.
+        template: in place of the tokenizer's own.
+
+    Raises:
+        ScoringError: the template refuses the conversation, fails, takes too long or writes without end.
+    """
+    options = dict(options or {})
+    if refused := sorted(NOT_FOR_ROWS & options.keys()):
+        raise ScoringError(f"chat_template_kwargs may not hold {', '.join(refused)}: it would leave the model's rule")
+    if template is not None:
+        options["chat_template"] = template
+    roles = ", ".join(str(message.get("role")) for message in messages)
+    try:
+        with time_limit(SECONDS_PER_TEMPLATE):
+            text = str(tokenizer.apply_chat_template(list(messages), tokenize=False, tools=tools, **options))
+    except TimeLimitError as error:
+        raise ScoringError(f"the chat template took over {SECONDS_PER_TEMPLATE:g} s for the roles {roles}") from error
+    except MemoryError as error:
+        raise ScoringError(f"the chat template wrote more than memory holds for the roles {roles}") from error
+    except Exception as error:
+        # A template is a program of the checkpoint's: whatever it raises costs this conversation and no other.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ScoringError(f"the chat template refused a conversation of the roles {roles}: {reason}") from error
+    given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
+    if len(text) > MAX_WRITTEN + MAX_GROWTH * given:
+        raise ScoringError(f"the chat template wrote {len(text)} characters around {given}: it writes without end")
+    return text
+
+
+def end_template(tokenizer: Any, strip: str | None = None, gap: str = "") -> list[str]:
+    """Make the template's texts end in the token that is scored, and say what was changed.
+
+    A template that ends in a control token of its own, such as `<|im_end|>` where EOS is `<|endoftext|>`, is closed
+    already: only white space after it goes. Any other gets EOS.
+
+    Args:
+        strip: characters that go from the end, None for all white space.
+        gap: written before an EOS that is added (OpenRLHF writes a blank).
+    """
+    original = tokenizer.chat_template
+    if not isinstance(original, str):
+        raise ConfigError("the tokenizer has several chat templates; set tokenizer.chat_template to the one to use")
+    try:
+        before = apply_template(tokenizer, SAMPLE)
+    except ScoringError as error:
+        return [f"the chat template refused a one-turn conversation and was left as it is: {error}"]
+    eos, stripped = tokenizer.eos_token, before.rstrip(strip)
+    own = None if gap or stripped.endswith(eos) else _control_token_at_end(tokenizer, stripped)
+    if before.endswith(own or eos):
+        if own is None:
+            return []
+        return [f"the chat template ends in {own!r}, which is scored, not in EOS {eos!r}, which closes plain text"]
+    tail = repr(strip)[1:-1] if strip is not None else ""
+    strip_call = f"rstrip('{tail}')" if strip is not None else "rstrip()"
+    close = (
+        ""
+        if own
+        else f"{{% if not conversation.endswith(eos_token) %}}{{{{ '{gap}' + eos_token }}}}{{% endif %}}"
+        if gap
+        else "{% if not conversation.endswith(eos_token) %}{{ eos_token }}{% endif %}"
+    )
+    tokenizer.chat_template = (
+        "{% set conversation %}" + original + "{% endset %}"
+        "{% if add_generation_prompt %}{{ conversation }}{% else %}"
+        "{% set conversation = conversation." + strip_call + " %}"
+        "{{ conversation }}" + close + "{% endif %}"
+    )
+    wanted = stripped if own or stripped.endswith(eos) else stripped + gap + eos
+    if apply_template(tokenizer, SAMPLE) != wanted:
+        tokenizer.chat_template = original
+        return ["the chat template does not end in EOS and could not be wrapped; the scored token is its last one"]
+    if own:
+        return [
+            f"the chat template ended in {before[len(stripped) - len(own) :]!r}; it now ends in {own!r}, which is "
+            f"scored; EOS {eos!r} closes plain text"
+        ]
+    ending = repr(before[-len(eos) - 2 :])
+    return [f"the chat template ended in {ending}; it now ends in EOS {eos!r}, which is the token that is scored"]
+
+
+def _control_token_at_end(tokenizer: Any, text: str) -> str | None:
+    """Return the special token that a text ends in, None when it ends in none."""
+    return max((token for token in control_tokens(tokenizer) if text.endswith(token)), key=len, default=None)
+
+
+def fix_date(tokenizer: Any) -> list[str]:
+    """Give a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str) or CLOCK not in template or f"macro {CLOCK}" in template:
+        return []
+    formats = list(dict.fromkeys(re.findall(CLOCK + r"\(\s*(?:\"([^\"]*)\"|'([^']*)')", template)))
+    cases = "".join(
+        f"{{% {'if' if number == 0 else 'elif'} format == {found!r} %}}{time.strftime(found, FIXED_DATE)}"
+        for number, found in enumerate(a or b for a, b in formats)
+    )
+    rest = time.strftime("%d %B %Y", FIXED_DATE)
+    body = f"{cases}{{% else %}}{rest}{{% endif %}}" if cases else rest
+    # A macro of the template's own stands before the clock that transformers offers, in every tool.
+    tokenizer.chat_template = f"{{% macro {CLOCK}(format) %}}{body}{{% endmacro %}}" + template
+    return [f"the chat template writes today's date; it now always writes {rest}, so that rewards stay the same"]
+
+
+class TimeLimitError(Exception):
+    """Code ran longer than it may."""
+
+
+class _Watch:
+    """A thread that ends code of other threads that runs over its time."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock, self._ends = threading.Condition(), dict[int, float]()
+        threading.Thread(target=self._run, name="rewardsmith-time-limit", daemon=True).start()
+
+    def begin(self, seconds: float) -> int:
+        thread = threading.get_ident()
+        with self._lock:
+            self._ends[thread] = time.monotonic() + seconds
+            self._lock.notify()
+        return thread
+
+    def end(self, thread: int) -> bool:
+        """Return whether the code was in time; an error that is on its way is called back."""
+        with self._lock:
+            if self._ends.pop(thread, None) is not None:
+                return True
+            _raise_in(thread, None)
+            return False
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._ends:
+                    self._lock.wait()
+                now = time.monotonic()
+                for thread in [t for t, end in self._ends.items() if end < now]:
+                    del self._ends[thread]
+                    _raise_in(thread, TimeLimitError)
+            # Coarse on purpose: most templates are done long before anybody looks.
+            time.sleep(0.25)
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
+    )
+
+
+_watch: _Watch | None = None
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End the code inside after so many seconds, in any thread; only Python code can be ended.
+
+    Raises:
+        TimeLimitError: it took longer.
+    """
+    global _watch
+    if _watch is None or _watch.pid != os.getpid():
+        # A fork has the object but not its thread.
+        _watch = _Watch()
+    watch = _watch
+    thread = watch.begin(seconds)
+    try:
+        yield
+    finally:
+        if not watch.end(thread):
+            raise TimeLimitError
