@@ -86,6 +86,8 @@ def take(browser: Browser, collection: Collection, folder: Path, task: str) -> N
             context = browser.new_context(viewport=size, color_scheme=scheme)
             page = context.new_page()
             come(page, collection, f"{task} {scheme} {width}", "annotator")
+            page.wait_for_selector("form.work")
+            page.wait_for_timeout(200)
             if task == "ranking":
                 page.keyboard.type("2144" if width == "desktop" else "12")
             else:

@@ -1,11 +1,13 @@
 """What the tests of collecting share: a project on SQLite."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from collecting_people import groups
+from collecting_postgres import Cluster, binaries
 
 from rewardsmith.collecting import Collection, create
 from rewardsmith.collecting.items import add_items
@@ -29,3 +31,22 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield build
     for collection in opened:
         collection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A temporary PostgreSQL cluster; the test is skipped, with the reason, where PostgreSQL is absent."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL: apt-get install postgresql")
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """The setting `database` of a project on either engine."""
+    if request.param == "sqlite":
+        return None
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.url(f"db{uuid.uuid4().hex[:12]}")

@@ -18,6 +18,8 @@ COMMANDS = {
     "annotators": ("collect_project", "add, list, revoke people"),
     "status": ("collect_project", "how far the project is"),
     "agreement": ("collect_agreement", "how far people agree, with intervals; each annotator"),
+    "order": ("collect_order", "which items come first: gap, uncertainty or fisher"),
+    "duel": ("collect_duel", "which of two reward models agrees with people, with few labels"),
     "export": ("collect_export", "write the judgements as preference groups, TRL pairs or Parquet"),
     "panel": ("collect_project", "the link for a marketplace, its participants, release of those who returned"),
     "backup": ("collect_project", "copy the database while it is in use"),

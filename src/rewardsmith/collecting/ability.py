@@ -1,9 +1,9 @@
 """Bradley-Terry with annotator ability: how sharply each annotator tells better from worse.
 
 P(r prefers i to j) = sigmoid(exp(b_r) * (s_i - s_j)), with s ~ N(0, 1 / prior) and b ~ N(0, 0.5^2). The ability
-exp(b_r) is 1 for a typical annotator, near 0 for one who answers by coin. A tie is half a vote for either side. It is
-the maximum a posteriori; intervals are Laplace's, with the strengths integrated out. Close to Chen et al. 2013
-("Pairwise Ranking Aggregation in a Crowdsourced Setting"), whose ability is a mixture with the reversed order instead.
+exp(b_r) is given relative to the geometric mean: 1 is typical, near 0 answers by coin. A tie is half a vote for either
+side. It is the maximum a posteriori; intervals are Laplace's, with the strengths integrated out. Close to Chen et al.
+2013 ("Pairwise Ranking Aggregation in a Crowdsourced Setting"), whose ability is a mixture with the reversed order.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def fit_bradley_terry(votes: Sequence[Vote], *, ability: bool = True, prior: flo
         return Strengths(strengths, {})
     spread = _spread(votes, best, (rater, first, second), size, prior)
     counts = np.bincount(rater, minlength=len(raters))
+    best[size:] -= best[size:].mean()
     abilities = {name: _estimate(float(best[size + n]), float(spread[n]), int(counts[n])) for name, n in raters.items()}
     return Strengths(strengths, abilities)
 

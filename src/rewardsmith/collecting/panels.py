@@ -166,8 +166,8 @@ def list_participants(store: Store, panel: str | None = None) -> list[dict[str, 
     done = sa.func.count(sa.case((t.slot.c.state == "done", 1)))
     found = t.panelist.c
     columns = (found.panel, found.participant, found.study, found.consented, found.finished, found.returned)
-    query = sa.select(t.person.c.alias, *columns, done.label("done")).join(t.person)
-    query = query.outerjoin(t.slot, t.slot.c.person_id == found.person_id)
+    joined = t.panelist.join(t.person).outerjoin(t.slot, t.slot.c.person_id == found.person_id)
+    query = sa.select(t.person.c.alias, *columns, done.label("done")).select_from(joined)
     query = query.group_by(t.person.c.alias, *columns, found.created).order_by(found.created)
     if panel is not None:
         query = query.where(found.panel == panel)

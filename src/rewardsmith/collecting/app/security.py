@@ -24,7 +24,8 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # Under "no-referrer" browsers send "Origin: null" with forms, and nothing could be told from it.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
@@ -82,8 +83,9 @@ class _Limited:
 
 def is_same_origin(headers: Headers) -> bool:
     """Whether a browser says that a request comes from our own pages; what is no browser says nothing."""
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        return False
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")
 

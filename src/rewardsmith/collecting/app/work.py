@@ -67,7 +67,7 @@ def _draw(here: Context, visitor: Visitor, project: Project, one: Assignment, **
         cards=_cards(one, view if view in VIEWS else "text"),
         prompt=texts.conversation(one.prompt),
         questions=project.all_questions,
-        values=form_values(project, _only_answers(project, judgement, size), one.shown),
+        values=judgement.get("form") or form_values(project, _only_answers(project, judgement, size), one.shown),
         judgement={"rationale": "", "comment": "", "flags": [], **judgement},
         view=view if view in VIEWS else "text",
         key=secrets.token_urlsafe(16),
@@ -170,7 +170,11 @@ def _sent(here: Context, form: FormData, slot_id: int, one: Assignment | None, p
     shown = one.shown if one is not None else ()
     for name in ("rationale", "comment"):
         fields[name] = text_of(form, name)
-    return Submission(slot_id, token, key, "draft", parse_form(project, fields, shown, flags), active_ms)
+    # A draft may hold half a ranking, whose places only the form knows.
+    typed = {name: value[:20] for name, value in fields.items() if name.startswith("q")}
+    return Submission(
+        slot_id, token, key, "draft", {**parse_form(project, fields, shown, flags), "form": typed}, active_ms
+    )
 
 
 def _step_counts(one: Assignment) -> list[int]:
