@@ -14,6 +14,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+MOST_TEXT = 600
+
+
 class RewardsmithError(Exception):
     """Root of every error raised on purpose; the CLI prints it as one line."""
 
@@ -50,7 +53,9 @@ class MissingExtraError(RewardsmithError, ImportError):
 
 def row_error(where: str, reason: str, message: str) -> RowError:
     """Build the error for the row `where`; `reason` counts it, `message` says what to do, on one line."""
-    error = RowError(" ".join(f"{where}: {message}".splitlines()))
+    text = " ".join(f"{where}: {message}".splitlines())
+    # What came may be as long as it likes; the message says what to do at its end.
+    error = RowError(text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 160]} ... {text[-150:]}")
     error.reason = reason
     return error
 
@@ -59,6 +64,13 @@ def describe(value: object) -> str:
     """Name a wrong value by its type and a short excerpt, on one line."""
     text = repr(value)
     return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """Return names with commas between them, the first ones where there are many, long ones cut; "none" for none."""
+    shown = [text if len(text) <= 40 else f"{text[:40]}..." for text in map(str, names)]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more if shown else "none"
 
 
 def one_line(error: BaseException) -> str:

@@ -42,7 +42,7 @@ class Message:
         if "role" not in message:
             raise DataError(f"a message needs a 'role'; this one has the keys {sorted(message)}")
         extra = {k: v for k, v in message.items() if k not in ("role", "content") and v is not None}
-        return cls(str(message["role"]), message.get("content"), extra)
+        return cls(str(message["role"]), without_nulls(message.get("content")), without_nulls(extra))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the plain dictionary that chat templates read."""
@@ -131,6 +131,7 @@ class PreferenceGroup:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", without_nulls(self.tools))
         size = len(self.completions)
         for comparison in self.comparisons:
             if not (0 <= comparison.better < size and 0 <= comparison.worse < size):
@@ -214,6 +215,9 @@ class ScoreRequest:
     tools: Sequence[Any] | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", without_nulls(self.tools))
+
     @classmethod
     def of_group(cls, group: PreferenceGroup) -> ScoreRequest:
         """Ask for the rewards of every completion of `group`."""
@@ -295,6 +299,21 @@ class Estimate:
         """Give `value, n, low, high`, with None for NaN, for JSON."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         return {"n": self.n, **{k: None if math.isnan(v) else v for k, v in numbers.items()}}
+
+
+def without_nulls(value: Any) -> Any:
+    """Return tools, calls or parts without the fields that are null, at any depth; what holds none comes back as it is.
+
+    Arrow gives all objects of a column the same fields, null where the row has none: templates would write them out,
+    and one row would have another text from Parquet than from JSON Lines.
+    """
+    if isinstance(value, Mapping):
+        kept = {k: without_nulls(v) for k, v in value.items() if v is not None}
+        return value if len(kept) == len(value) and all(kept[k] is value[k] for k in kept) else kept
+    if isinstance(value, list | tuple):
+        items = [without_nulls(item) for item in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+    return value
 
 
 def as_text(value: Any, where: str = "text") -> Text:

@@ -114,7 +114,7 @@ def test_merge_caps_weighs_and_joins_graphs(tmp_path, path, capsys):
         (["convert", "{}/none.jsonl", "--to", "trl", "--out", "{}/o.jsonl"], "no such file"),
         (
             ["convert", "{}/bad.jsonl", "--to", "trl", "--out", "{}/o.jsonl"],
-            "bad.jsonl:row 2: column 'chosen' is empty",
+            "bad.jsonl:row 2: column 'chosen' is null",
         ),
         (["convert", "{}/pairs.jsonl", "--to", "trl", "--out", "{}/o.parquet"], "--to parquet"),
         (["convert", "{}/pairs.jsonl", "--to", "trl", "--out", "{}/o.txt"], "change the suffix"),
@@ -126,7 +126,7 @@ def test_merge_caps_weighs_and_joins_graphs(tmp_path, path, capsys):
     ],
 )
 def test_failures_are_one_line_and_leave_nothing_behind(tmp_path, path, capsys, arguments, expected):
-    (tmp_path / "bad.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"prompt": "p", "chosen": "", "rejected": "b"}\n')
+    (tmp_path / "bad.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"prompt": "p", "chosen": null, "rejected": "b"}\n')
     assert data(*[argument.format(tmp_path) for argument in arguments]) in (1, 2)
     error = capsys.readouterr().err
     assert expected in error
@@ -136,8 +136,8 @@ def test_failures_are_one_line_and_leave_nothing_behind(tmp_path, path, capsys, 
 
 def test_bad_rows_are_skipped_and_counted_on_request(tmp_path, capsys):
     path = tmp_path / "bad.jsonl"
-    path.write_text(json.dumps(ROWS[0]) + '\nbroken\n{"prompt": "p", "chosen": "", "rejected": "b"}\n')
+    path.write_text(json.dumps(ROWS[0]) + '\nbroken\n{"prompt": "p", "chosen": null, "rejected": "b"}\n')
     assert data("convert", path, "--to", "trl", "--out", tmp_path / "o.jsonl", "--skip-bad") == 0
     said = capsys.readouterr().out
     assert "dropped 1 (broken JSON), first: bad.jsonl:row 2" in said
-    assert "dropped 1 (empty completion), first: bad.jsonl:row 3" in said
+    assert "dropped 1 (null value), first: bad.jsonl:row 3" in said

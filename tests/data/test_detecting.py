@@ -1,11 +1,12 @@
 """Rows of every form become the same record; bad rows give one clear line."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from rewardsmith.data.detecting import detect_format, parse_row
+from rewardsmith.data.detecting import detect_format, parse_row, plan_row
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, Message, TokenIds
@@ -108,8 +109,6 @@ BAD_ROWS = {
     "missing column": ({"prompt": "p", "chosen": "a"}, "rejected"),
     "wrong type": (PAIR | {"chosen": 5}, "'chosen' must be text"),
     "boolean": (PAIR | {"chosen": True}, "'chosen' must be text"),
-    "empty completion": (PAIR | {"rejected": " "}, "'rejected' is empty"),
-    "empty last message": (PAIR | {"chosen": [bot("")], "rejected": [bot("b")]}, "empty message"),
     "null": (PAIR | {"rejected": None}, "'rejected' is null"),
     "null prompt": (PAIR | {"prompt": None}, "'prompt' is null"),
     "unknown role": (PAIR | {"chosen": [{"role": "bot", "content": "x"}]}, "role 'bot'"),
@@ -131,9 +130,9 @@ BAD_ROWS = {
     "token is negative": ({"chosen_ids": [1, -2], "rejected_ids": [3]}, "chosen_ids[1]"),
     "no tokens": ({"chosen_ids": [], "rejected_ids": [3]}, "no token ids"),
     "half a surrogate": (PAIR | {"chosen": "\ud83d"}, "surrogate"),
-    "message is text": (PAIR | {"chosen": ["hi"], "rejected": ["ho"]}, "chosen[0] must be a message"),
+    "message is a number": (PAIR | {"chosen": [5], "rejected": [6]}, "chosen[0] must be a message"),
     "tools is no JSON": (PAIR | {"tools": "f(x)"}, "'tools' must hold JSON"),
-    "no known columns": ({"text": "hello", "label": 1}, "fit no format"),
+    "no known columns": ({"body": "hello", "mark": 1}, "fit no format"),
     "rank missing": ({"context": "q", "completions": [{"completion": "a"}, {"rank": 1, "completion": "b"}]}, "rank"),
 }
 
@@ -183,3 +182,129 @@ def test_an_unknown_format_names_the_nearest():
     with pytest.raises(ConfigError, match="'ranking'"):
         parse_row(PAIR, format="rankin")
     assert "ranking" in FORMATS
+
+
+@pytest.mark.parametrize("row", [PAIR | {"rejected": " "}, PAIR | {"chosen": [bot("")], "rejected": [bot("b")]}])
+def test_an_empty_answer_is_an_answer(row):
+    group = parse_row(row)
+    assert len(group) == 2
+    assert group.comparisons == (Comparison(0, 1),)
+
+
+@pytest.mark.parametrize("column", ["question", "query", "problem", "promt", "Prompt", "PROMPT ", "instruction"])
+@pytest.mark.parametrize(
+    "sides", [{"completions": ["4", "5"], "ranks": [1, 2]}, {"completions": ["4", "5"], "scores": [2, 1]}]
+)
+def test_a_question_under_another_name_is_read_as_the_prompt(column, sides):
+    assert parse_row({column: "2 + 2?", **sides}).prompt == "2 + 2?"
+
+
+def test_the_guess_is_named():
+    plan = plan_row({"question": "q", "chosen": "a", "rejected": "b"}, "row 1")
+    assert plan.notes == ("column 'question' is read as the prompt",)
+    plan = plan_row({"promt": "q", "choosen": "a", "Rejected": "b"}, "row 1")
+    assert set(plan.renames) == {("Rejected", "rejected"), ("choosen", "chosen"), ("promt", "prompt")}
+    assert parse_row({"promt": "q", "choosen": "a", "Rejected": "b"}).completions == ("a", "b")
+
+
+def test_a_column_whose_numbers_are_no_question_stays_in_the_metadata():
+    assert parse_row({"question": 17, "chosen": "a", "rejected": "b"}).metadata == {"question": 17}
+
+
+@pytest.mark.parametrize("stray", ["input", "instruction", "question", "context"])
+def test_a_prompt_beside_a_pair_wins_and_what_is_not_read_is_named(stray):
+    row = PAIR | {stray: "something else"}
+    assert parse_row(row).prompt == "p"
+    assert parse_row(row).metadata == {stray: "something else"}
+    assert any(repr(stray) in note for note in plan_row(row, "row 1").notes)
+
+
+SYSTEM = Message("system", "Use digits.")
+WITH_SYSTEM = [
+    PAIR,
+    RANKING,
+    SCORES,
+    {"prompt": [user("p")], "chosen": [bot("a")], "rejected": [bot("b")]},
+    {"chosen": [user("p"), bot("a")], "rejected": [user("p"), bot("b")]},
+    {"messages": [user("p"), bot("a")], "rejected_response": "b"},
+    {"messages": [user("p"), bot("a")], "rejected_messages": [user("p"), bot("b")]},
+    {"prompt": "p", "completions": ["s", "t"], "labels": [True, False]},
+    {"prompt": "p", "completion": "a", "label": True},
+    {"question": "p", "chosen": "a", "rejected": "b"},
+]
+
+
+@pytest.mark.parametrize("row", WITH_SYSTEM)
+def test_a_system_column_is_a_system_message_before_the_prompt(row):
+    group = parse_row({**row, "system": "Use digits."})
+    assert group.prompt[0] == SYSTEM
+    assert [m.role for m in group.prompt] == ["system", "user"]
+    assert parse_row({**row, "system": ""}).prompt == parse_row(row).prompt
+
+
+def test_two_system_messages_that_differ_are_refused_and_equal_ones_are_one():
+    row = {
+        "prompt": [{"role": "system", "content": "Use digits."}, user("p")],
+        "chosen": [bot("a")],
+        "rejected": [bot("b")],
+    }
+    assert parse_row(row | {"system": "Use digits."}).prompt == parse_row(row).prompt
+    with pytest.raises(DataError, match="differ; keep one"):
+        parse_row(row | {"system": "Use words."})
+
+
+def test_a_prompt_that_the_sides_begin_with_is_said_once():
+    ask = [{"role": "system", "content": "s"}, user("p")]
+    whole = {"prompt": ask, "chosen": [*ask, bot("a")], "rejected": [*ask, bot("b")]}
+    last = {"prompt": ask, "chosen": [user("p"), bot("a")], "rejected": [user("p"), bot("b")]}
+    alone = {"prompt": ask, "chosen": [bot("a")], "rejected": [bot("b")]}
+    assert parse_row(whole) == parse_row(alone) == parse_row(last)
+
+
+def test_messages_that_stand_in_a_cell_as_text_are_messages():
+    talk = [user("it's?"), bot('he said "yes"')]
+    other = [user("it's?"), bot("no\nline")]
+    expected = parse_row({"chosen": talk, "rejected": other})
+    for spell in (json.dumps, repr, lambda m: "[" + "\n ".join(map(repr, m)) + "]"):
+        assert parse_row({"chosen": spell(talk), "rejected": spell(other)}) == expected
+        swift = parse_row({"messages": spell(talk), "rejected_messages": spell(other)})
+        assert swift.completions == expected.completions
+    code = parse_row({"prompt": "write a message", "chosen": repr(talk), "rejected": "no"})
+    assert code.completions[0] == repr(talk)
+    with pytest.raises(DataError, match="messages as text that cannot be read"):
+        parse_row({"chosen": "[{'role': 'user', 'content': oops", "rejected": repr(talk)})
+
+
+def test_messages_of_sharegpt_are_messages():
+    ask, say = [{"from": "human", "value": "p"}], lambda t: [{"from": "gpt", "value": t}]
+    group = parse_row({"chosen": [*ask, *say("a")], "rejected": [*ask, *say("b")]})
+    assert group == parse_row({"chosen": [user("p"), bot("a")], "rejected": [user("p"), bot("b")]})
+
+
+@pytest.mark.parametrize("nested", [{"a": None}, {"a": {"b": None, "c": [{"d": None}]}}])
+def test_nulls_inside_tools_calls_and_parts_are_those_of_arrow_and_are_left_out(nested):
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": nested}}]}
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "x", "image": None}]}
+    group = parse_row({"prompt": "p", "chosen": [call], "rejected": [parts], "tools": [{"parameters": nested}]})
+    assert "None" not in repr(group.tools) + repr(group.completions).replace("content=None", "")
+
+
+def test_several_answers_on_a_side_are_as_many_comparisons():
+    group = parse_row({"prompt": "p", "chosen": ["a", "b"], "rejected": ["c", "d", "e"], "margin": 2})
+    assert [(c.better, c.worse, c.margin) for c in group.comparisons] == [(i, j, 2) for i in (0, 1) for j in (2, 3, 4)]
+    group = parse_row({"prompt": "p", "chosen": "a", "rejected": [[bot("c")], [bot("d")]]} | {"chosen": [[bot("a")]]})
+    assert len(group.comparisons) == 2
+    best_first = parse_row({"instruction": "p", "input": "", "output": ["a", "b", "c"]})
+    assert len(best_first.comparisons) == 3
+    with pytest.raises(DataError, match="one answer compares nothing"):
+        parse_row({"instruction": "p", "input": "", "output": "a"})
+
+
+def test_errors_are_short_however_much_came():
+    row = {f"column {i} with a long name": 1 for i in range(1000)}
+    with pytest.raises(DataError) as caught:
+        parse_row(row, "x.jsonl:row 1")
+    assert len(str(caught.value)) <= 700
+    with pytest.raises(DataError) as caught:
+        parse_row(PAIR | {"margin": "x" * 10_000}, "x.jsonl:row 1")
+    assert len(str(caught.value)) <= 700

@@ -49,13 +49,13 @@ def test_without_merging_groups_follow_the_rows(path):
 
 def test_a_bad_row_raises_with_file_and_row_or_is_counted_by_reason(path):
     with path.open("a") as text:
-        text.write('{"prompt": "p", "chosen": "", "rejected": "b"}\nbroken\n{"prompt": "p", "chosen": "a"}\n')
+        text.write('{"prompt": "p", "chosen": null, "rejected": "b"}\nbroken\n{"prompt": "p", "chosen": "a"}\n')
         text.write('{"prompt": "z", "chosen": "m", "rejected": "n"}\n')
-    with pytest.raises(DataError, match=r"mine\.jsonl:row 4: column 'chosen' is empty"):
+    with pytest.raises(DataError, match=r"mine\.jsonl:row 4: column 'chosen' is null"):
         load_preferences(path)
     report = load_preferences(path, on_error="count").report
     assert report.rows == 7
-    assert report.dropped == {"empty completion": 1, "broken JSON": 1, "unknown columns": 1}
+    assert report.dropped == {"null value": 1, "broken JSON": 1, "unknown columns": 1}
     assert "mine.jsonl:row 5" in report.examples["broken JSON"]
     assert report.comparisons + report.dropped.total() == report.rows
     assert "dropped 3" in str(report)

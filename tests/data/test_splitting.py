@@ -180,7 +180,7 @@ def test_real_data_splits_without_a_shared_prompt(real_data, rows):
     for number, row in enumerate(rows(real_data)):
         if row["chosen"].strip() and row["rejected"].strip():
             groups.append(parse_row(row, f"row {number}"))
-    planted = [group(g.prompt.upper() + " !") for g in groups[::500]]
+    planted = [group(prompt_text(g).upper() + " !") for g in groups[::500]]
     report = SplitReport()
     placed = list(split_groups([*groups, *planted], SplitPlan(shares={"train": 0.8, "test": 0.2}), report))
     num_train, num_test = check_no_leak(placed)

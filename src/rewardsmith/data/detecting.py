@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rewardsmith.data.formats import ALL, FOLDERS, FORMATS
+from rewardsmith.data.formats.cells import check_messages, check_text, looks_like_messages
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import CATALOGUE
-from rewardsmith.errors import ConfigError, DataError, nearest, row_error
+from rewardsmith.errors import ConfigError, DataError, listed, nearest, row_error
 from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
 from rewardsmith.files.tables import OnBroken, Row
-from rewardsmith.records import PreferenceGroup
+from rewardsmith.records import Message, PreferenceGroup
 
+# Names under which people keep what was asked, in the order in which they are tried; then others that carry meaning.
+PROMPTS = (
+    "prompt",
+    "question",
+    "query",
+    "problem",
+    "instruction",
+    "user_prompt",
+    "user_input",
+    "input",
+    "task",
+    "post",
+)
+MEANT = (*PROMPTS, "context", "history", "messages", "conversation", "conversations", "document", "article")
+KNOWN = frozenset({"prompt", *(column for f in ALL for signature in f.signatures for column in signature)})
+SCORES = {"score", "rating", "feedback", "reward", "label", "quality"}
+ANSWERS = {"completion", "response", "answer", "text", "output"}
+# Similarity of two names from which one is taken for a misspelling of the other.
+NEAR = 0.8
 PLACES = [(entry.name, entry.hub_id, entry.hub_place) for entry in CATALOGUE.values()]
 
 
@@ -30,8 +52,9 @@ def read_rows(path: str | Path, *, split: str | None = None, on_broken: OnBroken
 def parse_row(row: Mapping[str, Any], where: str = "row 0", format: str | None = None) -> PreferenceGroup:
     """Read one row as a group of completions with its comparisons.
 
-    Columns that the format does not know are kept in `metadata`. Two identical sides are one completion with a
-    comparison `better == worse`.
+    A column whose name is close to one that is known is taken for it, and a question, query or problem beside answers
+    for their prompt; `plan_row` says so. Columns that are not read are kept in `metadata`. Two identical sides are one
+    completion with a comparison `better == worse`.
 
     Args:
         where: names the row in errors, such as "train.jsonl:row 12".
@@ -41,28 +64,130 @@ def parse_row(row: Mapping[str, Any], where: str = "row 0", format: str | None =
         DataError: the row cannot be used; the message names row, column and remedy.
         ConfigError: `format` is unknown.
     """
-    if not isinstance(row, Mapping):
-        raise row_error(where, "wrong type", f"a row must be an object with named columns, not {type(row).__name__}")
-    return deduplicate(find_format(row, where, format).read(row, where))
+    return plan_row(row, where, format).read(row, where)
 
 
-def find_format(row: Mapping[str, Any], where: str, name: str | None = None) -> Format:
-    """Return the format called `name`, or the one whose columns the row has.
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """How rows with one set of columns are read.
+
+    Args:
+        format: their format.
+        renames: column to the known one that it is taken for.
+        system: whether the column `system` is put before the prompt.
+        notes: what the user should know of it, one line each.
+    """
+
+    format: Format
+    renames: tuple[tuple[str, str], ...] = ()
+    system: bool = False
+    notes: tuple[str, ...] = ()
+
+    def read(self, row: Mapping[str, Any], where: str) -> PreferenceGroup:
+        """Read one row. Raises RowError."""
+        if self.renames:
+            # A guess that holds no text, such as the number of a question, is none.
+            names = {c: ours for c, ours in self.renames if ours != "prompt" or not isinstance(row.get(c), int | float)}
+            free = set(names.values()) - set(names)
+            row = {names.get(column, column): value for column, value in row.items() if column not in free}
+        if self.system and row.get("system"):
+            row = with_system(row, where)
+        return deduplicate(self.format.read(row, where))
+
+
+def plan_row(row: Mapping[str, Any], where: str, name: str | None = None) -> RowPlan:
+    """Return how a row is read: by the format called `name`, or by the one whose columns it has.
 
     Raises:
         RowError: no format fits the columns, or more than one.
         ConfigError: `name` is unknown.
     """
-    if name is not None:
-        if name not in FORMATS:
-            near = nearest(name, FORMATS)
-            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(FORMATS)}"
-            raise ConfigError(f"unknown format {name!r}; {hint}")
-        return FORMATS[name]
+    if not isinstance(row, Mapping):
+        raise row_error(where, "wrong type", f"a row must be an object with named columns, not {type(row).__name__}")
+    if name is not None and name not in FORMATS:
+        near = nearest(name, FORMATS)
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(FORMATS)}"
+        raise ConfigError(f"unknown format {name!r}; {hint}")
     try:
-        return FORMATS[detect_format(row)]
+        # Arrow gives every row all columns, null where the row has none.
+        plan = _plan(frozenset(str(column) for column, value in row.items() if value is not None), name)
+        return plan or _plan(frozenset(map(str, row)), name) or _fail(row)
     except DataError as error:
         raise row_error(where, "unknown columns", str(error)) from error
+
+
+# Rows of one file have one set of columns, or a few: each set is looked at once, and a change is never missed.
+@lru_cache(maxsize=1024)
+def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
+    """Return how rows with these columns are read; None where no format fits."""
+    renames: dict[str, str] = {}
+    format = FORMATS[name] if name is not None else _detect(names)
+    if format is None:
+        renames = _near_columns(names)
+        format = _detect(names - set(renames) | set(renames.values())) if renames else None
+    if format is None:
+        return None
+    notes = [f"column {theirs!r} is taken for {ours!r}" for theirs, ours in renames.items()]
+    system = "system" in names and (format.takes_prompt or format.name == "swift")
+    if format.takes_prompt:
+        left = sorted(names - set(renames), key=_prompt_order)
+        asked = next((column for column in left if _prompt_order(column) < len(PROMPTS)), None)
+        if asked is not None and "prompt" not in {*names, *renames.values()}:
+            renames[asked] = "prompt"
+            notes.append(f"column {asked!r} is read as the prompt")
+        unread = [c for c in left if c not in renames and c != "prompt" and _prompt_order(c) < len(MEANT)]
+        notes += [f"column {c!r} is not read and stays in the metadata; --columns {c}=prompt reads it" for c in unread]
+    if system:
+        notes.append("column 'system' is read as a system message before the prompt")
+    return RowPlan(format, tuple(renames.items()), system, tuple(notes))
+
+
+def _prompt_order(column: str) -> int:
+    """Return the place of a column among the names under which people keep what was asked, or a large number."""
+    plain = column.strip().lower().replace(" ", "_").replace("-", "_")
+    if plain in MEANT:
+        return MEANT.index(plain)
+    return (
+        0
+        if plain == "prompt" or (SequenceMatcher(None, plain, "prompt").ratio() >= NEAR and plain != "prompt_id")
+        else 99
+    )
+
+
+def _near_columns(names: frozenset[str]) -> dict[str, str]:
+    """Map misspelt columns to the ones that formats read, where that is clear."""
+    renames: dict[str, str] = {}
+    for column in sorted(names - KNOWN):
+        found = get_close_matches(column.strip().lower().replace(" ", "_").replace("-", "_"), KNOWN - names, 1, NEAR)
+        if found and found[0] not in renames.values():
+            renames[column] = found[0]
+    return renames
+
+
+def with_system(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Put the column `system` before what the row asks, as a message; the other columns stay.
+
+    Raises:
+        RowError: it is no text, or the conversation has another system message.
+    """
+    row = dict(row)
+    first = {"role": "system", "content": check_text(row.pop("system"), where, "system")}
+    prompt = row.get("prompt")
+    columns: list[str] = [c for c in ("messages", "rejected_messages") if c in row]
+    if prompt or not columns:
+        sides = [row[c] for c in ("chosen", "rejected") if isinstance(row.get(c), list | tuple)]
+        whole = not prompt and len(sides) == 2 and all(s and isinstance(s[0], Mapping | Message) for s in sides)
+        columns = ["chosen", "rejected"] if whole else ["prompt"]
+    for column in columns:
+        said = row.get(column) or []
+        if isinstance(said, str) and not looks_like_messages(said):
+            said = [{"role": "user", "content": said}]
+        turns = [message.to_dict() for message in check_messages(said, where, column)] if said else []
+        if turns and turns[0]["role"] == "system" and turns[0]["content"] != first["content"]:
+            message = f"column 'system' and the system message of {column!r} differ; keep one of them"
+            raise row_error(where, "two system messages", message)
+        row[column] = turns if turns and turns[0]["role"] == "system" else [first, *turns]
+    return row
 
 
 def detect_format(columns: Iterable[str]) -> str:
@@ -73,26 +198,35 @@ def detect_format(columns: Iterable[str]) -> str:
     Raises:
         DataError: no format fits, or more than one.
     """
-    return _detect(frozenset(map(str, columns)))
+    names = frozenset(map(str, columns))
+    format = _detect(names)
+    return format.name if format is not None else _fail(names)
 
 
-# Rows of one file have one set of columns, or a few: each set is looked at once, and a change is never missed.
-@lru_cache(maxsize=1024)
-def _detect(names: frozenset[str]) -> str:
-    shown = ", ".join(sorted(names)) or "none"
-    fitting = [f for f in ALL if _claims(f, names)]
+def _detect(names: frozenset[str]) -> Format | None:
+    """Return the format whose columns these are, None where none is. Raises DataError where several fit."""
+    fitting = [f for f in ALL if _claims(f, names) and not f.unless & names]
     fitting = [f for f in fitting if f.wins] or fitting
     # A layout that names more of the columns is the better explanation: alpaca's instruction beside chosen and
     # rejected is not a TRL pair with an implicit prompt.
     fitting = [f for f in fitting if not any(other.name in f.yields_to for other in fitting)]
-    if len(fitting) == 1:
-        return fitting[0].name
-    if fitting:
+    if len(fitting) > 1:
         titles = ", ".join(f.name for f in fitting)
-        raise DataError(f"the columns ({shown}) fit several formats: {titles}; name one with --reader")
+        raise DataError(f"the columns ({listed(sorted(names))}) fit several formats: {titles}; name one with --reader")
+    return fitting[0] if fitting else None
+
+
+def _fail(columns: Iterable[str]) -> NoReturn:
+    names = {str(column) for column in columns}
+    shown = listed(sorted(names))
+    if names & SCORES and names & ANSWERS:
+        raise DataError(
+            f"the columns ({shown}) hold one answer and a score, which compare nothing; give the answers of a prompt "
+            "in one row, as completions with scores, or pairs as chosen and rejected"
+        )
     raise DataError(
-        f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, "
-        f"or name one of: {', '.join(FORMATS)}"
+        f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "
+        f"--columns YOURS=chosen ..., or name one of: {', '.join(FORMATS)}"
     )
 
 
@@ -131,12 +265,14 @@ def choose(columns: Iterable[str]) -> str | None:
     """
     names = {str(column) for column in columns}
     fitting = [entry for entry in CATALOGUE.values() if entry.columns and entry.columns <= names]
+    if isinstance(columns, Mapping):
+        fitting = [entry for entry in fitting if entry.fits is None or entry.fits(columns)]
     fitting = [entry for entry in fitting if not any(entry.columns < other.columns for other in fitting)]
     fitting = [entry for entry in fitting if _is_more_specific(entry.columns, names)]
     if len(fitting) > 1:
         titles = [entry.name for entry in fitting]
         raise DataError(
-            f"the columns ({', '.join(sorted(names))}) fit the data sets {' and '.join(titles)}; "
+            f"the columns ({listed(sorted(names))}) fit the data sets {' and '.join(titles)}; "
             f"name one with --reader (reader={titles[0]!r})"
         )
     return fitting[0].name if fitting else None

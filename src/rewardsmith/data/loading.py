@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from rewardsmith.data import detecting
-from rewardsmith.data.detecting import parse_row, read_rows
+from rewardsmith.data.detecting import plan_row, read_rows
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.merging import deduplicate, merge_groups
@@ -298,15 +298,20 @@ def _parse_hinted(rows: Iterator[tuple[str, Any]], request: _Request, source: st
 
 def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
     """Parse rows by a general format; groups that are handed in pass as they are."""
+    last = None
     for where, row in _count_rows(rows, request.report):
         if isinstance(row, PreferenceGroup):
             yield deduplicate(row)
             continue
         try:
-            group = parse_row(row, where, request.reader)
+            plan = plan_row(row, where, request.reader)
+            group = plan.read(row, where)
         except DataError as error:
             request.left_out(error)
             continue
+        if plan is not last:
+            request.report.notes += [note for note in plan.notes if note not in request.report.notes]
+            last = plan
         if group.source is None and source is not None:
             object.__setattr__(group, "source", source)
         request.report.warnings.update(find_group_faults(group))

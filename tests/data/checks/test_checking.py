@@ -51,9 +51,8 @@ USER = chat(("user", "Who is there?"))
 PLANTED = [
     ("unreadable: broken JSON", '{"prompt": "p", "chosen": "a"', True),
     ("unreadable: wrong type", {**CLEAN[0], "chosen": 7}, True),
-    ("unreadable: unknown columns", {"prompt": "p", "choosen": "a", "rejected": "b"}, True),
+    ("unreadable: unknown columns", {"prompt": "p", "best": "a", "rejected": "b"}, True),
     ("unreadable: null value", {**CLEAN[0], "chosen": None}, True),
-    ("unreadable: empty completion", {**CLEAN[0], "rejected": " "}, True),
     ("unreadable: not finite", '{"prompt": "p", "chosen": "a", "rejected": "b", "margin": NaN}', True),
     ("unreadable: out of range", {**CLEAN[0], "probability": 1.5}, True),
     ("unreadable: unknown role", {**messages(USER), "prompt": chat(("human", "hi"))}, True),

@@ -48,5 +48,6 @@ FORMAT = Format(
     read_row,
     ({"input", "chosen", "rejected"},),
     yields_to=("llamafactory",),
+    unless=frozenset({"prompt"}),
     targets={"axolotl": Target(write_rows, is_chat=True)},
 )

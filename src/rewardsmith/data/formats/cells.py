@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rewardsmith.errors import describe, row_error
+from rewardsmith.errors import RowError, describe, listed, row_error
 from rewardsmith.records import SYSTEM_ROLES, Completion, Message, PreferenceGroup, TokenIds
 
 ROLES = ("system", "user", "assistant", "tool", "developer", "function")
@@ -22,13 +24,28 @@ STRAY_TOOL = "tool turn without a call before it"
 TOOL_ROLES = ("tool", "function")
 # A tool's answer may be the last turn of a judged trajectory.
 CLOSING_ROLES = ("assistant", *TOOL_ROLES)
+# Who speaks in ShareGPT's messages, `{"from", "value"}`, as the same roles.
+TAGS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "assistant": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    "function_call": "assistant",
+    "system": "system",
+}
+MAX_PYTHON_TEXT = 1 << 20
+_BETWEEN_ITEMS = re.compile(r"\}\s*\n\s*\{")
+_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
 
 
 def require(row: Mapping[str, Any], column: str, where: str) -> Any:
     """Give a column that must be there and must not be null."""
     if column not in row:
-        columns = ", ".join(map(str, row)) or "none"
-        raise row_error(where, "missing column", f"column {column!r} is missing; the row has: {columns}")
+        raise row_error(where, "missing column", f"column {column!r} is missing; the row has: {listed(row)}")
     if row[column] is None:
         raise row_error(where, "null value", f"column {column!r} is null; fill it in or remove the row")
     return row[column]
@@ -56,6 +73,8 @@ def check_text(value: Any, where: str, column: str, empty: bool = False) -> str:
 
 def check_messages(value: Any, where: str, column: str) -> tuple[Message, ...]:
     """Accept a non-empty list of messages with known roles."""
+    if isinstance(value, str) and looks_like_messages(value):
+        value = decode_messages(value, where, column)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise row_error(where, "wrong type", f"column {column!r} must be a list of messages, not {describe(value)}")
     if not value:
@@ -71,9 +90,15 @@ def _check_message(message: Any, where: str, place: str) -> Message:
         raise row_error(
             where, "wrong type", f"{place} must be a message with 'role' and 'content', not {describe(message)}"
         )
+    if "role" not in message and isinstance(message.get("from"), str):
+        tag = message["from"]
+        if tag not in TAGS:
+            raise row_error(where, "unknown role", f"{place} is from {tag[:40]!r}; allowed: {', '.join(TAGS)}")
+        others = {k: v for k, v in message.items() if k not in ("from", "value")}
+        message = {"role": TAGS[tag], "content": message.get("value"), **others}
     role = message.get("role")
     if role not in ROLES:
-        raise row_error(where, "unknown role", f"{place} has the role {role!r}; allowed: {', '.join(ROLES)}")
+        raise row_error(where, "unknown role", f"{place} has the role {str(role)[:40]!r}; allowed: {', '.join(ROLES)}")
     content = message.get("content")
     if isinstance(content, str):
         check_text(content, where, f"{place}.content", empty=True)
@@ -84,8 +109,7 @@ def _check_message(message: Any, where: str, place: str) -> Message:
         raise row_error(
             where, "wrong type", f"{place}.content must be text or a list of parts, not {describe(content)}"
         )
-    extra = {str(k): v for k, v in message.items() if k not in ("role", "content") and v is not None}
-    return Message(str(role), content, extra)
+    return Message.from_dict({str(k): v for k, v in message.items()})
 
 
 def check_side(value: Any, where: str, column: str, empty: bool = False) -> str | tuple[Message, ...]:
@@ -102,20 +126,13 @@ def check_side(value: Any, where: str, column: str, empty: bool = False) -> str 
 
 
 def check_ending(messages: tuple[Message, ...], where: str, column: str) -> None:
-    """Refuse a completion that says nothing, or whose last message is not the assistant's (or a tool's)."""
+    """Refuse a completion whose last message is not the assistant's (or a tool's)."""
     last = messages[-1]
     if last.role not in CLOSING_ROLES:
         raise row_error(
             where,
             "wrong last role",
             f"column {column!r} ends with a {last.role!r} message; a completion must end with the assistant's",
-        )
-    speaks = last.content.strip() if isinstance(last.content, str) else last.content
-    if not speaks and not (last.extra.get("tool_calls") or last.extra.get("function_call")):
-        raise row_error(
-            where,
-            "empty completion",
-            f"column {column!r} ends with an empty message; write the answer or remove the row",
         )
 
 
@@ -178,13 +195,33 @@ def check_mapping(value: Any, where: str, column: str) -> dict[str, Any]:
 
 
 def decode_json(text: str, where: str, column: str) -> Any:
-    """Read the JSON that a text column holds."""
+    """Read the JSON that a text column holds, or a list or object as Python writes it (what pandas' CSV files hold)."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        try:
+            if text.lstrip()[:1] in ("[", "{") and len(text) <= MAX_PYTHON_TEXT:
+                # An array of numpy is written with line ends between its items.
+                return ast.literal_eval(_BETWEEN_ITEMS.sub("}, {", text.strip()))
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            pass
         raise row_error(
             where, "wrong type", f"column {column!r} must hold JSON, not {describe(text)} ({type(error).__name__})"
         ) from error
+
+
+def looks_like_messages(text: str) -> bool:
+    """Whether a text begins as a list of messages does, in the spelling of JSON or of Python."""
+    return text[:1] in "[ \n" and _MESSAGES.match(text) is not None
+
+
+def decode_messages(text: str, where: str, column: str) -> Any:
+    """Read a list of messages that stands in a cell as text. Raises RowError where it cannot be read."""
+    try:
+        return decode_json(text, where, column)
+    except RowError as error:
+        message = f"column {column!r} holds a list of messages as text that cannot be read, {describe(text)}"
+        raise row_error(where, "messages as text", f"{message}; write it as JSON") from error
 
 
 def is_conversation(completion: Completion) -> bool:

@@ -41,6 +41,8 @@ class Format:
         read: gives the group of (row, where); raises RowError for a row that cannot be used.
         signatures: a row with all columns of one of these sets may be of this format.
         aliases: further names that `--reader` takes, such as a tool's.
+        unless: columns beside which these rows are not meant.
+        takes_prompt: whether `prompt` and `system` are put before its answers; False where it has its own columns.
         yields_to: formats whose columns say more; where one of them fits too, it is meant.
         wins: whether it is meant whatever else fits.
         pattern: a column that matches it claims a row, too, where names of columns vary.
@@ -52,6 +54,8 @@ class Format:
     read: Callable[[Row, str], PreferenceGroup]
     signatures: tuple[set[str], ...]
     aliases: tuple[str, ...] = ()
+    unless: frozenset[str] = frozenset()
+    takes_prompt: bool = False
     yields_to: tuple[str, ...] = ()
     wins: bool = False
     pattern: re.Pattern[str] | None = None

@@ -12,15 +12,23 @@ from typing import Any
 
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
 from rewardsmith.data.formats.format import Format, Target
-from rewardsmith.data.formats.pairs import conversations, pair_columns, pair_group, single_message
-from rewardsmith.errors import DataError, one_line, row_error
+from rewardsmith.data.formats.pairs import (
+    conversations,
+    group_fields,
+    join_prompt,
+    pair_columns,
+    pair_group,
+    ranked_comparisons,
+    single_message,
+)
+from rewardsmith.errors import DataError, describe, one_line, row_error
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import OnBroken, Row
 from rewardsmith.records import Message, PreferenceGroup
 
 TAGS = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant", "system": "system"}
 ROLE_TAGS = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
-COLUMNS = {"instruction", "input", "history", "conversations", "system", "chosen", "rejected"}
+COLUMNS = {"instruction", "input", "history", "conversations", "system", "chosen", "rejected", "output"}
 # What a data set of ours needs in dataset_info.json.
 INFO = {
     "ranking": True,
@@ -55,12 +63,30 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
                 where, "wrong length", f"history[{index}] must be [question, answer]; it has {len(pair)} parts"
             )
         prompt += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    question = check_text(require(row, "instruction", where), where, "instruction", empty=True)
-    if row.get("input"):
-        question = f"{question}\n{check_text(row['input'], where, 'input')}"
+    question = _question(row, where)
     prompt += [{"role": "user", "content": question}] if question else []
+    if "chosen" not in row:
+        return _read_ranking(row, where, prompt)
     sides = [[{"role": "assistant", "content": require(row, name, where)}] for name in ("chosen", "rejected")]
     return pair_group(row, where, prompt or "", sides, COLUMNS)
+
+
+def _question(row: Mapping[str, Any], where: str) -> str:
+    question = check_text(require(row, "instruction", where), where, "instruction", empty=True)
+    return f"{question}\n{check_text(row['input'], where, 'input')}" if row.get("input") else question
+
+
+def _read_ranking(row: Mapping[str, Any], where: str, prompt: list[Mapping[str, Any]]) -> PreferenceGroup:
+    """Read the older layout: `output` lists the answers, best first."""
+    answers = require(row, "output", where)
+    if not isinstance(answers, list | tuple) or len(answers) < 2:
+        message = f"column 'output' is {describe(answers)}: one answer compares nothing; give a list, best first"
+        raise row_error(where, "one answer", message)
+    sides = [[{"role": "assistant", "content": answer}] for answer in answers]
+    joined, completions = join_prompt(prompt or "", sides, where, "instruction", "output")
+    return PreferenceGroup(
+        joined, completions, ranked_comparisons(range(len(answers))), **group_fields(row, where, COLUMNS)
+    )
 
 
 def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
@@ -172,7 +198,9 @@ def _retag(turn: Any, tags: Mapping[str, Any]) -> Any:
 FORMAT = Format(
     "llamafactory",
     read_row,
-    ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"}),
+    ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"}, {"instruction", "output"}),
+    # Beside a prompt, such a column is something else: the pair is meant.
+    unless=frozenset({"prompt"}),
     read_folder=read_folder,
     targets={"llamafactory": Target(write_rows, frozenset({"tools"}), is_chat=True)},
 )

@@ -17,7 +17,9 @@ from rewardsmith.data.formats.cells import (
     check_number,
     check_side,
     decode_json,
+    decode_messages,
     is_conversation,
+    looks_like_messages,
     require,
 )
 from rewardsmith.data.formats.format import Format, Target
@@ -50,7 +52,28 @@ def read_pair(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read TRL's `chosen`, `rejected` and perhaps `prompt`; text or messages."""
     sides = [require(row, "chosen", where), require(row, "rejected", where)]
     prompt = require(row, "prompt", where) if "prompt" in row else None
+    if any(map(holds_several, sides)):
+        better, worse = (side if holds_several(side) else [side] for side in sides)
+        return several_group(row, where, prompt, (better, worse), PAIR_COLUMNS)
     return pair_group(row, where, prompt, sides, PAIR_COLUMNS)
+
+
+def holds_several(side: Any) -> bool:
+    """Whether a cell is a list of answers, as text or as conversations, and not one conversation."""
+    return isinstance(side, list | tuple) and bool(side) and all(isinstance(item, str | list | tuple) for item in side)
+
+
+def several_group(
+    row: Mapping[str, Any], where: str, prompt: Any, sides: tuple[Sequence[Any], Sequence[Any]], consumed: set[str]
+) -> PreferenceGroup:
+    """Build the group of (preferred answers, other answers): each of the first beats each of the second."""
+    better, worse = sides
+    columns = [f"chosen[{i}]" for i in range(len(better))] + [f"rejected[{i}]" for i in range(len(worse))]
+    joined, completions = join_prompt(prompt, [*better, *worse], where, "prompt", columns)
+    fields = comparison_fields(row, where)
+    places = range(len(better), len(completions))
+    comparisons = tuple(Comparison(i, j, **fields) for i in range(len(better)) for j in places)
+    return PreferenceGroup(joined, completions, comparisons, **group_fields(row, where, consumed))
 
 
 def pair_group(
@@ -86,10 +109,17 @@ def join_prompt(
       its last message. No prompt and text: the prompt is "" and each completion the full text.
     - Prompt text and message completions: if the conversations already begin with that prompt it is not said
       twice; otherwise it becomes one user message.
-    - Prompt messages and text completions: each completion becomes one assistant message.
+    - Prompt messages and text completions: each completion becomes one assistant message. Conversations that begin
+      with the prompt, or with its last turns, do not say them twice.
+    - Lists of messages that stand in cells as text are read as messages. An empty answer is an answer.
     """
     columns = [f"{side_columns}[{i}]" for i in range(len(sides))] if isinstance(side_columns, str) else side_columns
-    completions = tuple(check_side(side, where, name) for side, name in zip(sides, columns, strict=True))
+    # Where only some sides look so, it is an answer that happens to be such a text.
+    if all(not isinstance(side, str) or looks_like_messages(side) for side in sides):
+        sides = [decode_messages(s, where, n) if isinstance(s, str) else s for s, n in zip(sides, columns, strict=True)]
+    if isinstance(prompt, str) and looks_like_messages(prompt):
+        prompt = decode_messages(prompt, where, prompt_column)
+    completions = tuple(check_side(side, where, name, empty=True) for side, name in zip(sides, columns, strict=True))
     conversational = [is_conversation(c) for c in completions]
     if any(conversational) and not all(conversational):
         text, messages = columns[conversational.index(False)], columns[conversational.index(True)]
@@ -108,7 +138,11 @@ def join_prompt(
         if not all(conversational):
             return asked or "", completions
         return _split_conversations(asked, [c for c in completions if not isinstance(c, str)])
-    return asked, tuple((Message("assistant", c),) if isinstance(c, str) else c for c in completions)
+    turns = [(Message("assistant", c),) if isinstance(c, str) else c for c in completions]
+    said = max(
+        (n for n in range(1, len(asked) + 1) if all(n < len(t) and t[:n] == asked[-n:] for t in turns)), default=0
+    )
+    return asked, tuple(t[said:] for t in turns)
 
 
 def _split_conversations(
@@ -340,6 +374,7 @@ FORMAT = Format(
     # The columns are those of TRL's pairs; the tools' names are accepted so that --reader may name the tool.
     aliases=("trl", "openrlhf", "open-instruct"),
     yields_to=("llamafactory", "axolotl"),
+    takes_prompt=True,
     targets={
         "trl": Target(to_trl_rows, _ALL, UNREAD),
         "trl-conversational": Target(lambda group: to_trl_rows(group, conversational=True), _ALL, UNREAD, is_chat=True),

@@ -160,6 +160,6 @@ def _plain(comparison: Comparison) -> Comparison:
 
 
 FORMATS = (
-    Format("ranking", _read_ranking, ({"completions", "ranks"},)),
-    Format("scores", _read_scores, ({"completions", "scores"},)),
+    Format("ranking", _read_ranking, ({"completions", "ranks"},), takes_prompt=True),
+    Format("scores", _read_scores, ({"completions", "scores"},), takes_prompt=True),
 )

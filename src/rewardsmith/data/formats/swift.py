@@ -7,7 +7,14 @@ from typing import Any
 
 from rewardsmith.data.formats.cells import check_messages, check_side, require
 from rewardsmith.data.formats.format import Format, Target
-from rewardsmith.data.formats.pairs import conversations, pair_columns, pair_group, single_message
+from rewardsmith.data.formats.pairs import (
+    conversations,
+    holds_several,
+    pair_columns,
+    pair_group,
+    several_group,
+    single_message,
+)
 from rewardsmith.records import PreferenceGroup
 
 COLUMNS = {"messages", "rejected_response", "rejected_messages"}
@@ -19,9 +26,16 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     if row.get("rejected_messages") is not None:
         rejected = check_messages(row["rejected_messages"], where, "rejected_messages")
         return pair_group(row, where, None, [messages, rejected], COLUMNS)
-    response = check_side(require(row, "rejected_response", where), where, "rejected_response")
+    rejected = require(row, "rejected_response", where)
+    if holds_several(rejected):
+        return several_group(row, where, messages[:-1] or "", ([messages[-1:]], _answers(rejected)), COLUMNS)
+    response = check_side(rejected, where, "rejected_response", empty=True)
     other = [{"role": "assistant", "content": response}] if isinstance(response, str) else response
     return pair_group(row, where, messages[:-1] or "", [messages[-1:], other], COLUMNS)
+
+
+def _answers(texts: list[Any]) -> list[Any]:
+    return [[{"role": "assistant", "content": text}] if isinstance(text, str) else text for text in texts]
 
 
 def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:

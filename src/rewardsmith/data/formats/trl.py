@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.formats.cells import check_flag, check_ids, check_list, check_text, require
+from rewardsmith.data.formats.cells import check_flag, check_ids, check_list, check_side, check_text, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import PAIR_COLUMNS, comparison_fields, group_fields, join_prompt
 from rewardsmith.errors import row_error
-from rewardsmith.records import Comparison, Message, PreferenceGroup
+from rewardsmith.records import Comparison, Message, PreferenceGroup, Text
 
 StepRating = int | None
 
@@ -31,7 +31,7 @@ def read_tokens(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 def read_stepwise(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read `prompt`, `completions` (the steps) and `labels` (true where a step is right, null where not judged)."""
-    prompt = check_text(require(row, "prompt", where), where, "prompt", empty=True)
+    prompt = check_side(require(row, "prompt", where), where, "prompt", empty=True)
     steps = check_list(require(row, "completions", where), where, "completions")
     labels = check_list(require(row, "labels", where), where, "labels")
     if len(steps) != len(labels) or not steps:
@@ -79,11 +79,12 @@ def ratings_until(first_error: int, size: int, where: str) -> list[StepRating]:
 
 
 def step_group(
-    question: str, steps: Sequence[str], ratings: Sequence[StepRating], where: str, extra: Mapping[str, Any]
+    question: Text, steps: Sequence[str], ratings: Sequence[StepRating], where: str, extra: Mapping[str, Any]
 ) -> PreferenceGroup:
     """Build the group of one reasoning: no comparisons, the rating "worst_step", steps in the metadata."""
     first_error = ratings.index(-1) if -1 in ratings else -1
-    prompt, completions = ask(question, ["\n".join(steps)])
+    asked, completions = ask(question if isinstance(question, str) else "", ["\n".join(steps)])
+    prompt = asked if isinstance(question, str) else question
     model = extra.get("generator")
     return PreferenceGroup(
         prompt=prompt,
@@ -111,6 +112,6 @@ FORMATS = (
         ({"chosen_ids", "rejected_ids"}, {"chosen_input_ids", "rejected_input_ids"}),
         wins=True,
     ),
-    Format("stepwise", read_stepwise, ({"completions", "labels"},)),
-    Format("unpaired", read_unpaired, ({"completion", "label"},)),
+    Format("stepwise", read_stepwise, ({"completions", "labels"},), takes_prompt=True),
+    Format("unpaired", read_unpaired, ({"completion", "label"},), takes_prompt=True),
 )

@@ -40,6 +40,7 @@ class Entry:
         unfold: how one object that holds many rows is taken apart, when it is published as one.
         subset: the configuration or folder of the hub's repository that holds the rows, when it holds several sets.
         split: which split of the hub is read when none is named; None means "train".
+        fits: looks at the cells of a first row, where other rows may have the same columns.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry:
     unfold: Callable[[Rows], Rows] | None = None
     subset: str | None = None
     split: str | None = None
+    fits: Callable[[Row], bool] | None = None
 
     @property
     def paper_url(self) -> str:

@@ -29,4 +29,6 @@ ENTRY = Entry(
     read=read,
     columns=frozenset({"input", "output_1", "output_2", "label"}),
     homepage="https://github.com/princeton-nlp/LLMBar",
+    # The results of the authors' evaluators lie beside the data and repeat its rows.
+    files=("dataset*",),
 )

@@ -107,6 +107,7 @@ ENTRIES = (
         hub_id=None,
         read=read,
         columns=frozenset({"text", "score"}),
+        fits=lambda row: isinstance(row["text"], list),
         homepage="https://github.com/Linear95/DSP",
         variants=VARIANTS,
     ),
