@@ -1,49 +1,293 @@
-"""What is saved beside the weights."""
+"""A run killed at any moment and resumed gives bit-identical weights; a checkpoint of another run is refused."""
+
+import copy
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import tiny_models
-from datasets import Dataset, IterableDataset
+import torch
+from safetensors.torch import load_file
 
+from rewardsmith.errors import CheckpointError
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+import tiny_models
+from datasets import Dataset
 from rewardsmith import RewardConfig, RewardTrainer
-from rewardsmith.data.training_record import read_training_record
-from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.training.checkpoints import record_training_data
+from transformers import TrainerCallback
+folder, mode, resume = sys.argv[2], sys.argv[3], sys.argv[4] == "resume"
+extra = dict(tokens_per_batch=300, merge_prompts=True, loss_type="davidson") if mode == "tokens" else {}
+config = RewardConfig(
+    output_dir=folder, per_device_train_batch_size=2, num_train_epochs=3, learning_rate=1e-3, use_cpu=True,
+    logging_steps=5, save_steps=3, save_total_limit=2, report_to="none", disable_tqdm=True, verify_saved_model=False,
+    gradient_checkpointing=False, **extra,
+)
+model, tokenizer = tiny_models.qwen2()
+rows = tiny_models.pairs(60)
+trainer = RewardTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(rows))
+print("ready", flush=True)
+from transformers.trainer_utils import get_last_checkpoint
+trainer.train(resume_from_checkpoint=bool(resume and get_last_checkpoint(folder)))
+trainer.save_model(folder + "/final")
+"""
 
-ROWS = [{"prompt": f"good question number {i}?", "chosen": " a fine answer", "rejected": " awful"} for i in range(6)]
 
-
-def asked(text: str) -> PreferenceGroup:
-    return PreferenceGroup(text, ("a", "b"))
-
-
-@pytest.mark.parametrize("as_groups", [False, True], ids=["rows", "groups"])
-def test_a_saved_model_knows_which_prompts_it_was_trained_on(tmp_path, as_groups):
-    model, tokenizer = tiny_models.qwen2()
-    config = RewardConfig(
-        str(tmp_path), report_to="none", use_cpu=True, verify_saved_model=False, gradient_checkpointing=False
+def start(folder: Path, mode: str, resume: bool) -> subprocess.Popen:
+    arguments = [str(Path(tiny_models.__file__).parent), str(folder), mode, "resume" if resume else "fresh"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
-    groups = [PreferenceGroup(r["prompt"], (r["chosen"], r["rejected"]), (Comparison(0, 1),)) for r in ROWS]
-    data = groups if as_groups else Dataset.from_list(ROWS)
-    RewardTrainer(model, config, train_dataset=data, processing_class=tokenizer).save_model()
-    record = read_training_record(tmp_path)
-    assert record is not None
-    assert record.groups == 6
-    assert record.has_prompt(asked("Good question, number 3")) is True
-    assert record.has_prompt(asked("good question number 6?")) is False
 
 
-def test_a_stream_leaves_no_record_and_none_of_an_earlier_model(tmp_path):
-    record_training_data(ROWS, tmp_path)
-    assert read_training_record(tmp_path) is not None
-    record_training_data(IterableDataset.from_generator(lambda: iter(ROWS)), tmp_path)
-    assert read_training_record(tmp_path) is None
+def six_steps(folder: Path, **changes):
+    """Give the config of a run of six steps with a checkpoint every second one."""
+    from rewardsmith import RewardConfig
+
+    return RewardConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        num_train_epochs=1,
+        save_steps=2,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        learning_rate=1e-3,
+        **changes,
+    )
 
 
-def test_rows_that_cannot_be_read_are_no_training_data(tmp_path):
-    record_training_data([*ROWS, {"prompt": "x", "chosen": 5, "rejected": None}], tmp_path)
-    assert read_training_record(tmp_path).groups == 6
+def finish(process: subprocess.Popen) -> None:
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error[-2000:]
 
 
-def test_token_ids_leave_no_record(tmp_path):
-    record_training_data([{"chosen_ids": [1, 2], "rejected_ids": [1, 3]}], tmp_path)
-    assert read_training_record(tmp_path) is None
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["rows", "tokens"])
+def test_killed_runs_resume_to_bit_identical_weights(tmp_path, mode):
+    finish(start(tmp_path / "whole", mode, False))
+    expected = load_file(tmp_path / "whole" / "final" / "model.safetensors")
+    rng = random.Random(mode)
+    killed = tmp_path / "killed"
+    for attempt in range(5):
+        process = start(killed, mode, attempt > 0)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.05, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(start(killed, mode, True))
+    actual = load_file(killed / "final" / "model.safetensors")
+    assert set(actual) == set(expected)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_checkpoint_killed_while_being_written_is_never_taken_up(tmp_path):
+    from datasets import Dataset
+
+    from rewardsmith import RewardTrainer
+
+    model, tokenizer = tiny_models.qwen2()
+    rows = Dataset.from_list(tiny_models.pairs(24))
+
+    class Killed(Exception):
+        pass
+
+    def trainer():
+        config = six_steps(tmp_path)
+        return RewardTrainer(copy.deepcopy(model), config, train_dataset=rows, tokenizer=copy.deepcopy(tokenizer))
+
+    first = trainer()
+    save_state = first._save_rng_state
+    first._save_rng_state = lambda folder: (
+        save_state(folder) if first.state.global_step < 4 else (_ for _ in ()).throw(Killed)
+    )
+    with pytest.raises(Killed):
+        first.train()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".staging", "checkpoint-2"]
+    assert (tmp_path / ".staging" / "checkpoint-4" / "model.safetensors").exists()
+    second = trainer()
+    second.train(resume_from_checkpoint=True)
+    whole = trainer()
+    whole.args.output_dir = str(tmp_path / "whole")
+    whole.train()
+    for a, b in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_every_checkpoint_of_a_tie_model_resumes_to_the_whole_run(tmp_path):
+    from datasets import Dataset
+
+    from rewardsmith import RewardTrainer
+
+    rows = Dataset.from_list(tiny_models.pairs(24))
+
+    def trained(resume=None):
+        model, tokenizer = tiny_models.qwen2()
+        config = six_steps(tmp_path / ("resumed" if resume else "whole"), loss_type="davidson")
+        trainer = RewardTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    whole = trained()
+    for step in (2, 4):
+        resumed = trained(str(tmp_path / "whole" / f"checkpoint-{step}"))
+        assert torch.equal(resumed.step_loss.threshold, whole.step_loss.threshold)
+        # A gradient that is left from an earlier step would be there in the whole run alone.
+        assert torch.equal(resumed.step_loss.threshold.grad, whole.step_loss.threshold.grad)
+        for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def tiny_run(folder, rows=None, model=None, **changes):
+    from datasets import Dataset
+
+    from rewardsmith import RewardTrainer
+
+    built, tokenizer = tiny_models.qwen2()
+    data = Dataset.from_list(tiny_models.pairs(24) if rows is None else rows)
+    return RewardTrainer(model or built, six_steps(folder, **changes), train_dataset=data, processing_class=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A run of six steps with three checkpoints; tests work on copies."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer = tiny_run(folder)
+    trainer.train()
+    return folder, [parameter.detach().clone() for parameter in trainer.model.parameters()]
+
+
+@pytest.fixture
+def run(whole_run, tmp_path):
+    shutil.copytree(whole_run[0], tmp_path / "run")
+    return tmp_path / "run", whole_run[1]
+
+
+def is_same(trainer, weights):
+    return all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": tiny_models.pairs(24)[::-1]}, "other data"),
+        ({"loss_type": "hinge"}, "loss_type was bradley_terry, is hinge"),
+        ({"seed": 7}, "seed was 42, is 7"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps was 1, is 2"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(run, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        tiny_run(run[0], **changes).train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(run):
+    with pytest.raises(CheckpointError, match="another model"):
+        tiny_run(run[0], model=tiny_models.llama()[0]).train(resume_from_checkpoint=True)
+
+
+def test_a_frozen_base_of_other_weights_is_another_model():
+    from rewardsmith.training.checkpoints import fingerprint_model
+
+    model, _ = tiny_models.qwen2()
+    model.requires_grad_(False)
+    before = fingerprint_model(model)
+    assert fingerprint_model(copy.deepcopy(model)) == before
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    assert fingerprint_model(model) != before
+
+
+@pytest.mark.parametrize("damaged", ["optimizer.pt", "model.safetensors", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("how", ["missing", "flipped", "cut"])
+def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(run, caplog, damaged, how):
+    folder, weights = run
+    path = folder / "checkpoint-6" / damaged
+    content = path.read_bytes()
+    path.unlink()
+    if how == "flipped":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    trainer = tiny_run(folder)
+    trainer.train(resume_from_checkpoint=True)
+    assert f"checkpoint-6 is damaged ({damaged}" in caplog.text
+    assert "going on from checkpoint-4" in caplog.text
+    assert is_same(trainer, weights)
+
+
+def test_a_damaged_checkpoint_that_is_named_is_refused_in_one_line(run):
+    (run[0] / "checkpoint-6" / "optimizer.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint-6 is damaged \(optimizer.pt is missing\)"):
+        tiny_run(run[0]).train(resume_from_checkpoint=str(run[0] / "checkpoint-6"))
+
+
+def test_no_step_is_trained_after_the_last(run):
+    folder, weights = run
+    shutil.rmtree(folder)
+    trainer = tiny_run(folder, max_steps=4)
+    trainer.train()
+    weights = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    resumed = tiny_run(folder, max_steps=4)
+    assert resumed.train(resume_from_checkpoint=True).global_step == 4
+    assert is_same(resumed, weights)
+
+
+def test_a_run_may_go_on_for_longer_and_says_so(run, caplog):
+    trainer = tiny_run(run[0], max_steps=8)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 8
+    assert "max_steps was -1, is 8" in caplog.text
+
+
+def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path, monkeypatch):
+    trainer = tiny_run(tmp_path)
+    write = trainer._save_optimizer_and_scheduler
+
+    def full(folder):
+        write(folder)
+        if trainer.state.global_step == 4:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(CheckpointError, match=r"checkpoint-4 could not be written .*No space left.*checkpoint-2 stays"):
+        trainer.train()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_to_the_same_weights(run, number):
+    from transformers import TrainerCallback
+
+    folder, weights = run
+    shutil.rmtree(folder)
+
+    class Kill(TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == 2:
+                signal.raise_signal(number)
+
+    trainer = tiny_run(folder)
+    trainer.add_callback(Kill())
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 3; checkpoint-3 in") as stopped:
+        trainer.train()
+    assert stopped.value.number == number
+    resumed = tiny_run(folder)
+    resumed.train(resume_from_checkpoint=True)
+    assert is_same(resumed, weights)

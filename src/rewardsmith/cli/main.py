@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -89,9 +90,10 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         message = " ".join(str(error).split())
         print(f"rewardsmith {name}: error: {message}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        print(f"rewardsmith {name}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"rewardsmith {name}: {error or 'interrupted'}", file=sys.stderr)
+        # As shells count: 128 and the number of the signal, which training names.
+        return 128 + int(getattr(error, "number", signal.SIGINT))
 
 
 class CommandParser(argparse.ArgumentParser):

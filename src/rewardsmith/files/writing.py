@@ -38,6 +38,14 @@ def replace_when_done(path: Path, synced: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sync_tree(folder: Path, recursive: bool = True) -> None:
+    """Wait until the disk holds every file and name of a folder."""
+    if recursive:
+        for path in folder.rglob("*"):
+            _sync(path)
+    _sync(folder)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

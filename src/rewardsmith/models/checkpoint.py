@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def write_contract(
     """
     renderer = Renderer(tokenizer, policy)
     golden = contracts.encode_golden(renderer)
-    with _full_precision(core):
+    with full_precision(core):
         rewards = compute_rewards(core, [[ids] for _, ids in golden], plan=plan)
     contract = contracts.describe(core, tokenizer, renderer.policy, **fields)
     contract.golden = [
@@ -120,17 +121,16 @@ def write_contract(
     return contract
 
 
-class _full_precision:
-    """Compute without autocast, whatever surrounds it."""
-
-    def __init__(self, model: Any) -> None:
-        self.context = torch.autocast(model.device.type, enabled=False)
-
-    def __enter__(self) -> None:
-        self.context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.context.__exit__(*error)
+@contextmanager
+def full_precision(model: Any) -> Iterator[None]:
+    """Compute without autocast, also where a trainer has laid its autocast around the model's own forward."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        if wrapped is not None:
+            model.__dict__["forward"] = wrapped
 
 
 def save_reward_model(
@@ -145,13 +145,16 @@ def save_reward_model(
     return write_contract(folder, core, tokenizer, fields, plan, verify=verify)
 
 
-def verify_in_fresh_process(folder: str | Path, timeout_seconds: float = 600) -> None:
+def verify_in_fresh_process(
+    folder: str | Path, timeout_seconds: float = 600, *, trust_remote_code: bool = False
+) -> None:
     """Load the folder in a new Python process and compare the golden rewards.
 
     Raises:
         CheckpointError: they differ, or the folder cannot be loaded.
     """
     command = [sys.executable, "-m", "rewardsmith.models.verify", str(folder)]
+    command += ["--trust-remote-code"] if trust_remote_code else []
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)

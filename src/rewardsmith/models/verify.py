@@ -6,12 +6,17 @@ import sys
 
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.models.checkpoint import golden_difference, load_reward_model
+from rewardsmith.models.contract import read_contract
 
 
-def main(folder: str) -> int:
+def main(folder: str, trust_remote_code: bool = False) -> int:
     """Return 0 when every golden reward is reproduced, else 1 with the reason on stderr."""
     try:
-        largest, tolerance = golden_difference(load_reward_model(folder, dtype="auto"))
+        contract = read_contract(folder)
+        # An adapter's base may be stored in another precision than the one it was trained and judged in.
+        dtype = "auto" if contract is None else contract.dtype
+        loaded = load_reward_model(folder, dtype=dtype, trust_remote_code=trust_remote_code)
+        largest, tolerance = golden_difference(loaded)
     except RewardsmithError as error:
         print(error, file=sys.stderr)
         return 1
@@ -23,4 +28,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], "--trust-remote-code" in sys.argv[2:]))

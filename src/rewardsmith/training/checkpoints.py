@@ -1,60 +1,98 @@
-"""Checkpoints that are whole or absent, and what lies beside a model's weights: its data's hashes, its rewards."""
+"""Checkpoints that are whole, on the disk and of this run, or refused."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
+from safetensors import SafetensorError
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from rewardsmith.data import training_record
-from rewardsmith.data.detecting import parse_row
-from rewardsmith.errors import DataError
-from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.plan import ForwardPlan
-from rewardsmith.records import PreferenceGroup
-from rewardsmith.training.encoding import FEATURES
+from rewardsmith.errors import CheckpointError, one_line
+from rewardsmith.files.writing import sync_tree, write_json
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.training.config import RewardConfig
+
+logger = logging.getLogger(__name__)
 
 STAGING = ".staging"
 # What the objective has learned and counted; the model's own files do not hold it.
 OBJECTIVE = "objective.json"
-# Enough groups for a mean and a standard deviation, few enough to cost little beside training.
-STATISTICS_GROUPS = 256
+# Which data, model and settings a checkpoint belongs to, and the digest of each of its files.
+IDENTITY, CHECKSUMS = "identity.json", "checksums.json"
+# Settings that decide the weights beside data and model; the number of steps may be changed to go on longer.
+SETTINGS = (
+    *("loss_type", "ties", "label_smoothing", "center_rewards_coefficient", "l2_rewards_coefficient", "ranking_top_k"),
+    *("pooling", "merge_prompts", "tokens_per_batch", "max_length", "overflow", "disable_dropout", "bf16", "fp16"),
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
+    *("adam_epsilon", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "seed"),
+    *("data_seed", "train_sampling_strategy", "dataloader_drop_last", "neftune_noise_alpha"),
+)
+LENGTHS = ("num_train_epochs", "max_steps")
+# Values of a frozen parameter that stand for all of it: another base differs nearly everywhere.
+SAMPLED_VALUES = 256
 
 
 def save_whole(
-    trainer: Trainer, run_dir: str | Path, save: Callable[[str], None], objective: Mapping[str, Any]
+    trainer: Trainer,
+    run_dir: str | Path,
+    save: Callable[[str], None],
+    objective: Mapping[str, Any],
+    identity: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint aside and rename it, so that a killed run leaves whole checkpoints only.
+    """Write a checkpoint aside and rename it once the disk holds it, so that a killed run leaves whole ones only.
 
     Args:
         save: writes `checkpoint-N` into the folder that it is given.
         objective: what the trainer knows beside the model, for `read_objective`.
+        identity: of `run_identity`.
+
+    Raises:
+        CheckpointError: the disk did not take it; earlier checkpoints stay.
     """
     name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
     staging, final = Path(run_dir) / STAGING, Path(run_dir) / name
     if trainer.args.should_save:
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    save(str(staging))
-    trainer.accelerator.wait_for_everyone()
-    if trainer.state.best_global_step == trainer.state.global_step:
-        trainer.state.best_model_checkpoint = str(final)
+    try:
+        save(str(staging))
+        trainer.accelerator.wait_for_everyone()
+        if trainer.state.best_global_step == trainer.state.global_step:
+            trainer.state.best_model_checkpoint = str(final)
+        if trainer.args.should_save:
+            trainer.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
+            write_json(staging / name / OBJECTIVE, objective)
+            write_json(staging / name / IDENTITY, identity)
+            write_json(staging / name / CHECKSUMS, checksums(staging / name))
+            sync_tree(staging / name)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and "write" not in str(error).lower():
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+        last, _ = last_whole(run_dir)
+        kept = f"{last.name} stays, go on from it with resume_from_checkpoint" if last else "no earlier one is there"
+        raise CheckpointError(
+            f"{final} could not be written ({one_line(error)}); make room on the disk: {kept}"
+        ) from error
     if trainer.args.should_save:
-        trainer.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
-        (staging / name / OBJECTIVE).write_text(json.dumps(objective, indent=2) + "\n", encoding="utf-8")
         if final.exists():
             shutil.rmtree(final)
         os.replace(staging / name, final)
+        sync_tree(final.parent, recursive=False)
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
             output_dir=str(run_dir),
@@ -65,40 +103,154 @@ def save_whole(
     trainer.accelerator.wait_for_everyone()
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a checkpoint but that of the digests themselves, by relative name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    found = {}
+    for path in files:
+        with path.open("rb") as stream:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def damage(folder: str | Path) -> str | None:
+    """Return what is wrong with a checkpoint, naming the file; None for a whole one, or one without digests."""
+    folder = Path(folder)
+    try:
+        expected = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        # Of another trainer or an earlier release: the files that Trainer itself needs have to do.
+        return None if (folder / TRAINER_STATE_NAME).is_file() else f"{TRAINER_STATE_NAME} is missing"
+    except (OSError, ValueError):
+        return f"{CHECKSUMS} cannot be read"
+    found = checksums(folder)
+    for name, digest in expected.items():
+        if found.get(name) != digest:
+            return f"{name} is {'missing' if name not in found else 'not what was written'}"
+    return None
+
+
+def last_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
+    """Return the newest whole checkpoint of a run's folder, and what is wrong with newer ones."""
+    found = [path for path in Path(run_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.split("-")[-1].isdigit()]
+    damaged: list[str] = []
+    for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]), reverse=True):
+        reason = damage(path)
+        if reason is None:
+            return path, damaged
+        damaged.append(f"{path.name} is damaged ({reason})")
+    return None, damaged
+
+
+def choose_checkpoint(asked: str | bool | None, run_dir: str) -> str | None:
+    """Return the folder to go on from; None to start.
+
+    Args:
+        asked: a folder, True for the last whole one of `run_dir`, or nothing.
+
+    Raises:
+        CheckpointError: none is whole, or the one that was named is not.
+    """
+    if not asked:
+        return None
+    if asked is True:
+        folder, damaged = last_whole(run_dir)
+        if folder is None:
+            why = "; ".join(damaged) or f"no checkpoint in {run_dir}"
+            raise CheckpointError(f"{why}; leave resume_from_checkpoint out to start again")
+        if damaged:
+            logger.warning("%s: going on from %s, the last whole checkpoint", "; ".join(damaged), folder.name)
+        return str(folder)
+    if not Path(asked).is_dir():
+        raise CheckpointError(f"no checkpoint at {asked}; name a checkpoint-N folder, or True for the last one")
+    reason = damage(asked)
+    if reason is not None:
+        raise CheckpointError(f"{asked} is damaged ({reason}); name another, or True for the last whole one")
+    return str(asked)
+
+
+def saved_state(folder: str) -> TrainerState:
+    """Return the state of Trainer in a checkpoint."""
+    return TrainerState.load_from_json(str(Path(folder) / TRAINER_STATE_NAME))
+
+
+def run_identity(args: RewardConfig, model: nn.Module, dataset: Any) -> dict[str, Any]:
+    """Return what a checkpoint has to agree with to be of this run: digests of data and model, and the settings."""
+    given = args.to_dict()
+    settings = {name: given[name] for name in (*SETTINGS, *LENGTHS) if name in given}
+    return {"data": fingerprint_rows(dataset), "model": fingerprint_model(model), "settings": settings}
+
+
+def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of other data, another model or other settings; say when it cannot be told."""
+    path = Path(folder) / IDENTITY
+    if not path.is_file():
+        logger.warning("%s does not say which data, model and settings it is of; it is taken as it is", folder)
+        return
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(identity, default=str))
+    remedy = "go on with what the run began with, or start a new one in another output_dir"
+    for part in ("data", "model"):
+        if saved.get(part) != now[part] and None not in (saved.get(part), now[part]):
+            raise CheckpointError(
+                f"{folder} was trained on other data; {remedy}"
+                if part == "data"
+                else f"{folder} is of another model; {remedy}"
+            )
+    before, after = saved.get("settings", {}), now["settings"]
+    changed = [
+        f"{name} was {before[name]}, is {after[name]}"
+        for name in after
+        if name in before and before[name] != after[name]
+    ]
+    other = [text for text in changed if not text.startswith(LENGTHS)]
+    if other:
+        raise CheckpointError(f"{folder} was trained with other settings ({'; '.join(other)}); {remedy}")
+    if changed:
+        logger.warning(
+            "%s: the learning rate follows the new length, so weights differ from one long run", "; ".join(changed)
+        )
+
+
+def fingerprint_rows(dataset: Any) -> str | None:
+    """Return a digest of the rows that are trained on, ids and labels; None for a stream, which is read once."""
+    if not isinstance(dataset, Dataset):
+        return None
+    digest = hashlib.sha256()
+    for batch in dataset.with_format("arrow").iter(batch_size=1000):
+        for name in sorted(batch.column_names):
+            digest.update(name.encode())
+            for values in _buffers(batch[name].combine_chunks()):
+                digest.update(values)
+    return digest.hexdigest()
+
+
+def _buffers(values: pa.Array) -> Iterator[bytes]:
+    """Yield the content of an array: the lengths of its lists, level by level, and the values."""
+    while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        yield pc.list_value_length(values).to_numpy(zero_copy_only=False).tobytes()
+        values = pc.list_flatten(values)
+    if pa.types.is_primitive(values.type):
+        yield values.to_numpy(zero_copy_only=False).tobytes()
+    else:
+        yield json.dumps(values.to_pylist(), default=str).encode()
+
+
+def fingerprint_model(model: nn.Module) -> str:
+    """Return a digest of what a checkpoint does not hold of its model: names, shapes, and values that stay frozen."""
+    core = core_model(model)
+    digest = hashlib.sha256(type(core).__name__.encode())
+    digest.update(Path(str(getattr(core.config, "_name_or_path", ""))).name.encode())
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.requires_grad}".encode())
+        if not parameter.requires_grad and parameter.numel():
+            flat = parameter.detach().flatten()
+            sample = flat[:: max(1, len(flat) // SAMPLED_VALUES)][:SAMPLED_VALUES]
+            digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_objective(folder: str | Path) -> dict[str, Any]:
     """Return what `save_whole` was given as `objective`; nothing for a checkpoint of another trainer."""
     path = Path(folder) / OBJECTIVE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def record_training_data(rows: Any, folder: str | Path) -> None:
-    """Write hashes of the training data beside the model, so that it can be found in evaluation data later.
-
-    A stream cannot be read again and encoded rows hold no text: then no record is written, and none left behind.
-    """
-    (Path(folder) / training_record.FILE_NAME).unlink(missing_ok=True)
-    is_encoded = isinstance(rows, Dataset) and set(FEATURES) <= set(rows.column_names)
-    if is_encoded or isinstance(rows, IterableDataset):
-        return
-    record = training_record.TrainingRecord.of_groups(_readable(rows))
-    if record.groups:
-        record.save(folder)
-
-
-def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
-    """Yield the groups of rows; a row that could not be read was left out of training, too, and counted there."""
-    for number, row in enumerate(rows):
-        try:
-            yield row if isinstance(row, PreferenceGroup) else parse_row(row, f"train row {number}")
-        except DataError:
-            continue
-
-
-def reward_statistics(model: nn.Module, dataset: Any, plan: ForwardPlan) -> dict[str, float | int | None]:
-    """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are."""
-    if not hasattr(dataset, "column_names") or "ids" not in (dataset.column_names or []):
-        return {"reward_mean": None, "reward_std": None, "reward_n": 0}
-    groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
-    rewards = torch.tensor([r for row in compute_rewards(model, groups, plan=plan) for r in row])
-    std = float(rewards.std()) if len(rewards) > 1 else None
-    return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards)}

@@ -127,6 +127,11 @@ class RewardConfig(TrainingArguments):
         # Several processes hold the loss of their own rows; the trainer divides by the whole step's comparisons.
         self.average_tokens_across_devices = False
 
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of rows: `data_seed`, or else `seed`."""
+        return self.seed if self.data_seed is None else self.data_seed
+
     def _check(self) -> None:
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
         for name, allowed in (

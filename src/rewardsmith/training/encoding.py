@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -275,9 +275,12 @@ def token_costs(dataset: Dataset, cost: Any) -> list[int]:
     return [cost(ids) for ids in dataset["ids"]]
 
 
-def fingerprint_sequences(dataset: Dataset | Sequence[Any]) -> list[str]:
-    """Return a string per group for the data fingerprint; empty for a stream."""
-    return [json.dumps(ids) for ids in dataset["ids"]] if isinstance(dataset, Dataset) else []
+def fingerprint_sequences(dataset: Any) -> Iterator[str]:
+    """Yield a string per row, for the contract's data fingerprint; nothing for a stream."""
+    if isinstance(dataset, Dataset):
+        names = ["ids"] if "ids" in dataset.column_names else ["chosen_ids", "rejected_ids"]
+        for row in dataset.select_columns(names):
+            yield json.dumps(row["ids"] if len(names) == 1 else [row[name] for name in names])
 
 
 def encode_pairs(dataset: Any, encoder: Encoder, name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ class StepLoss(torch.nn.Module):
 
     def __init__(self, args: RewardConfig, tie_share: float = 0.1) -> None:
         super().__init__()
-        self.objective = OBJECTIVES[args.loss_type]
+        self.loss_type, self.objective = args.loss_type, OBJECTIVES[args.loss_type]
         # A tie model reads the outcome "tie" itself.
         self.ties = "model" if self.objective.start_threshold is not None else args.ties
         self.center, self.l2 = args.center_rewards_coefficient, args.l2_rewards_coefficient
@@ -69,6 +69,25 @@ class StepLoss(torch.nn.Module):
         size = int(max(comparisons.better_P.max(), comparisons.worse_P.max())) + 1 if len(comparisons) else 1
         with torch.no_grad():
             return {name: count for name, (_, count) in self.terms(torch.zeros(size), comparisons).items()}
+
+    def totals(self, batches: Iterable[Comparisons]) -> dict[str, float]:
+        """Return the denominators of a step: those of its micro-batches, added."""
+        totals: dict[str, float] = {}
+        for comparisons in batches:
+            for name, value in self.denominators(comparisons).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        return totals
+
+    def state(self) -> dict[str, Any]:
+        """Return what the objective has learned, the threshold of a tie model, for JSON."""
+        threshold = None if self.threshold is None else float(self.threshold.detach())
+        return {"loss_type": self.loss_type, "threshold": threshold}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        if self.threshold is not None and state.get("threshold") is not None:
+            with torch.no_grad():
+                self.threshold.fill_(state["threshold"])
 
     def _pairwise(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         threshold = () if self.threshold is None else (self.threshold.to(rewards_B.device),)

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
-from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError
+from rewardsmith.errors import ConfigError, RewardsmithError
 from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -111,21 +110,12 @@ def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingDat
 
 def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
     """Train, from a checkpoint when asked to. Returns the step from which it went on."""
-    resume: Any = config.resume_from_checkpoint
-    folder = str(config.output_dir)
-    if resume in (None, False, "", "False", "false"):
+    resume = config.resume_from_checkpoint
+    if resume in (None, "", "False", "false"):
         trainer.train()
-        return 0
-    if resume in (True, "True", "true", "last"):
-        resume = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-        if resume is None:
-            raise CheckpointError(f"no checkpoint in {folder}; leave --resume_from_checkpoint out to start")
-    elif not Path(str(resume)).is_dir():
-        raise CheckpointError(f"no checkpoint at {resume}; name a checkpoint-N folder, or 'true' for the last one")
-    trainer.train(resume_from_checkpoint=str(resume))
-    return (
-        int(str(resume).rstrip("/").rsplit("-", 1)[-1]) if str(resume).rstrip("/").rsplit("-", 1)[-1].isdigit() else 0
-    )
+    else:
+        trainer.train(resume_from_checkpoint=True if resume in ("True", "true", "last") else resume)
+    return trainer.first_step
 
 
 def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tuple[HeldOutResult, list[str]]:

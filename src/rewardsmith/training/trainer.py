@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import EvalPrediction, PreTrainedModel, Trainer
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
@@ -20,13 +23,13 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import Comparisons
-from rewardsmith.records import fingerprint
-from rewardsmith.training import checkpoints, encoding
+from rewardsmith.training import checkpoints, encoding, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.collator import LengthSampler, PreferenceCollator, TokenBatchSampler, read_padded_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
+from rewardsmith.training.stopping import StopOnSignal
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +125,11 @@ class RewardTrainer(Trainer):
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens = 0
         self._offload = models.activation_offloading(args)
+        # Steps that an earlier process trained, of a run that goes on.
+        self.first_step = 0
+        self._identity: dict[str, Any] | None = None
+        self._stopper = StopOnSignal()
+        self.add_callback(self._stopper)
         core_model(self.model).add_model_tags(list(self._tag_names))
 
     # Data
@@ -167,7 +175,7 @@ class RewardTrainer(Trainer):
         if by_length and self._own_collator and isinstance(dataset, Dataset):
             costs = encoding.token_costs(dataset, self.plan.cost)
             rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            return LengthSampler(costs, rows_per_step, self._data_seed)
+            return LengthSampler(costs, rows_per_step, self.args.order_seed)
         return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
@@ -176,21 +184,12 @@ class RewardTrainer(Trainer):
             return None
         return SequentialSampler(eval_dataset)
 
-    @property
-    def _data_seed(self) -> int:
-        return self.args.data_seed if self.args.data_seed is not None else self.args.seed
-
     def _token_dataloader(self, dataset: Any, shuffle: bool) -> DataLoader:
         assert self.args.tokens_per_batch is not None
         costs = encoding.token_costs(dataset, self.plan.cost)
-        sampler = TokenBatchSampler(costs, self.args.tokens_per_batch, self._data_seed, shuffle)
-        loader = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=False,
-        )
+        batches = TokenBatchSampler(costs, self.args.tokens_per_batch, self.args.order_seed, shuffle)
+        workers = self.args.dataloader_num_workers
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
         return self.accelerator.prepare(loader)
 
     # Loss
@@ -203,10 +202,7 @@ class RewardTrainer(Trainer):
             self.step_loss.threshold.grad = None
         if not samples or not self._own_collator:
             return samples, None
-        totals: dict[str, float] = {}
-        for sample in samples:
-            for name, value in self.step_loss.denominators(sample["comparisons"]).items():
-                totals[name] = totals.get(name, 0.0) + float(value)
+        totals = self.step_loss.totals(sample["comparisons"] for sample in samples)
         if self.accelerator.num_processes > 1:
             # Gradients are averaged over processes, so each divides by the mean of all denominators.
             values = torch.tensor(list(totals.values()), device=device)
@@ -306,6 +302,40 @@ class RewardTrainer(Trainer):
                 optimizer.add_param_group({"params": [self.step_loss.threshold], "weight_decay": 0.0})
         return optimizer
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train, or go on from a whole checkpoint of the same data, model and settings; another is refused.
+
+        SIGTERM and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
+        """
+        folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
+        self.first_step = 0
+        if folder is not None:
+            checkpoints.require_same_run(folder, self.identity)
+            state = checkpoints.saved_state(folder)
+            self.first_step = state.global_step
+            if 0 < self.args.max_steps <= state.global_step:
+                return self._take_up(folder, state)
+        with self._stopper.listening(self.args):
+            output = super().train(folder, *args, **kwargs)
+        self._stopper.raise_if_stopped(self.args, self.state)
+        return output
+
+    def _take_up(self, folder: str, state: TrainerState) -> TrainOutput:
+        """Take a checkpoint after which no step is left; Trainer itself would train one more."""
+        self._load_from_checkpoint(folder)
+        self.state = state
+        if self.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self._load_best_model()
+        losses = [row["loss"] for row in state.log_history if "loss" in row]
+        return TrainOutput(state.global_step, losses[-1] if losses else math.nan, {})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint of this run says that it is of."""
+        if self._identity is None:
+            self._identity = checkpoints.run_identity(self.args, self.model, self.train_dataset)
+        return self._identity
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         def save(folder: str) -> None:
             self._checkpoint_dir = folder
@@ -314,28 +344,20 @@ class RewardTrainer(Trainer):
             finally:
                 self._checkpoint_dir = None
 
-        checkpoints.save_whole(self, self._get_output_dir(trial), save, self._objective())
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, self._objective(), self.identity)
 
     def _get_output_dir(self, trial: Any) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
         return self._checkpoint_dir or super()._get_output_dir(trial)
 
     def _objective(self) -> dict[str, Any]:
-        """Return what the objective has learned, the threshold of a tie model, and the tokens seen."""
-        threshold = self.step_loss.threshold
-        return {
-            "loss_type": self.args.loss_type,
-            "threshold": None if threshold is None else float(threshold.detach()),
-            "num_tokens": self._num_tokens,
-        }
+        return {**self.step_loss.state(), "num_tokens": self._num_tokens}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         state = checkpoints.read_objective(resume_from_checkpoint)
         self._num_tokens = int(state.get("num_tokens", 0))
-        if self.step_loss.threshold is not None and state.get("threshold") is not None:
-            with torch.no_grad():
-                self.step_loss.threshold.fill_(state["threshold"])
+        self.step_loss.take_up(state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder, core = output_dir or str(self.args.output_dir), core_model(self.model)
@@ -344,30 +366,33 @@ class RewardTrainer(Trainer):
         checkpoint.complete_folder(folder, core, self.processing_class)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process."""
-        # What goes to the hub goes with its contract, so the push waits for it.
-        super().save_model(output_dir, _internal_call=True)
+        """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process.
+
+        The folder is replaced as a whole. Raises CheckpointError when the check fails; the model is kept aside then.
+        """
         if _internal_call:
+            super().save_model(output_dir, _internal_call=True)
             return
+        folder = Path(output_dir or str(self.args.output_dir))
+        staging = folder / checkpoints.STAGING
         if self.args.should_save:
-            self._seal(output_dir or str(self.args.output_dir))
+            shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        super().save_model(str(staging), _internal_call=True)
+        if self.args.should_save:
+            final = publishing.FinalModel(
+                core=core_model(self.model),
+                tokenizer=self.processing_class,
+                plan=self.plan,
+                rows=self.training_rows,
+                encoded=self.train_dataset,
+                max_length=self.encoder.max_length,
+                objective=self._objective(),
+                verify=self.args.verify_saved_model,
+                trust_remote_code=self.args.trust_remote_code,
+            )
+            publishing.seal(final, staging, folder)
+        self.accelerator.wait_for_everyone()
+        # What goes to the hub goes with its contract, so the push waits for it.
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
-
-    def _seal(self, folder: str) -> None:
-        """Write the training data's hashes and the scoring contract with golden texts, checked in a fresh process."""
-        checkpoints.record_training_data(self.training_rows, folder)
-        fields = {
-            **checkpoints.reward_statistics(self.model, self.train_dataset, self.plan),
-            "max_length": self.encoder.max_length,
-            "data_fingerprint": fingerprint(encoding.fingerprint_sequences(self.train_dataset)),
-            "objective": self._objective(),
-        }
-        checkpoint.write_contract(
-            folder,
-            core_model(self.model),
-            self.processing_class,
-            fields,
-            self.plan,
-            verify=self.args.verify_saved_model,
-        )

@@ -1,0 +1,145 @@
+"""The folder of a trained model: written aside, checked in a fresh process, then put in place as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedModel
+
+from rewardsmith.data import training_record
+from rewardsmith.data.detecting import parse_row
+from rewardsmith.errors import CheckpointError, DataError
+from rewardsmith.files.writing import sync_tree
+from rewardsmith.models import checkpoint
+from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.records import PreferenceGroup, fingerprint
+from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
+
+# Where a model goes that was trained but does not pass its check.
+UNVERIFIED = "unverified-model"
+WEIGHTS = re.compile(r"(pytorch_model|model|adapter_model)[-\w]*\.(safetensors|bin)(\.index\.json)?")
+# Enough groups for a mean and a standard deviation, few enough to cost little beside training.
+STATISTICS_GROUPS = 256
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """What the folder of a model says beside its weights.
+
+    Args:
+        rows: what was trained on, as it was given; read once more, for its hashes.
+        encoded: the same as token ids.
+        objective: what the objective has learned.
+        verify: whether a fresh process has to give the rewards of the model in memory.
+    """
+
+    core: PreTrainedModel
+    tokenizer: Any
+    plan: ForwardPlan
+    rows: Any
+    encoded: Any
+    max_length: int | None
+    objective: Mapping[str, Any]
+    verify: bool
+    trust_remote_code: bool
+
+
+def seal(final: FinalModel, staging: Path, folder: Path) -> None:
+    """Write hashes and contract beside the weights in `staging`, check them, and put them into `folder`.
+
+    Raises:
+        CheckpointError: the saved model does not give the rewards of the one in memory. It is kept aside.
+    """
+    record_training_data(final.rows, staging)
+    with checkpoint.full_precision(final.core):
+        statistics = reward_statistics(final.core, final.encoded, final.plan)
+    fields = {
+        **statistics,
+        "max_length": final.max_length,
+        "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
+        "objective": dict(final.objective),
+    }
+    checkpoint.write_contract(staging, final.core, final.tokenizer, fields, final.plan, verify=False)
+    try:
+        if final.verify:
+            checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.trust_remote_code)
+    except CheckpointError as error:
+        kept = set_aside(staging, folder)
+        raise CheckpointError(
+            f"{str(error).replace(str(staging), str(kept))}; nothing is lost: the trained weights are in {kept}, and "
+            f"{folder} is as it was. See `rewardsmith doctor {kept}`, or save with verify_saved_model=False"
+        ) from error
+    publish(staging, folder)
+
+
+def publish(staging: Path, folder: Path) -> None:
+    """Move a saved model into its folder so that old and new files are never taken for one model.
+
+    The old contract goes first and the old weights next, the new contract comes last: a folder that is caught in
+    between has no weights or no contract, never the contract of other weights.
+    """
+    sync_tree(staging)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONTRACT).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.is_file() and WEIGHTS.fullmatch(path.name):
+            path.unlink()
+    files = sorted(path for path in staging.iterdir() if path.name != CONTRACT)
+    for path in [*files, *staging.glob(CONTRACT)]:
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(path, target)
+    sync_tree(folder, recursive=False)
+    staging.rmdir()
+
+
+def set_aside(staging: Path, folder: Path) -> Path:
+    """Keep a model that did not pass its check beside the run, under a name that says so."""
+    kept = folder / UNVERIFIED
+    shutil.rmtree(kept, ignore_errors=True)
+    os.replace(staging, kept)
+    return kept
+
+
+def record_training_data(rows: Any, folder: str | Path) -> None:
+    """Write hashes of the training data beside the model, so that it can be found in evaluation data later.
+
+    A stream cannot be read again and encoded rows hold no text: then no record is written, and none left behind.
+    """
+    (Path(folder) / training_record.FILE_NAME).unlink(missing_ok=True)
+    is_encoded = isinstance(rows, Dataset) and set(FEATURES) <= set(rows.column_names)
+    if is_encoded or isinstance(rows, IterableDataset):
+        return
+    record = training_record.TrainingRecord.of_groups(_readable(rows))
+    if record.groups:
+        record.save(folder)
+
+
+def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
+    """Yield the groups of rows; a row that could not be read was left out of training, too, and counted there."""
+    for number, row in enumerate(rows):
+        try:
+            yield row if isinstance(row, PreferenceGroup) else parse_row(row, f"train row {number}")
+        except DataError:
+            continue
+
+
+def reward_statistics(model: PreTrainedModel, dataset: Any, plan: ForwardPlan) -> dict[str, float | int | None]:
+    """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are."""
+    if not hasattr(dataset, "column_names") or "ids" not in (dataset.column_names or []):
+        return {"reward_mean": None, "reward_std": None, "reward_n": 0}
+    groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
+    rewards = torch.tensor([r for row in compute_rewards(model, groups, plan=plan) for r in row])
+    std = float(rewards.std()) if len(rewards) > 1 else None
+    return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards)}

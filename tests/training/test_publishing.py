@@ -1,0 +1,136 @@
+"""What is saved beside the weights; a model that fails its check is kept aside, and its folder stays as it was."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny_models
+import torch
+from datasets import Dataset, IterableDataset
+
+from rewardsmith import RewardConfig, RewardModel, RewardTrainer
+from rewardsmith.data.training_record import read_training_record
+from rewardsmith.errors import CheckpointError
+from rewardsmith.models import checkpoint
+from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.training import publishing
+from rewardsmith.training.publishing import record_training_data
+
+ROWS = [{"prompt": f"good question number {i}?", "chosen": " a fine answer", "rejected": " awful"} for i in range(6)]
+
+
+def asked(text: str) -> PreferenceGroup:
+    return PreferenceGroup(text, ("a", "b"))
+
+
+@pytest.mark.parametrize("as_groups", [False, True], ids=["rows", "groups"])
+def test_a_saved_model_knows_which_prompts_it_was_trained_on(tmp_path, as_groups):
+    model, tokenizer = tiny_models.qwen2()
+    config = RewardConfig(
+        str(tmp_path), report_to="none", use_cpu=True, verify_saved_model=False, gradient_checkpointing=False
+    )
+    groups = [PreferenceGroup(r["prompt"], (r["chosen"], r["rejected"]), (Comparison(0, 1),)) for r in ROWS]
+    data = groups if as_groups else Dataset.from_list(ROWS)
+    RewardTrainer(model, config, train_dataset=data, processing_class=tokenizer).save_model()
+    record = read_training_record(tmp_path)
+    assert record is not None
+    assert record.groups == 6
+    assert record.has_prompt(asked("Good question, number 3")) is True
+    assert record.has_prompt(asked("good question number 6?")) is False
+
+
+def test_a_stream_leaves_no_record_and_none_of_an_earlier_model(tmp_path):
+    record_training_data(ROWS, tmp_path)
+    assert read_training_record(tmp_path) is not None
+    record_training_data(IterableDataset.from_generator(lambda: iter(ROWS)), tmp_path)
+    assert read_training_record(tmp_path) is None
+
+
+def test_rows_that_cannot_be_read_are_no_training_data(tmp_path):
+    record_training_data([*ROWS, {"prompt": "x", "chosen": 5, "rejected": None}], tmp_path)
+    assert read_training_record(tmp_path).groups == 6
+
+
+def test_token_ids_leave_no_record(tmp_path):
+    record_training_data([{"chosen_ids": [1, 2], "rejected_ids": [1, 3]}], tmp_path)
+    assert read_training_record(tmp_path) is None
+
+
+def trained(folder, model, tokenizer, adapter=None, **changes):
+    settings = {"max_steps": 2, "learning_rate": 1e-3, "report_to": "none", "use_cpu": True, "save_strategy": "no"}
+    config = RewardConfig(str(folder), disable_tqdm=True, **(settings | changes))
+    data = Dataset.from_list(ROWS)
+    trainer = RewardTrainer(model, config, train_dataset=data, processing_class=tokenizer, peft_config=adapter)
+    trainer.train()
+    return trainer
+
+
+def test_a_model_trained_in_bf16_autocast_is_saved_with_its_rewards_in_full_precision(tmp_path):
+    trainer = trained(tmp_path, *tiny_models.qwen2(), bf16=True)
+    trainer.save_model()
+    contract = json.loads((tmp_path / "scoring_contract.json").read_text())
+    assert contract["dtype"] == "float32"
+    model = RewardModel.from_pretrained(str(tmp_path))
+    golden = contract["golden"][0]
+    [[reward]] = checkpoint.compute_rewards(model.model, [[golden["ids"]]])
+    assert reward == pytest.approx(golden["reward"], abs=1e-5)
+    # The trainer's own autocast is back: training could go on.
+    assert "forward" in trainer.model.__dict__
+
+
+def test_an_adapter_on_a_base_that_is_stored_in_bf16_is_saved(tmp_path):
+    from peft import LoraConfig
+
+    model, tokenizer = tiny_models.qwen2()
+    for part in (model.to(torch.bfloat16), tokenizer):
+        part.save_pretrained(tmp_path / "base")
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"], r=2)
+    trained(tmp_path / "out", str(tmp_path / "base"), None, adapter).save_model()
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def test_a_model_that_fails_its_check_is_kept_aside_and_the_old_one_stays(tmp_path, monkeypatch):
+    trainer = trained(tmp_path, *tiny_models.qwen2())
+    trainer.save_model()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    def fails(folder, **_):
+        raise CheckpointError(f"{folder} was saved but differs")
+
+    monkeypatch.setattr(checkpoint, "verify_in_fresh_process", fails)
+    with torch.no_grad():
+        trainer.model.score.weight += 1.0
+    with pytest.raises(CheckpointError, match=r"unverified-model was saved but differs; nothing is lost"):
+        trainer.save_model()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert (tmp_path / "unverified-model" / "model.safetensors").is_file()
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_a_folder_caught_in_between_never_holds_the_contract_of_other_weights(tmp_path, monkeypatch):
+    trainer = trained(tmp_path, *tiny_models.qwen2(), verify_saved_model=False)
+    trainer.save_model()
+    monkeypatch.setattr(publishing, "os", SimpleNamespace(replace=lambda *_: (_ for _ in ()).throw(InterruptedError)))
+    with pytest.raises(InterruptedError):
+        trainer.save_model()
+    assert not (tmp_path / "scoring_contract.json").exists()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_collator_of_the_users_own_can_be_saved(tmp_path):
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
+    model, tokenizer = tiny_models.qwen2()
+    config = RewardConfig(
+        str(tmp_path), max_steps=2, report_to="none", use_cpu=True, save_strategy="steps", save_steps=1
+    )
+    trainer = RewardTrainer(
+        model,
+        config,
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=tokenizer,
+        data_collator=DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id),
+    )
+    trainer.train()
+    trainer.save_model()
+    assert RewardModel.from_pretrained(str(tmp_path)).score("good question", [" fine"])
