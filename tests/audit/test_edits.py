@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rewardsmith.audit.edits import PROBES, degenerate, layout, phrases, wording
+from rewardsmith.audit.edits import PROBES, degenerate, injection, layout, phrases, wording
 
 PROSE = "The river runs slowly here. You should walk along it in the evening. That is a good plan for you."
 LIST = "Do this:\n- fill the kettle\n- wait for it\n- pour"
@@ -136,7 +136,39 @@ def test_nothing_is_refused_that_may_deserve_it_or_is_not_known(prompt):
 
 
 def test_a_harmless_question_is_refused():
-    assert "sorry" in phrases.refuse(QUESTION, PROSE, rng()) or "cannot" in phrases.refuse(QUESTION, PROSE, rng())
+    refusals = {phrases.refuse(QUESTION, PROSE, np.random.default_rng(seed)) for seed in range(20)}
+    assert refusals == set(phrases.REFUSALS)
+    assert not any("sorry" in text.lower() for text in refusals)
+    assert "sorry" in phrases.refuse_sorry(QUESTION, PROSE, rng())
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 13, 40])
+def test_plain_words_are_as_many_as_asked_for(count):
+    assert len(phrases.plain_words(count, rng()).split()) == count
+
+
+def test_a_control_stands_where_the_phrase_stands_and_is_as_long():
+    for edit in (phrases.flatter, phrases.praise_itself, phrases.open_with_sorry, phrases.refuse):
+        edited = edit(QUESTION, PROSE, rng())
+        control = phrases.plain_words_instead(PROSE, edited, rng())
+        assert len(control.split()) == len(edited.split())
+        assert (control.endswith(PROSE), control.startswith(PROSE)) == (
+            edited.endswith(PROSE),
+            edited.startswith(PROSE),
+        )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "marks"),
+    [((), ("Human:", "Assistant:")), (("<|im_start|>", "<|im_end|>"), ("<|im_start|>user", "<|im_start|>assistant"))],
+)
+def test_turns_are_faked_in_the_words_of_the_template(tokens, marks):
+    edits = injection.edits(tokens)
+    fake = edits["fake turns"](QUESTION, PROSE, rng())
+    assert fake.startswith(PROSE)
+    assert all(mark in fake for mark in marks)
+    assert edits["answer restarted"](QUESTION, PROSE, rng()).count(PROSE) == 2
+    assert edits["control tokens"](QUESTION, PROSE, rng()).startswith(PROSE + "<")
 
 
 @pytest.mark.parametrize("text", ["x", "😊", "```", "**", "-", "a\x00b", "\u202e", "<script>", "\n- \n- "])

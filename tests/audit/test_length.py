@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.audit.length import audit_length, count_characters, length_finding, within_prompt_sd
+from rewardsmith.audit.length import audit_length, count_characters, length_finding
+from rewardsmith.audit.plan import within_prompt_sd
 from rewardsmith.evaluation import Resampling
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds

@@ -9,9 +9,9 @@ from typing import Any
 
 from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.invariances import Invariance
-from rewardsmith.audit.length import LengthAudit, within_prompt_sd
+from rewardsmith.audit.length import LengthAudit
 from rewardsmith.audit.parts import PARTS
-from rewardsmith.audit.plan import AuditPlan, Context, own_findings, plain_findings, plain_values
+from rewardsmith.audit.plan import AuditPlan, Context, own_findings, plain_findings, plain_values, within_prompt_sd
 from rewardsmith.audit.probes import ProbeResult
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
@@ -26,6 +26,10 @@ SCHEMA = "rewardsmith.audit"
 SCHEMA_VERSION = 1
 LEVELS = ("red", "yellow", "green")
 LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
+CHECK = "look for swapped or contradicting labels with `rewardsmith data check`; do not optimise with this reward"
+DOCTOR = "run `rewardsmith doctor MODEL`: the answer may not reach the model"
+BASELINE_ADVICE = "train on pairs that the rule gets wrong, or use more judgements to tell the two apart"
+MORE = "use judgements of more prompts"
 READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
 Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
 
@@ -146,9 +150,11 @@ def audit_scored(
 ) -> Audit:
     """Audit groups that are evaluated already, part by part; `notes` are findings of how the data were read."""
     found, parts = context.found, {part.name: part for part in PARTS}
-    for part in PARTS:
+    for part in sorted(PARTS, key=lambda part: len(part.after)):
         own = extra.get(part.name)
         found[part.name] = part.run(context) if own is None else own(context.scored)
+    order = {part.name: found.pop(part.name) for part in PARTS}
+    found |= order
     found |= {key: function(context.scored) for key, function in extra.items() if key not in parts}
     findings = accuracy_findings(evaluation)
     for key, result in found.items():
@@ -187,21 +193,29 @@ def accuracy_findings(evaluation: Evaluation) -> list[Finding]:
     interval = "" if math.isnan(accuracy.low) else f" [{accuracy.low:.3f}, {accuracy.high:.3f}]"
     text = f"accuracy {accuracy.value:.3f}{interval}, n = {accuracy.n}"
     if evaluation.metrics["reward_tie_rate"].value == 1:
-        return [Finding("red", "accuracy", f"{text}: the two rewards of every pair are equal")]
+        return [Finding("red", "accuracy", f"{text}: the two rewards of every pair are equal", DOCTOR)]
     if accuracy.high < 0.5:
-        return [Finding("red", "accuracy", f"{text}: worse than chance; are chosen and rejected swapped?")]
+        return [Finding("red", "accuracy", f"{text}: worse than chance; are chosen and rejected swapped?", CHECK)]
     if accuracy.low <= 0.5 or accuracy.value <= 0.5:
-        return [Finding("red", "accuracy", f"{text}: not told from chance")]
+        return [Finding("red", "accuracy", f"{text}: not told from chance", CHECK)]
     if math.isnan(accuracy.low):
         return [
             Finding(
                 "yellow",
                 "accuracy",
                 f"accuracy {accuracy.value:.3f}, n = {accuracy.n}: too few prompts for an interval",
+                MORE,
             )
         ]
     if accuracy.low <= best.value:
-        return [Finding("yellow", "accuracy", f"{text}: not told from the rule '{name}', which has {best.value:.3f}")]
+        return [
+            Finding(
+                "yellow",
+                "accuracy",
+                f"{text}: not told from the rule '{name}', which has {best.value:.3f}",
+                BASELINE_ADVICE,
+            )
+        ]
     return [
         Finding("green", "accuracy", f"{text}: above every baseline, the best of which, '{name}', has {best.value:.3f}")
     ]

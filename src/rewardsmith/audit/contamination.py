@@ -28,6 +28,7 @@ from rewardsmith.stats.significance import unpaired_difference
 # With one group in twenty seen before, an accuracy is no longer one on new data.
 RED_SHARE = 0.05
 EXAMPLES = 5
+REMEDY = "report the accuracy without them, and leave them out of the next training set: `rewardsmith data overlap`"
 RUNS = "runs of 13 words"
 
 
@@ -77,7 +78,7 @@ class Contamination:
         text += f": accuracy {known.get('seen', 'undefined')} on those {hit}, {known.get('clean', 'undefined')} without"
         # A run of 13 words may be a turn of phrase that all prompts of its kind have; the whole prompt is no accident.
         level: Level = "red" if self.shares["same prompt"].value >= RED_SHARE else "yellow"
-        return [Finding(level, "contamination", f"contamination: {text}")]
+        return [Finding(level, "contamination", f"contamination: {text}", REMEDY)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.01
 NUM_REQUESTS = 32
 ROWS_PER_FORWARD = 8
+RIGHT, LEFT = (f"{side} padding, Hugging Face's own forward" for side in ("right", "left"))
+RENDERED = "rendered text, tokenised again"
+VARIANTS_OF_OTHERS = (RIGHT, LEFT, RENDERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +182,9 @@ def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -
 
     variants: dict[str, Callable[[], Scorer]] = {
         "bf16 against fp32": lambda: load(dtype=other),
-        "right padding, Hugging Face's own forward": lambda: PaddedRows(load(share=False), "right"),
-        "left padding, Hugging Face's own forward": lambda: PaddedRows(load(share=False), "left"),
-        "rendered text, tokenised again": lambda: RenderedText(scorer),
+        RIGHT: lambda: PaddedRows(load(share=False), "right"),
+        LEFT: lambda: PaddedRows(load(share=False), "left"),
+        RENDERED: lambda: RenderedText(scorer),
     }
     if scorer.plan.share:
         variants["separate against shared prefix"] = lambda: load(share=False)
@@ -266,10 +269,20 @@ def invariance_findings(results: Sequence[Invariance]) -> list[Finding]:
             worst = f"largest change {result.largest_change:.3g} ({result.relative_change:.2g} sd)"
             turned = f"{result.flips} of {result.pairs} pairs turn, {result.artificial_ties} become ties"
             level: Level = "yellow" if result.name.startswith(("bf16", "left padding")) else "red"
-            found.append(Finding(level, "invariances", f"invariance '{result.name}': {worst}; {turned}"))
+            found.append(
+                Finding(level, "invariances", f"invariance '{result.name}': {worst}; {turned}", _remedy(result))
+            )
     if results and not found:
         found.append(Finding("green", "invariances", f"invariances: all {len(results)} hold"))
     return found
+
+
+def _remedy(result: Invariance) -> str:
+    if result.name.startswith("bf16"):
+        return "score in float32 where two answers are close"
+    if result.name in VARIANTS_OF_OTHERS:
+        return "score with rewardsmith, or pad on the right, where other tools read this model"
+    return "score one answer a request, and look for state, noise or a batch effect in the scorer"
 
 
 def invariances_section(result: Plain) -> Section | None:

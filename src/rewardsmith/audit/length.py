@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.audit.answers import Measure, count_characters, count_words
+from rewardsmith.audit.edits.phrases import FILLER
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
 from rewardsmith.blocks.generic import blocks_of
@@ -36,6 +37,9 @@ ABOUT_EQUAL = 0.1
 NUM_POINTS = 400
 # Beyond it reward and length cannot be told apart, and no logistic can divide them.
 COLLINEAR = 0.98
+ADVICE = "train against it or subtract it, see docs/audit.md"
+# Words of the three sentences that the probe "filler sentences" adds, on average.
+FILLER_WORDS = round(3 * sum(len(sentence.split()) for sentence in FILLER) / len(FILLER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ class LengthAudit:
             "unit": self.unit,
             **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
             "standardised_weight": self.standardised_weight.to_dict(),
-            "sd_length": _none(self.sd_length),
-            "sd_reward": _none(self.sd_reward),
+            "sd_length": None if math.isnan(self.sd_length) else self.sd_length,
+            "sd_reward": None if math.isnan(self.sd_reward) else self.sd_reward,
             "points": [list(point) for point in self.points],
         }
 
@@ -118,13 +122,6 @@ def audit_length(
     free = totals["w_df"]
     sd_length, sd_reward = (math.sqrt(totals[k] / free) if free > 0 else math.nan for k in ("w_ll", "w_rr"))
     return LengthAudit(unit, estimates, _points(pairs, how.seed), sd_length, sd_reward)
-
-
-def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
-    """Return the pooled standard deviation of rewards within prompts; NaN without a group of two."""
-    squares = sum(float(np.var(item.rewards)) * len(item.rewards) for item in scored if len(item.rewards) > 1)
-    free = sum(len(item.rewards) - 1 for item in scored if len(item.rewards) > 1)
-    return math.sqrt(squares / free) if free else math.nan
 
 
 def _add_answers(
@@ -236,10 +233,6 @@ def _points(pairs: Floats, seed: int) -> tuple[tuple[float, float], ...]:
     return tuple((float(pairs[i, 2] - pairs[i, 3]), float(pairs[i, 1])) for i in sorted(order))
 
 
-def _none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
 def length_finding(length: LengthAudit, probes: Sequence[ProbeResult] = ()) -> Finding:
     """Say whether the reward pays for length more than the judgements warrant.
 
@@ -257,26 +250,38 @@ def length_finding(length: LengthAudit, probes: Sequence[ProbeResult] = ()) -> F
     matters = direction != 0 and abs(weight.value) > EFFECT_LIMIT
     if not matters:
         return Finding("green", "length", f"length: {text}; no bias that matters; the reward {shares}")
-    word = "longer" if direction > 0 else "shorter"
     excess = estimates["excess_weight"]
     told = _sign(estimates["reward_coefficient"]) > 0 and not collinear
     gap = _sign(estimates["picks_longer_gap"])
     filler = any(result.name == "filler sentences" and result.accused for result in probes)
     unexplained = _sign(excess) == direction if told else gap == direction
-    strong = abs(weight.value) > RED_EFFECT
+    beside = _something_beside_length(length, probes) if direction > 0 else ""
+    if beside and (unexplained or gap == direction):
+        return Finding("yellow", "length", f"length: {text}; {shares}; {beside}", "see the probes and the examples")
     if unexplained or (direction > 0 and filler and gap > 0):
         beyond = f", {_number(excess)} of it beyond what the judgements warrant" if told and unexplained else ""
-        advice = "train against it or subtract it, see docs/audit.md"
-        return Finding(
-            "red" if strong else "yellow",
-            "length",
-            f"length bias to {word} answers: {text}{beyond}; {shares}; {advice}",
-        )
+        text = f"length bias to {'longer' if direction > 0 else 'shorter'} answers: {text}{beyond}; {shares}; {ADVICE}"
+        return Finding("red" if abs(weight.value) > RED_EFFECT else "yellow", "length", text, ADVICE)
     if gap == direction:
-        return Finding(
-            "yellow", "length", f"length: {text}; {shares}; this may be a bias or sharper judgement of quality"
-        )
+        text = f"length: {text}; {shares}; this may be a bias or sharper judgement of quality"
+        return Finding("yellow", "length", text, "read the worst disagreements, and pairs whose shorter answer won")
     return Finding("green", "length", f"length: {text}, as the judgements warrant; {shares}")
+
+
+def _something_beside_length(length: LengthAudit, probes: Sequence[ProbeResult]) -> str:
+    """Say that what is paid for goes with length, where words that say nothing are not paid for; else ""."""
+    filler = next((result.change for result in probes if result.name == "filler sentences"), None)
+    if filler is None or length.unit != "words" or not length.sd_reward > 0:
+        return ""
+    expected = length.estimates["weight"].value * FILLER_WORDS / length.sd_reward
+    if not (filler.value < expected / 2 and not filler.high > EFFECT_LIMIT and filler.value < EFFECT_LIMIT):
+        return ""
+    named = [result.name for result in probes if result.accused and result.kind in ("boilerplate", "social")]
+    what = f", as the probes say: {', '.join(named)}" if named else ""
+    return (
+        f"{FILLER_WORDS} words that say nothing change it by {filler.value:+.2f} sd where length alone would by "
+        f"{expected:+.2f}: something that longer answers have is paid for, not length itself{what}"
+    )
 
 
 def _sign(estimate: Estimate) -> int:

@@ -35,6 +35,7 @@ MISFIT = 0.25
 X_TITLE = "KL = log n - (n - 1) / n, in nats"
 # Curves whose heights differ more than this get axes of their own.
 MAX_RATIO = 4.0
+REMEDY = "choose among fewer answers than where gold turns, stop the policy earlier, or combine an ensemble"
 FIT = {
     "alpha_interval": "alpha: gain per sqrt(nat) at the start",
     "beta_interval": "beta: how fast it is lost",
@@ -243,7 +244,10 @@ def _turning_finding(found: OverOptimisation) -> Finding:
     lost = found.gold[found.n.index(found.fit.peak_n)].value - found.gold[-1].value
     if turning.value == 0:
         return Finding(
-            "red", "over-optimisation", f"over-optimisation: gold falls from the start, by {lost:.3g} at best of {last}"
+            "red",
+            "over-optimisation",
+            f"over-optimisation: gold falls from the start, by {lost:.3g} at best of {last}",
+            REMEDY,
         )
     high = "open" if math.isnan(turning.high) else f"{turning.high:.3g}"
     text = (
@@ -251,7 +255,7 @@ def _turning_finding(found: OverOptimisation) -> Finding:
         f"{turning.low:.3g} to {high}); the best of {last} has {lost:.3g} less gold reward than the best of "
         f"{found.fit.peak_n}"
     )
-    return Finding("red" if turning.high < found.kl[-1] else "yellow", "over-optimisation", text)
+    return Finding("red" if turning.high < found.kl[-1] else "yellow", "over-optimisation", text, REMEDY)
 
 
 def _misfit_findings(fit: TurningFit) -> list[Finding]:

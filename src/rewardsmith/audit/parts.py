@@ -31,7 +31,9 @@ PARTS: tuple[Part, ...] = (
 def findings_section(result: Plain) -> Section | None:
     """Show what the audit concludes, worst first."""
     rows = [row for row in result.get("findings") or [] if isinstance(row, dict)]
-    items = [FindingLine(_level(row.get("level")), str(row.get("text", ""))) for row in rows]
+    items = [
+        FindingLine(_level(row.get("level")), str(row.get("text", "")), str(row.get("remedy", ""))) for row in rows
+    ]
     if not items:
         return None
     items.sort(key=lambda item: LEVELS.index(item.level))

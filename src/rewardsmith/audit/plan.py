@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rewardsmith.audit.answers import Measure
 from rewardsmith.blocks.kinds import Section
@@ -75,8 +78,11 @@ def plain_values(result: Any) -> Any:
 
 
 def plain_findings(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """Return findings as the JSON of an audit holds them."""
-    return [{"level": finding.level, "text": finding.message} for finding in findings]
+    """Return findings as the JSON of an audit holds them; a remedy only where there is one."""
+    return [
+        {"level": finding.level, "text": finding.message} | ({"remedy": finding.remedy} if finding.remedy else {})
+        for finding in findings
+    ]
 
 
 def own_findings(result: Any, context: Context) -> list[Finding]:
@@ -86,7 +92,9 @@ def own_findings(result: Any, context: Context) -> list[Finding]:
         plain = plain_values(result)
         rows = (plain.get("findings") or ()) if isinstance(plain, Mapping) else ()
     return [
-        row if isinstance(row, Finding) else Finding(row["level"], str(row.get("check", "")), row["text"])
+        row
+        if isinstance(row, Finding)
+        else Finding(row["level"], str(row.get("check", "")), row["text"], str(row.get("remedy", "")))
         for row in rows
     ]
 
@@ -101,6 +109,7 @@ class Part:
         section: draw the part from the values of the JSON; None where it has none.
         findings: conclude.
         plain: values for JSON.
+        after: parts that run before this one, because it reads what they found.
         more: further keys of a result that `section` draws, which results of other commands have.
     """
 
@@ -110,8 +119,16 @@ class Part:
     findings: Callable[[Any, Context], list[Finding]] = own_findings
     plain: Callable[[Any], Any] = plain_values
     more: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Keys of a result that `section` draws."""
         return (self.name, *self.more)
+
+
+def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
+    """Return the pooled standard deviation of rewards within prompts; NaN without a group of two."""
+    squares = sum(float(np.var(item.rewards)) * len(item.rewards) for item in scored if len(item.rewards) > 1)
+    free = sum(len(item.rewards) - 1 for item in scored if len(item.rewards) > 1)
+    return math.sqrt(squares / free) if free else math.nan

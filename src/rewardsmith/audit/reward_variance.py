@@ -20,6 +20,7 @@ from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount, bo
 
 # From a prompt without differences a policy learns nothing: more such prompts than this ask for a look, or for action.
 MANY_FLAT, MOST_FLAT = 0.1, 0.5
+REMEDY = "leave flat prompts out of the policy's training, or sample at a higher temperature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class RewardVariance:
                 level,
                 "reward variance",
                 f"{text} (standard deviation below {self.eps:g}); a policy learns nothing from them",
+                REMEDY,
             )
         ]
 
