@@ -29,6 +29,7 @@ TAGS = {
 UNSEEN = re.compile(
     "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
 )
+HEADING, HEADING_END = re.compile(r"<h([1-6])>"), re.compile(r"</h[1-6]>")
 MATH = re.compile(r"\\\((?:.{1,2000}?)\\\)|\\\[(?:.{1,4000}?)\\\]|\$\$(?:.{1,4000}?)\$\$", re.DOTALL)
 
 
@@ -65,7 +66,7 @@ _cleaner = nh3.Cleaner(
 def render_markdown(text: str) -> Markup:
     """Return Markdown as safe HTML; text beyond 64 KiB is shown as it is.
 
-    Headings move down, so that a text cannot take the place of the page's own.
+    Headings become bold paragraphs, so that a text is no part of the page's own outline.
 
     Example:
         >>> print(render_markdown("**b** <script>"))
@@ -77,9 +78,20 @@ def render_markdown(text: str) -> Markup:
     # markdown-it passes NUL and lone surrogates on, which neither nh3 nor UTF-8 can hold.
     clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     safe = _cleaner.clean(_reader.render(clean))
-    safe = re.sub(r"(</?)h([1-6])>", lambda m: f"{m[1]}h{min(6, int(m[2]) + 3)}>", safe)
+    safe = HEADING.sub(r'<p class="h\1">', safe)
+    safe = HEADING_END.sub("</p>", safe)
     safe = safe.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
     safe = safe.replace("<pre>", '<pre tabindex="0">')
+    return Markup(show_unseen(safe))
+
+
+@lru_cache(maxsize=64)
+def render_page(text: str) -> Markup:
+    """Return Markdown of our own people as safe HTML; its headings follow that of the page, without a gap."""
+    safe = _cleaner.clean(_reader.render(text))
+    levels = sorted(set(HEADING.findall(safe)))
+    for place, level in enumerate(levels):
+        safe = re.sub(rf"(</?)h{level}>", rf"\g<1>H{min(6, place + 2)}>", safe)
     return Markup(show_unseen(safe))
 
 

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from rewardsmith.collecting.app.security import Cookies, RateLimit
 from rewardsmith.collecting.collection import Collection
 from rewardsmith.collecting.people import SESSION_HOURS, Visitor, find_visitor
-from rewardsmith.collecting.texts import render_markdown
+from rewardsmith.collecting.texts import render_markdown, render_page
 
 FOLDER = Path(__file__).parent
 MOST_FIELDS = 400
@@ -33,6 +33,7 @@ class Context:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     logins: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
     addresses: RateLimit = field(default_factory=lambda: RateLimit(60, 60))
+    questions: RateLimit = field(default_factory=lambda: RateLimit(10, 60))
     pages: Environment = field(default_factory=lambda: _environment())
 
     def page(self, name: str, visitor: Visitor | None, status: int = 200, /, **values: Any) -> HTMLResponse:
@@ -82,7 +83,7 @@ class Context:
 def _environment() -> Environment:
     loader = FileSystemLoader(FOLDER / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["markdown"] = render_markdown
+    pages.filters |= {"markdown": render_markdown, "page": render_page}
     return pages
 
 

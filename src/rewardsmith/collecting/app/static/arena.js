@@ -1,0 +1,40 @@
+// Ask, stream both answers, then let the person vote.
+(() => {
+  "use strict";
+  const ask = document.querySelector("#ask"), vote = document.querySelector("#vote"), state = document.querySelector("#state");
+  const csrf = ask.dataset.csrf;
+  const post = (path, fields) => fetch(path, { method: "POST", body: new URLSearchParams({ csrf, ...fields }) });
+  const read = async (item, place) => {
+    const target = document.querySelector(`#answer-${place}`);
+    target.textContent = "";
+    const answer = await post(`/arena/${item}/${place}`, {});
+    const reader = answer.body.getReader(), decoder = new TextDecoder();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return answer.ok;
+      target.textContent += decoder.decode(value, { stream: true });
+    }
+  };
+  ask.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    vote.hidden = true;
+    ask.querySelector("button").disabled = true;
+    state.textContent = "Both are answering";
+    try {
+      const answer = await post("/arena/ask", { prompt: ask.elements.prompt.value });
+      if (!answer.ok) throw new Error();
+      const { item } = await answer.json();
+      await Promise.all([read(item, 0), read(item, 1)]);
+      vote.action = `/arena/${item}`;
+      vote.hidden = false;
+      state.textContent = "Now choose";
+      document.activeElement.blur();
+    } catch { state.textContent = "That did not work. Ask again."; }
+    ask.querySelector("button").disabled = false;
+  });
+  addEventListener("keydown", (event) => {
+    if (vote.hidden || event.target.matches("textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const button = vote.querySelector(`button[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+    if (button) button.click();
+  });
+})();
