@@ -11,7 +11,7 @@ from rewardsmith._version import __version__
 if TYPE_CHECKING:
     from rewardsmith.data import load_preferences
     from rewardsmith.data.checks.checking import check
-    from rewardsmith.doctor.diagnosis import doctor
+    from rewardsmith.doctor.examining import doctor
     from rewardsmith.doctor.inspecting import inspect
     from rewardsmith.evaluation import evaluate
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup

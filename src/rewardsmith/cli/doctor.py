@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rewardsmith.blocks.words import clean
 from rewardsmith.cli.options import add_input_options, add_loading_options, input_options
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_text
 
 if TYPE_CHECKING:
-    from rewardsmith.doctor.diagnosis import Diagnosis
+    from rewardsmith.doctor.examining import Diagnosis
 
 MARKS = {"green": "ok ", "yellow": " ! ", "red": " X "}
 
@@ -32,19 +33,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine and print. Returns 1 when a finding is red, with --strict also when one is yellow."""
-    from transformers.utils import logging
+    from rewardsmith.doctor.examining import doctor
 
-    from rewardsmith.doctor.diagnosis import doctor
+    if args.model:
+        from transformers.utils import logging
 
-    # A finding says what other packages would say while loading.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+        # A finding says what other packages would say while loading.
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     if args.data and args.data_alone:
         raise ConfigError("DATA was given twice; give it once")
     data = args.data or args.data_alone
     reading = {name: value for name, value in input_options(args).items() if name != "on_error" and value is not None}
     flags = {"max_length": args.max_length, "trust_remote_code": args.trust_remote_code}
-    found = doctor(args.model, data, **flags, device=args.device, dtype=args.dtype, **reading)
+    found = doctor(args.model, data, **flags, device=args.device, dtype=args.dtype, watch=track, **reading)
     show(found, args.json)
     return int(found.level == "red" or (args.strict and found.level == "yellow"))
 

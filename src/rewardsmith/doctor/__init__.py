@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from rewardsmith.findings import Finding, worst
 
 if TYPE_CHECKING:
-    from rewardsmith.doctor.diagnosis import Diagnosis, doctor
-    from rewardsmith.doctor.examining import Examination, examine, examine_loaded
+    from rewardsmith.doctor.checkpoint import examine_loaded
+    from rewardsmith.doctor.examining import Diagnosis, doctor, examine
+    from rewardsmith.doctor.running import Examination
 
 _HOMES = {
-    "Diagnosis": "rewardsmith.doctor.diagnosis",
-    "Examination": "rewardsmith.doctor.examining",
-    "doctor": "rewardsmith.doctor.diagnosis",
+    "Diagnosis": "rewardsmith.doctor.examining",
+    "Examination": "rewardsmith.doctor.running",
+    "doctor": "rewardsmith.doctor.examining",
     "examine": "rewardsmith.doctor.examining",
-    "examine_loaded": "rewardsmith.doctor.examining",
+    "examine_loaded": "rewardsmith.doctor.checkpoint",
 }
 
 __all__ = ["Diagnosis", "Examination", "Finding", "doctor", "examine", "examine_loaded", "worst"]

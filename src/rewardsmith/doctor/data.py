@@ -6,7 +6,7 @@ Nothing is counted here: `data check` and the doctor give one number for one thi
 from __future__ import annotations
 
 from rewardsmith.data.checks import faults as f
-from rewardsmith.doctor.subject import Reading
+from rewardsmith.doctor.running import Reading
 from rewardsmith.findings import Finding, Level
 
 SYSTEMATIC = 0.05
@@ -71,7 +71,12 @@ def check_empty_answers(reading: Reading) -> Finding | None:
     if not empty:
         return Finding("green", "empty answers", f"none in {total} answers")
     message = f"{empty} of {total} answers are empty"
-    return Finding(level_of(empty / total), "empty answers", message, "check the columns; remove such rows")
+    wins = reading.found.checks.counts[f.EMPTY_WINS]
+    if not wins and empty / total < SYSTEMATIC:
+        # Policies give empty answers, and a reward must rank them low: such rows teach it.
+        return Finding("green", "empty answers", f"{message}, and none of them is preferred")
+    remedy = f"check the columns: an empty answer is preferred {wins} times" if wins else "check the columns"
+    return Finding(level_of(empty / total), "empty answers", message, remedy)
 
 
 def check_duplicates(reading: Reading) -> Finding | None:

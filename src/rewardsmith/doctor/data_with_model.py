@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from rewardsmith.data.checks.lengths import find_cut
 from rewardsmith.data.texts import plain_text
 from rewardsmith.doctor.data import level_of
+from rewardsmith.doctor.model import check_head_trained
 from rewardsmith.doctor.subject import Sequences, Subject
-from rewardsmith.doctor.weights import check_head_trained
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
@@ -20,6 +20,7 @@ from rewardsmith.stats.intervals import clustered_share
 
 DEFAULT_MAX_LENGTH = 1024
 SCORED_GROUPS = 600
+CHUNK = 50
 # What scoring for the labels may cost: about a minute on one core. A token costs two operations per parameter.
 OPERATIONS = 3e12
 FEWEST_TOKENS, MOST_TOKENS = 20_000, 400_000
@@ -136,7 +137,7 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     if not some:
         return
     try:
-        rewards = compute_rewards(subject.model, [one.ids for one in some])
+        rewards = _rewards(subject, some)
     except RewardsmithError as error:
         yield Finding("red", "agreement with labels", str(error), "see the findings above")
         return
@@ -149,6 +150,15 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
         if share.high < 0.5 <= overall.high:
             message = f"rewards agree with the labels of {source!r} in {share}, elsewhere better"
             yield Finding("red", "agreement with labels", message, f"chosen and rejected look swapped in {source!r}")
+
+
+def _rewards(subject: Subject, some: Sequence[Sequences]) -> list[list[float]]:
+    """Compute the rewards of every sequence, a few groups at a time, so that progress can be shown."""
+    chunks = [some[start : start + CHUNK] for start in range(0, len(some), CHUNK)]
+    found: list[list[float]] = []
+    for chunk in subject.watch(chunks, "scoring"):
+        found += compute_rewards(subject.model, [one.ids for one in chunk])
+    return found
 
 
 def _overall(subject: Subject, share: Estimate) -> Finding:

@@ -1,57 +1,85 @@
-"""Run the checks: on a folder and data, or the fast ones on a model at hand.
-
-A check is a function that takes a `Subject` (or, for data alone, a `Reading`) and gives a finding, several, or None
-where it does not apply. It stands in the list at the end of its file; nothing else has to know it.
-"""
+"""`doctor` as a function: examine a checkpoint, preference data, or both; findings with their verdict."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
-
+from rewardsmith.blocks.html import render_blocks
+from rewardsmith.blocks.kinds import Block, Details, FindingLine, Findings, Tone, Verdict
 from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import locate
-from rewardsmith.doctor.behaviour import BEHAVIOUR_CHECKS
 from rewardsmith.doctor.data import DATA_CHECKS
-from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
-from rewardsmith.doctor.files import CONTRACT_CHECKS, check_head_saved, local_folder
-from rewardsmith.doctor.subject import Reading, Subject, encode, one_line, run_checks
-from rewardsmith.doctor.tokens import TOKEN_CHECKS
-from rewardsmith.doctor.weights import WEIGHT_CHECKS
-from rewardsmith.errors import ConfigError, RewardsmithError
-from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import ADAPTER, LoadedModel, load_reward_model
-from rewardsmith.models.contract import ScoringContract, read_contract
-from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.doctor.running import Examination, Reading, Watch, run_checks, unwatched
+from rewardsmith.errors import ConfigError
+from rewardsmith.findings import Finding, Level, by_level, worst
 from rewardsmith.records import PreferenceGroup
 
 MAX_GROUPS = 20_000
+SCHEMA, SCHEMA_VERSION = "rewardsmith.doctor", 1
+TONES: dict[Level, Tone] = {"green": "good", "yellow": "warn", "red": "bad"}
+SAID = {
+    "green": "nothing that ruins a run was found",
+    "yellow": "look at what is yellow before you rely on it",
+    "red": "mend what is red: rewards or training would be wrong",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """How to examine.
+@dataclass(frozen=True, slots=True, repr=False)
+class Diagnosis:
+    """What the doctor found.
 
     Args:
-        max_length: of the training run; None takes the contract's, then 1024.
-        reading: arguments of `iter_preferences` for the data.
-        trust_remote_code: allow models that bring Python code.
-        device: where the model is loaded; None is the CPU.
-        dtype: None keeps the precision of the file.
+        findings: in the order of the checks.
+        model: what was examined, or None.
+        data: the data, or None.
     """
 
-    max_length: int | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)
-    trust_remote_code: bool = False
-    device: str | None = None
-    dtype: str | None = None
+    findings: Sequence[Finding]
+    model: Any = None
+    data: Any = None
+
+    @property
+    def level(self) -> Level:
+        """The worst level."""
+        return worst(self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in one line."""
+        counts = Counter(finding.level for finding in self.findings)
+        numbers = ", ".join(f"{counts[level]} {level}" for level in ("red", "yellow", "green"))
+        return f"{numbers}: {SAID[self.level]}"
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, as `rewardsmith doctor --json` writes them."""
+        data = self.data if isinstance(self.data, str) or self.data is None else "rows in memory"
+        model = None if self.model is None else str(self.model)
+        head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "model": model, "data": data, "level": self.level}
+        return {**head, "findings": [finding.to_dict() for finding in self.findings]}
+
+    def __repr__(self) -> str:
+        return f"<doctor: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        loud = [finding for finding in by_level(self.findings) if finding.level != "green"]
+        blocks: list[Block] = [Verdict(self.verdict, TONES[self.level])]
+        if loud:
+            blocks.append(_lines(loud))
+        quiet = [finding for finding in self.findings if finding.level == "green"]
+        if quiet:
+            blocks.append(Details(f"{len(quiet)} checks found nothing", [_lines(quiet)]))
+        return render_blocks(blocks)
 
 
 def examine(model: str | Path | None = None, data: Any = None, how: Examination | None = None) -> list[Finding]:
@@ -73,8 +101,12 @@ def examine(model: str | Path | None = None, data: Any = None, how: Examination 
     of_data: list[Finding] = []
     if data is not None:
         of_data = list(run_checks(DATA_CHECKS, _read(data, groups, how)))
-    of_model = [] if model is None else _cleared(list(_examine_checkpoint(model, groups, how)))
-    return [*of_model, *of_data]
+    if model is None:
+        return of_data
+    # Data alone is looked at without torch.
+    from rewardsmith.doctor.checkpoint import examine_checkpoint
+
+    return [*examine_checkpoint(model, groups, how), *of_data]
 
 
 def _read(data: Any, groups: list[PreferenceGroup], how: Examination) -> Reading:
@@ -87,108 +119,43 @@ def _read(data: Any, groups: list[PreferenceGroup], how: Examination) -> Reading
             groups.append(group)
             yield where, group
 
-    return Reading(report, inspect_groups(kept()))
+    return Reading(report, inspect_groups(how.watch(kept(), "reading")))
 
 
-def _cleared(findings: list[Finding]) -> list[Finding]:
-    """Clear a head that only looks untrained where the data shows that its rewards agree with people."""
-    agrees = [f for f in findings if f.check == "agreement with labels"]
-    if not agrees or any(f.level != "green" for f in agrees):
-        return findings
-    note = "its weights look as an initialiser draws them, but its rewards agree with the labels"
-    return [
-        Finding("green", f.check, note) if f.check == "head trained" and f.level == "yellow" else f for f in findings
-    ]
-
-
-def examine_loaded(
-    model: Any,
-    tokenizer: Any,
-    contract: ScoringContract | None = None,
-    rows: Sequence[Sequence[int]] | None = None,
-) -> list[Finding]:
-    """Examine a reward model and tokenizer in memory; seconds, nothing is loaded and nothing is changed.
+def doctor(
+    model: str | Path | None = None,
+    data: Any = None,
+    *,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    watch: Watch[Any] = unwatched,
+    **reading: Any,
+) -> Diagnosis:
+    """Examine a checkpoint, preference data, or both together.
 
     Args:
-        model: a sequence classifier, also inside PEFT.
-        tokenizer: as it will be used.
-        contract: of the checkpoint, when it has one.
-        rows: token ids of real sequences for the behaviour checks; None takes the golden texts.
+        model: folder or hub id of a reward model, of an adapter, or of a language model still to be trained.
+        data: what `load_preferences` takes.
+        max_length: of the training run; None takes the contract's, then 1024.
+        trust_remote_code: allow models that bring Python code.
+        device, dtype: where and in which precision the model is loaded.
+        watch: wraps what takes long, for a progress bar.
+        reading: of `iter_preferences`: reader, split, limit.
+
+    Raises:
+        ConfigError: neither model nor data was given.
+        DataError: the data cannot be opened at all.
+
+    Example:
+        >>> rows = [{"prompt": f"{n}+2?", "chosen": f"{n + 2}", "rejected": "no idea"} for n in range(9)]
+        >>> doctor(data=rows).level
+        'yellow'
     """
-    core = core_model(model)
-    renderer = Renderer(tokenizer, contract.policy() if contract else None)
-    config = core.config.get_text_config()
-    subject = Subject(core, tokenizer, config, renderer, contract, is_adapter=core is not model, rows=rows)
-    return list(run_checks((*TOKEN_CHECKS, *WEIGHT_CHECKS, *BEHAVIOUR_CHECKS), subject))
+    how = Examination(max_length, reading, trust_remote_code, device, dtype, watch)
+    return Diagnosis(examine(model, data, how), model, data)
 
 
-def _examine_checkpoint(model: str | Path, groups: list[PreferenceGroup], how: Examination) -> Iterator[Finding]:
-    """Check files, then tokens as the files have them, then the loaded model, then the data through it."""
-    try:
-        folder = local_folder(model)
-        saved, has_head = check_head_saved(folder)
-        yield saved
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=how.trust_remote_code)
-        contract = read_contract(folder)
-        config = _config(folder, tokenizer, how.trust_remote_code)
-    except (RewardsmithError, OSError, ValueError) as error:
-        yield Finding("red", "loading", one_line(error, 300), "point to a folder that training wrote")
-        return
-    renderer = Renderer(tokenizer, contract.policy() if contract else None)
-    subject = Subject(None, tokenizer, config, renderer, contract, has_head, groups=groups, max_length=how.max_length)
-    if has_head and saved.level != "red":
-        subject = yield from _load(folder, subject, how)
-    of_contract = list(run_checks(CONTRACT_CHECKS, subject))
-    subject = _as_saved(subject)
-    yield from run_checks(TOKEN_CHECKS, subject)
-    if subject.model is not None:
-        yield from run_checks((*WEIGHT_CHECKS, *BEHAVIOUR_CHECKS), subject)
-    yield from of_contract
-    if groups:
-        yield from run_checks(MODEL_DATA_CHECKS, subject)
-
-
-def _config(folder: Path, tokenizer: Any, trust_remote_code: bool) -> Any:
-    """Read the text config; an adapter has its base's, and its pad token comes with the tokenizer."""
-    name: str | Path = folder
-    if (folder / ADAPTER).is_file():
-        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path") or folder
-    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).get_text_config()
-    if name != folder:
-        config.pad_token_id = tokenizer.pad_token_id
-    return config
-
-
-def _load(folder: Path, subject: Subject, how: Examination) -> Generator[Finding, None, Subject]:
-    """Load the model into the subject; say so where it cannot be loaded, or computes rewards in its own way."""
-    try:
-        loaded = load_reward_model(
-            folder, enforce=False, dtype=how.dtype or "auto", trust_remote_code=how.trust_remote_code
-        )
-        if how.device is not None:
-            loaded.model = loaded.model.to(how.device)
-    except RewardsmithError as error:
-        yield Finding("red", "loading", str(error), "see the finding above; save the model again")
-        return subject
-    if _reads_its_own_way(loaded):
-        message = "its own code computes the reward; checks of a linear head do not apply"
-        yield Finding("green", "layout", message)
-        return subject
-    core = core_model(loaded.model)
-    rows = [group.ids[0] for group in encode(subject.renderer, subject.groups[:8]).groups] or None
-    return replace(subject, model=core, is_adapter=core is not loaded.model, loaded=loaded, rows=rows)
-
-
-def _as_saved(subject: Subject) -> Subject:
-    """Undo what loading repairs: the checks must see the pad token that other tools will read."""
-    if subject.model is None:
-        return subject
-    config = subject.model.config.get_text_config()
-    config.pad_token_id = getattr(subject.config, "pad_token_id", None)
-    return replace(subject, config=config)
-
-
-def _reads_its_own_way(loaded: LoadedModel) -> bool:
-    """Whether a foreign model's rewards come from its own code instead of a head that transformers applies."""
-    imported = getattr(loaded, "imported", None)
-    return imported is not None and (imported.reader is not None or imported.is_comparer)
+def _lines(findings: Sequence[Finding]) -> Findings:
+    return Findings([FindingLine(f.level, f"{f.check}: {f.message}", f.remedy) for f in findings])

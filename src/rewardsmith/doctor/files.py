@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.doctor.subject import Subject, one_line
+from rewardsmith.doctor.running import one_line
+from rewardsmith.doctor.subject import Subject
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import ADAPTER, golden_difference

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from rewardsmith.data.checks.inspection import Inspection
-from rewardsmith.data.loading import LoadReport
+from rewardsmith.doctor.running import Watch, one_line, unwatched
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.findings import Finding, Level
+from rewardsmith.findings import Level
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.rendering import Renderer
@@ -21,8 +20,6 @@ from rewardsmith.records import PreferenceGroup
 ENCODED_GROUPS = 600
 # What a template or a tokenizer may raise on a conversation that it cannot render.
 REFUSED = (RewardsmithError, TemplateError, TypeError, ValueError)
-Looked = TypeVar("Looked")
-Found = Finding | Iterable[Finding] | None
 
 
 class Sequences(NamedTuple):
@@ -56,6 +53,7 @@ class Subject:
         rows: token ids of real sequences for the behaviour checks; None takes the golden texts.
         groups: the data, as read.
         max_length: of the training run; None takes the contract's, then 1024.
+        watch: wraps what takes long, for a progress bar.
     """
 
     model: Any
@@ -69,6 +67,7 @@ class Subject:
     rows: Sequence[Sequence[int]] | None = None
     groups: Sequence[PreferenceGroup] = ()
     max_length: int | None = None
+    watch: Watch[Any] = unwatched
 
     @property
     def is_decoder(self) -> bool:
@@ -84,27 +83,6 @@ class Subject:
     def encoded(self) -> Encoded:
         """The data as this tokenizer and template write them: groups spread evenly, as files are often sorted."""
         return encode(self.renderer, evenly(self.groups, ENCODED_GROUPS))
-
-
-class Reading(NamedTuple):
-    """Preference data that were read once: what was left out, and what one pass counted."""
-
-    report: LoadReport
-    found: Inspection
-
-
-def run_checks(checks: Sequence[Callable[[Looked], Found]], looked_at: Looked) -> Iterator[Finding]:
-    """Run checks one after the other; one that fails is a finding and never costs the others."""
-    for check in checks:
-        try:
-            found = check(looked_at)
-            if found is not None:
-                yield from (found,) if isinstance(found, Finding) else found
-        # The one boundary: a fault nobody foresaw in one check must not lose what the others found.
-        except Exception as error:
-            name = check.__name__.removeprefix("check_").replace("_", " ")
-            message = f"this check could not be done: {type(error).__name__}: {one_line(error)}"
-            yield Finding("yellow", name, message, "mend what the other findings name, and look again")
 
 
 def encode(renderer: Renderer, groups: Iterable[PreferenceGroup]) -> Encoded:
@@ -130,8 +108,3 @@ def evenly(groups: Sequence[PreferenceGroup], count: int) -> list[PreferenceGrou
     if len(usable) <= count:
         return usable
     return [usable[(i * len(usable)) // count] for i in range(count)]
-
-
-def one_line(error: object, limit: int = 160) -> str:
-    """Return an error as one short line."""
-    return " ".join(str(error).split())[:limit]

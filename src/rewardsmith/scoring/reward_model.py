@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from rewardsmith.doctor import Finding, examine_loaded
+from rewardsmith.doctor.model import check_finite_weights
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
-from rewardsmith.doctor.weights import check_finite_weights
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
