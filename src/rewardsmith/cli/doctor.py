@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from rewardsmith.blocks.words import clean
@@ -69,5 +68,4 @@ def show(found: Diagnosis, json_path: str | None) -> None:
         console.print(mark + Text(f"{finding.check:<{width}}  {clean(finding.message)}"), soft_wrap=True)
         if finding.remedy:
             console.print(Text(f"{'':<{width + 12}}-> {clean(finding.remedy)}", style="dim"), soft_wrap=True)
-    counts = Counter(finding.level for finding in found)
-    console.print(", ".join(f"{counts[level]} {level}" for level in ("red", "yellow", "green")))
+    console.print(found.verdict, style=f"bold {found.level}")
