@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from rewardsmith.errors import DataError
-from rewardsmith.stats.intervals import bootstrap_mean, bootstrap_ratio, clustered_share, resampled_ratios, wilson
+from rewardsmith.stats.intervals import (
+    Resampling,
+    bootstrap_mean,
+    bootstrap_ratio,
+    bootstrap_test,
+    clustered_share,
+    resampled_ratios,
+    wilson,
+)
 
 
 def test_wilson_gives_the_textbook_interval():
@@ -71,7 +79,37 @@ def test_clusters_of_one_give_the_usual_standard_error():
     values = [1, 0, 1, 1, 0, 1, 1, 1] * 50
     share = clustered_share(values, range(400))
     assert share.value == 0.75
-    assert share.high - share.value == pytest.approx(1.966 * math.sqrt(0.1875 / 399), rel=1e-3)
+    assert share.high - share.low == pytest.approx(2 * 1.966 * math.sqrt(0.1875 / 399), rel=5e-3)
+    independent = wilson(300, 400)
+    assert (share.low, share.high) == pytest.approx((independent.low, independent.high), abs=1e-3)
+
+
+def rejections(test, sets=150):
+    """How often a test of two models that are equally good says otherwise, with four judgements a prompt, icc 0.3."""
+    generator = np.random.default_rng(0)
+    found = []
+    for seed in range(sets):
+        chance = generator.beta(0.65 * 7 / 3, 0.35 * 7 / 3, (2, 100)).repeat(4, axis=1)
+        right = generator.random((2, 400)) < chance
+        found.append(test(right[0] * 1.0 - right[1], np.repeat(range(100), 4), seed))
+    return found
+
+
+def test_p_and_interval_agree_and_hold_their_size_with_several_judgements_a_prompt():
+    results = rejections(lambda gaps, prompts, seed: bootstrap_test(gaps, prompts, Resampling(300, seed)))
+    assert all((p < 0.05) == (estimate.low > 0 or estimate.high < 0) for estimate, p in results)
+    assert 0.01 <= sum(p < 0.05 for _, p in results) / len(results) <= 0.10
+
+
+@pytest.mark.parametrize(("truth", "prompts"), [(0.55, 100), (0.9, 100), (0.99, 300)])
+def test_shares_near_one_half_and_near_one_are_covered(truth, prompts):
+    generator = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        chance = generator.beta(truth * 7 / 3, (1 - truth) * 7 / 3, prompts).repeat(4)
+        share = clustered_share(generator.random(4 * prompts) < chance, np.repeat(range(prompts), 4))
+        hits += share.low <= truth <= share.high
+    assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_copies_inside_a_cluster_add_no_certainty():

@@ -22,7 +22,7 @@ from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import accuracy_observations, prompt_clusters, stratum
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio
+from rewardsmith.stats.intervals import Resampling, bootstrap_ratio, clustered_share
 from rewardsmith.stats.significance import unpaired_difference
 
 # With one group in twenty seen before, an accuracy is no longer one on new data.
@@ -165,7 +165,7 @@ def audit_contamination(
     return Contamination(
         source="training data",
         training_groups=overlap.num_train,
-        shares={kind: bootstrap_mean(row, clusters, how.resamples, how.seed) for kind, row in hits.items()},
+        shares={kind: clustered_share(row, clusters) for kind, row in hits.items()},
         accuracy=_accuracies(scored, hits["any"], how),
         subsets=_subsets(scored, hits["any"], how),
         groups=len(groups),
@@ -184,9 +184,9 @@ def _by_record(scored: Sequence[ScoredGroup], record: TrainingRecord, how: Resam
     flags = np.maximum(same, runs[is_told, 0] > 0)
     clusters = prompt_clusters(kept)
     shares = {
-        "same prompt": bootstrap_mean(same, clusters, how.resamples, how.seed),
+        "same prompt": clustered_share(same, clusters),
         RUNS: bootstrap_ratio(runs[:, 0], runs[:, 1], prompt_clusters(scored), how.resamples, how.seed),
-        "any": bootstrap_mean(flags, clusters, how.resamples, how.seed),
+        "any": clustered_share(flags, clusters),
     }
     return Contamination(
         source="record",
@@ -227,7 +227,7 @@ def _subsets(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[
 def _subset(scored: Sequence[ScoredGroup], seen: Any, places: list[int], how: Resampling) -> dict[str, Estimate]:
     own, hits = [scored[i] for i in places], np.array([float(seen[i]) for i in places])
     accuracies = _accuracies(own, hits, how)
-    share = bootstrap_mean(hits, prompt_clusters(own), how.resamples, how.seed)
+    share = clustered_share(hits, prompt_clusters(own))
     return {"share": share, "seen": accuracies["seen"], "clean": accuracies["clean"]}
 
 

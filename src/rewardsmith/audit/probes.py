@@ -26,7 +26,7 @@ from rewardsmith.blocks.kinds import Block, Example, Examples, Section, StripRow
 from rewardsmith.blocks.words import read_estimate, read_number, show, show_estimate, words, written
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, text_key
-from rewardsmith.stats.intervals import Resampling, bootstrap_amount, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount, clustered_share
 from rewardsmith.stats.significance import benjamini_hochberg, sign_flip_p_values
 
 Q_LIMIT = 0.05
@@ -229,7 +229,7 @@ def _mean_change(changes: Sequence[float], clusters: Sequence[int], sd: float, h
 
 
 def _rate(flips: list[tuple[float, int]], how: Resampling) -> Estimate:
-    return bootstrap_mean([flip for flip, _ in flips], [cluster for _, cluster in flips], how.resamples, how.seed)
+    return clustered_share([flip for flip, _ in flips], [cluster for _, cluster in flips])
 
 
 def probe_findings(results: Sequence[ProbeResult]) -> list[Finding]:

@@ -16,7 +16,7 @@ from rewardsmith.blocks.words import read_estimate, read_number
 from rewardsmith.errors import DataError
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount, bootstrap_mean
+from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount, clustered_share
 
 # From a prompt without differences a policy learns nothing: more such prompts than this ask for a look, or for action.
 MANY_FLAT, MOST_FLAT = 0.1, 0.5
@@ -88,7 +88,7 @@ def measure_variance(rewards: Sequence[Floats], how: Resampling, eps: float = 1e
     variances = np.array([float(np.var(row, ddof=1)) for row in rewards])
     whitened = variances / total if total > 0 else np.array([])
     quantiles = {str(q): float(np.quantile(whitened, q)) if len(whitened) else math.nan for q in (0.1, 0.5, 0.9)}
-    flat = bootstrap_mean(np.sqrt(variances) < eps, None, how.resamples, how.seed)
+    flat = clustered_share(np.sqrt(variances) < eps)
     return RewardVariance(bootstrap_amount(whitened, None, how.resamples, how.seed), quantiles, flat, eps)
 
 

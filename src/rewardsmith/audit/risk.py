@@ -22,7 +22,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
 
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CHUNK_CELLS = 2_000_000
@@ -117,11 +117,8 @@ def audit_risk(members: Mapping[str, Sequence[ScoredGroup]], how: Resampling | N
         confidences["lowest member"] = (margins_MP * np.sign(mean)).min(axis=0)
     right = _right(mean)
     return RiskAudit(
-        members={
-            name: bootstrap_mean(_right(row), clusters, how.resamples, how.seed)
-            for name, row in zip(names, rows, strict=True)
-        },
-        accuracy=bootstrap_mean(right, clusters, how.resamples, how.seed),
+        members={name: clustered_share(_right(row), clusters) for name, row in zip(names, rows, strict=True)},
+        accuracy=clustered_share(right, clusters),
         by_confidence={name: selective_risk(right, values, clusters, how) for name, values in confidences.items()},
     )
 
@@ -156,7 +153,7 @@ def selective_risk(right: Any, confidence: Any, clusters: Any = None, how: Resam
         aurc_perfect=float(_areas(np.sort(1 - right), np.ones((1, len(wrong))))[0][0]),
         aurc_random=float(wrong.mean()),
         auroc=_with_interval(float(auroc[0]), draws[1], labels),
-        curve={c: bootstrap_mean(wrong[:k], labels[:k], how.resamples, how.seed) for c, k in firsts.items()},
+        curve={c: clustered_share(wrong[:k], labels[:k]) for c, k in firsts.items()},
     )
 
 

@@ -1,9 +1,10 @@
-"""Two scorers on the same rows: paired intervals, exact McNemar, Holm across subsets, and the rows that flipped."""
+"""Two scorers on the same rows: paired intervals and tests, Holm across subsets, and the rows that flipped."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, side_texts
 from rewardsmith.evaluation.metrics import prompt_clusters, stratum
 from rewardsmith.records import Estimate, preferences
-from rewardsmith.stats.intervals import Resampling, bootstrap_amount
+from rewardsmith.stats.intervals import Resampling, bootstrap_test
 from rewardsmith.stats.significance import holm
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class PairedTest:
         accuracy_a: tie-aware accuracy of A; `accuracy_b` of B.
         difference: A minus B with a paired, clustered interval.
         only_a: judgements that only A gets strictly right; `only_b` only B.
-        p_value: exact McNemar, two-sided; it takes judgements as independent, so with several judgements a prompt
-            trust the interval.
+        p_value: two-sided, of no difference. Where each prompt has one judgement it is McNemar's exact test, else the
+            level at which the interval of `difference` reaches 0 (`stats.intervals.bootstrap_test`), as judgements of
+            one prompt are not independent.
         p_holm: corrected over the subsets.
     """
 
@@ -103,7 +105,7 @@ class ModelComparison:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table("subset", "A", "B", "A - B", "95% interval", "only A", "only B", "McNemar p", "Holm p")
+        table = Table("subset", "A", "B", "A - B", "95% interval", "only A", "only B", "p", "Holm p")
         table.title = escape(f"A = {self.name_a}   B = {self.name_b}")
         for name, test in {"all": self.overall, **self.subsets}.items():
             d = test.difference
@@ -133,9 +135,10 @@ def compare(
     for row in rows:
         by_subset.setdefault(row.subset, []).append(row)
     parts = dict(sorted(by_subset.items())) if len(by_subset) > 1 else {}
-    corrected = holm([mcnemar(*_counts(part)) for part in parts.values()])
-    tests = {name: _test(part, how, p) for (name, part), p in zip(parts.items(), corrected, strict=True)}
-    return ModelComparison(name_a, name_b, _test(rows, how, None), tests, rows)
+    tests = {name: _test(part, how) for name, part in parts.items()}
+    corrected = holm([test.p_value for test in tests.values()])
+    subsets = {name: replace(test, p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
+    return ModelComparison(name_a, name_b, _test(rows, how), subsets, rows)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -169,17 +172,19 @@ def _counts(rows: Sequence[PairedRow]) -> tuple[int, int]:
     return only_a, len(flipped) - only_a
 
 
-def _test(rows: Sequence[PairedRow], how: Resampling, p_holm: float | None) -> PairedTest:
+def _test(rows: Sequence[PairedRow], how: Resampling) -> PairedTest:
     credit = (np.sign(np.array([(row.margin_a, row.margin_b) for row in rows])) + 1) / 2
     clusters = [row.cluster for row in rows]
     gaps = credit[:, 0] - credit[:, 1]
-    difference = bootstrap_amount(gaps, clusters, how.resamples, how.seed)
+    difference, p_value = bootstrap_test(gaps, clusters, how)
     only_a, only_b = _counts(rows)
-    p_value = mcnemar(only_a, only_b)
+    if len(set(clusters)) == len(clusters):
+        p_value = mcnemar(only_a, only_b)
+    elif math.isnan(p_value):
+        # Every prompt says the same, so prompts are counted.
+        p_value = mcnemar(*(len(set(clusters)) if sign * difference.value > 0 else 0 for sign in (1, -1)))
     means = credit.mean(axis=0)
-    return PairedTest(
-        float(means[0]), float(means[1]), difference, only_a, only_b, p_value, p_value if p_holm is None else p_holm
-    )
+    return PairedTest(float(means[0]), float(means[1]), difference, only_a, only_b, p_value, p_value)
 
 
 def _plain(test: PairedTest) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def comparison_section(result: Plain) -> Section | None:
         cells.append([str(name), difference.n if difference else "", *numbers])
     flipped = int(result.get("num_flipped") or len(result.get("flipped") or []))
     caption = "Accuracy of A minus accuracy of B on the same rows, paired 95% interval; above 0 A is better"
-    header = ("subset", "n", "A", "B", "only A right", "only B right", "McNemar p", "Holm p")
+    header = ("subset", "n", "A", "B", "only A right", "only B right", "p", "Holm p")
     blocks: list[Block] = [
         Strips(caption, rows, [(0.0, "zero")], signed=True),
         Table(f"{flipped:,} judgements flipped: exactly one scorer is right", header, cells),
@@ -55,7 +55,7 @@ def comparison_section(result: Plain) -> Section | None:
         "Paired comparison",
         "Both scorers judged the same rows, so their common difficulty cancels. An interval that contains 0 does not"
         " separate them.",
-        "McNemar's test takes judgements as independent: with several judgements a prompt trust the interval.",
+        "p is McNemar's exact test where each prompt has one judgement; else it agrees with the interval.",
         blocks,
         is_essential=True,
     )

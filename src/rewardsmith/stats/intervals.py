@@ -1,8 +1,8 @@
-"""Values with intervals: a bootstrap clustered by prompt, Wilson's interval, ratios.
+"""Values with intervals that know that judgements of one prompt are not independent.
 
-Comparisons of one prompt are not independent, so whole prompts are drawn with replacement and the mean is a ratio of
-two sums (clusters may hold unequal numbers of values). The interval is BCa (Efron 1987), which corrects bias and skew;
-a percentile interval of an accuracy near 1 lies too low. Its normal quantiles are widened to
+Shares, such as accuracy, have Wilson's interval with the effective number of trials (`clustered_share`). The rest has a
+bootstrap: whole prompts are drawn with replacement and the mean is a ratio of two sums (clusters may hold unequal
+numbers of values). Its interval is BCa (Efron 1987), which corrects bias and skew, with normal quantiles widened to
 t(C-1) * sqrt(C/(C-1)) for C clusters (Hesterberg 2015, section 5.3), as few clusters make a plain bootstrap too narrow.
 """
 
@@ -47,9 +47,13 @@ class Observations:
             self.clusters.append(cluster)
 
     def estimate(self, how: Resampling, is_share: bool = True) -> Estimate:
-        """Give the mean with its interval."""
-        bootstrap = bootstrap_mean if is_share else bootstrap_amount
-        return bootstrap(np.array(self.values), np.array(self.clusters), how.resamples, how.seed)
+        """Return the mean with its interval."""
+        values, clusters = np.array(self.values), np.array(self.clusters)
+        return (
+            clustered_share(values, clusters)
+            if is_share
+            else bootstrap_amount(values, clusters, how.resamples, how.seed)
+        )
 
 
 def bootstrap_mean(
@@ -141,36 +145,50 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(successes / n, n, float(bound.low), float(bound.high))
 
 
-def clustered_share(values: Any, clusters: Any) -> Estimate:
-    """Return the mean of values in [0, 1] with a cluster-robust interval.
+def clustered_share(values: Any, clusters: Any = None, level: float = 0.95) -> Estimate:
+    """Return the mean of values in [0, 1], such as hits, with Wilson's interval for clustered trials.
 
-    Var = G / (G - 1) * sum over clusters of (sum of the deviations from the mean)^2 / n^2, with quantiles of t with
-    G - 1 degrees of freedom (Cameron and Miller 2015, "A Practitioner's Guide to Cluster-Robust Inference",
-    equations 6 and 11). It takes one pass, where a bootstrap would take thousands. When all values are 0, or all 1,
-    Wilson's interval over clusters stands in. Fewer than two clusters give no interval, no values NaN.
+    The effective sample size is p (1 - p) / Var with the cluster-robust variance G / (G - 1) * sum over clusters of
+    (sum of the deviations from the mean)^2 / n^2 (Cameron and Miller 2015, equation 11), as in Dean and Pagano (2015,
+    "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys"). Quantiles are those of t.
+    Few clusters with errors make the variance uncertain, so its degrees of freedom follow Satterthwaite's
+    2 G / (kurtosis - 1); four times that, at most G - 1, as Wilson's form makes up for the rest: docs/evaluate.md holds
+    the measured coverage. When all values are 0, or all 1, every cluster is one trial.
 
     Args:
         values: n numbers.
-        clusters: n labels, such as keys of prompts.
+        clusters: n labels, such as keys of prompts; None takes every value as its own cluster.
+        level: coverage.
+
+    Returns:
+        The mean and n. Fewer than two clusters give no interval, no values NaN.
 
     Example:
         >>> print(clustered_share([1, 1, 0, 1], [0, 1, 2, 3]))
-        0.750 [0.000, 1.000] (n=4)
+        0.750 [0.165, 0.979] (n=4)
     """
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers = _as_floats(values)
     if not len(numbers):
         return Estimate(math.nan, 0)
     mean = float(numbers.mean())
-    inverse = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    sums = np.bincount(inverse, numbers - mean)
-    size = len(sums)
+    sums, counts = _cluster_sums(numbers, np.ones(len(numbers)), clusters)
+    deviations, size = sums - mean * counts, len(sums)
     if size < 2:
         return Estimate(mean, len(numbers))
-    spread = math.sqrt(size / (size - 1) * float((sums**2).sum())) / len(numbers)
-    if spread < 1e-12:
-        return Estimate(mean, len(numbers), *(_ends_of_share(mean, size, 0.95) if mean in (0.0, 1.0) else ()))
-    half = float(stdtrit(size - 1, 0.975)) * spread
-    return Estimate(mean, len(numbers), max(0.0, mean - half), min(1.0, mean + half))
+    if not _has_spread(sums, counts, mean):
+        return _without_spread(mean, len(numbers), size, level)
+    squares = float((deviations**2).sum())
+    trials = mean * (1 - mean) * len(numbers) ** 2 * (size - 1) / (size * squares)
+    excess = size * float((deviations**4).sum()) / squares**2 - 1
+    freedom = min(size - 1.0, max(3.0, 8 * size / max(excess, 1e-12)))
+    return Estimate(mean, len(numbers), *_wilson_ends(mean, trials, float(stdtrit(freedom, 0.5 + level / 2))))
+
+
+def _wilson_ends(share: float, trials: float, z: float) -> tuple[float, float]:
+    """Return Wilson's interval for a number of trials that need not be whole, which scipy's does not take."""
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _as_floats(values: Any) -> Floats:
@@ -239,6 +257,43 @@ def bca_interval(value: float, draws: Floats, leave_one_out: Floats, level: floa
     # Between infinities there is nothing to interpolate.
     low, high = np.quantile(draws, shares, method="linear" if np.isfinite(draws).all() else "inverted_cdf")
     return float(min(low, value)), float(max(high, value))
+
+
+def p_value_of_zero(value: float, draws: Floats, leave_one_out: Floats) -> float:
+    """Return the two-sided p value of the hypothesis that a statistic is 0: 1 less the widest level that excludes it.
+
+    It is found with `bca_interval` itself, so p < 0.05 exactly where the 95% interval excludes 0. It is not below
+    1 / the number of draws.
+    """
+
+    def excludes(level: float) -> bool:
+        low, high = bca_interval(value, draws, leave_one_out, level)
+        return low > 0 or high < 0
+
+    low, high = 0.0, 1 - 1 / len(draws)
+    if value == 0 or not excludes(1e-9):
+        return 1.0
+    if excludes(high):
+        return 1 / len(draws)
+    # Levels are tried around the usual one first, so that rounding cannot part the two.
+    for level in (0.95, *[math.nan] * 40):
+        middle = (low + high) / 2 if math.isnan(level) else level
+        low, high = (middle, high) if excludes(middle) else (low, middle)
+    return 1 - low
+
+
+def bootstrap_test(values: Any, clusters: Any, how: Resampling) -> tuple[Estimate, float]:
+    """Return the mean of differences as `bootstrap_amount` does, and the p value of 0 that agrees with its interval.
+
+    Without spread p is NaN, as the interval is.
+    """
+    numbers = _as_floats(values)
+    estimate = bootstrap_amount(numbers, clusters, how.resamples, how.seed)
+    if math.isnan(estimate.low):
+        return estimate, math.nan
+    sums, counts = _cluster_sums(numbers, np.ones(len(numbers)), clusters)
+    draws = resampled_ratios(sums, counts, how.resamples, how.seed)
+    return estimate, p_value_of_zero(estimate.value, draws, _leave_one_out(sums, counts))
 
 
 def _leave_one_out(sums: Floats, counts: Floats) -> Floats:

@@ -239,3 +239,26 @@ def test_what_is_no_benchmark_is_one_line(tmp_path):
         run("llmbar", tmp_path)
     with pytest.raises(DataError, match="not a hub id"):
         run("llmbar", tmp_path / "none")
+
+
+def test_rm_bench_files_of_one_domain_are_the_domain_of_their_name(tmp_path):
+    row = {"id": 1, "prompt": "p", "chosen": ["a 9", "b 9", "c 9"], "rejected": ["d 1", "e 1", "f 1"]}
+    for name in ("chat", "safety-refuse", "safety-response"):
+        plain(tmp_path / f"{name}_filtered.json", [row])
+    whole = run("rm-bench", tmp_path)
+    assert {name: whole.parts[name].n for name in ("chat", "safety")} == {"chat": 3, "safety": 6}
+    one = run("rm-bench", tmp_path / "safety-refuse_filtered.json")
+    assert (one.score.value, set(one.parts)) == (1.0, {"safety", "easy", "normal", "hard"})
+    plain(tmp_path / "mine.json", [row])
+    assert "all" in run("rm-bench", tmp_path / "mine.json").parts
+
+
+@pytest.mark.parametrize("given", ["", "Dataset", "Dataset/LLMBar", "Dataset/LLMBar/Natural"])
+def test_llmbars_folder_is_read_without_the_results_of_its_evaluators(tmp_path, given):
+    row = {"input": "i", "output_1": "a 9", "output_2": "b 1", "label": 1}
+    plain(tmp_path / "Dataset/LLMBar/Natural/dataset.json", [row])
+    for name in ("ChatGPT/Vanilla_NoRules", "GPT-4/CoT"):
+        plain(tmp_path / f"Dataset/LLMBar/Natural/evaluators/{name}/result.json", [{**row, "swap": {"winner": 1}}] * 9)
+    plain(tmp_path / "Dataset/CaseStudy/Constraint/dataset.json", [row])
+    plain(tmp_path / "Dataset/Processed/MT-Bench/dataset.json", [row])
+    assert len(run("llmbar", tmp_path / given).scored) == 1

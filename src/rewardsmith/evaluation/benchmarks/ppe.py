@@ -36,7 +36,7 @@ from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchma
 from rewardsmith.evaluation.benchmarks.rows import need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
-from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
 from rewardsmith.stats.rankings import Battle, ranking_parts
 
 WINNERS = {"model_a": 0, "model_b": 1}
@@ -117,7 +117,7 @@ def summarise_correctness(scored: Sequence[ScoredGroup], how: Resampling) -> tup
         areas = [area for item in items if (area := area_within(item)) is not None]
         others[f"{name} as listed"] = accuracy_as_listed(items, how)
         others[f"{name} auc"] = pooled_area(items)
-        others[f"{name} auc within prompts"] = bootstrap_mean(areas, None, how.resamples, how.seed)
+        others[f"{name} auc within prompts"] = clustered_share(areas)
         others |= {f"{name} {part}": value for part, value in _best_of_k_parts(items, how).items()}
     return mean_of(conflict), {**conflict, **others}
 
@@ -132,7 +132,7 @@ def accuracy_as_listed(items: Sequence[ScoredGroup], how: Resampling) -> Estimat
             if truth[i] != truth[j]:
                 hits.append(float((truth[i] - truth[j]) * (rewards[i] - rewards[j]) > 0))
                 clusters.append(number)
-    return bootstrap_mean(hits, clusters, how.resamples, how.seed)
+    return clustered_share(hits, clusters)
 
 
 def pooled_area(items: Sequence[ScoredGroup]) -> Estimate:
@@ -203,7 +203,7 @@ def _best_of_k_parts(items: Sequence[ScoredGroup], how: Resampling) -> dict[str,
     at_best = curves[:, int(np.nanargmax(mean))]
     ends = [row[~np.isnan(row)][-1] for row in curves]
     values = {"max": at_best[~np.isnan(at_best)], "end": ends}
-    parts = {name: bootstrap_mean(row, None, how.resamples, how.seed) for name, row in values.items()}
+    parts = {name: clustered_share(row) for name, row in values.items()}
     loss = float(((np.nanmean(bests, axis=0) - mean) ** 2).mean())
     return {**parts, "loss": Estimate(loss, len(items))}
 

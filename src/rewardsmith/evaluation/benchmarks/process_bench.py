@@ -20,7 +20,7 @@ from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text, capabilities_of
-from rewardsmith.stats.intervals import Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, clustered_share
 
 THRESHOLD = 0.0
 SPLITS = "gsm8k+math+olympiadbench+omnimath"
@@ -80,7 +80,7 @@ def _f1(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, Estim
     for item in scored:
         label = item.group.metadata["first_error"]
         hits[label >= 0].append(float(first_error(item.rewards) == label))
-    wrong, right = (bootstrap_mean(hits[kind], None, how.resamples, how.seed) for kind in (True, False))
+    wrong, right = (clustered_share(hits[kind]) for kind in (True, False))
     total = wrong.value + right.value
     f1 = 0.0 if total == 0 else 2 * wrong.value * right.value / total
     defined = not (math.isnan(wrong.value) or math.isnan(right.value))

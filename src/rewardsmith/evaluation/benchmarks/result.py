@@ -16,7 +16,7 @@ from rewardsmith.evaluation.benchmarks.rows import Row, rows_of
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import best_of_k, margins, prompt_clusters
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
-from rewardsmith.stats.intervals import Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, clustered_share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -125,18 +125,18 @@ def by(scored: Sequence[ScoredGroup], key: str) -> dict[str, list[ScoredGroup]]:
 def pair_accuracy(scored: Sequence[ScoredGroup], how: Resampling) -> Estimate:
     """Strict accuracy: a tie in reward is wrong; judged ties do not count."""
     rows = [(float(m > 0), c) for item, c in zip(scored, prompt_clusters(scored), strict=True) for m in margins(item)]
-    return bootstrap_mean([r[0] for r in rows], [r[1] for r in rows], how.resamples, how.seed)
+    return clustered_share([r[0] for r in rows], [r[1] for r in rows])
 
 
 def strict_best(scored: Sequence[ScoredGroup], how: Resampling) -> Estimate:
     """Share of groups whose first completion beats every other strictly."""
     hits = [float(all(item.rewards[0] > other for other in item.rewards[1:])) for item in scored]
-    return bootstrap_mean(hits, prompt_clusters(scored), how.resamples, how.seed)
+    return clustered_share(hits, prompt_clusters(scored))
 
 
 def shared_credit_best(scored: Sequence[ScoredGroup], how: Resampling) -> Estimate:
     """Mean best-of-K hit; ties at the top share the credit."""
-    return bootstrap_mean([best_of_k(item) for item in scored], prompt_clusters(scored), how.resamples, how.seed)
+    return clustered_share([best_of_k(item) for item in scored], prompt_clusters(scored))
 
 
 def verdicts(item: ScoredGroup) -> tuple[int, int]:
@@ -150,7 +150,7 @@ def verdicts(item: ScoredGroup) -> tuple[int, int]:
 def three_way_accuracy(scored: Sequence[ScoredGroup], people: Sequence[int], how: Resampling) -> Estimate:
     """Give how often the rewards give people's verdict, one of three, on a pair."""
     same = [float(verdicts(item)[1] == verdict) for item, verdict in zip(scored, people, strict=True)]
-    return bootstrap_mean(same, prompt_clusters(scored), how.resamples, how.seed)
+    return clustered_share(same, prompt_clusters(scored))
 
 
 def mean_of(parts: Mapping[str, Estimate]) -> Estimate:

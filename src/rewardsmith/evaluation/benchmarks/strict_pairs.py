@@ -45,7 +45,7 @@ from rewardsmith.evaluation.benchmarks.rows import KEY, need, subset_of
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import prompt_clusters
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import Resampling, bootstrap_mean
+from rewardsmith.stats.intervals import Resampling, clustered_share
 
 MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
 
@@ -139,7 +139,7 @@ def summarise_judge_bench(scored: Sequence[ScoredGroup], how: Resampling) -> tup
     sources = {name: pair_accuracy(items, how) for name, items in sorted(by(scored, "subset").items())}
     micro = pair_accuracy(scored, how)
     hits = [float((item.rewards[0] > item.rewards[1]) == (item.group.comparisons[0].better == 0)) for item in scored]
-    as_b = bootstrap_mean(hits, prompt_clusters(scored), how.resamples, how.seed)
+    as_b = clustered_share(hits, prompt_clusters(scored))
     return micro, {**sources, "micro": micro, "macro": mean_of(sources), "micro, ties as B>A": as_b}
 
 
@@ -165,7 +165,7 @@ def summarise_pandalm(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[E
     """Give the accuracy; parts are the share of judged ties, which are left out, and the annotators' ceiling."""
     ties = sum(item.group.num_ties for item in scored)
     shares = [share for item in scored if (share := item.group.metadata["majority_share"]) is not None]
-    ceiling = bootstrap_mean(shares, None, how.resamples, how.seed)
+    ceiling = clustered_share(shares)
     return pair_accuracy(scored, how), {
         "judged ties": Estimate(ties / len(scored), len(scored)),
         "three-way accuracy": three_way_accuracy(scored, [item.group.metadata["verdict"] for item in scored], how),
