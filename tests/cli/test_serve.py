@@ -9,14 +9,14 @@ from rewardsmith.cli.main import main
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Capabilities
 from rewardsmith.scoring.reward_model import RewardModel
-from rewardsmith.serving.auth import digest, read_key_file
+from rewardsmith.serving.auth import KeyRing, digest, read_keys
 
 
 def test_a_new_key_is_printed_once_and_only_its_digest_is_kept(tmp_path, capsys):
     path = tmp_path / "keys"
     assert main(["serve", "--new-key", str(path)]) == 0
     key = capsys.readouterr().out.strip()
-    assert read_key_file(path) == (digest(key),)
+    assert [kept.digest for kept in read_keys(path)] == [digest(key)]
 
 
 def test_an_open_address_without_keys_is_refused_before_the_model_is_loaded(capsys, monkeypatch):
@@ -34,7 +34,9 @@ def test_keys_come_from_the_file_and_the_environment(tmp_path, monkeypatch):
     path = tmp_path / "keys"
     main(["serve", "--new-key", str(path)])
     monkeypatch.setenv("REWARDSMITH_API_KEY", "from-environment")
-    assert serve._digests(path) == (*read_key_file(path), digest("from-environment"))
+    ring = KeyRing(serve._environment_digests(), path)
+    assert ring.find({"x-api-key": "from-environment"}).digest == digest("from-environment")
+    assert len(read_keys(path)) == 1
 
 
 def test_flags_become_limits_and_names(tmp_path, monkeypatch):
@@ -46,7 +48,7 @@ def test_flags_become_limits_and_names(tmp_path, monkeypatch):
     parser = argparse.ArgumentParser()
     serve.configure(parser)
     flags = ["--max-queued-requests", "7", "--served-name", "judge", "--max-body-mib", "1", "--deadline-seconds", "9"]
-    app = serve._app(parser.parse_args([str(tmp_path), *flags]), ())
+    app = serve._app(parser.parse_args([str(tmp_path), *flags]))
     assert app.settings.limits.max_queued_requests == 7
     assert app.settings.limits.deadline_seconds == 9
     assert app.settings.max_body_bytes == 2**20
@@ -67,7 +69,7 @@ def test_several_models_are_served_as_their_mean(tmp_path):
         tokenizer.save_pretrained(folders[-1])
     parser = argparse.ArgumentParser()
     serve.configure(parser)
-    app = serve._app(parser.parse_args([folders[0], "--ensemble", folders[1]]), ())
+    app = serve._app(parser.parse_args([folders[0], "--ensemble", folders[1]]))
     ids = app.service.model.members[0].renderer.encode_text("good")
     alone = [member.score_encoded([[ids]])[0][0] for member in app.service.model.members]
     assert app.service.model.score_encoded([[ids]])[0][0] == pytest.approx(sum(alone) / 2, abs=1e-5)
@@ -83,4 +85,4 @@ def test_a_model_that_compares_answers_is_refused(tmp_path, monkeypatch):
     parser = argparse.ArgumentParser()
     serve.configure(parser)
     with pytest.raises(ConfigError, match="compares answers"):
-        serve._app(parser.parse_args(["pair"]), ())
+        serve._app(parser.parse_args(["pair"]))

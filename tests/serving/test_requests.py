@@ -7,7 +7,7 @@ import pytest
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.serving.refusals import Refusal
-from rewardsmith.serving.requests import Truncation, encode_requests
+from rewardsmith.serving.requests import EncodingLimits, Truncation, encode_requests
 
 
 class Letters:
@@ -29,7 +29,12 @@ REQUEST = ScoreRequest("prompt", ("ab", ""))
 
 
 def encode(truncation, model=None, request=REQUEST):
-    return encode_requests(model or Letters(), [request], truncation, 10)
+    steps = encode_requests(model or Letters(), [request], truncation, EncodingLimits(10))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.mark.parametrize(("side", "rows"), [("left", b"omptab"), ("right", b"prompt"), ("prompt", b"omptab")])

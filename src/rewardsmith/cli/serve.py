@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -14,7 +15,9 @@ from rewardsmith.errors import ConfigError, missing_extra
 
 if TYPE_CHECKING:
     from rewardsmith.scoring.scorer import RewardScorer
+    from rewardsmith.serving.app import RewardApp
     from rewardsmith.serving.requests import ServedModel
+    from rewardsmith.serving.run import Address
 
 KEY_VARIABLE = "REWARDSMITH_API_KEY"
 
@@ -24,17 +27,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="hub id or folder of a reward model")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one")
-    parser.add_argument("--key-file", type=Path, help="file of API key digests; every route but /health asks for one")
     parser.add_argument(
-        "--new-key", type=Path, metavar="FILE", help="make a key, add its digest to FILE, print it, end"
+        "--served-model-name",
+        "--served-name",
+        dest="served_name",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        default=[],
+        help="accepted in 'model', the first is answered; several may follow",
     )
-    parser.add_argument("--served-name", action="append", default=[], help="accepted in 'model'; may be repeated")
     add_model_options(parser)
-    parser.add_argument("--max-queued-requests", type=int, default=1024, help="more are answered 429")
-    parser.add_argument("--max-queued-tokens", type=int, default=1_000_000, help="more are answered 429")
-    parser.add_argument("--deadline-seconds", type=float, default=120.0, help="later answers become 504")
-    parser.add_argument("--max-body-mib", type=float, default=16.0, help="larger bodies are answered 413")
-    parser.add_argument("--shutdown-seconds", type=float, default=60.0, help="time to finish accepted work at the end")
+    _add_key_flags(parser)
+    group = parser.add_argument_group("limits")
+    group.add_argument("--max-queued-requests", type=int, default=1024, help="more are answered 429")
+    group.add_argument("--max-queued-tokens", type=int, default=1_000_000, help="more are answered 429")
+    group.add_argument("--deadline-seconds", type=float, default=120.0, help="later answers become 504")
+    group.add_argument("--max-body-mib", type=float, default=16.0, help="larger bodies are answered 413")
+    group.add_argument("--max-total-body-mib", type=float, default=64.0, help="of all bodies in work; then 429")
+    group.add_argument("--max-connections", type=int, default=2048, help="open at once; idle ones make room")
+    group.add_argument("--header-seconds", type=float, default=10.0, help="slower headers end the connection")
+    group.add_argument("--shutdown-seconds", type=float, default=60.0, help="time to finish accepted work at the end")
+
+
+def _add_key_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("access")
+    group.add_argument(
+        "--key-file",
+        type=Path,
+        help="file of API key digests, read again when it changes; every route but /health asks for one",
+    )
+    group.add_argument("--new-key", type=Path, metavar="FILE", help="make a key, add its digest to FILE, print it, end")
+    group.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="certificate with its chain (PEM); speaks TLS")
+    group.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="its key (PEM), where it is a file of its own")
+    group.add_argument("--ssl-ca-certs", type=Path, metavar="FILE", help="who signs clients; each has to show one")
+    group.add_argument(
+        "--access-log", metavar="FILE", help="a line of JSON a request, without its texts; - for the terminal"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,18 +75,45 @@ def run(args: argparse.Namespace) -> int:
         return _make_key(args.new_key)
     if args.model is None:
         raise ConfigError("name a model to serve: rewardsmith serve MODEL")
-    from rewardsmith.serving.auth import require_keys_off_loopback
-    from rewardsmith.serving.run import Address, serve
+    from rewardsmith.serving.auth import KeyRing, require_keys_off_loopback
+    from rewardsmith.serving.run import serve
 
-    digests = _digests(args.key_file)
-    require_keys_off_loopback(args.host, digests)
-    app = _app(args, digests)
-    address = Address(args.host, args.port)
-    print(f"serving {app.service.name} on http://{args.host}:{args.port} (description: /docs)", file=sys.stderr)
-    if not digests:
+    address = _address(args)
+    has_keys = bool(KeyRing(_environment_digests(), args.key_file))
+    require_keys_off_loopback(args.host, has_keys)
+    _open_access_log(args.access_log)
+    app = _app(args)
+    print(f"serving {app.service.name} on {address.url} (description: /docs)", file=sys.stderr)
+    if not has_keys:
         print(f"no API key is asked for; set --key-file or ${KEY_VARIABLE} to ask for one", file=sys.stderr)
     serve(app, address)
     return 0
+
+
+def _address(args: argparse.Namespace) -> Address:
+    """Read where to listen, and how. Raises ConfigError."""
+    from rewardsmith.serving.run import Address, Tls
+
+    if args.ssl_certfile is None and (args.ssl_keyfile or args.ssl_ca_certs):
+        raise ConfigError("--ssl-keyfile and --ssl-ca-certs go with --ssl-certfile FILE")
+    tls = Tls(args.ssl_certfile, args.ssl_keyfile, args.ssl_ca_certs) if args.ssl_certfile else None
+    if tls:
+        tls.check()
+    return Address(args.host, args.port, tls)
+
+
+def _open_access_log(name: str | None) -> None:
+    if name is None:
+        return
+    try:
+        handler = logging.StreamHandler() if name == "-" else logging.FileHandler(name, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write the access log {name}: {error.strerror}") from error
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("rewardsmith.access")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
 
 
 def _make_key(path: Path) -> int:
@@ -68,13 +124,12 @@ def _make_key(path: Path) -> int:
     return 0
 
 
-def _digests(path: Path | None) -> tuple[str, ...]:
-    """Read the key file and the environment variable."""
-    from rewardsmith.serving.auth import digest, read_key_file
+def _environment_digests() -> tuple[str, ...]:
+    """Return the digest of the key in the environment."""
+    from rewardsmith.serving.auth import digest
 
-    digests = read_key_file(path) if path else ()
     key = os.environ.get(KEY_VARIABLE)
-    return (*digests, digest(key)) if key else digests
+    return (digest(key),) if key else ()
 
 
 def _choice(model: RewardScorer) -> int:
@@ -85,7 +140,7 @@ def _choice(model: RewardScorer) -> int:
     return 2 if model.capabilities.shares_prefix else 8
 
 
-def _app(args: argparse.Namespace, digests: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _app(args: argparse.Namespace) -> RewardApp:
     """Load the model and build the application."""
     from rewardsmith.serving.app import build_app
     from rewardsmith.serving.settings import EngineLimits, ServerSettings
@@ -105,8 +160,12 @@ def _app(args: argparse.Namespace, digests: tuple[str, ...]):  # type: ignore[no
     settings = ServerSettings(
         limits=limits,
         served_names=tuple(args.served_name),
-        key_digests=digests,
+        key_digests=_environment_digests(),
+        key_file=args.key_file,
         max_body_bytes=int(args.max_body_mib * 2**20),
+        max_total_body_bytes=int(args.max_total_body_mib * 2**20),
+        header_timeout_seconds=args.header_seconds,
+        max_connections=args.max_connections,
         shutdown_seconds=args.shutdown_seconds,
     )
     return build_app(cast("ServedModel", model), settings)

@@ -10,11 +10,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from rewardsmith._version import __version__
 from rewardsmith.serving.middleware import Gate, refusal_body
+from rewardsmith.serving.pages import docs_page
 from rewardsmith.serving.protocols import PROTOCOLS
 from rewardsmith.serving.refusals import Refusal
 from rewardsmith.serving.requests import ServedModel
@@ -43,14 +44,25 @@ def build_app(model: ServedModel, settings: ServerSettings | None = None) -> Rew
         version=__version__,
         summary="Rewards of a reward model, in the protocols of other tools. Raw unless asked otherwise.",
         lifespan=_lifespan(service),
+        # FastAPI's own pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
     )
     for protocol in PROTOCOLS:
         inner.include_router(protocol.router(service))
+    _add_docs(inner, service)
     _install_error_answers(inner)
-    paths = frozenset(inner.openapi()["paths"]) | {"/docs", "/redoc", "/openapi.json"}
-    app = RewardApp(inner, service.settings, service.metrics, paths)
+    routes = {path: frozenset(name.upper() for name in methods) for path, methods in inner.openapi()["paths"].items()}
+    routes |= dict.fromkeys(("/docs", "/openapi.json"), frozenset({"GET"}))
+    app = RewardApp(inner, service.settings, service.metrics, routes)
     app.service = service
     return app
+
+
+def _add_docs(app: FastAPI, service: Service) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs(http: Request) -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi(), service.name, str(http.base_url).rstrip("/")))
 
 
 def _lifespan(service: Service) -> Any:

@@ -1,4 +1,4 @@
-"""API keys: made, stored as SHA-256, compared in constant time."""
+"""API keys: made, stored as SHA-256, compared in constant time, each with limits of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,139 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
+import socket
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rewardsmith.errors import ConfigError
+from rewardsmith.serving.refusals import Refusal
 
-DIGEST = re.compile(r"sha256:([0-9a-f]{64})(\s+\S+)?")
+logger = logging.getLogger("rewardsmith.serving")
+LINE = re.compile(r"sha256:(?P<digest>[0-9a-f]{64})(?:\s+(?P<label>[^\s=]+))?(?P<limits>(?:\s+\w+=\S+)*)")
+LIMITS = ("requests_per_minute", "concurrent")
+# How often a key file is looked at, in seconds.
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that is asked for.
+
+    Args:
+        digest: SHA-256 in hex of the key.
+        label: names the key in the access log.
+        requests_per_minute: more are answered 429; None is no limit. A quiet minute may be made up for at once.
+        concurrent: requests of this key in work at once; None is no limit.
+    """
+
+    digest: str
+    label: str = ""
+    requests_per_minute: int | None = None
+    concurrent: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What stands in the access log: the label, else the start of the digest."""
+        return self.label or self.digest[:8]
+
+
+@dataclass(slots=True)
+class _Use:
+    """How a key is used: requests it may still make now, when that was counted, and requests in work."""
+
+    left: float
+    counted: float
+    running: int = 0
+
+
+class KeyRing:
+    """The keys of one server. A key file that changes is read again; what cannot be read leaves the keys as they are.
+
+    Args:
+        digests: of keys without limits.
+        path: a key file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no key.
+    """
+
+    def __init__(self, digests: Iterable[str] = (), path: Path | None = None) -> None:
+        self._fixed = tuple(Key(value) for value in digests)
+        self._path = path
+        self._uses: dict[str, _Use] = {}
+        self._seen = _stamp(path)
+        self._looked = time.monotonic()
+        self._keys = self._fixed + (read_keys(path) if path else ())
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def find(self, headers: Mapping[str, str]) -> Key | None:
+        """Return the key that lower-case headers hold: Bearer, X-API-Key, or the password of Basic.
+
+        Basic is there for clients that take nothing but a URL: `http://any:KEY@host/get_reward`. Every stored digest
+        is compared, so that the time does not tell which one matched.
+        """
+        self._look()
+        presented = digest(_presented_key(headers) or "")
+        matches = [key for key in self._keys if hmac.compare_digest(presented, key.digest)]
+        return matches[0] if matches else None
+
+    def begin(self, key: Key) -> None:
+        """Count a request of a key; `end` follows. Raises Refusal 429 above the key's limits."""
+        now, rate = time.monotonic(), key.requests_per_minute
+        use = self._uses.setdefault(key.digest, _Use(float(rate or 0), now))
+        if key.concurrent is not None and use.running >= key.concurrent:
+            raise _limited(f"this key has {use.running} requests in work, its limit", 1)
+        if rate is not None:
+            use.left = min(float(rate), use.left + (now - use.counted) * rate / 60)
+            use.counted = now
+            if use.left < 1:
+                raise _limited(f"this key may make {rate} requests a minute", (1 - use.left) * 60 / rate)
+            use.left -= 1
+        use.running += 1
+
+    def end(self, key: Key) -> None:
+        """Count a request of a key as answered."""
+        self._uses[key.digest].running -= 1
+
+    def reload(self) -> None:
+        """Read the key file again, and log the outcome."""
+        if self._path is None:
+            return
+        self._seen = _stamp(self._path)
+        try:
+            self._keys = self._fixed + read_keys(self._path)
+        except ConfigError as error:
+            logger.error("the keys stay as they are: %s", error)
+            return
+        logger.warning("read %s again: %d keys", self._path, len(self._keys))
+
+    def _look(self) -> None:
+        if self._path is None or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if _stamp(self._path) != self._seen:
+            self.reload()
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what changes when a file does."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _limited(why: str, seconds: float) -> Refusal:
+    wait = str(max(1, min(60, round(seconds + 0.5))))
+    return Refusal(f"{why}; retry after {wait} s", 429, "key_limit", {"Retry-After": wait})
 
 
 def new_key() -> str:
@@ -23,12 +148,12 @@ def new_key() -> str:
 
 
 def digest(key: str) -> str:
-    """Give the SHA-256 hex digest under which `key` is stored. Random keys need no salt or slow hash."""
+    """Return the SHA-256 hex digest under which `key` is stored. Random keys need no salt or slow hash."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def read_key_file(path: Path) -> tuple[str, ...]:
-    """Read digests from lines `sha256:<hex> [label]`; blank lines and `#` comments are skipped.
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """Read lines `sha256:<hex> [label] [requests_per_minute=N] [concurrent=N]`; blank lines and `#` are skipped.
 
     Raises ConfigError that names the line, also for a key in plain text.
     """
@@ -36,37 +161,41 @@ def read_key_file(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ConfigError(f"cannot read the key file {path}: {error.strerror}") from error
-    digests = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = DIGEST.fullmatch(line.strip())
-        if match is None:
-            raise ConfigError(f"{path}:{number} is not 'sha256:<64 hex digits> [label]'; make keys with --new-key")
-        digests.append(match[1])
-    if not digests:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the key file {path} is no text in UTF-8") from error
+    keys = [
+        _read_line(line.strip(), f"{path}:{number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not keys:
         raise ConfigError(f"{path} holds no key; make one with --new-key {path}")
-    return tuple(digests)
+    return tuple(keys)
+
+
+def _read_line(line: str, where: str) -> Key:
+    match = LINE.fullmatch(line)
+    if match is None:
+        raise ConfigError(
+            f"{where} is not 'sha256:<64 hex digits> [label] [requests_per_minute=N] [concurrent=N]'; make keys with "
+            "--new-key"
+        )
+    limits: dict[str, int] = {}
+    for word in match["limits"].split():
+        name, _, value = word.partition("=")
+        if name not in LIMITS or not value.isdecimal() or int(value) < 1:
+            raise ConfigError(f"{where}: limits are {' and '.join(f'{n}=N' for n in LIMITS)} with N of 1 or more")
+        limits[name] = int(value)
+    return Key(match["digest"], match["label"] or "", **limits)
 
 
 def add_key(path: Path) -> str:
-    """Make a key, append its digest to `path` (mode 600) and give the key, which is stored nowhere."""
+    """Make a key, append its digest to `path` (mode 600) and return the key, which is stored nowhere."""
     key = new_key()
     path.touch(mode=0o600, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"sha256:{digest(key)}\n")
     return key
-
-
-def is_known(headers: Mapping[str, str], digests: Iterable[str]) -> bool:
-    """Whether the headers hold a known key: Bearer, X-API-Key, or the password of Basic.
-
-    Basic is there for clients that take nothing but a URL: `http://any:KEY@host/get_reward`. Every stored digest
-    is compared, so that the time does not tell which one matched.
-    """
-    presented = digest(_presented_key(headers) or "")
-    matches = [hmac.compare_digest(presented, known) for known in digests]
-    return any(matches)
 
 
 def _presented_key(headers: Mapping[str, str]) -> str | None:
@@ -82,9 +211,9 @@ def _presented_key(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-api-key")
 
 
-def require_keys_off_loopback(host: str, digests: Iterable[str]) -> None:
+def require_keys_off_loopback(host: str, has_keys: bool) -> None:
     """Raise ConfigError when `host` can be reached from elsewhere and no key is set."""
-    if not is_loopback(host) and not tuple(digests):
+    if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"--host {host} is reachable from other machines and no API key is set; "
             "give --key-file FILE (make one with --new-key FILE) or bind 127.0.0.1"
@@ -92,10 +221,21 @@ def require_keys_off_loopback(host: str, digests: Iterable[str]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name only reaches this machine."""
-    if host == "localhost":
-        return True
+    """Whether every address that a host's name or spelling (127.1, ::ffff:127.0.0.1) stands for is this machine's."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
+        found = socket.getaddrinfo(bare_host(host) or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
         return False
+    return bool(found) and all(_is_local(str(address[0])) for *_, address in found)
+
+
+def bare_host(host: str) -> str:
+    """Return a host without the brackets that an IPv6 address has in a URL."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _is_local(address: str) -> bool:
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return parsed.ipv4_mapped.is_loopback
+    return parsed.is_loopback

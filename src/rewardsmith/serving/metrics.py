@@ -1,16 +1,81 @@
-"""The Prometheus metrics of one server, in a registry of its own."""
+"""What a server tells of itself: Prometheus metrics in a registry of their own, and a log line a request."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from rewardsmith.serving.auth import Key
+from rewardsmith.serving.bodies import Held
 from rewardsmith.serving.refusals import Failure, Outcome
 
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 REWARDS = (-20.0, -10.0, -5.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 COUNTS = tuple(float(2**power) for power in range(18))
+# Where the outer layer leaves what it knows of a request for the inner ones.
+VISIT = "rewardsmith.visit"
+SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+access_logger = logging.getLogger("rewardsmith.access")
+
+
+@dataclass(eq=False, slots=True)
+class Visit:
+    """One HTTP request as the outer layer and the log know it. It holds the parsed body until it is read, once.
+
+    Args:
+        request_id: the caller's, or a new one; in the answer's X-Request-Id and in the log.
+        method: GET, POST, ...
+        route: a known path, or "other".
+        held: its part of the room for bodies.
+    """
+
+    request_id: str
+    method: str
+    route: str
+    held: Held
+    started: float = field(default_factory=time.monotonic)
+    client: str = ""
+    key: Key | None = None
+    status: int = 499
+    body: Any = None
+    body_bytes: int = 0
+    answer_bytes: int = 0
+    sequences: int = 0
+    tokens: int = 0
+
+    def log(self) -> None:
+        """Write one line of JSON to the access log. It holds no text, no query string and no header."""
+        if not access_logger.isEnabledFor(logging.INFO):
+            return
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": self.request_id,
+            "client": self.client,
+            "key": self.key.name if self.key else None,
+            "method": self.method,
+            "route": self.route,
+            "status": self.status,
+            "seconds": round(time.monotonic() - self.started, 4),
+            "body_bytes": self.body_bytes,
+            "answer_bytes": self.answer_bytes,
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+        }
+        access_logger.info("%s", json.dumps(line))
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the caller's request id where it is a plain one, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if SAFE_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 class Metrics:

@@ -1,106 +1,144 @@
-"""The outermost layer, plain ASGI: keys, body limits, and one metric line a request. Bodies are never logged."""
+"""The outermost layer, plain ASGI: key, method and route first, then the body within its limits."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from rewardsmith.serving.auth import is_known
-from rewardsmith.serving.metrics import Metrics
-from rewardsmith.serving.refusals import Refusal, too_large
+from rewardsmith.serving.auth import KeyRing
+from rewardsmith.serving.bodies import BodyRoom, Held, Receive, is_json, parse_body, read_body
+from rewardsmith.serving.metrics import VISIT, Metrics, Visit, request_id
+from rewardsmith.serving.refusals import Refusal
 from rewardsmith.serving.settings import ServerSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Routes = Mapping[str, frozenset[str]]
 logger = logging.getLogger("rewardsmith.serving")
 LIVENESS = ("/health", "/livez")
+# In place of a body that was parsed already.
+PARSED = b"parsed"
+MAX_MESSAGE = 1000
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class Gate:
-    """Check each request before anything is parsed, and count it after it is answered.
+    """Check each request before its body is read, bound and parse the body, and count the request when answered.
 
     Args:
         app: the application behind.
-        settings: keys and limits.
+        settings: limits.
         metrics: where requests are counted.
-        routes: known paths; others are counted as "other" so that strangers cannot grow the metrics.
+        routes: known paths with their methods; others are counted as "other" so that strangers cannot grow the
+            metrics.
     """
 
-    def __init__(self, app: Any, settings: ServerSettings, metrics: Metrics, routes: frozenset[str]) -> None:
+    def __init__(self, app: Any, settings: ServerSettings, metrics: Metrics, routes: Routes) -> None:
         self.app = app
         self.settings = settings
         self.metrics = metrics
         self.routes = routes
+        self.keys = KeyRing(settings.key_digests, settings.key_file)
+        self.room = BodyRoom(max(settings.max_total_body_bytes, settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
+        elif scope["type"] == "http":
+            await self._visited(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _visited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         route = scope["path"] if scope["path"] in self.routes else "other"
-        started, codes = time.monotonic(), [499]
-
-        async def observed_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                codes[0] = message["status"]
-            await send(message)
-
+        visit = Visit(request_id(headers), scope["method"], route, Held(self.room))
+        visit.client = str(scope["client"][0]) if scope.get("client") else ""
+        scope[VISIT] = visit
         try:
-            await self._guarded(scope, receive, observed_send)
+            await self._guarded(scope, headers, receive, _observed(send, visit, _closes(scope["method"], headers)))
         except Exception as error:
             # The answer was sent by the inner handler; a traceback in the log could quote a text.
-            logger.error("%s failed with %s", route, type(error).__name__)
+            logger.error("%s failed with %s (request %s)", route, type(error).__name__, visit.request_id)
         finally:
-            self.metrics.requests.labels(route, str(codes[0])).inc()
-            self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+            visit.held.release()
+            if visit.key is not None:
+                self.keys.end(visit.key)
+            self.metrics.requests.labels(route, str(visit.status)).inc()
+            self.metrics.request_seconds.labels(route).observe(time.monotonic() - visit.started)
+            visit.log()
 
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+    async def _guarded(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        visit: Visit = scope[VISIT]
         try:
-            self._check_key(scope["path"], headers)
-            body = await self._read_body(headers, receive)
+            self._check_key(visit, headers)
+            self._check_route(scope["path"], visit.method)
+            body: bytes | None = b""
+            if visit.method == "POST":
+                body = await self._body(visit, headers, receive)
         except Refusal as refusal:
             await send_refusal(send, scope["path"], refusal)
             return
         if body is not None:
             await self.app(scope, _replay(body, receive), send)
 
-    def _check_key(self, path: str, headers: dict[str, str]) -> None:
-        digests = self.settings.key_digests
-        if digests and path not in LIVENESS and not is_known(headers, digests):
+    def _check_key(self, visit: Visit, headers: dict[str, str]) -> None:
+        if not self.keys or visit.route in LIVENESS:
+            return
+        key = self.keys.find(headers)
+        if key is None:
             message = "no known API key; send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             raise Refusal(message, 401, "unauthorized", {"WWW-Authenticate": "Bearer"})
+        self.keys.begin(key)
+        visit.key = key
 
-    async def _read_body(self, headers: dict[str, str], receive: Receive) -> bytes | None:
-        """Read the whole body within its limits; None when the client left. Raises Refusal 413 or 408."""
-        limit = self.settings.max_body_bytes
-        declared = headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large(f"the body has {declared} bytes and the limit is {limit}; split the request")
-        try:
-            async with asyncio.timeout(self.settings.body_timeout_seconds):
-                return await _collect(receive, limit)
-        except TimeoutError:
-            seconds = self.settings.body_timeout_seconds
-            raise Refusal(f"the body did not arrive within {seconds:g} s", 408, "slow_body") from None
+    def _check_route(self, path: str, method: str) -> None:
+        methods = self.routes.get(path)
+        if methods is None:
+            raise Refusal("there is no such route; the routes are listed at /docs", 404, "not_found")
+        if method not in methods:
+            allowed = ", ".join(sorted(methods))
+            raise Refusal(f"this route takes {allowed}", 405, "method_not_allowed", {"Allow": allowed})
+
+    async def _body(self, visit: Visit, headers: dict[str, str], receive: Receive) -> bytes | None:
+        """Read and parse; return what stands for the body, or None when the client left."""
+        body = await read_body(headers, receive, visit.held, self.settings)
+        if not body:
+            return None if body is None else b""
+        visit.body_bytes = len(body)
+        if not is_json(headers.get("content-type", "")):
+            # Not read as JSON by any route; its first bytes are as good as all for the refusal.
+            return bytes(body[:100])
+        visit.body = await parse_body(body, visit.held, self.settings)
+        return PARSED
 
 
-async def _collect(receive: Receive, limit: int) -> bytes | None:
-    chunks = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunks += message.get("body", b"")
-        if len(chunks) > limit:
-            raise too_large(f"the body is larger than {limit} bytes; split the request")
-        if not message.get("more_body", False):
-            return bytes(chunks)
+def _closes(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request carries a body that nobody will read, so that its connection has to end with the answer."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return has_body and method != "POST"
+
+
+def _observed(send: Send, visit: Visit, closes: bool) -> Send:
+    """Pass an answer on with its request id, and note its status and size."""
+
+    async def observed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            visit.status = message["status"]
+            extra = [(b"x-request-id", visit.request_id.encode())]
+            if closes:
+                extra.append((b"connection", b"close"))
+            message = {**message, "headers": [*message.get("headers", ()), *extra]}
+        else:
+            visit.answer_bytes += len(message.get("body", b""))
+        await send(message)
+
+    return observed
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -116,8 +154,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def refusal_body(path: str, refusal: Refusal) -> dict[str, Any]:
-    """Give the error's JSON: TEI's shape on its route, the shape of OpenAI and vLLM elsewhere."""
-    message = str(refusal)
+    """Return the error's JSON: TEI's shape on its route, the shape of OpenAI and vLLM elsewhere.
+
+    Control characters are gone and a long message is cut: it may quote what was sent, and ends in terminals.
+    """
+    message = CONTROL.sub(" ", str(refusal))
+    message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + " ..."
+    message = message.encode("utf-8", "replace").decode()
     if path == "/predict":
         names = {422: "validation", 413: "validation", 429: "overloaded", 503: "unhealthy"}
         return {"error": message, "error_type": names.get(refusal.status, "backend")}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, TokenIds
@@ -32,6 +32,14 @@ NOT_FOR_CALLERS = frozenset(
 )
 
 
+# Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,
+# which tokenizers join best, have up to 64 characters a token in long texts.
+SHORT_CHARACTERS = 2**18
+CHARACTERS_PER_TOKEN = 64
+UNLIMITED_TOKENS = 2**15
+PIECE = 2**15
+
+
 class ServedModel(Protocol):
     """What serving needs of a model; `rewardsmith.scoring.RewardModel` has it."""
 
@@ -52,6 +60,22 @@ class ServedModel(Protocol):
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Give one reward per id sequence of every group."""
+
+
+@runtime_checkable
+class CutsPrompts(Protocol):
+    """A model that can cut the start of prompts."""
+
+    def cut_prompts(self, request: ScoreRequest, sequences: Sequence[list[int]]) -> list[list[int]]:
+        """Return what `encode` gave, with the start of the prompt cut where a sequence is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingLimits:
+    """How much one HTTP request may hold."""
+
+    max_sequences: int = 4096
+    max_tokens: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +105,102 @@ class Encoded:
 
 
 def encode_requests(
-    model: ServedModel, requests: Sequence[ScoreRequest], truncation: Truncation | None, max_sequences: int
-) -> Encoded:
-    """Render, tokenise and check. Raises Refusal 422 naming input and completion, or 413 for too many."""
+    model: ServedModel, requests: Sequence[ScoreRequest], truncation: Truncation | None, limits: EncodingLimits
+) -> Generator[None, None, Encoded]:
+    """Render, tokenise and check, a completion a step; the generator returns what was encoded.
+
+    Raises Refusal 422 naming input and completion, or 413 for too many completions or tokens.
+    """
     sizes = [len(request.completions) for request in requests]
-    if sum(sizes) > max_sequences:
-        raise too_large(f"the request has {sum(sizes)} completions and the limit is {max_sequences}; split it")
-    rows, cut = [], []
+    if sum(sizes) > limits.max_sequences:
+        raise too_large(f"the request has {sum(sizes)} completions and the limit is {limits.max_sequences}; split it")
+    rows: list[list[int]] = []
+    cut: list[bool] = []
+    num_tokens = 0
     for number, request in enumerate(requests):
-        whole = _encode(model, request, number)
-        for index, (ids, row) in enumerate(zip(whole, _cut_rows(model, request, whole, truncation), strict=True)):
-            _check_length(row, model.max_length, f"input {number}, completion {index}")
+        _check_template_arguments(request, number)
+        for part in (request.prompt, *request.completions):
+            _check_part(model, part, f"input {number}")
+        for index, completion in enumerate(request.completions):
+            alone = replace(request, completions=(completion,))
+            where = f"input {number}, completion {index}"
+            _check_characters(model, alone, truncation, where)
+            whole = _encode(model, alone, f"input {number}")
+            row = _cut_row(model, alone, whole, truncation)
+            _check_length(row, model.max_length, where)
+            num_tokens += len(row)
+            if num_tokens > limits.max_tokens:
+                raise too_large(f"the request has over {limits.max_tokens} tokens, more than the queue holds; split it")
             rows.append(row)
-            cut.append(len(row) < len(ids))
+            cut.append(len(row) < len(whole))
+            yield
     return Encoded(rows, sizes, cut)
 
 
-def _encode(model: ServedModel, request: ScoreRequest, number: int) -> list[list[int]]:
-    """Tokenise one request; what the template or tokenizer refuses is the caller's error."""
-    _check_template_arguments(request, number)
-    for part in (request.prompt, *request.completions):
-        _check_part(model, part, number)
+def _encode(model: ServedModel, request: ScoreRequest, where: str) -> list[int]:
+    """Tokenise one completion; what the template or tokenizer refuses is the caller's error."""
     try:
-        return [list(map(int, ids)) for ids in model.encode(request)]
+        return list(map(int, model.encode(request)[0]))
     except RewardsmithError as error:
-        raise invalid(f"input {number}: {error}") from error
-    except Exception as error:
-        raise invalid(f"input {number} cannot be rendered or tokenised ({type(error).__name__})") from error
+        raise invalid(f"{where}: {error}") from error
+    except BaseException as error:
+        # A tokenizer that panics raises no Exception; in this thread there is nothing else to let through.
+        raise invalid(f"{where} cannot be rendered or tokenised ({type(error).__name__})") from error
+
+
+def _check_characters(model: ServedModel, request: ScoreRequest, truncation: Truncation | None, where: str) -> None:
+    """Refuse a text that is too long for its characters alone, or for the tokens of its first parts.
+
+    Tokenising costs about two seconds and 250 MiB a million characters, so it is bounded first.
+    """
+    limit = model.max_length
+    count = sum(map(_num_characters, (request.prompt, *request.completions)))
+    most = max(SHORT_CHARACTERS, CHARACTERS_PER_TOKEN * (limit or UNLIMITED_TOKENS))
+    if count > most:
+        raise invalid(
+            f"{where} has {count} characters; a model that reads {limit or 'any number of'} tokens is given at most "
+            f"{most}; shorten it"
+        )
+    if limit is None or truncation is not None or count <= max(PIECE, 4 * limit):
+        return
+    text = _plain_text(request)
+    if text is not None and has_more_tokens(model.tokenizer, text, 2 * limit):
+        raise invalid(
+            f"{where} has more than {2 * limit} tokens and the model reads {limit}; shorten it, or ask for truncation"
+        )
+
+
+def _num_characters(part: Text | Completion) -> int:
+    if isinstance(part, str):
+        return len(part)
+    if isinstance(part, TokenIds):
+        return 0
+    return sum(len(message.content if isinstance(message.content, str) else str(message.content)) for message in part)
+
+
+def _plain_text(request: ScoreRequest) -> str | None:
+    """Return the text that is tokenised, but for its frame; None for a conversation: a template may drop parts of it."""
+    completion = request.completions[0]
+    if isinstance(request.prompt, str) and isinstance(completion, str):
+        return request.prompt + completion
+    return None
+
+
+def has_more_tokens(tokenizer: Any, text: str, limit: int) -> bool:
+    """Whether the pieces of a long text have more tokens than `limit` in all; the count stops there.
+
+    At each cut a few tokens differ from those of the whole text, so `limit` has to leave room.
+    """
+    count = 0
+    for start in range(0, len(text), PIECE):
+        try:
+            count += len(tokenizer(text[start : start + PIECE], add_special_tokens=False)["input_ids"])
+        except BaseException:
+            # The whole text will fail in the same way, and be answered for it.
+            return False
+        if count > limit:
+            return True
+    return False
 
 
 def _check_template_arguments(request: ScoreRequest, number: int) -> None:
@@ -119,19 +212,19 @@ def _check_template_arguments(request: ScoreRequest, number: int) -> None:
         raise invalid(f"input {number}: a reward is of a finished answer; leave add_generation_prompt out")
 
 
-def _check_part(model: ServedModel, part: Text | Completion, number: int) -> None:
+def _check_part(model: ServedModel, part: Text | Completion, where: str) -> None:
     """Raise Refusal for ids outside the vocabulary and for text that is no valid Unicode."""
     if isinstance(part, TokenIds):
         size = vocabulary_size(model)
         bad = next((i for i in part if not 0 <= i < size), None)
         if bad is not None:
-            raise invalid(f"input {number}: token id {bad} is outside the vocabulary of {size}")
+            raise invalid(f"{where}: token id {bad} is outside the vocabulary of {size}")
         return
     try:
         repr_bytes = part if isinstance(part, str) else "".join(str(message.content) for message in part)
         repr_bytes.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise invalid(f"input {number} holds a lone surrogate, which is no Unicode text; remove it") from error
+        raise invalid(f"{where} holds a lone surrogate, which is no Unicode text; remove it") from error
 
 
 def vocabulary_size(model: ServedModel) -> int:
@@ -141,19 +234,16 @@ def vocabulary_size(model: ServedModel) -> int:
     return int(getattr(text_config, "vocab_size", None) or len(model.tokenizer))
 
 
-def _cut_rows(
-    model: ServedModel, request: ScoreRequest, rows: list[list[int]], truncation: Truncation | None
-) -> list[list[int]]:
+def _cut_row(model: ServedModel, request: ScoreRequest, ids: list[int], truncation: Truncation | None) -> list[int]:
     if truncation is None or truncation.side != "prompt":
-        return [_cut(ids, model.max_length, truncation) for ids in rows]
-    cut: Any = getattr(model, "cut_prompts", None)
-    if cut is None:
+        return _cut(ids, model.max_length, truncation)
+    if not isinstance(model, CutsPrompts):
         raise invalid(f"{model.name} cannot cut prompts; ask for left or right")
     try:
-        return [list(map(int, ids)) for ids in cut(request, rows)]
+        return list(map(int, model.cut_prompts(request, [ids])[0]))
     except RewardsmithError as error:
         raise invalid(str(error)) from error
-    except Exception as error:
+    except BaseException as error:
         raise invalid(f"the prompt cannot be cut: its rest cannot be rendered ({type(error).__name__})") from error
 
 

@@ -4,45 +4,100 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+import ssl
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.serving.app import RewardApp
-from rewardsmith.serving.auth import require_keys_off_loopback
+from rewardsmith.serving.auth import bare_host, require_keys_off_loopback
+from rewardsmith.serving.connections import BoundedConfig
 
 logger = logging.getLogger("rewardsmith.serving")
+KEEP_ALIVE_SECONDS = 75
+# Open files beside connections: the model, libraries, logs.
+OTHER_FILES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of a TLS server, in PEM.
+
+    Args:
+        certificate: with its chain.
+        key: of the certificate; None where it stands in the same file.
+        client_authorities: certificates of whoever signs clients; given, every client has to show one.
+    """
+
+    certificate: Path
+    key: Path | None = None
+    client_authorities: Path | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError for files that cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for path in (self.certificate, self.key, self.client_authorities):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"there is no file {path} for TLS")
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_authorities:
+                context.load_verify_locations(self.client_authorities)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"{self.certificate} and its key cannot be used for TLS: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; port 0 takes a free one."""
+    """Where to listen; port 0 takes a free one. An IPv6 host may stand in brackets."""
 
     host: str = "127.0.0.1"
     port: int = 8000
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"there is no port {self.port}; ports are 0 to 65535")
+
+    @property
+    def url(self) -> str:
+        """The address as a client takes it."""
+        host = bare_host(self.host)
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class GracefulServer(uvicorn.Server):
     """uvicorn that, at the first signal, still listens: new work gets 503, accepted work is finished, then it ends.
 
-    A second signal ends at once.
+    A second signal ends at once. SIGHUP reads the keys again.
     """
 
     def __init__(self, app: RewardApp, address: Address) -> None:
-        keep_alive = 75
-        config = uvicorn.Config(
+        settings, tls = app.settings, address.tls
+        config = BoundedConfig(
             app,
-            address.host,
-            address.port,
+            header_seconds=settings.header_timeout_seconds,
+            max_open=_room_for_connections(settings.max_connections),
+            host=bare_host(address.host),
+            port=address.port,
             lifespan="on",
             access_log=False,
+            server_header=False,
             log_level="warning",
-            timeout_keep_alive=keep_alive,
-            timeout_graceful_shutdown=int(app.settings.shutdown_seconds) + 1,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(settings.shutdown_seconds) + 1,
             backlog=2048,
+            ssl_certfile=tls and tls.certificate,
+            ssl_keyfile=tls and tls.key,
+            ssl_ca_certs=str(tls.client_authorities) if tls and tls.client_authorities else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_authorities else ssl.CERT_NONE,
         )
         super().__init__(config)
         self.reward_app = app
@@ -52,6 +107,8 @@ class GracefulServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Remember the event loop that signals must reach."""
         self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+            self._loop.add_signal_handler(signal.SIGHUP, self.reward_app.keys.reload)
         await super().startup(sockets)
 
     @property
@@ -85,7 +142,9 @@ class GracefulServer(uvicorn.Server):
 
 def serve(app: RewardApp, address: Address) -> None:
     """Serve until a signal. Raises ConfigError for an open address without keys or a port in use."""
-    require_keys_off_loopback(address.host, app.settings.key_digests)
+    require_keys_off_loopback(address.host, bool(app.keys))
+    if address.tls:
+        address.tls.check()
     app.service.warm_up()
     try:
         GracefulServer(app, address).run()
@@ -93,3 +152,19 @@ def serve(app: RewardApp, address: Address) -> None:
         raise ConfigError(
             f"cannot listen on {address.host}:{address.port}; is the port in use? choose another with --port"
         ) from error
+
+
+def _room_for_connections(wanted: int) -> int:
+    """Raise the limit of open files to hold `wanted` connections, and return how many it then holds."""
+    try:
+        import resource
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= wanted + OTHER_FILES:
+        need = wanted + OTHER_FILES
+    else:
+        need = hard
+    if soft != resource.RLIM_INFINITY and soft < need:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+    return max(1, min(wanted, need - OTHER_FILES))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,12 @@ from starlette.requests import Request
 from rewardsmith._version import __version__
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
-from rewardsmith.serving.metrics import Metrics
+from rewardsmith.serving.metrics import VISIT, Metrics, Visit
 from rewardsmith.serving.queue import Engine
 from rewardsmith.serving.refusals import Failure, Outcome, Refusal, invalid
-from rewardsmith.serving.requests import Encoded, ServedModel, Truncation, encode_requests
+from rewardsmith.serving.requests import EncodingLimits, ServedModel, Truncation
 from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.tokenising import Build, Tokeniser
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ class Service:
         self.metrics.busy_seconds.set_function(lambda: self.engine.busy_seconds)
         self.names = settings.served_names or _names(model.name)
         self.created = int(time.time())
-        # One thread: a fast tokenizer must not be used by two at once.
-        self._tokeniser = ThreadPoolExecutor(1, thread_name_prefix="rewardsmith-tokenise")
+        self._tokeniser = Tokeniser(model, EncodingLimits(settings.max_sequences, settings.limits.max_queued_tokens))
 
     @property
     def name(self) -> str:
@@ -87,14 +86,15 @@ class Service:
     def check_name(self, asked: str | None) -> None:
         """Raise Refusal 404 when another model is asked for. No name means this one."""
         if asked and asked not in self.names:
-            served = ", ".join(self.names)
+            served = ", ".join(self.names)[:500]
             raise Refusal(f"the model {asked[:80]!r} is not served here; served: {served}", 404, "model_not_found")
 
-    async def score(
-        self, http: Request, requests: Sequence[ScoreRequest], truncation: Truncation | None = None
-    ) -> Scored:
-        """Score, unless the client leaves first. Raises Refusal; failures of single sequences stand in the result."""
-        task = asyncio.ensure_future(self._score(requests, truncation))
+    async def score(self, http: Request, build: Build, truncation: Truncation | None = None) -> Scored:
+        """Score what `build` makes of the body, unless the client leaves first.
+
+        Raises Refusal; failures of single sequences stand in the result.
+        """
+        task = asyncio.ensure_future(self._score(http.scope.get(VISIT), build, truncation))
         leaving = asyncio.ensure_future(_left(http))
         try:
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,14 +107,15 @@ class Service:
             leaving.cancel()
             await asyncio.gather(task, leaving, return_exceptions=True)
 
-    async def _score(self, requests: Sequence[ScoreRequest], truncation: Truncation | None) -> Scored:
+    async def _score(self, visit: Visit | None, build: Build, truncation: Truncation | None) -> Scored:
         with self.engine.admit() as admission:
             started = time.monotonic()
-            work = (self.model, requests, truncation, self.settings.max_sequences)
-            loop = asyncio.get_running_loop()
-            encoded: Encoded = await admission.in_time(loop.run_in_executor(self._tokeniser, encode_requests, *work))
+            encoded = await admission.in_time(self._tokeniser.encode(build, truncation))
             self.metrics.tokenise_seconds.observe(time.monotonic() - started)
             self.metrics.truncated.inc(sum(encoded.truncated))
+            if visit is not None:
+                visit.held.end_turn()
+                visit.sequences, visit.tokens = len(encoded.rows), sum(map(len, encoded.rows))
             outcomes = await admission.score(encoded.rows)
         return Scored(outcomes, [len(row) for row in encoded.rows], encoded.truncated, encoded.sizes)
 
@@ -154,7 +155,7 @@ class Service:
     def close(self) -> None:
         """End both threads."""
         self.engine.stop()
-        self._tokeniser.shutdown(wait=True, cancel_futures=True)
+        self._tokeniser.stop()
 
 
 def text_request(text: str) -> ScoreRequest:

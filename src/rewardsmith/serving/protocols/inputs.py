@@ -2,35 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import Field, WithJsonSchema
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
+from rewardsmith.serving.metrics import VISIT
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.service import ids_request, text_request
 
+# The first wrong element ends the reading of a list: errors of a million elements cost minutes and gigabytes.
+FIRST_ERROR = Field(fail_fast=True)
 TokenId = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Label = Annotated[str, Field(max_length=512)]
+Texts = Annotated[list[str], FIRST_ERROR]
+Ids = Annotated[list[TokenId], FIRST_ERROR]
+ManyIds = Annotated[list[Ids], FIRST_ERROR]
+ManyTexts = str | Texts | Ids | ManyIds
+# Checked by `to_messages`: a class of its own for each of a hundred thousand messages takes a second.
+ChatMessage = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "title": "ChatMessage",
+            "description": "One turn; further keys go to the chat template.",
+            "properties": {
+                "role": {"type": "string"},
+                "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}, {"type": "null"}]},
+            },
+            "required": ["role"],
+            "additionalProperties": True,
+        }
+    ),
+]
+Messages = Annotated[list[ChatMessage], FIRST_ERROR]
+Document = str | dict[str, Any]
+Documents = Annotated[list[Document], FIRST_ERROR]
 
 
-class ChatMessage(BaseModel):
-    """One turn; further keys go to the chat template."""
+class ParsedRequest(Request):
+    """A request whose body the outer layer has parsed already."""
 
-    model_config = ConfigDict(extra="allow")
-    role: str
-    content: str | list[Any] | None = None
+    async def json(self) -> Any:
+        """Return the parsed body and let go of it."""
+        visit = self.scope[VISIT]
+        parsed, visit.body = visit.body, None
+        return parsed
 
 
-ManyTexts = str | list[str] | list[TokenId] | list[list[TokenId]]
+class ParsedRoute(APIRoute):
+    """A route that takes the parsed body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler of FastAPI."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(ParsedRequest(request.scope, request.receive))
+
+        return handle
 
 
-def to_messages(messages: list[ChatMessage], where: str = "messages") -> tuple[Message, ...]:
-    """Turn a body's messages into the record's form. Raises Refusal 422 for none."""
+def new_router(*tags: str) -> APIRouter:
+    """Make the router of a protocol; `tags` name the tools that speak it."""
+    return APIRouter(tags=list(tags), route_class=ParsedRoute)
+
+
+def to_messages(messages: list[dict[str, Any]], where: str = "messages") -> tuple[Message, ...]:
+    """Turn a body's messages into the record's form. Raises Refusal 422 for none, or one of another kind."""
+    for number, message in enumerate(messages):
+        if not isinstance(message.get("role"), str):
+            raise invalid(f"{where}: message {number} needs a role, which is a text")
+        if not isinstance(message.get("content"), str | list | None):
+            raise invalid(f"{where}: the content of message {number} is a text, a list of parts or null")
     try:
-        value = as_text([message.model_dump() for message in messages], where)
+        value = as_text(messages, where)
     except DataError as error:
         raise invalid(str(error)) from error
     assert not isinstance(value, str)
@@ -48,7 +99,7 @@ def requests_of(value: ManyTexts) -> list[ScoreRequest]:
     return [text_request(item) if isinstance(item, str) else ids_request(item) for item in value]  # type: ignore[arg-type]
 
 
-def to_completion(value: str | list[TokenId] | list[ChatMessage], where: str) -> Completion:
+def to_completion(value: str | list[int] | list[dict[str, Any]], where: str) -> Completion:
     """Read a completion: text, token ids of the whole sequence, or messages."""
     if isinstance(value, str):
         return value

@@ -6,35 +6,54 @@ import math
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import RewardParts
-from rewardsmith.serving.protocols.inputs import ChatMessage, Label, TokenId, to_completion, to_messages
+from rewardsmith.serving.protocols.inputs import (
+    FIRST_ERROR,
+    Ids,
+    Label,
+    Messages,
+    new_router,
+    to_completion,
+    to_messages,
+)
 from rewardsmith.serving.refusals import Failure, Outcome, invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request, ids_request, text_request
 
-CompletionBody = str | list[TokenId] | list[ChatMessage]
+CompletionBody = str | Ids | Messages
 
 
 class RewardInput(BaseModel):
     """One thing to score: exactly one of `completions` (with `prompt`), `messages`, `text`, `token_ids`."""
 
     model_config = ConfigDict(extra="forbid")
-    prompt: str | list[ChatMessage] | None = None
-    completions: list[CompletionBody] | None = None
-    messages: list[ChatMessage] | None = None
+    prompt: str | Messages | None = None
+    completions: Annotated[list[CompletionBody], FIRST_ERROR] | None = None
+    messages: Messages | None = None
     text: str | None = None
-    token_ids: list[TokenId] | None = None
+    token_ids: Ids | None = None
     tools: list[Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown(cls, body: Any) -> Any:
+        """Name the first unknown field alone: an error for each of many would take seconds."""
+        unknown = (
+            next((name for name in body if name not in cls.model_fields), None) if isinstance(body, dict) else None
+        )
+        if unknown is not None:
+            raise ValueError(f"the field {unknown[:40]!r} is not known; known: {', '.join(cls.model_fields)}")
+        return body
 
 
 class RewardBody(RewardInput):
     """One input at the top level, or many under `inputs`."""
 
-    inputs: list[RewardInput] | None = None
+    inputs: Annotated[list[RewardInput], FIRST_ERROR] | None = None
     model: Label | None = None
     normalized: Annotated[bool, Field(description="use the contract's mean and standard deviation")] = False
     truncate: Annotated[
@@ -81,14 +100,14 @@ class RewardAnswer(BaseModel):
 
 def router(service: Service) -> APIRouter:
     """Build the route."""
-    routes = APIRouter(tags=["native"])
+    routes = new_router("native")
 
     @routes.post("/v1/reward")
     async def reward(body: RewardBody, http: Request) -> RewardAnswer:
         service.check_name(body.model)
         scale = service.require_scale() if body.normalized else None
         truncation = Truncation(body.truncate) if body.truncate else None
-        scored = await service.score(http, _requests(body), truncation)
+        scored = await service.score(http, lambda: _requests(body), truncation)
         if not body.partial:
             scored.rewards()
         return RewardAnswer(

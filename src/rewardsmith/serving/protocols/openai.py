@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from rewardsmith.serving.protocols.inputs import Label, ManyTexts, requests_of
+from rewardsmith.serving.protocols.inputs import Label, ManyTexts, new_router, requests_of
 from rewardsmith.serving.service import Service
 
 
@@ -21,17 +21,17 @@ class EmbeddingsBody(BaseModel):
     model: Label | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Literal[1] | None = None
-    user: str | None = None
+    user: Label | None = None
 
 
 def router(service: Service) -> APIRouter:
     """Build the route."""
-    routes = APIRouter(tags=["SGLang", "OpenAI"])
+    routes = new_router("SGLang", "OpenAI")
 
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingsBody, http: Request) -> Response:
         service.check_name(body.model)
-        scored = await service.score(http, requests_of(body.input))
+        scored = await service.score(http, lambda: requests_of(body.input))
         data = [
             {"object": "embedding", "index": index, "embedding": _encode(reward, body.encoding_format)}
             for index, reward in enumerate(scored.rewards())

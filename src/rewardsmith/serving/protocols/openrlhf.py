@@ -12,13 +12,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from rewardsmith.scoring.scorer import probability
+from rewardsmith.serving.protocols.inputs import Texts, new_router
 from rewardsmith.serving.service import Service, text_request
 
 
 class GetRewardBody(BaseModel):
     """Full texts with their special tokens; prompts and labels are not needed for a reward."""
 
-    query: str | list[str]
+    query: str | Texts
     prompts: Any = None
     labels: Any = None
 
@@ -33,12 +34,12 @@ class GetRewardAnswer(BaseModel):
 
 def router(service: Service) -> APIRouter:
     """Build the route."""
-    routes = APIRouter(tags=["OpenRLHF"])
+    routes = new_router("OpenRLHF")
 
     @routes.post("/get_reward")
     async def get_reward(body: GetRewardBody, http: Request) -> GetRewardAnswer:
         queries = [body.query] if isinstance(body.query, str) else body.query
-        scored = await service.score(http, [text_request(query) for query in queries])
+        scored = await service.score(http, lambda: list(map(text_request, queries)))
         rewards = scored.rewards()
         centre = service.reward_scale()[0] or 0.0
         scores = [probability(reward - centre) for reward in rewards]

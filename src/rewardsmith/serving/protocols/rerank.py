@@ -14,7 +14,7 @@ from pydantic import Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
-from rewardsmith.serving.protocols.inputs import document_text
+from rewardsmith.serving.protocols.inputs import Documents, Texts, document_text, new_router
 from rewardsmith.serving.protocols.vllm import VllmOptions
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
@@ -25,10 +25,10 @@ class RerankBody(VllmOptions):
     """A query with documents; `top_n` 0 or null gives all of them."""
 
     query: str
-    documents: list[str | dict[str, Any]] | None = None
+    documents: Documents | None = None
     top_n: Annotated[int, Field(ge=0)] | None = None
     return_documents: bool = True
-    texts: list[str] | None = None
+    texts: Texts | None = None
     raw_scores: bool = True
     return_text: bool = False
     truncate: bool = False
@@ -36,7 +36,7 @@ class RerankBody(VllmOptions):
 
 def router(service: Service) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(tags=["vLLM", "Cohere", "Jina", "TEI"])
+    routes = new_router("vLLM", "Cohere", "Jina", "TEI")
 
     @routes.post("/rerank")
     @routes.post("/v1/rerank")
@@ -49,7 +49,7 @@ def router(service: Service) -> APIRouter:
         if not documents:
             raise invalid("documents is empty; send at least one")
         truncation = Truncation("right") if body.truncate else body.truncation()
-        scored = await service.score(http, [ScoreRequest(body.query, tuple(documents))], truncation)
+        scored = await service.score(http, lambda: [ScoreRequest(body.query, tuple(documents))], truncation)
         if body.texts is not None:
             return JSONResponse(_tei_ranks(body, documents, scored), headers=scored.headers())
         return JSONResponse(_cohere_answer(service, body, documents, scored), headers=scored.headers())

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from rewardsmith.serving.protocols.inputs import new_router
 from rewardsmith.serving.refusals import Refusal, draining, hung
 from rewardsmith.serving.service import Service
 
 
 def router(service: Service) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(tags=["status"])
+    routes = new_router("status")
 
     @routes.get("/health")
     @routes.get("/livez")

@@ -14,17 +14,19 @@ from pydantic import BaseModel, Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
+from rewardsmith.serving.protocols.inputs import FIRST_ERROR, new_router
 from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request
 
-Single = Annotated[list[str], Field(min_length=1, max_length=2)]
+Single = Annotated[list[str], Field(min_length=1, max_length=2, fail_fast=True)]
+Pair = Annotated[list[str], Field(min_length=2, max_length=2, fail_fast=True)]
 
 
 class PredictBody(BaseModel):
     """TEI's body; `parameters` is what huggingface_hub adds."""
 
-    inputs: str | Annotated[list[str], Field(min_length=2, max_length=2)] | list[Single]
+    inputs: str | Pair | Annotated[list[Single], FIRST_ERROR]
     raw_scores: bool = True
     truncate: bool | None = False
     truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
@@ -33,13 +35,13 @@ class PredictBody(BaseModel):
 
 def router(service: Service) -> APIRouter:
     """Build the route."""
-    routes = APIRouter(tags=["TEI"])
+    routes = new_router("TEI")
 
     @routes.post("/predict")
     async def predict(body: PredictBody, http: Request) -> Response:
         side: Any = body.truncation_direction.lower()
         truncation = Truncation(side) if body.truncate else None
-        scored = await service.score(http, _requests(body.inputs), truncation)
+        scored = await service.score(http, lambda: _requests(body.inputs), truncation)
         values = scored.rewards() if body.raw_scores else [probability(value) for value in scored.rewards()]
         answers = [[{"score": value, "label": "LABEL_0"}] for value in values]
         # huggingface_hub, told apart by its parameters, reads a batch of one; TEI answers one text without the batch.

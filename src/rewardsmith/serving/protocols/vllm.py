@@ -16,11 +16,16 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.protocols.inputs import (
-    ChatMessage,
+    Document,
+    Documents,
+    Ids,
     Label,
+    ManyIds,
     ManyTexts,
-    TokenId,
+    Messages,
+    Texts,
     document_text,
+    new_router,
     requests_of,
     to_messages,
 )
@@ -28,7 +33,7 @@ from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request
 
-Side = str | dict[str, Any] | list[str | dict[str, Any]]
+Side = Document | Documents
 
 
 class VllmOptions(BaseModel):
@@ -64,7 +69,7 @@ class VllmClassify(VllmOptions):
     """A conversation or texts: exactly one of `input` and `messages`."""
 
     input: ManyTexts | None = None
-    messages: list[ChatMessage] | None = None
+    messages: Messages | None = None
     tools: list[Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_special_tokens: bool | None = None
@@ -82,8 +87,8 @@ class VllmClassify(VllmOptions):
 class ClassifyBody(VllmClassify):
     """vLLM's form, or SGLang's: `text` or `input_ids`, one or many."""
 
-    text: str | list[str] | None = None
-    input_ids: list[TokenId] | list[list[TokenId]] | None = None
+    text: str | Texts | None = None
+    input_ids: Ids | ManyIds | None = None
 
 
 class PoolingBody(VllmClassify):
@@ -103,7 +108,7 @@ class ScoreBody(VllmOptions):
 
 def router(service: Service) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter()
+    routes = new_router()
 
     @routes.post("/classify", tags=["vLLM", "SGLang"])
     @routes.post("/v1/classify", tags=["vLLM", "SGLang"])
@@ -111,7 +116,7 @@ def router(service: Service) -> APIRouter:
         service.check_name(body.model)
         if body.text is not None or body.input_ids is not None:
             return await _sglang(service, body, http)
-        scored = await service.score(http, body.requests(), body.truncation())
+        scored = await service.score(http, body.requests, body.truncation())
         data: list[dict[str, Any]] = [
             {"index": index, "label": "LABEL_0", "probs": [value], "num_classes": 1}
             for index, value in enumerate(body.values(scored))
@@ -121,7 +126,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/pooling", tags=["vLLM"])
     async def pooling(body: PoolingBody, http: Request) -> Response:
         service.check_name(body.model)
-        scored = await service.score(http, body.requests(), body.truncation())
+        scored = await service.score(http, body.requests, body.truncation())
         data = [{"index": i, "object": "pooling", "data": [value]} for i, value in enumerate(body.values(scored))]
         return _answer(service, f"pool-{body.request_id or uuid4().hex}", data, scored)
 
@@ -129,7 +134,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/score", tags=["vLLM"])
     async def score(body: ScoreBody, http: Request) -> Response:
         service.check_name(body.model)
-        scored = await service.score(http, _pairs(body), body.truncation())
+        scored = await service.score(http, lambda: _pairs(body), body.truncation())
         data = [{"index": i, "object": "score", "score": value} for i, value in enumerate(body.values(scored))]
         return _answer(service, f"score-{body.request_id or uuid4().hex}", data, scored)
 
@@ -141,7 +146,7 @@ async def _sglang(service: Service, body: ClassifyBody, http: Request) -> Respon
     if len(given) != 1:
         raise invalid("give exactly one of text, input_ids, input and messages")
     value: Any = given[0]
-    scored = await service.score(http, requests_of(value), body.truncation())
+    scored = await service.score(http, lambda: requests_of(value), body.truncation())
     answers = [
         {"embedding": [reward], "meta_info": {"id": uuid4().hex, "prompt_tokens": tokens}}
         for reward, tokens in zip(scored.rewards(), scored.tokens, strict=True)
