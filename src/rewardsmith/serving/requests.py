@@ -179,7 +179,7 @@ def _num_characters(part: Text | Completion) -> int:
 
 
 def _plain_text(request: ScoreRequest) -> str | None:
-    """Return the text that is tokenised, but for its frame; None for a conversation: a template may drop parts of it."""
+    """Return the text that is tokenised, but for its frame; None for a conversation: templates drop parts."""
     completion = request.completions[0]
     if isinstance(request.prompt, str) and isinstance(completion, str):
         return request.prompt + completion
