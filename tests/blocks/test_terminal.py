@@ -2,8 +2,24 @@ import io
 
 from rich.console import Console
 
-from rewardsmith.blocks.kinds import Cell, Details, Example, Examples, FindingLine, Findings, StripRow, Strips, Table
-from rewardsmith.blocks.terminal import print_blocks
+from rewardsmith.blocks.card import to_markdown
+from rewardsmith.blocks.html import render_blocks
+from rewardsmith.blocks.kinds import (
+    Cell,
+    Details,
+    Example,
+    Examples,
+    Fact,
+    Facts,
+    FindingLine,
+    Findings,
+    Histogram,
+    Section,
+    StripRow,
+    Strips,
+    Table,
+)
+from rewardsmith.blocks.terminal import print_blocks, print_sections
 from rewardsmith.records import Estimate
 
 ESTIMATE = Estimate(0.5, 1000, 0.4, 0.6)
@@ -42,3 +58,25 @@ def test_examples_are_cut_and_details_are_unfolded():
 
 def test_what_cannot_be_seen_is_named():
     assert "a⟨U+202E⟩b" in printed(Table("c", ("x", "y", "z"), [[Cell("a\u202eb"), 1, 2.0]]))
+
+
+FIGURES = Facts([Fact("rows read", "2,000", "6 of them left out", "warn"), Fact("ties", "0")])
+
+
+def test_figures_stand_with_their_notes_in_every_medium():
+    assert printed(FIGURES).split() == ["rows", "read", "2,000", "6", "of", "them", "left", "out", "ties", "0"]
+    html = render_blocks([FIGURES])
+    assert '<dd class="value warn"><bdi>2,000</bdi></dd><dd class="note"><bdi>6 of them left out</bdi>' in html
+    assert to_markdown([FIGURES]) == "- rows read: 2,000 (6 of them left out)\n- ties: 0"
+
+
+def test_a_histogram_is_drawn_as_bars_where_its_bins_are_named():
+    named = Histogram("lengths", "words", [0, 10, 20], [4, 2], labels=["0-9", "10 or more"])
+    assert [line.count("█") for line in printed(named).splitlines()][-2:] == [40, 20]
+    assert printed(Histogram("lengths", "words", [0, 10, 20], [4, 2])) == ""
+
+
+def test_sections_stand_under_their_titles():
+    output = io.StringIO()
+    print_sections([Section("Size", "", "", [FIGURES])], Console(file=output, width=80))
+    assert output.getvalue().startswith("\nSize\n  rows read")

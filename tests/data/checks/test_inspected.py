@@ -5,8 +5,6 @@ import json
 import pytest
 
 from rewardsmith import inspect
-from rewardsmith.data.checks.inspected_sections import bins
-from rewardsmith.data.checks.lengths import Distribution
 from rewardsmith.errors import DataError
 
 ROWS = [
@@ -51,8 +49,3 @@ def test_several_paths_are_one_set_and_no_row_is_an_error(tmp_path):
     assert found.found.several_files.count == 20
     with pytest.raises(DataError, match="nothing to inspect: it holds no rows"):
         inspect([])
-
-
-def test_the_last_bin_is_named_by_what_it_holds():
-    known = Distribution(4, 1.5, {"max": 9}, [0, 1, 2, 5], [1, 1, 2])
-    assert bins(known) == [("0", 1), ("1", 1), ("2 or more", 2)]
