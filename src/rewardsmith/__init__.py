@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rewardsmith.doctor.inspecting import inspect
     from rewardsmith.evaluation import evaluate
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
+    from rewardsmith.report.training import train
     from rewardsmith.scoring import RewardModel
     from rewardsmith.training import RewardConfig, RewardTrainer
 
@@ -31,6 +32,7 @@ _HOMES = {
     "evaluate": "rewardsmith.evaluation",
     "inspect": "rewardsmith.doctor.inspecting",
     "load_preferences": "rewardsmith.data",
+    "train": "rewardsmith.report.training",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load_preferences",
+    "train",
 ]
 
 

@@ -197,3 +197,45 @@ def test_rows_longer_than_an_encoder_reads_are_left_out_and_counted(command, pai
     assert code == 0, err
     assert "held-out: 1 comparisons left out, a side is longer than the 512 tokens that the model reads" in err
     assert "accuracy" in out
+
+
+def test_a_used_folder_is_refused_before_anything_is_read_and_replaced_when_asked(
+    command, trained, pairs_file, tmp_path
+):
+    folder, *_ = trained
+    (folder / "checkpoint-9").mkdir()
+    flags = ("train", *FAST, "--output_dir", "out")
+    code, _, err = command(*flags, "--dataset_name", "nowhere.jsonl")
+    assert code == 1
+    assert "holds a run" in err
+    assert "--overwrite_output_dir" in err
+    code, _, err = command(*flags, "--dataset_name", pairs_file, "--overwrite_output_dir", "--seed", "3")
+    assert code == 0, err
+    assert not (folder / "checkpoint-9").exists()
+    assert json.loads((folder / "run.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--model", "--model_name_or_path"),
+        ("--lr", "--learning_rate"),
+        ("--epochs", "--num_train_epochs"),
+        ("--lora", "--use_peft"),
+    ],
+)
+def test_an_unknown_flag_names_the_one_that_was_meant(command, flag, meant):
+    code, _, err = command("train", flag, "x")
+    assert code == 2
+    assert f"did you mean {meant}?" in err
+
+
+def test_margins_that_are_far_too_large_are_named_with_the_first_loss(command, tmp_path, caplog):
+    rows = [{"prompt": f"{i * 37}?\n", "chosen": "a", "rejected": "b", "margin": 9.0} for i in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = command(
+        "train", *FAST, "--dataset_name", "rows.jsonl", "--output_dir", "out", "--test_split_size", "0"
+    )
+    assert code == 0, err
+    assert "objective bradley_terry, margins from 9 to 9" in caplog.text
+    assert "margins are read in units of the reward (logits)" in caplog.text

@@ -61,3 +61,21 @@ def test_the_report_lies_beside_the_weights(tmp_path):
     write_report(summary(tmp_path, result(0.9)))
     assert (tmp_path / "README.md").is_file()
     assert (tmp_path / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_python_twin_leaves_a_folder_as_complete_as_the_command(tmp_path):
+    import tiny_models
+
+    from rewardsmith import train
+    from rewardsmith.errors import ConfigError
+
+    model, tokenizer = tiny_models.qwen2()
+    settings = {"max_steps": 2, "use_cpu": True, "report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    settings |= {"processing_class": tokenizer, "verify_saved_model": False}
+    run = train(model, tiny_models.pairs(40), tmp_path / "out", test_split_size=0.3, **settings)
+    assert run.held_out.accuracy.n > 0
+    assert "held-out accuracy" in repr(run)
+    for name in ("model.safetensors", "scoring_contract.json", "run.json", "README.md", "training_curves.png"):
+        assert (tmp_path / "out" / name).is_file(), name
+    with pytest.raises(ConfigError, match="holds a run"):
+        train(model, tiny_models.pairs(40), tmp_path / "out", **settings)

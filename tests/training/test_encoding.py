@@ -2,7 +2,7 @@
 
 import pytest
 import tiny_models
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset
 from small_runs import config, train_logs, trainer_for
 
 from rewardsmith import RewardTrainer
@@ -89,3 +89,53 @@ def test_a_template_that_writes_everything_counts_nothing():
     report = EncodingReport()
     list(encode_groups([("row 1", read_row(row, "row 1"))], Encoder(Renderer(tokenizer)), report))
     assert not report.dropped
+
+
+def stream(rows):
+    return IterableDataset.from_generator(lambda: iter(rows))
+
+
+def test_a_stream_is_encoded_once_and_evaluated_again_as_it_is(tmp_path):
+    rows = tiny_models.pairs(8)
+    trainer = trainer_for(tmp_path, rows, eval_rows=stream(rows))
+    assert trainer._prepare_eval(trainer.eval_dataset) is trainer.eval_dataset
+    whole = trainer.evaluate()
+    assert trainer.evaluate(trainer.eval_dataset)["eval_loss"] == whole["eval_loss"]
+    assert trainer.evaluate({"a": trainer.eval_dataset})["eval_a_loss"] == whole["eval_loss"]
+
+
+def test_a_collator_of_ones_own_reads_an_endless_stream_in_order_with_its_other_columns(tmp_path):
+    from itertools import count
+
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
+    seen = []
+
+    class Collator(DataCollatorForPreference):
+        def torch_call(self, examples):
+            seen.extend(example["number"] for example in examples)
+            return super().torch_call(examples)
+
+    pairs = tiny_models.pairs(8)
+    endless = IterableDataset.from_generator(lambda: ({**pairs[i % 8], "number": i} for i in count()))
+    model, tokenizer = tiny_models.qwen2()
+    trainer = RewardTrainer(
+        model,
+        config(tmp_path, max_steps=3, remove_unused_columns=False),
+        train_dataset=endless,
+        processing_class=tokenizer,
+        data_collator=Collator(pad_token_id=tokenizer.pad_token_id),
+    )
+    trainer.train()
+    assert seen[:12] == list(range(12))
+
+
+def test_the_best_of_several_sets_is_by_their_mean(tmp_path):
+    rows = tiny_models.pairs(12)
+    sets = {"a": Dataset.from_list(rows[:4]), "b": Dataset.from_list(rows[4:])}
+    settings = {"eval_strategy": "epoch", "save_strategy": "epoch", "metric_for_best_model": "eval_accuracy"}
+    trainer = trainer_for(tmp_path, rows, eval_rows=sets, load_best_model_at_end=True, **settings)
+    trainer.train()
+    found = trainer.evaluate()
+    assert found["eval_accuracy"] == pytest.approx((found["eval_a_accuracy"] + found["eval_b_accuracy"]) / 2)
+    assert trainer.state.best_metric is not None

@@ -14,12 +14,31 @@ from typing import NoReturn
 from rewardsmith._version import __version__
 from rewardsmith.errors import RewardsmithError, UsageError, nearest
 
+# What other tools call a flag.
+MEANT = {
+    "--model": "--model_name_or_path",
+    "--data": "--dataset_name",
+    "--dataset": "--dataset_name",
+    "--train-data": "--dataset_name",
+    "--out": "--output_dir",
+    "--output": "--output_dir",
+    "--lr": "--learning_rate",
+    "--epochs": "--num_train_epochs",
+    "--steps": "--max_steps",
+    "--batch-size": "--per_device_train_batch_size",
+    "--lora": "--use_peft",
+    "--resume": "--resume_from_checkpoint",
+    "--overwrite": "--overwrite_output_dir",
+    "--objective": "--loss_type",
+    "--loss": "--loss_type",
+}
 # Command -> (module, one-line summary). The module is imported only when its command is run.
 COMMANDS = {
     "demo": ("rewardsmith.cli.demo", "the whole path on an embedded data set and model, no network"),
     "data": ("rewardsmith.cli.data", "inspect, check, convert, split, merge, overlap, simulate, list"),
     "collect": ("rewardsmith.cli.collect", "human judgements: a web page, agreement, panels, duels, export"),
     "train": ("rewardsmith.cli.train", "train a reward model (the flags and YAML of `trl reward`, plus ours)"),
+    "runs": ("rewardsmith.cli.runs", "a table of the runs in a folder: accuracy, interval, data, objective"),
     "doctor": ("rewardsmith.cli.doctor", "find what would silently ruin a run, before it runs"),
     "evaluate": ("rewardsmith.cli.evaluate", "accuracy with intervals, baselines, calibration, benchmarks"),
     "audit": ("rewardsmith.cli.audit", "length, style, invariance and over-optimisation audits, one report"),
@@ -117,8 +136,17 @@ def parse_strictly(parser: argparse.ArgumentParser, arguments: list[str]) -> arg
     flag = unknown[0].split("=")[0]
     if not flag.startswith("-"):
         raise UsageError(f"unexpected argument {flag!r}; see {parser.prog} --help")
-    near = nearest(flag, _flags(parser))
+    near = _nearest_flag(flag, _flags(parser))
     raise UsageError(f"unknown flag {flag}; {f'did you mean {near}?' if near else f'see {parser.prog} --help'}")
+
+
+def _nearest_flag(flag: str, known: list[str]) -> str | None:
+    """Return the known flag that was meant: one of the usual short names, one that begins alike, or the closest."""
+    meant = MEANT.get(flag.replace("_", "-"))
+    if meant in known:
+        return meant
+    alike = [name for name in known if name.startswith(flag) or name.endswith(flag.lstrip("-"))]
+    return min(alike, key=len) if alike else nearest(flag, known)
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

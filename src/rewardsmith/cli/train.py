@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,12 +17,69 @@ import transformers
 from transformers import HfArgumentParser
 
 from rewardsmith.cli.recipes import CONFIGS, resolve
-from rewardsmith.errors import ConfigError, UsageError
+from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
+from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data
 from rewardsmith.training.model import named_model
 from rewardsmith.training.run import train_run
+
+EXAMPLES = """examples:
+  rewardsmith train pairs --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --dataset_name pairs.jsonl
+  rewardsmith train lora --model_name_or_path MODEL --dataset_name pairs.jsonl --tokens_per_batch 8192
+  rewardsmith train from_scratch --dataset_name rankings.jsonl --loss_type plackett_luce
+  rewardsmith train --config my.yaml --resume_from_checkpoint true"""
+# Headings of --help: flags of these fields stand together, those of transformers come last.
+GROUPS = {
+    "data": ("dataset", "eval_dataset", "reader", "train_limit", "eval_limit", "datasets", "streaming", "test_split"),
+    "model": ("model_", "dtype", "attn_", "from_config", "tokenizer_", "trust_remote", "pooling", "head_init"),
+    "adapter and quantisation": ("use_peft", "lora_", "use_rslora", "use_dora", "load_in_", "bnb_", "use_bnb"),
+    "objective": ("loss_type", "ties", "label_smoothing", "center_", "l2_rewards", "ranking_top"),
+    "text and batches": (
+        "max_length",
+        "overflow",
+        "merge_prompts",
+        "tokens_per_batch",
+        "share_prefix",
+        "eos_token",
+        "pad_",
+        "chat_template",
+        "per_device_",
+        "gradient_acc",
+        "dataset_num_proc",
+    ),
+    "training": (
+        "learning_rate",
+        "num_train",
+        "max_steps",
+        "lr_",
+        "warmup",
+        "optim",
+        "weight_decay",
+        "seed",
+        "bf16",
+        "fp16",
+        "gradient_check",
+        "activation_",
+        "disable_dropout",
+        "max_grad",
+        "adam_",
+    ),
+    "output": (
+        "output_dir",
+        "overwrite_output",
+        "resume_",
+        "save_",
+        "eval_s",
+        "logging_",
+        "report_to",
+        "run_name",
+        "verify_saved",
+        "push_to_hub",
+        "hub_",
+    ),
+}
 
 
 class TrainParser(HfArgumentParser):
@@ -36,6 +94,8 @@ def make_parser(prog: str, description: str) -> TrainParser:
     """Build the parser with every flag."""
     parser = TrainParser(list(CONFIGS), prog=prog, description=description, allow_abbrev=False)
     parser.usage = f"{prog} [RECIPE] --model_name_or_path MODEL --dataset_name DATA [flags]"
+    parser.epilog, parser.formatter_class = None, argparse.RawDescriptionHelpFormatter
+    parser.description = f"{description}\n\n{EXAMPLES}"
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
     # Rows of a prompt make one group unless told otherwise, and the folder is named after the model.
@@ -45,7 +105,23 @@ def make_parser(prog: str, description: str) -> TrainParser:
             action.type = _rate
         elif action.nargs is None and getattr(action.type, "__name__", "") == "string_to_bool":
             action.nargs, action.const = "?", True
+    _group(parser)
     return parser
+
+
+def _group(parser: argparse.ArgumentParser) -> None:
+    """Put the flags under headings, those that a user asks for first at the top."""
+    [plain] = [group for group in parser._action_groups if group.title == "options"]
+    plain.title = "all other settings of transformers"
+    first = [parser.add_argument_group(title) for title in GROUPS]
+    rest: list[argparse.Action] = []
+    for action in plain._group_actions:
+        place = next(
+            (g for g, starts in zip(first, GROUPS.values(), strict=True) if action.dest.startswith(starts)), None
+        )
+        (rest if place is None else place._group_actions).append(action)
+    plain._group_actions = rest
+    parser._action_groups = [parser._positionals, *first, plain]
 
 
 def _rate(text: str) -> float | str:
@@ -64,6 +140,9 @@ def run(arguments: argparse.Namespace) -> int:
     quiet_other_packages()
     script, config, model, mixture = build_configs(arguments)
     require_writable(Path(str(config.output_dir)))
+    if config.resume_from_checkpoint in (None, "", "False", "false"):
+        require_unused(Path(str(config.output_dir)), script.overwrite_output_dir)
+    require_extras(model)
     data = load_training_data(script, mixture, config.merge_prompts)
     for note in data.notes:
         print(note, file=sys.stderr)
@@ -74,6 +153,17 @@ def run(arguments: argparse.Namespace) -> int:
     write_report(summary)
     print_result(summary)
     return 0
+
+
+def require_extras(model: ModelConfig) -> None:
+    """Refuse flags whose extra is missing before data are read. Raises MissingExtraError with the remedy."""
+    wanted = {
+        "peft": ("peft", model.use_peft),
+        "bitsandbytes": ("quantization", model.load_in_4bit or model.load_in_8bit),
+    }
+    for package, (extra, is_asked) in wanted.items():
+        if is_asked and find_spec(package) is None:
+            raise missing_extra(package, extra)
 
 
 def build_configs(

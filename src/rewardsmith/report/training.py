@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from rewardsmith.blocks.card import CARD, new_card
 from rewardsmith.blocks.kinds import Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.terminal import print_blocks
 from rewardsmith.blocks.words import show_estimate
 from rewardsmith.evaluation.evaluating import HeldOutResult
 from rewardsmith.report.curves import draw_curves
+from rewardsmith.training.checkpoints import require_unused
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
 from rewardsmith.training.record import RunSummary
+from rewardsmith.training.run import train_run
 
 CURVES = "training_curves.png"
 # Settings that a reader of the card asks for first; run.json holds them all.
@@ -20,6 +27,48 @@ SETTINGS = (
     "max_length",
     "seed",
 )
+
+
+def train(
+    model: Any,
+    data: Any,
+    output_dir: str | Path,
+    *,
+    held_out: Any = None,
+    test_split_size: float = DEFAULT_HELD_OUT,
+    overwrite_output_dir: bool = False,
+    peft_config: Any = None,
+    **settings: Any,
+) -> RunSummary:
+    """Train a reward model and leave a folder as complete as that of `rewardsmith train`.
+
+    Args:
+        model: a model id, a folder, or a model with `processing_class` among the settings.
+        data: what `load_preferences` takes; rows of one prompt are merged.
+        output_dir: a folder that holds no run yet.
+        held_out: judgements to measure on; None holds out `test_split_size` of the prompts (0: none).
+        settings: fields of RewardConfig.
+
+    Raises:
+        ConfigError: a setting that cannot be used, or a folder that holds a run.
+        DataError: rows that cannot be read, or none left.
+
+    Example:
+        ```python
+        run = train("Qwen/Qwen2.5-0.5B-Instruct", "pairs.jsonl", "out", max_steps=500)
+        run.held_out.accuracy
+        ```
+    """
+    tokenizer = settings.pop("processing_class", None)
+    config = RewardConfig(output_dir=str(output_dir), **{"merge_prompts": True, "logging_first_step": True, **settings})
+    if not settings.get("resume_from_checkpoint"):
+        require_unused(Path(output_dir), overwrite_output_dir)
+    groups = from_rows(data, held_out, config.merge_prompts, test_split_size)
+    parts = {"model": model, "processing_class": tokenizer, "peft_config": peft_config}
+    model_name = model if isinstance(model, str) else type(model).__name__
+    summary = train_run(parts, config, groups, (model_name, str(data)[:80]), {})
+    write_report(summary)
+    return summary
 
 
 def write_report(summary: RunSummary) -> None:

@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from rewardsmith.errors import CheckpointError, one_line
+from rewardsmith.errors import CheckpointError, ConfigError, one_line
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import RewardConfig
@@ -29,6 +29,8 @@ from rewardsmith.training.config import RewardConfig
 logger = logging.getLogger(__name__)
 
 STAGING = ".staging"
+# By these a folder is known to hold a run.
+MARKS = ("run.json", "scoring_contract.json", "model.safetensors", "adapter_model.safetensors", "trainer_state.json")
 # What the objective has learned and counted; the model's own files do not hold it.
 OBJECTIVE = "objective.json"
 # Which data, model and settings a checkpoint belongs to, and the digest of each of its files.
@@ -172,6 +174,22 @@ def choose_checkpoint(asked: str | bool | None, run_dir: str) -> str | None:
 def saved_state(folder: str) -> TrainerState:
     """Return the state of Trainer in a checkpoint."""
     return TrainerState.load_from_json(str(Path(folder) / TRAINER_STATE_NAME))
+
+
+def require_unused(run_dir: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a run, so that two never mix; `overwrite` removes its checkpoints.
+
+    The model of the earlier run stays until that of the new one takes its place as a whole.
+    """
+    old = list(run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")) if run_dir.is_dir() else []
+    marks = [path for name in MARKS if (path := run_dir / name).exists()]
+    if not overwrite and (old or marks):
+        raise ConfigError(
+            f"output_dir {str(run_dir)!r} holds a run ({(marks or old)[0].name}): name another, go on with it "
+            "(--resume_from_checkpoint true), or replace it (--overwrite_output_dir)"
+        )
+    for path in old:
+        shutil.rmtree(path)
 
 
 def run_identity(args: RewardConfig, model: nn.Module, dataset: Any) -> dict[str, Any]:

@@ -60,6 +60,13 @@ def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:
     return make_comparisons(**columns, group=group, num_groups=len(examples))
 
 
+def read_batch(inputs: Mapping[str, Any], device: torch.device) -> tuple[RewardBatch, Comparisons]:
+    """Return what our collator made, or another of TRL's form, on the device."""
+    if "batch" in inputs:
+        return inputs["batch"].to(device), inputs["comparisons"].to(device)
+    return read_padded_pairs(inputs)
+
+
 def read_padded_pairs(inputs: Mapping[str, Any]) -> tuple[RewardBatch, Comparisons]:
     """Read `input_ids`, `attention_mask` ([2 P, L], right-padded) and an optional `margin` [P]."""
     if "input_ids" not in inputs or "attention_mask" not in inputs:

@@ -203,6 +203,7 @@ class ScriptArguments:
     ignore_bias_buffers: bool = _field(False, "Accepted for compatibility.")
     eval_dataset_name: str | None = _field(None, "Held-out data in a file or data set of its own.")
     reader: str | None = _field(None, "Name of the format, where it cannot be told from the columns.")
+    overwrite_output_dir: bool = _field(False, "Replace the run that output_dir holds.")
     train_limit: int | None = _field(None, "Read at most this many rows to train on.")
     eval_limit: int | None = _field(None, "Read at most this many rows to evaluate on.")
 

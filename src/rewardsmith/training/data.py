@@ -57,6 +57,18 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
     return data
 
 
+def from_rows(data: Any, held_out: Any, merge: bool, share: float) -> TrainingData:
+    """Load what `load_preferences` takes, and hold out a share of it where no held-out data is given."""
+    loaded = load_preferences(data, merge_prompts=merge)
+    groups = TrainingData(list(loaded), [], [str(loaded.report), *loaded.report.notes])
+    if held_out is not None:
+        groups.held_out = list(load_preferences(held_out, merge_prompts=merge))
+    elif share > 0:
+        groups = _hold_out(groups, share)
+    _require_comparisons(groups)
+    return groups
+
+
 def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
     """Load `dataset_name`: a file, a folder with a file per split, a saved data set or a hub id."""
     name = script.dataset_name

@@ -187,7 +187,7 @@ def encode_dataset(
         DataError: nothing is left to train on; the message gives the counts by reason.
     """
     report = EncodingReport()
-    if isinstance(dataset, Dataset) and set(FEATURES) <= set(dataset.column_names):
+    if is_encoded(dataset, FEATURES):
         return dataset, report
     if isinstance(dataset, Mapping):
         splits = ", ".join(map(str, dataset))
@@ -283,16 +283,38 @@ def fingerprint_sequences(dataset: Any) -> Iterator[str]:
             yield json.dumps(row["ids"] if len(names) == 1 else [row[name] for name in names])
 
 
-def encode_pairs(dataset: Any, encoder: Encoder, name: str) -> Any:
-    """Return rows with `chosen_ids`, `rejected_ids` and `margin`, one a comparison, for a collator of TRL's form."""
-    if isinstance(dataset, Dataset) and {"chosen_ids", "rejected_ids"} <= set(dataset.column_names):
+def is_encoded(dataset: Any, columns: Iterable[str]) -> bool:
+    """Whether a data set or a stream holds these columns already."""
+    return isinstance(dataset, Dataset | IterableDataset) and set(columns) <= set(dataset.column_names or ())
+
+
+def encode_pairs(dataset: Any, encoder: Encoder, name: str) -> Dataset | IterableDataset:
+    """Return rows for a collator of TRL's form: `chosen_ids`, `rejected_ids`, and the other columns of the row.
+
+    One row a comparison; a stream stays one, however long it is.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    if is_encoded(dataset, ("chosen_ids", "rejected_ids")):
         return dataset
-    encoded, _ = encode_dataset(dataset, encoder, name)
-    rows = []
-    for group in encoded:
-        for better, worse, margin in zip(group["better"], group["worse"], group["margin"], strict=True):
-            rows.append({"chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], "margin": margin})
+    if isinstance(dataset, IterableDataset):
+        return IterableDataset.from_generator(lambda: _pair_rows(dataset, encoder, name))
+    rows = list(_pair_rows(dataset, encoder, name))
+    if not rows:
+        raise DataError(f"{name}: no rows are left; raise max_length or set overflow='truncate_prompt'")
     return Dataset.from_list(rows)
+
+
+def _pair_rows(dataset: Iterable[Any], encoder: Encoder, name: str) -> Iterator[dict[str, Any]]:
+    for index, row in enumerate(dataset):
+        group, _ = encoder.encode_row(row, f"{name} row {index}")
+        others = dict(row) if isinstance(row, Mapping) else {}
+        for better, worse, margin in (
+            zip(*(group[key] for key in ("better", "worse", "margin")), strict=True) if group else ()
+        ):
+            given = {} if "margin" not in others else {"margin": margin}
+            yield {**others, "chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], **given}  # type: ignore[index]
 
 
 def tie_share(dataset: Any) -> float:
@@ -301,3 +323,14 @@ def tie_share(dataset: Any) -> float:
         return 0.1
     ties = [tie for group in dataset["is_tie"] for tie in group]
     return sum(ties) / max(1, len(ties))
+
+
+def describe_margins(dataset: Any) -> str:
+    """Say in which range the margins of the training rows lie."""
+    if not isinstance(dataset, Dataset) or "margin" not in dataset.column_names:
+        return "margins unknown"
+    rows = dataset["margin"]
+    values = [v for row in rows for v in (row if isinstance(row, list) else [row]) if v]
+    if not values:
+        return "no margins"
+    return f"margins from {min(values):g} to {max(values):g} in units of the reward (logits)"

@@ -6,10 +6,11 @@ whole step, so that gradient accumulation and several processes do not change th
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +29,13 @@ from rewardsmith.objectives.table import OBJECTIVES
 from rewardsmith.training.config import RewardConfig
 
 Term = tuple[Tensor, Tensor]
+logger = logging.getLogger(__name__)
+# A new head of standard deviation 1/sqrt(d+1) begins at about 1.3 times the loss of equal rewards.
+FAR = 2.0
+FAR_OFF = (
+    "the first loss is %.3f, that of equal rewards %.3f: margins are read in units of the reward (logits), so scale "
+    "them to at most about 1 or leave them out; where there are none, the model begins with rewards far from the labels"
+)
 
 
 class StepLoss(torch.nn.Module):
@@ -48,6 +56,7 @@ class StepLoss(torch.nn.Module):
         given = {argument: getattr(args, name) for name, argument in self.objective.options.items()}
         self.options = {argument: value for argument, value in given.items() if value is not None}
         self.threshold = None
+        self._noted = False
         if self.objective.start_threshold is not None:
             self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
 
@@ -78,6 +87,19 @@ class StepLoss(torch.nn.Module):
                 totals[name] = totals.get(name, 0.0) + float(value)
         return totals
 
+    def note_start(self, rewards_B: Tensor, comparisons: Comparisons) -> None:
+        """Log the first loss beside that of equal rewards, once; warn where they are far apart."""
+        if self._noted:
+            return
+        self._noted = True
+        with torch.no_grad():
+            plain = replace(comparisons, margin_P=torch.zeros_like(comparisons.margin_P))
+            first, equal = float(self(rewards_B, comparisons)), float(self(torch.zeros_like(rewards_B), plain))
+        if 0 < equal < first / FAR:
+            logger.warning(FAR_OFF, first, equal)
+        else:
+            logger.info("the first loss is %.3f, that of equal rewards %.3f", first, equal)
+
     def state(self) -> dict[str, Any]:
         """Return what the objective has learned, the threshold of a tie model, for JSON."""
         threshold = None if self.threshold is None else float(self.threshold.detach())
@@ -102,6 +124,15 @@ class StepLoss(torch.nn.Module):
     def forward(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         """Return the mean loss of a batch that is a step of its own."""
         return combine(self.terms(rewards_B, comparisons))
+
+
+def mean_over_sets(metrics: dict[str, float], sets: Sequence[str]) -> dict[str, float]:
+    """Add, for every metric of several evaluation sets, its mean over them under the name without a set's."""
+    for name in ("loss", *RewardMetrics().summary()):
+        values = [metrics[key] for part in sets if (key := f"eval_{part}_{name}") in metrics]
+        if values:
+            metrics.setdefault(f"eval_{name}", sum(values) / len(values))
+    return metrics
 
 
 def combine(terms: dict[str, Term], denominators: dict[str, Any] | None = None) -> Tensor:

@@ -221,6 +221,10 @@ def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None
         if len(tokenizer) > core.get_input_embeddings().num_embeddings:
             core.resize_token_embeddings(len(tokenizer))
     tokenizer.chat_template = source.chat_template
+    if source.eos_token in tokenizer.get_vocab():
+        # The template ends turns in the EOS of its own tokenizer.
+        tokenizer.eos_token = source.eos_token
+        core.config.get_text_config().eos_token_id = tokenizer.eos_token_id
 
 
 def _disable_dropout(model: nn.Module) -> None:

@@ -40,6 +40,10 @@ class RunSummary:
     notes: Sequence[str]
     history: Sequence[Mapping[str, Any]]
 
+    def __repr__(self) -> str:
+        measured = "nothing held out" if self.held_out is None else f"held-out accuracy {self.held_out.accuracy}"
+        return f"RunSummary({str(self.folder)!r}, {measured})"
+
 
 def write_record(summary: RunSummary) -> Path:
     """Write `run.json` into the run's folder."""

@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,13 @@ from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.objectives.comparisons import Comparisons
 from rewardsmith.training import checkpoints, encoding, publishing
 from rewardsmith.training import model as models
-from rewardsmith.training.collator import LengthSampler, PreferenceCollator, TokenBatchSampler, read_padded_pairs
+from rewardsmith.training.collator import LengthSampler, PreferenceCollator, TokenBatchSampler, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
-from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
 from rewardsmith.training.stopping import StopOnSignal
 
 logger = logging.getLogger(__name__)
@@ -70,7 +69,8 @@ class RewardTrainer(Trainer):
     train_dataset: Any
     eval_dataset: Any
     _checkpoint_dir: str | None = None
-    _tag_names = ("rewardsmith", "reward-model")
+    # Those of TRL too, by which reward models are found on the hub.
+    _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
 
     def __init__(
         self,
@@ -122,12 +122,12 @@ class RewardTrainer(Trainer):
         )
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
+        logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens = 0
         self._offload = models.activation_offloading(args)
         # Steps that an earlier process trained, of a run that goes on.
         self.first_step = 0
-        self._identity: dict[str, Any] | None = None
         self._stopper = StopOnSignal()
         self.add_callback(self._stopper)
         core_model(self.model).add_model_tags(list(self._tag_names))
@@ -214,8 +214,9 @@ class RewardTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
-        batch, comparisons = self._read(inputs)
+        batch, comparisons = read_batch(inputs, self.args.device)
         rewards_B = model(reward_batch=batch).logits[:, 0]
+        self.step_loss.note_start(rewards_B, comparisons)
         terms = self.step_loss.terms(rewards_B, comparisons)
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
         if self.model.training and not isinstance(num_items_in_batch, dict):
@@ -227,11 +228,6 @@ class RewardTrainer(Trainer):
             self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
         pairs_P2 = torch.stack([rewards_B[comparisons.better_P], rewards_B[comparisons.worse_P]], dim=1)
         return (loss, {"logits": pairs_P2}) if return_outputs else loss
-
-    def _read(self, inputs: Mapping[str, Any]) -> tuple[RewardBatch, Comparisons]:
-        if "batch" in inputs:
-            return inputs["batch"].to(self.args.device), inputs["comparisons"].to(self.args.device)
-        return read_padded_pairs(inputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run a step inside the activation-offloading context, if that is on."""
@@ -270,8 +266,14 @@ class RewardTrainer(Trainer):
         return output
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate on the given data set, in any form that training takes."""
-        return super().evaluate(self._prepare_eval(eval_dataset), *args, **kwargs)
+        """Evaluate on the given data set, in any form that training takes.
+
+        Of several sets, `eval_NAME` without a set's own name is the mean over them, for `metric_for_best_model`.
+        """
+        prepared = self._prepare_eval(eval_dataset)
+        metrics = super().evaluate(prepared, *args, **kwargs)
+        several = self.eval_dataset if prepared is None else prepared
+        return mean_over_sets(metrics, list(several)) if isinstance(several, Mapping) else metrics
 
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
         """Return the rewards of both sides of every comparison, in any form of data that training takes."""
@@ -329,12 +331,10 @@ class RewardTrainer(Trainer):
         losses = [row["loss"] for row in state.log_history if "loss" in row]
         return TrainOutput(state.global_step, losses[-1] if losses else math.nan, {})
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint of this run says that it is of."""
-        if self._identity is None:
-            self._identity = checkpoints.run_identity(self.args, self.model, self.train_dataset)
-        return self._identity
+        return checkpoints.run_identity(self.args, self.model, self.train_dataset)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         def save(folder: str) -> None:

@@ -1,0 +1,43 @@
+"""Runs side by side: best first, what has no held-out judgements last, broken records named."""
+
+import json
+
+from rewardsmith.report.runs import read_runs, runs_table
+
+
+def write(folder, accuracy, objective="bradley_terry"):
+    folder.mkdir(parents=True)
+    held_out = None
+    if accuracy is not None:
+        estimate = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1, "n": 100}
+        held_out = {
+            "accuracy": estimate,
+            "baselines": {"longest": {**estimate, "value": 0.4}, "shortest": {**estimate, "value": 0.6}},
+        }
+    settings = {"reward": {"loss_type": objective, "learning_rate": 1e-4}, "model": {}}
+    record = {"model": "m", "data": "d/pairs.jsonl", "held_out": held_out, "settings": settings}
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_the_best_run_stands_first_and_one_that_measured_nothing_last(tmp_path):
+    write(tmp_path / "a", 0.6)
+    write(tmp_path / "deep" / "b", 0.8, "hinge")
+    write(tmp_path / "c", None)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    runs, unread = read_runs(tmp_path)
+    assert [run.name for run in runs] == ["deep/b", "a", "c"]
+    assert runs[0].objective == "hinge"
+    assert runs[0].baseline.value == 0.6
+    assert len(unread) == 1
+    assert "broken" in unread[0]
+    table, note = runs_table(runs, unread)
+    assert table.rows[2][1] == "none"
+    assert "broken" in note.text
+
+
+def test_runs_are_sorted_as_asked(tmp_path):
+    write(tmp_path / "b", 0.6)
+    write(tmp_path / "a", 0.5)
+    assert [run.name for run in read_runs(tmp_path, "name")[0]] == ["a", "b"]
+    assert read_runs(tmp_path)[0][0].to_dict()["accuracy"]["n"] == 100
