@@ -65,7 +65,7 @@ def write_inputs(folder: Path) -> None:
         return " ".join(["good" if index < quality else "plain" for index in range(2)] + words)
 
     pairs, rankings, ties = [], [], []
-    for number in range(120):
+    for number in range(150):
         prompt = f"Say something about {draw.choice(WORDS)} and {draw.choice(WORDS)}, number {number}. "
         pairs.append({"prompt": prompt, "chosen": answer(2), "rejected": answer(0)})
         rankings.append({"prompt": prompt, "completions": [answer(q) for q in (2, 1, 0)], "ranks": [1, 2, 3]})
@@ -79,7 +79,8 @@ def write_inputs(folder: Path) -> None:
             row["tie"] = True
         ties.append(row)
     for name, rows in {"pairs": pairs, "rankings": rankings, "ties": ties}.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:120]))
+        (folder / f"{name}-held-out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[120:]))
     asked = [{"prompt": row["prompt"], "completions": [row["chosen"], row["rejected"]]} for row in pairs[:40]]
     (folder / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
 
@@ -117,8 +118,10 @@ class Checkout:
         }.items():
             out = self.folder / f"model-{name}"
             source = inputs / f"{name}.jsonl"
+            # Held-out rows of their own: how rows are split is not what is compared.
+            held_out = ("--eval_dataset_name", inputs / f"{name}-held-out.jsonl")
             fixed = ("--from_config", "tiny", "--max_steps", 8, "--tokenizer_vocab_size", 300, "--use_cpu", "true")
-            self.run("train", "from_scratch", "--dataset_name", source, *fixed, "--output_dir", out, *flags)
+            self.run("train", "from_scratch", "--dataset_name", source, *fixed, "--output_dir", out, *held_out, *flags)
             run = json.loads((out / "run.json").read_text())
             weights = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
             results[name] = {"weights": weights, "held_out": run.get("held_out")}
