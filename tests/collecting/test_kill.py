@@ -136,7 +136,12 @@ def storm(tmp_path, database, kills, items):
     for one in annotators:
         one.start()
     for _ in range(kills):
-        time.sleep(0.1 + generator.random())
+        # A random number of judgements, then a random moment: on a slow machine, too, every server has work to lose.
+        wanted = sum(len(one.acknowledged) for one in annotators) + generator.randint(1, 25)
+        waited = time.monotonic() + 60
+        while sum(len(one.acknowledged) for one in annotators) < wanted and time.monotonic() < waited:
+            time.sleep(0.01)
+        time.sleep(0.2 * generator.random())
         process.send_signal(signal.SIGKILL)
         process.wait()
         process = start(path, port)
@@ -147,7 +152,7 @@ def storm(tmp_path, database, kills, items):
     process.kill()
     process.wait()
     count = check(collection, annotators)
-    assert count > 5 * kills
+    assert count > 3 * kills
     assert not sum((one.refused for one in annotators), Counter())
     collection.close()
 

@@ -70,10 +70,8 @@ def claim(store: Store, project: Project, person_id: int, now: float | None = No
         try:
             with store.transaction() as connection:
                 lock_person(connection, person_id)
-                slot_id = held_slot(connection, person_id, moment) or _next(connection, project, person_id, moment)
-                if slot_id is None:
-                    return None
-                return _lease(connection, project, slot_id, person_id, moment)
+                slot = lease_next(connection, project, person_id, moment)
+                return None if slot is None else _assignment(connection, slot, person_id)
         except IntegrityError:
             # Another process took the seat, or another tab of this person took one of the item.
             continue
@@ -179,11 +177,17 @@ def _make_slot(connection: Connection, item_id: int, n: int, person_id: int, aga
     return insert(connection, t.slot, **values, place=0.0, rank=0.0)
 
 
-def _lease(connection: Connection, project: Project, slot_id: int, person_id: int, now: float) -> Assignment:
-    """Lease a slot, or lengthen its lease, and return what the page shows."""
+def lease_next(connection: Connection, project: Project, person_id: int, now: float) -> dict[str, Any] | None:
+    """Lease a person's next slot, or return the one they hold; a lease of which half is left is not written anew."""
+    slot_id = held_slot(connection, person_id, now) or _next(connection, project, person_id, now)
+    if slot_id is None:
+        return None
     query = sa.select(t.slot, t.item.c.key).join(t.item).where(t.slot.c.id == slot_id)
     row = connection.execute(query).mappings().one()
-    values: dict[str, Any] = {"lease_until": now + 60 * project.lease_minutes}
+    lease = 60 * project.lease_minutes
+    values: dict[str, Any] = {"lease_until": now + lease}
+    if row["state"] == "leased" and row["person_id"] == person_id and row["lease_until"] > now + lease / 2:
+        return dict(row)
     if row["state"] != "leased" or row["person_id"] != person_id:
         alias = connection.execute(sa.select(t.person.c.alias).where(t.person.c.id == person_id)).scalar_one()
         size = sa.select(sa.func.count()).where(t.completion.c.item_id == row["item_id"])
@@ -192,7 +196,7 @@ def _lease(connection: Connection, project: Project, slot_id: int, person_id: in
         values["shown"] = order[::-1] if row["again"] else order
         values |= {"shown_at": now, "state": "leased", "person_id": person_id, "token": secrets.token_urlsafe(16)}
     connection.execute(sa.update(t.slot).where(t.slot.c.id == slot_id).values(**values))
-    return _assignment(connection, {**row, **values}, person_id)
+    return {**row, **values}
 
 
 def _assignment(connection: Connection, slot: Mapping[str, Any], person_id: int) -> Assignment:

@@ -6,6 +6,7 @@ connection or a killed server, stores nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.answers import signature
-from rewardsmith.collecting.assigning import PERSONAL, held_slot, lock_person
+from rewardsmith.collecting.assigning import PERSONAL, held_slot, lease_next, lock_person
 from rewardsmith.collecting.project import Project
 from rewardsmith.collecting.store import Store, insert
 from rewardsmith.errors import DataError
@@ -70,7 +71,12 @@ def submit(store: Store, settings_id: int, project: Project, person_id: int, sen
     try:
         with store.transaction() as connection:
             lock_person(connection, person_id)
-            return _submit(connection, settings_id, project, person_id, sent)
+            receipt = _submit(connection, settings_id, project, person_id, sent)
+            # The next item is leased in the same write, since every write waits for the disk; another person may
+            # take its seat first, which must not undo what was saved.
+            with contextlib.suppress(IntegrityError), connection.begin_nested():
+                lease_next(connection, project, person_id, time.time())
+            return receipt
     except IntegrityError as error:
         with store.transaction() as connection:
             before = _receipt_of(connection, person_id, sent.key)

@@ -25,7 +25,7 @@ class Address:
     """Where and how to listen.
 
     Args:
-        behind_proxy: a reverse proxy in front speaks HTTPS; its X-Forwarded-For is believed.
+        behind_proxy: a reverse proxy in front speaks HTTPS; its X-Forwarded-For is believed from 127.0.0.1 or from $FORWARDED_ALLOW_IPS.
         plain_http: the operator accepts that passwords travel unencrypted.
         certificate: file of a certificate, with `key`, for HTTPS without a proxy.
     """
@@ -89,7 +89,6 @@ def serve(collection: Collection, address: Address) -> None:
         log_level="warning",
         server_header=False,
         proxy_headers=address.behind_proxy,
-        forwarded_allow_ips="127.0.0.1" if address.behind_proxy else None,
         ssl_certfile=str(address.certificate) if address.certificate else None,
         ssl_keyfile=str(address.key) if address.key else None,
         timeout_graceful_shutdown=10,

@@ -1,0 +1,68 @@
+"""Whatever is sent to whatever route: never a 5xx."""
+
+import string
+
+import pytest
+from collecting_site import come, hidden, site
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rewardsmith.collecting.app.application import build_app
+
+TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
+VALUES = st.one_of(
+    TEXT, st.sampled_from(["0", "1", "-1", "tie", "save", "skip", "view-raw", "99999999999999999999", "\x00"])
+)
+NAMES = ["action", "key", "token", "q0", "q0.0", "q0.1", "active_ms", "flag", "reason", "rationale", "comment", "name"]
+NAMES += ["role", "more", "panel", "participant", "to", "votes", "prompt", "choice", "password", "again", "discard"]
+PIECES = st.text(alphabet=string.ascii_letters + string.digits + "-_.~%", min_size=1, max_size=12)
+
+
+def routes(app):
+    found = app.openapi()["paths"]
+    return [(method.upper(), path) for path, methods in found.items() for method in methods]
+
+
+@pytest.mark.parametrize("role", ["owner", "annotator"])
+@pytest.mark.parametrize("task", ["pair", "ranking"])
+def test_no_route_answers_5xx(make, role, task):
+    collection = make(4, answers=2, task=task)
+    app = build_app(collection, endpoints={"a": "http://127.0.0.1:1/v1", "b": "http://127.0.0.1:1/v1"})
+    visit = come(collection, app, "somebody", role)
+    csrf = hidden(visit.client.get("/guidelines").text, "csrf")
+    known = [route for route in routes(app) if route[1] != "/logout"]
+    assert len(known) > 20
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from(known),
+        st.lists(PIECES, min_size=3, max_size=3),
+        st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6),
+    )
+    def send(route, pieces, form):
+        method, path = route
+        for piece in [*pieces[:1], "1", *pieces[1:]]:
+            start = path.find("{")
+            if start >= 0:
+                path = path[:start] + piece + path[path.index("}") + 1 :]
+        data = {**form, "csrf": csrf} if method == "POST" else None
+        params = {"view": form.get("q0", "text"), "saved": form.get("q0.0", "1"), "page": form.get("q0.1", "0")}
+        answer = visit.client.request(method, path, data=data, params=params if method == "GET" else None)
+        assert answer.status_code < 500, (method, path, form, answer.text[:300])
+
+    send()
+
+
+def test_bodies_that_are_no_forms_are_refused_not_crashed_on(make):
+    collection = make(1)
+    client = come(collection, site(collection), "ann").client
+    for kind in (
+        "application/json",
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ):
+        for body in (b"", b"{", b"\xff" * 50, b"--x\r\n", b"a=%ff%00&b"):
+            answer = client.post("/work/1", content=body, headers={"content-type": kind})
+            assert answer.status_code in (400, 403), (kind, body, answer.status_code)
