@@ -25,7 +25,8 @@ class Address:
     """Where and how to listen.
 
     Args:
-        behind_proxy: a reverse proxy in front speaks HTTPS; its X-Forwarded-For is believed from 127.0.0.1 or from $FORWARDED_ALLOW_IPS.
+        behind_proxy: a reverse proxy in front speaks HTTPS; X-Forwarded-For is believed from 127.0.0.1 or from
+            $FORWARDED_ALLOW_IPS.
         plain_http: the operator accepts that passwords travel unencrypted.
         certificate: file of a certificate, with `key`, for HTTPS without a proxy.
     """
