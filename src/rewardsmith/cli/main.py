@@ -46,6 +46,7 @@ COMMANDS = {
     "score": ("rewardsmith.cli.score", "score files of any size, resumable"),
     "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
     "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
+    "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
     "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
 }
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # As in rewardsmith.scoring.opening; repeated, so that `--help` needs no import of it.
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 AGGREGATES = ("min", "product", "last", "mean")
 SCORER_HELP = (
     "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
@@ -45,6 +46,18 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         "--truncate-prompt",
         action="store_true",
         help="cut the start of the prompt where a text is too long, never the answer (default: an error of that row)",
+    )
+    group.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="do not compare the golden rewards of the checkpoint first (ten short texts)",
+    )
+    group.add_argument(
+        "--special-tokens",
+        choices=SPECIAL_TOKENS,
+        default="allow",
+        help="control tokens inside prompts and answers: allow (they act, the default), as_text (plain characters; for "
+        "answers of a policy or of users), or refuse",
     )
     if not several:
         group.add_argument(
@@ -104,6 +117,8 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         tokens_per_batch=args.tokens_per_batch,
         trust_remote_code=args.trust_remote_code,
         truncate_prompt=args.truncate_prompt,
+        verify=not args.no_verify,
+        special_tokens=args.special_tokens,
         combine=args.combine,
         penalty=args.penalty,
         aggregate=args.aggregate,

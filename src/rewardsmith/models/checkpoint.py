@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -14,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, dynamic_module_utils
 
-from rewardsmith.errors import CheckpointError, ConfigError, missing_extra
+from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, pooled, templates
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
-from rewardsmith.models.foreign.folder import load_tokenizer
+from rewardsmith.models.foreign.folder import load_tokenizer, names_in, read_config
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
@@ -30,6 +29,8 @@ from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.tokenizer import pair_separator, prepare_tokenizer
 
 ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 
@@ -115,6 +116,7 @@ def write_contract(
     contract.golden = [
         GoldenText(text=text, ids=ids, reward=row[0]) for (text, ids), row in zip(golden, rewards, strict=True)
     ]
+    contract.files = contracts.hash_reward_files(folder)
     contract.save(folder)
     if verify:
         verify_in_fresh_process(folder)
@@ -177,7 +179,26 @@ def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
     rewards = [row[0] for row in compute_rewards(loaded.model, [[golden.ids] for golden in contract.golden])]
     scale = max(1.0, max(abs(golden.reward) for golden in contract.golden))
     largest = max(abs(a - golden.reward) for a, golden in zip(rewards, contract.golden, strict=True))
-    return largest, TOLERANCES.get(contract.dtype, 3e-2) * scale
+    # In a lower precision than it was saved in, a model gives its rewards less exactly.
+    own = str(core_model(loaded.model).dtype).removeprefix("torch.")
+    allowed = max(TOLERANCES.get(name, 3e-2) for name in (contract.dtype, own))
+    return largest, allowed * scale * (1 if own == contract.dtype else 3)
+
+
+def require_golden(loaded: LoadedModel, name: str) -> None:
+    """Refuse a model that does not give the rewards it was saved with; one without golden texts passes.
+
+    Raises:
+        CheckpointError: they differ, as where weights were changed under a contract that stayed.
+    """
+    if loaded.contract is None or not loaded.contract.golden:
+        return
+    try:
+        largest, tolerance = golden_difference(loaded)
+    except (ScoringError, CheckpointError) as error:
+        raise CheckpointError(f"{name} cannot give its golden rewards: {error}; {RESTORE}") from error
+    if not largest <= tolerance:
+        raise CheckpointError(f"{name}: golden rewards differ by {largest:.2e}, allowed {tolerance:.0e}: {RESTORE}")
 
 
 def load_reward_model(
@@ -200,9 +221,27 @@ def load_reward_model(
     Raises:
         CheckpointError: nothing can be loaded, or the contract is broken.
     """
-    contract = contracts.read_contract(path)
-    if contract is None:
-        return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options))
+    asked, dynamic_module_utils.TIME_OUT_REMOTE_CODE = dynamic_module_utils.TIME_OUT_REMOTE_CODE, 0
+    try:
+        contract = contracts.read_contract(path)
+        if contract is None:
+            return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options))
+        return _load_by_contract(path, contract, trust_remote_code, enforce, options)
+    except (RewardsmithError, MemoryError):
+        raise
+    except Exception as error:
+        # A folder is input: whatever a damaged or hostile one makes its readers raise is one line here.
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} cannot be loaded: {type(error).__name__}: {reason}") from error
+    finally:
+        # Code of a folder is allowed or refused; nobody is asked on stdin.
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = asked
+
+
+def _load_by_contract(
+    path: str | Path, contract: ScoringContract, trust_remote_code: bool, enforce: bool, options: dict[str, Any]
+) -> LoadedModel:
+    """Load a model with a contract and hold it to that."""
     model, notes = _load_own(str(path), trust_remote_code, options)
     tokenizer = load_tokenizer(path, trust_remote_code)
     core = core_model(model)
@@ -255,36 +294,43 @@ def _load_standard(path: str, options: ImportOptions) -> Imported:
 
 
 def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    config_path = Path(path) / "config.json"
-    if config_path.is_file() and "reward_pooling" in json.loads(config_path.read_text()):
+    if "reward_pooling" in read_config(path):
         options.setdefault("dtype", torch.float32)
-        config = AutoConfig.from_pretrained(path)
-        return pooled.PooledRewardModel.from_pretrained(path, config=config, **options), []
-    model, notes = heads.load_sequence_classifier(
-        path, head_init="keep", trust_remote_code=trust_remote_code, **options
-    )
-    if notes:
-        raise CheckpointError(
-            f"{path} holds no reward head, so its rewards would be random; train it first, or point to the folder "
-            "that training wrote"
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        loaded: Any = pooled.PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
+        model, info = loaded
+        if missing := sorted(map(str, info["missing_keys"])):
+            raise CheckpointError(f"{path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
+        return model, heads.unused_note(path, model, heads.unused_weights(info["unexpected_keys"]))
+    found = heads.open_classifier(path, "last", trust_remote_code, options)
+    if found.has_new_head:
+        own = [name for name in found.unused if name.split(".")[0] in heads.HEAD_NAMES]
+        what = (
+            f"a head of {len({name.rpartition('.')[0] for name in own})} layers ({', '.join(own[:4])}), where "
+            f"{type(found.model).__name__} takes one linear layer"
+            if own
+            else "no reward head"
         )
-    return model, notes
+        raise CheckpointError(
+            f"{path} holds {what}, so its rewards would be random; train it first, or point to the folder that "
+            "training wrote"
+        )
+    return found.model, heads.unused_note(path, found.model, found.unused)
 
 
 def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
     """Load base model and adapter; an adapter without the head would give random rewards and is refused."""
     try:
-        from peft import PeftConfig, PeftModel
+        from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     except ImportError as error:
         raise missing_extra("peft", "peft") from error
     adapter_config = PeftConfig.from_pretrained(path)
     base = adapter_config.base_model_name_or_path
     if not base:
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
-    model, notes = heads.load_sequence_classifier(
-        base, head_init="keep", trust_remote_code=trust_remote_code, **options
-    )
-    if notes and not getattr(adapter_config, "modules_to_save", None):
+    found = heads.open_classifier(base, "last", trust_remote_code, options)
+    model = found.model
+    if found.has_new_head and not getattr(adapter_config, "modules_to_save", None):
         raise CheckpointError(
             f"{path} is an adapter without its reward head, and its base {base} has none: rewards would be random; "
             "train with task_type='SEQ_CLS'"
@@ -292,7 +338,14 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # type: ignore[operator]
         model.resize_token_embeddings(len(tokenizer))
-    return PeftModel.from_pretrained(model, path), []
+    adapted: Any = PeftModel.from_pretrained(model, path)
+    stored = next((Path(path) / name for name in ADAPTER_WEIGHTS if (Path(path) / name).is_file()), None)
+    taken = get_peft_model_state_dict(adapted)
+    unused = heads.unused_weights(name for name in names_in(stored) if name not in taken) if stored else ()
+    return adapted, [
+        *heads.unused_note(base, model, found.unused),
+        *heads.unused_note(path, adapted, unused),
+    ]
 
 
 def merge_adapter(model: Any) -> Any:

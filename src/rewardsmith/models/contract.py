@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardsmith.errors import CheckpointError
+from rewardsmith.files.hub import is_hub_id
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 
 FILE_NAME = "scoring_contract.json"
 FORMAT_VERSION = 1
 PACKAGES = ("rewardsmith", "torch", "transformers", "tokenizers", "peft")
+# What a reward is computed from; records, reports and the state of a training run stand in the same folder.
+REWARD_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
+NOT_REWARD_FILES = {FILE_NAME, "run.json", "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
 # Golden texts are ours, so that no training data travels with a model.
 GOLDEN = (
     ("What is the capital of France?", "Paris is the capital of France."),
@@ -39,6 +44,7 @@ class GoldenText(BaseModel):
 class ScoringContract(BaseModel):
     """How a checkpoint's rewards are computed, and what they were when it was saved.
 
+    `files` holds the SHA-256 of every file that rewards depend on, by its name in the folder.
     `reward_mean` and `reward_std` describe `reward_n` training sequences; `temperature` is what evaluation fitted.
     """
 
@@ -64,6 +70,7 @@ class ScoringContract(BaseModel):
     objective: dict[str, Any] = Field(default_factory=dict)
     data_fingerprint: str | None = None  # of the token ids; run.json holds that of the texts
     versions: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     golden: list[GoldenText] = Field(default_factory=list)
 
     def save(self, folder: str | Path) -> None:
@@ -101,16 +108,58 @@ class ScoringContract(BaseModel):
 
 def read_contract(folder: str | Path) -> ScoringContract | None:
     """Read a folder's contract; None when it has none. Raises CheckpointError for one that cannot be read."""
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
+    path = _contract_file(folder)
+    if path is None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("format_version", 0) > FORMAT_VERSION:
-            raise CheckpointError(f"{path} was written by a newer Rewardsmith; upgrade with pip install -U rewardsmith")
-        return ScoringContract(**values)
-    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}; save the model again") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(values).__name__}, no contract; restore it or save the model again"
+        )
+    version = values.get("format_version", 0)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(f"{path} was written by a newer Rewardsmith; upgrade with pip install -U rewardsmith")
+    try:
+        contract = ScoringContract(**values)
+        contract.policy()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: {where}: {first['msg']}; restore it or save the model again") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return contract
+
+
+def _contract_file(folder: str | Path) -> Path | None:
+    """Return the contract of a folder, or the one that lies beside a model of the hub; None without one."""
+    path = Path(folder) / FILE_NAME
+    if path.is_file():
+        return path
+    if Path(folder).exists() or not is_hub_id(str(folder)):
+        return None
+    from transformers.utils import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    try:
+        found = cached_file(str(folder), FILE_NAME, **quiet)
+    except (OSError, ValueError):
+        # What is wrong with the name, loading the model says.
+        return None
+    return None if found is None else Path(found)
+
+
+def hash_reward_files(folder: str | Path) -> dict[str, str]:
+    """Return the SHA-256 of weights, config, tokenizer, template and code of a folder, by name."""
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_file() and path.suffix in REWARD_FILES and path.name not in NOT_REWARD_FILES:
+            with path.open("rb") as stream:
+                found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
 
 
 def describe(model: Any, tokenizer: Any, policy: TextPolicy, **fields: Any) -> ScoringContract:

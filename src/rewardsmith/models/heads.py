@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from transformers.utils import logging as transformers_logging
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.models.pooled import pool_backbone, to_pooled
 
+# What a language model and its pre-training leave in a checkpoint.
+LANGUAGE_HEADS = ("lm_head.", "cls.", "mask_predictions.", "generator_predictions.", "discriminator_predictions.")
 HEAD_NAMES = ("score", "classifier", "classification_head")
 
 
@@ -65,22 +68,59 @@ def load_sequence_classifier(
     Raises:
         CheckpointError: nothing can be loaded from there, or its head has several labels.
     """
-    options.setdefault("dtype", torch.float32)
-    if isinstance(options["dtype"], str) and options["dtype"] != "auto":
-        options["dtype"] = getattr(torch, options["dtype"])
-    config = _require_one_label(name, trust_remote_code, options.get("revision"))
-    model, missing = _load_weights(name, config, pooling, trust_remote_code, options)
-    head = find_head(model)
-    names = {n for n, module in model.named_modules() if module is head}
-    is_new = any(str(key).split(".")[0] in names for key in missing)
-    notes: list[str] = []
-    if is_new:
-        initialise_head(head, head_init)
+    found = open_classifier(name, pooling, trust_remote_code, options)
+    model, notes = found.model, list[str]()
+    if found.has_new_head:
+        initialise_head(find_head(model), head_init)
         notes.append(f"{name} has no reward head; a new one was initialised ({head_init})")
+    notes += unused_note(name, model, found.unused)
     if pooling != getattr(model.config, "reward_pooling", "last"):
         model, more = with_pooling(model, pooling, head_init)
         notes += more
     return model, notes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedClassifier:
+    """A classifier as transformers loads it.
+
+    Args:
+        has_new_head: whether the checkpoint lacks the head, so that it holds random weights.
+        unused: weights of the checkpoint that the model has no place for, a language model's head aside.
+    """
+
+    model: Any
+    has_new_head: bool
+    unused: tuple[str, ...]
+
+
+def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: dict[str, Any]) -> OpenedClassifier:
+    """Load a checkpoint into a classifier with one label. Raises CheckpointError as `load_sequence_classifier` does."""
+    options.setdefault("dtype", torch.float32)
+    if isinstance(options["dtype"], str) and options["dtype"] != "auto":
+        options["dtype"] = getattr(torch, options["dtype"])
+    config = _require_one_label(name, trust_remote_code, options.get("revision"))
+    model, missing, unexpected = _load_weights(name, config, pooling, trust_remote_code, options)
+    head = find_head(model)
+    names = {n for n, module in model.named_modules() if module is head}
+    is_new = any(str(key).split(".")[0] in names for key in missing)
+    return OpenedClassifier(model, is_new, unused_weights(unexpected))
+
+
+def unused_weights(unexpected: Iterable[Any]) -> tuple[str, ...]:
+    """Return the weights that a model has no place for; the head of a language model is expected to go."""
+    return tuple(sorted(str(key) for key in unexpected if not str(key).startswith(LANGUAGE_HEADS)))
+
+
+def unused_note(name: str, model: Any, unused: Sequence[str]) -> list[str]:
+    """Say which weights of a checkpoint a model does not take: without them its rewards may be others."""
+    if not unused:
+        return []
+    shown = ", ".join(unused[:6]) + (f" and {len(unused) - 6} more" if len(unused) > 6 else "")
+    return [
+        f"{name} holds weights that {type(model).__name__} does not take: {shown}; the rewards are those without them, "
+        "perhaps not those it was trained for"
+    ]
 
 
 def with_pooling(model: Any, pooling: str, head_init: str = "normal") -> tuple[Any, list[str]]:
@@ -112,11 +152,11 @@ def _require_one_label(name: str, trust_remote_code: bool, revision: str | None)
 
 def _load_weights(
     name: str, config: PreTrainedConfig, pooling: str, trust_remote_code: bool, options: dict[str, Any]
-) -> tuple[Any, Sequence[str]]:
+) -> tuple[Any, Sequence[str], Sequence[str]]:
     """Load transformers' own class where there is one, else a backbone under a head of ours.
 
     Returns:
-        The model, and the names of the weights that the checkpoint lacks.
+        The model, and the names of the weights that the checkpoint lacks, and of those that the model does not take.
     """
     has_class = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     loader: type[Any]
@@ -134,8 +174,8 @@ def _load_weights(
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"cannot load {name!r} as a reward model: {str(error)[:300]}") from error
     if loader is AutoModelForSequenceClassification:
-        return model, info["missing_keys"]
-    return pool_backbone(model, pooling), [*info["missing_keys"], "score.weight"]
+        return model, info["missing_keys"], info["unexpected_keys"]
+    return pool_backbone(model, pooling), [*info["missing_keys"], "score.weight"], info["unexpected_keys"]
 
 
 def _require_causal(name: str, config: PreTrainedConfig) -> None:

@@ -26,6 +26,7 @@ from rewardsmith.models.checkpoint import (
     load_reward_model,
     merge_adapter,
     prepare_config,
+    require_golden,
     verify_in_fresh_process,
     write_contract,
 )
@@ -116,6 +117,7 @@ def export_model(source: str, out: str | Path, options: ExportOptions | None = N
     _check_place(source, out, options.overwrite)
     dtype = options.dtype or _own_dtype(source)
     loaded = load_reward_model(source, trust_remote_code=options.trust_remote_code, dtype=dtype)
+    require_golden(loaded, source)
     if loaded.imported is not None and loaded.imported.refusal:
         raise ConfigError(f"{source} cannot be written in the standard layout: {loaded.imported.refusal}")
     requests = [*golden_requests(loaded.tokenizer), *_longer_requests(loaded.tokenizer)]

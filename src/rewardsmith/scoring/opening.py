@@ -26,6 +26,8 @@ class ModelOptions:
         tokens_per_batch: distinct tokens of one forward; None chooses by device.
         trust_remote_code: run Python code that a checkpoint brings.
         truncate_prompt: cut the start of a prompt where a text is too long; an error otherwise.
+        verify: compare the golden rewards of a checkpoint that has some before anything is scored.
+        special_tokens: what happens to control tokens inside texts: "allow", "as_text" or "refuse".
         combine, penalty: how the rewards of an ensemble become one.
         aggregate: how the scores of a step model become one.
     """
@@ -35,6 +37,8 @@ class ModelOptions:
     tokens_per_batch: int | None = None
     trust_remote_code: bool = False
     truncate_prompt: bool = False
+    verify: bool = True
+    special_tokens: str = "allow"
     combine: str = "mean"
     penalty: float = 1.0
     aggregate: str = "min"
@@ -80,6 +84,8 @@ class ModelSpec:
             combine=how.combine,
             penalty=how.penalty,
             aggregate=how.aggregate,
+            verify=how.verify,
+            special_tokens=how.special_tokens,
             truncation="truncate_prompt" if how.truncate_prompt else "error",
         )
         bad = find_bad_weight(model)

@@ -14,8 +14,9 @@ from rewardsmith.doctor.model import check_finite_weights
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
+from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 from rewardsmith.models.shared_prefix.sharing import longest_input
@@ -82,6 +83,8 @@ class RewardModel(RewardScorer):
         penalty: float = 1.0,
         aggregate: str = "min",
         truncation: str = "error",
+        verify: bool = True,
+        special_tokens: str = "allow",
     ) -> Any:
         """Load a checkpoint; its scoring contract is read and enforced.
 
@@ -94,6 +97,9 @@ class RewardModel(RewardScorer):
             combine: how an ensemble's rewards become one: "mean", "min", "mean_minus_std" or "mean_minus_variance".
             penalty: what the standard deviation or variance is multiplied with.
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
+            verify: refuse a checkpoint that does not give its golden rewards; ten short texts are scored for that.
+            special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
+                read as plain characters; for answers of a policy or of users) or "refuse" (a ScoringError).
             truncation: what happens to texts that are too long where a call does not say; see `score`.
 
         Returns:
@@ -107,16 +113,22 @@ class RewardModel(RewardScorer):
         if not isinstance(path, str) and isinstance(path, Sequence):
             options: dict[str, Any] = {"device": device, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             options |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate}
+            options |= {"verify": verify, "special_tokens": special_tokens}
             ensemble = EnsembleModel([cls.from_pretrained(member, **options) for member in path], combine, penalty)
             ensemble.truncation = check_truncation(truncation)
             return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
         loaded.model = loaded.model.to(device)
+        loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
+        if verify:
+            require_golden(loaded, str(path))
         if loaded.imported is not None:
             state_rule(str(path), loaded)
             if loaded.imported.is_comparer:
-                if truncation != "error":
-                    raise ConfigError(f"{path} compares answers and does not truncate; leave out --truncate-prompt")
+                if truncation != "error" or special_tokens != "allow":
+                    raise ConfigError(
+                        f"{path} compares answers and reads them whole; leave out --truncate-prompt, --special-tokens"
+                    )
                 return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
         model.truncation = check_truncation(truncation)
@@ -130,7 +142,8 @@ class RewardModel(RewardScorer):
     @property
     def text_rule(self) -> str:
         """The rule for plain texts."""
-        return str(self.renderer.policy.to_dict())
+        rule = str(self.renderer.policy.to_dict())
+        return rule if self.renderer.special_tokens == "allow" else f"{rule} {self.renderer.special_tokens}"
 
     @property
     def device(self) -> torch.device:

@@ -21,9 +21,9 @@ def recognises(folder: Folder) -> bool:
 def load(folder: Folder, options: ImportOptions) -> Imported:
     """Load backbone and head. Raises CheckpointError when weights are missing."""
     bias = "v_head.bias" if "v_head.bias" in folder.files else ""
-    model = build_classifier(folder, LinearHead(HEAD, bias), options, rename=_standard_name)
+    model, notes = build_classifier(folder, LinearHead(HEAD, bias), options, rename=_standard_name)
     rule = ScoringRule(NAME, "the last token, by the linear head v_head")
-    return Imported(model, rule)
+    return Imported(model, rule, notes=notes)
 
 
 def _standard_name(name: str, prefix: str) -> str:

@@ -138,7 +138,7 @@ def open_folder(path: str, config: Mapping[str, Any]) -> Folder:
         if files:
             break
     heads = next((folder / name for name in VALUE_HEADS if (folder / name).is_file()), None)
-    head_files = dict.fromkeys(_names_in(heads), heads) if heads else {}
+    head_files = dict.fromkeys(names_in(heads), heads) if heads else {}
     return Folder(folder, dict(config), files, head_files)
 
 
@@ -153,10 +153,11 @@ def _list_weights(folder: Path, name: str) -> dict[str, Path]:
         if absent:
             raise CheckpointError(f"{folder} lacks {', '.join(absent[:3])}, which {index.name} names; copy it again")
         return {key: folder / shard for key, shard in shards.items()}
-    return dict.fromkeys(_names_in(folder / name), folder / name) if (folder / name).is_file() else {}
+    return dict.fromkeys(names_in(folder / name), folder / name) if (folder / name).is_file() else {}
 
 
-def _names_in(file: Path) -> list[str]:
+def names_in(file: Path) -> list[str]:
+    """Name the weights of a file. Raises CheckpointError for a damaged one."""
     if file.suffix == ".bin":
         return list(_load_bin(file))
     try:

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from rewardsmith.errors import CheckpointError, missing_extra
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.imported import ImportOptions
-from rewardsmith.models.heads import quiet_loading
+from rewardsmith.models.heads import quiet_loading, unused_note, unused_weights
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def build_classifier(
     options: ImportOptions,
     config: Any = None,
     rename: Callable[[str, str], str] = lambda name, prefix: name,
-) -> Any:
-    """Give the sequence classifier with the backbone and head of `folder`.
+) -> tuple[Any, list[str]]:
+    """Return the sequence classifier with the backbone and head of `folder`, and what it does not take of it.
 
     Args:
         config: the backbone's config; None reads it from the folder.
@@ -45,7 +45,7 @@ def build_classifier(
     """
     backbone = _merged_weights(folder, options) if folder.is_adapter else None
     if config is None:
-        config = AutoConfig.from_pretrained(base_of(folder))
+        config = AutoConfig.from_pretrained(base_of(folder), trust_remote_code=options.trust_remote_code)
     config.num_labels = 1
     classes = AutoModelForSequenceClassification._model_mapping
     if type(config) not in classes:
@@ -66,7 +66,9 @@ def build_classifier(
         what = f"lacks the weights {', '.join(missing[:4])}" if missing else "is no decoder with a linear head"
         raise CheckpointError(f"{folder.path}: its backbone {what}; rewards would be random")
     _set_head(model, folder, head)
-    return model
+    # OpenRLHF keeps the mean and deviation of rewards as buffers; its importer reads them.
+    unused = unused_weights(key for key in info["unexpected_keys"] if key not in ("mean", "std"))
+    return model, unused_note(str(folder.path), model, unused)
 
 
 def base_of(folder: Folder) -> str:
@@ -108,6 +110,8 @@ def _merged_weights(folder: Folder, options: ImportOptions) -> dict[str, Tensor]
     from peft import PeftModel
 
     with quiet_loading():
-        language_model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        language_model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, trust_remote_code=options.trust_remote_code
+        )
         merged: Any = PeftModel.from_pretrained(language_model, str(folder.path)).merge_and_unload()  # type: ignore[operator]
     return merged.state_dict()

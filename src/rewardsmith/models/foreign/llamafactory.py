@@ -29,7 +29,8 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     text = TEXT.format(eos=", then EOS" if end else "")
     rule = ScoringRule(f"{NAME}{merged}", "the last token, by the linear value head with its bias", text)
     head = HEAD if HEAD.bias in folder.head_files else LinearHead(HEAD.weight)
-    return Imported(build_classifier(folder, head, options), rule, TextRule(end, is_plain_closed=False, has_bos=False))
+    model, notes = build_classifier(folder, head, options)
+    return Imported(model, rule, TextRule(end, is_plain_closed=False, has_bos=False), notes=notes)
 
 
 def _template_end(folder: Folder, options: ImportOptions) -> TemplateEnd | None:

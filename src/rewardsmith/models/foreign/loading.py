@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rewardsmith.errors import CheckpointError
@@ -19,6 +20,10 @@ from rewardsmith.models.foreign import (
 from rewardsmith.models.foreign.folder import Folder, open_folder, read_config
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
 
+# A head in several layers, as nn.Sequential names them.
+DEEP_HEAD = re.compile(
+    r"(?:\w+\.)?(?:score|classifier|regression_layer|out_proj|\w*head\w*)(?:\.\w+)?\.\d+\.(?:weight|bias)"
+)
 # The first that recognises a folder loads it; what is told by a class of its own stands before what is told by a head.
 LAYOUTS = (
     pair_comparer,
@@ -78,6 +83,13 @@ def _is_folder(path: str) -> bool:
 
 def _unknown(folder: Folder) -> str:
     accepted = "; ".join(["*ForSequenceClassification with one label", *(layout.ACCEPTS for layout in LAYOUTS)])
+    deep = sorted(name for name in (*folder.head_files, *folder.files) if DEEP_HEAD.fullmatch(name))
+    if deep:
+        layers = len({name.rpartition(".")[0] for name in deep})
+        return (
+            f"{folder.path} has a head of {layers} layers ({', '.join(deep[:4])}), which no known layout computes. "
+            f"Accepted: {accepted}"
+        )
     return (
         f"{folder.path} has no reward head that is known, so its rewards would be random. "
         f"Found: {folder.describe()}. Accepted: {accepted}"

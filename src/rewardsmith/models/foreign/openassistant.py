@@ -32,14 +32,14 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
         key: value for key, value in folder.config.items() if key not in ("model_type", "pooling", "architectures")
     }
     head = HEAD if HEAD.bias in folder.files else LinearHead(HEAD.weight)
-    model = build_classifier(folder, head, options, GPTNeoXConfig(**values))
+    model, notes = build_classifier(folder, head, options, GPTNeoXConfig(**values))
     if pooling == "mean":
         linear = model.score
         model = to_pooled(model, "mean")
         model.score = linear
     scored = "the last token" if pooling == "last" else "the mean of all tokens"
     text = "plain text in Open-Assistant's markup (<|prompter|>...<|endoftext|><|assistant|>...) plus EOS"
-    return Imported(model, ScoringRule(NAME, f"{scored}, by the linear head out_proj with its bias", text))
+    return Imported(model, ScoringRule(NAME, f"{scored}, by the linear head out_proj with its bias", text), notes=notes)
 
 
 def _snake(architecture: str) -> str:

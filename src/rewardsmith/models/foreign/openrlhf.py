@@ -31,11 +31,11 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     prefix = _prefix(folder)
     bias = f"{prefix}.bias" if f"{prefix}.bias" in folder.files else ""
     mean, std = statistics(folder)
-    model = build_classifier(folder, LinearHead(f"{prefix}.weight", bias), options)
+    model, notes = build_classifier(folder, LinearHead(f"{prefix}.weight", bias), options)
     reward = "raw" if std is None else f"raw; normalized=True gives (raw - {mean:.6g}) / {std:.6g}"
     own = prefix in OTHERS and not folder.config.get("value_head_prefix")
     rule = ScoringRule(NAME, f"the last token, by the linear head {prefix}", OTHER_TEXT if own else TEXT, reward)
-    return Imported(model, rule, TextRule(IN_EOS) if own else CLOSED, mean, std)
+    return Imported(model, rule, TextRule(IN_EOS) if own else CLOSED, mean, std, notes=notes)
 
 
 def statistics(folder: Folder) -> tuple[float | None, float | None]:

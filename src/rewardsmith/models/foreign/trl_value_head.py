@@ -22,4 +22,5 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     """Load backbone and head. Raises CheckpointError when weights are missing."""
     rule = ScoringRule(NAME, "the last token, by the linear value head with its bias", TEXT)
     head = HEAD if HEAD.bias in folder.files else LinearHead(HEAD.weight)
-    return Imported(build_classifier(folder, head, options), rule, TextRule(IN_EOS))
+    model, notes = build_classifier(folder, head, options)
+    return Imported(model, rule, TextRule(IN_EOS), notes=notes)
