@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 import uvicorn
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from rewardsmith.collecting import Collection, create
@@ -115,6 +116,8 @@ def main(folder: Path) -> None:
                 pass
             threading.Event().wait(1.5)
         browser.close()
+    for file in folder.glob("*.png"):
+        Image.open(file).convert("RGB").quantize(96).save(file, optimize=True)
 
 
 if __name__ == "__main__":
