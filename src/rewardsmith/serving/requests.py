@@ -7,30 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.models.templates import NOT_FOR_ROWS
 from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.serving.refusals import invalid, too_large
-
-# Arguments of apply_chat_template that are no variables of a template. A template of the caller's would change what a
-# reward means, and could keep the tokenising thread busy for ever.
-NOT_FOR_CALLERS = frozenset(
-    {
-        "chat_template",
-        "continue_final_message",
-        "conversation",
-        "documents",
-        "max_length",
-        "padding",
-        "processor_kwargs",
-        "return_assistant_tokens_mask",
-        "return_dict",
-        "return_tensors",
-        "tokenize",
-        "tokenizer_kwargs",
-        "tools",
-        "truncation",
-    }
-)
-
 
 # Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,
 # which tokenizers join best, have up to 64 characters a token in long texts.
@@ -154,6 +133,12 @@ def _check_characters(model: ServedModel, request: ScoreRequest, truncation: Tru
     Tokenising costs about two seconds and 250 MiB a million characters, so it is bounded first.
     """
     limit = model.max_length
+    turns = sum(len(part) for part in (request.prompt, *request.completions) if _is_conversation(part))
+    if turns > (limit or UNLIMITED_TOKENS):
+        raise invalid(
+            f"{where} has {turns} messages; a model that reads {limit or 'any number of'} tokens is given at most "
+            f"{limit or UNLIMITED_TOKENS}"
+        )
     count = sum(map(_num_characters, (request.prompt, *request.completions)))
     most = max(SHORT_CHARACTERS, CHARACTERS_PER_TOKEN * (limit or UNLIMITED_TOKENS))
     if count > most:
@@ -168,6 +153,10 @@ def _check_characters(model: ServedModel, request: ScoreRequest, truncation: Tru
         raise invalid(
             f"{where} has more than {2 * limit} tokens and the model reads {limit}; shorten it, or ask for truncation"
         )
+
+
+def _is_conversation(part: Text | Completion) -> bool:
+    return not isinstance(part, str | TokenIds)
 
 
 def _num_characters(part: Text | Completion) -> int:
@@ -206,7 +195,7 @@ def has_more_tokens(tokenizer: Any, text: str, limit: int) -> bool:
 def _check_template_arguments(request: ScoreRequest, number: int) -> None:
     """Raise Refusal for chat_template_kwargs that would leave the model's own rule."""
     options = request.chat_template_kwargs or {}
-    if refused := sorted(NOT_FOR_CALLERS & set(options)):
+    if refused := sorted(NOT_FOR_ROWS & set(options)):
         raise invalid(f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}")
     if options.get("add_generation_prompt"):
         raise invalid(f"input {number}: a reward is of a finished answer; leave add_generation_prompt out")

@@ -1,0 +1,204 @@
+"""What a client sends to `/v1/reward` and how it reads the answer; addresses of servers, and whether they live."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import httpx
+
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.records import ScoreRequest, as_plain
+from rewardsmith.scoring.scorer import RewardParts
+
+RETRIED = frozenset({408, 425, 429, 502, 503, 504})
+MAX_PAUSE_SECONDS = 30.0
+PROBE_SECONDS = 2.0
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+Answer = httpx.Response | httpx.TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a client asks.
+
+    Args:
+        timeout_seconds: of one HTTP call.
+        patience_seconds: a call that takes longer is kept only while the server's /health answers within two seconds.
+        max_attempts: how often a call is tried in all.
+        completions_per_call: larger work is cut into several calls, never inside one prompt.
+        max_concurrent_calls: of the asyncio client.
+        normalized: ask for rewards by the contract's mean and standard deviation.
+        truncate: ask that long sequences are cut at this end, or that only the start of their "prompt" is; None lets
+            them fail.
+    """
+
+    timeout_seconds: float = 180.0
+    patience_seconds: float = 5.0
+    max_attempts: int = 6
+    completions_per_call: int = 64
+    max_concurrent_calls: int = 16
+    normalized: bool = False
+    truncate: Literal["left", "right", "prompt"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is. The key that its address may hold is apart, so that no message shows it."""
+
+    url: str
+    auth: tuple[str, str] | None = None
+
+
+def read_addresses(urls: str) -> tuple[Address, ...]:
+    """Read the addresses of one or more replicas, with commas between them. Raises ConfigError."""
+    return tuple(_read_address(url.strip().rstrip("/")) for url in urls.split(","))
+
+
+def _read_address(url: str) -> Address:
+    shown = CONTROL.sub(" ", re.sub(r"[^/]*@", "", url))[:60]
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"a server's address starts with http:// or https://, not {shown!r}")
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigError(f"{shown!r} is no address of a server") from error
+    user, at, host = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    plain = urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
+    return Address(plain, (unquote(name), unquote(password)) if at else None)
+
+
+def shown_name(addresses: Sequence[Address]) -> str:
+    """Return the addresses as they stand in reports and messages."""
+    return ",".join(address.url for address in addresses)
+
+
+def rotated(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return the addresses with the first one last."""
+    return (*addresses[1:], addresses[0])
+
+
+def frozen(address: Address) -> httpx.TransportError:
+    """Return the error of a server that accepts connections and answers nothing."""
+    return httpx.ReadTimeout(f"{address.url} does not answer /health within {PROBE_SECONDS:g} s")
+
+
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """Return the headers that carry a key."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def cut_calls(requests: Sequence[ScoreRequest], size: int) -> Iterator[list[ScoreRequest]]:
+    """Cut requests, in order, into calls of about `size` completions."""
+    chunk: list[ScoreRequest] = []
+    count = 0
+    for request in requests:
+        if chunk and count + len(request.completions) > size:
+            yield chunk
+            chunk, count = [], 0
+        chunk.append(request)
+        count += len(request.completions)
+    if chunk:
+        yield chunk
+
+
+def reward_body(requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool) -> dict[str, Any]:
+    """Build the body of `/v1/reward`."""
+    inputs = []
+    for request in requests:
+        item: dict[str, Any] = {"completions": [as_plain(completion) for completion in request.completions]}
+        item["prompt"] = as_plain(request.prompt) or ""
+        if request.tools is not None:
+            item["tools"] = list(request.tools)
+        if request.chat_template_kwargs is not None:
+            item["chat_template_kwargs"] = dict(request.chat_template_kwargs)
+        inputs.append(item)
+    body: dict[str, Any] = {"inputs": inputs, "normalized": options.normalized, "truncate": options.truncate}
+    return {**body, "return_parts": True} if with_parts else body
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one call gave; `parts` is empty unless asked for."""
+
+    rewards: list[list[float]]
+    parts: list[list[RewardParts]]
+
+
+def read_rewards(
+    answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool
+) -> Results:
+    """Read the rewards and check that they are what was asked for. Raises ScoringError."""
+    rewards = [result["rewards"] for result in answer["results"]]
+    if [len(values) for values in rewards] != [len(request.completions) for request in requests]:
+        raise ScoringError("the server gave another number of rewards than it was asked for")
+    if answer.get("normalized") != options.normalized:
+        raise ScoringError(f"the server answered normalized={answer.get('normalized')}, asked {options.normalized}")
+    if not all(isinstance(value, float | int) and math.isfinite(value) for values in rewards for value in values):
+        raise ScoringError("the server gave a reward that is not a finite number")
+    checked = [[float(value) for value in values] for values in rewards]
+    if not with_parts:
+        return Results(checked, [])
+    parts = [[_read_parts(entry) for entry in result.get("parts") or ()] for result in answer["results"]]
+    if [[part.reward for part in row] for row in parts] != checked:
+        raise ScoringError("the server gave no parts, or others than its rewards; is it older than this client?")
+    return Results(checked, parts)
+
+
+def _read_parts(entry: Mapping[str, Any]) -> RewardParts:
+    """Read what one reward is made of; null, which JSON has in place of NaN, becomes NaN again."""
+
+    def number(value: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    return RewardParts(
+        reward=number(entry["reward"]),
+        spread=number(entry["spread"]),
+        members=tuple(map(number, entry["members"])),
+        attributes={name: number(value) for name, value in entry["attributes"].items()},
+        steps=tuple(map(number, entry["steps"])),
+    )
+
+
+def should_retry(answer: Answer) -> bool:
+    """Whether the server was busy, restarting or out of reach."""
+    return isinstance(answer, httpx.TransportError) or answer.status_code in RETRIED
+
+
+def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float:
+    """Give the server's Retry-After with up to a quarter on top, else half a second doubled each time, jittered.
+
+    With replicas there is no pause before each was asked, then one a round.
+    """
+    if attempt % num_addresses:
+        return 0.0
+    attempt //= num_addresses
+    if isinstance(answer, httpx.Response):
+        given = answer.headers.get("retry-after", "")
+        if given.isdigit():
+            return min(float(given), MAX_PAUSE_SECONDS) * random.uniform(1.0, 1.25)
+    return min(0.5 * 2 ** (attempt - 1), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
+
+
+def check_answer(answer: Answer, name: str, attempts: int) -> Any:
+    """Give the JSON of a success. Raises ScoringError with the server's message otherwise."""
+    if isinstance(answer, httpx.TransportError):
+        raise ScoringError(f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}") from answer
+    try:
+        body = answer.json()
+    except ValueError as error:
+        raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it a reward server?") from error
+    if answer.status_code == 200:
+        return body
+    problem = body.get("error") if isinstance(body, dict) else None
+    message = problem.get("message") if isinstance(problem, dict) else problem
+    # It may quote data and ends in a terminal.
+    message = CONTROL.sub(" ", str(message))[:1000]
+    raise ScoringError(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")
