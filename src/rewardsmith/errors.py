@@ -43,6 +43,14 @@ class CheckpointError(RewardsmithError, RuntimeError):
     """A checkpoint that cannot be loaded, saved or trusted."""
 
 
+class WrongTypeError(ConfigError, TypeError):
+    """A setting of a type that cannot be used; also the TypeError that other libraries raise there."""
+
+
+class MissingModelError(CheckpointError, OSError):
+    """No model lies at a path or id; also the OSError that transformers raises there."""
+
+
 class ScoringError(RewardsmithError, RuntimeError):
     """A text that cannot be scored. Never replaced by a plausible number."""
 

@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
-from rewardsmith.errors import CheckpointError, ConfigError
+from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models.pooled import pool_backbone, to_pooled
 
 # What a language model and its pre-training leave in a checkpoint.
@@ -140,7 +140,7 @@ def _require_one_label(name: str, trust_remote_code: bool, revision: str | None)
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError) as error:
         where = "folder" if Path(name).exists() else "model"
-        raise CheckpointError(f"no {where} {name!r} could be loaded: {str(error).splitlines()[0]}") from error
+        raise MissingModelError(f"no {where} {name!r} could be loaded: {str(error).splitlines()[0]}") from error
     is_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
     if is_classifier and config.num_labels > 1:
         raise CheckpointError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from rewardsmith.errors import ConfigError, missing_extra
+from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
 from rewardsmith.models.heads import find_head
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import ModelConfig
@@ -72,7 +72,7 @@ def wrap_adapter(model: Any, given: Any, notes: list[str]) -> Any:
     except ImportError as error:
         raise missing_extra("peft", "peft") from error
     if not isinstance(given, PeftConfig):
-        raise ConfigError(f"peft_config must be a peft.PeftConfig such as LoraConfig, not {type(given).__name__}")
+        raise WrongTypeError(f"peft_config must be a peft.PeftConfig such as LoraConfig, not {type(given).__name__}")
     if hasattr(model, "peft_config"):
         raise ConfigError("the model already has an adapter; merge it first, or leave peft_config unset")
     if given.is_prompt_learning:

@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
@@ -55,10 +56,7 @@ class RewardTrainer(Trainer):
         DataError: rows that cannot be read, or none left.
 
     Example:
-        ```python
-        trainer = RewardTrainer(model="Qwen/Qwen2.5-0.5B-Instruct", train_dataset=dataset)
-        trainer.train()
-        ```
+        `RewardTrainer("Qwen/Qwen2.5-0.5B-Instruct", train_dataset=dataset).train()`
     """
 
     # compute_loss divides by the comparisons of the whole optimizer step itself.
@@ -226,8 +224,11 @@ class RewardTrainer(Trainer):
         metrics.add_loss((name, float(total.detach()), float(count)) for name, (total, count) in terms.items())
         if self.model.training:
             self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
-        pairs_P2 = torch.stack([rewards_B[comparisons.better_P], rewards_B[comparisons.worse_P]], dim=1)
-        return (loss, {"logits": pairs_P2}) if return_outputs else loss
+        if not return_outputs:
+            return loss
+        # As TRL's: a column of rewards, those of the better sides first.
+        sides = torch.cat([rewards_B[comparisons.better_P], rewards_B[comparisons.worse_P]])
+        return loss, SequenceClassifierOutput(logits=sides[:, None])
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run a step inside the activation-offloading context, if that is on."""
@@ -241,7 +242,7 @@ class RewardTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-        pairs_P2 = outputs["logits"].detach()
+        pairs_P2 = torch.stack(outputs["logits"].detach()[:, 0].chunk(2), dim=1)
         if prediction_loss_only or not len(pairs_P2):
             return loss.detach(), None, None
         return loss.detach(), pairs_P2, torch.zeros(len(pairs_P2), dtype=torch.long, device=pairs_P2.device)
