@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from rewardsmith.blocks.html import render_blocks, render_page, spread, write_cell
@@ -56,3 +58,10 @@ def test_blocks_are_values_for_json():
     plain = as_plain(Section("S", "", "", [Table("c", ("a", "b"), [["x", ESTIMATE]])]))
     assert plain["blocks"][0]["kind"] == "table"
     assert plain["blocks"][0]["rows"][0][1] == ESTIMATE.to_dict()
+
+
+def test_a_piece_for_a_notebook_has_no_style_for_what_stands_around_it():
+    style = render_blocks([]).partition("<style>")[2].partition("</style>")[0]
+    assert style.startswith(".rewardsmith {\n& {")
+    assert style.count("{") == style.count("}")
+    assert not re.search(r"(?m)^\s*(:root|html|body) \{", style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -72,7 +73,7 @@ def render_page(page: Page, max_bytes: int = MAX_BYTES) -> bytes:
 
 def render_blocks(blocks: Sequence[Block], limits: Limits | None = None) -> str:
     """Return blocks as a piece of HTML with its style, for notebooks."""
-    names = {"page": None, "blocks": blocks, "limits": limits or Limits(1_000, 5, 30), "style": _style()}
+    names = {"page": None, "blocks": blocks, "limits": limits or Limits(1_000, 5, 30), "style": _inner_style()}
     return _template().render(**names)
 
 
@@ -173,3 +174,10 @@ def _template() -> Template:
 @lru_cache
 def _style() -> Markup:
     return Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _inner_style() -> Markup:
+    """Return the style of the page for a piece of another one: nested, so that it touches nothing around it."""
+    inner = re.sub(r"(?m)^(\s*)(?::root|html|body) \{", r"\1& {", str(_style()))
+    return Markup(f".rewardsmith {{\n{inner}\n}}")

@@ -26,7 +26,7 @@ PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt"]
 
 
 def local_folder(path: str | Path) -> Path:
-    """Give the folder of a checkpoint; a hub id is fetched. Raises CheckpointError."""
+    """Return the folder of a checkpoint; a hub id is fetched. Raises CheckpointError."""
     folder = Path(path)
     if folder.is_dir():
         return folder
@@ -63,7 +63,7 @@ def stored_names(folder: Path, files: Iterable[str] = FULL) -> set[str] | None:
 
 
 def head_names(names: Iterable[str]) -> list[str]:
-    """Give the names of a reward head's own weights, LoRA updates of it left out."""
+    """Return the names of a reward head's own weights, LoRA updates of it left out."""
     heads = {*HEAD_NAMES, *OTHER_HEADS}
     return sorted(name for name in names if heads & set(name.split(".")) and ".lora_" not in name)
 

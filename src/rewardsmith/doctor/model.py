@@ -120,7 +120,7 @@ def drawn_from(weight: torch.Tensor, initializer_range: float | None) -> str | N
 
 
 def _head_weight(subject: Subject) -> torch.Tensor:
-    """Give the weight that reads the last hidden layer of the head. Shapes: -> [labels, D]."""
+    """Return the weight that reads the last hidden layer of the head. Shapes: -> [labels, D]."""
     head = find_head(subject.model)
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
     return layers[-1].weight if layers else next(head.parameters())
@@ -222,7 +222,7 @@ def plain_rewards(subject: Subject, rows: Rows, side: str = "right") -> list[flo
 
 
 def golden_rows(subject: Subject) -> list[list[int]]:
-    """Give the token ids of the golden texts that can be rendered, conversations first."""
+    """Return the token ids of the golden texts that can be rendered, conversations first."""
     rows = []
     for request in reversed(golden_requests(subject.tokenizer)):
         try:
@@ -246,7 +246,7 @@ def chosen_rows(subject: Subject) -> list[list[int]]:
 
 
 def _largest_change(subject: Subject, alone: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Give the largest change and what precision explains."""
+    """Return the largest change and what precision explains."""
     dtype: torch.dtype = next(subject.model.parameters()).dtype
     scale = max(1.0, *map(abs, alone))
     change = max(abs(a - b) for a, b in zip(alone, other, strict=True))

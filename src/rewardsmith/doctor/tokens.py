@@ -228,7 +228,7 @@ def rendered_conversation(subject: Subject) -> str:
 
 
 def conversation_ids(subject: Subject) -> list[int]:
-    """Give the token ids of the sample conversation."""
+    """Return the token ids of the sample conversation."""
     if not subject.tokenizer.chat_template:
         return subject.renderer.encode(QUESTION, ANSWER)
     return list(subject.renderer.encode((Message("user", QUESTION),), (Message("assistant", ANSWER),)))

@@ -44,7 +44,7 @@ class Agreement:
     soft_ceiling: Estimate
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON."""
+        """Return the plain form for JSON."""
         return {
             "pairs_with_several_judgements": self.units,
             "judgements": self.judgements,

@@ -17,7 +17,7 @@ from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.formats import cells
 from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport
 from rewardsmith.data.sets import find
-from rewardsmith.data.texts import as_sources, locate, name_row
+from rewardsmith.data.texts import as_sources, join_rows, locate, name_row
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.findings import Finding, Level, by_level
 from rewardsmith.records import PreferenceGroup
@@ -96,7 +96,7 @@ class Check:
         lines = []
         for found in self.findings:
             count = f" ({found.count:,} of {found.total:,} {found.unit})" if (found.total or 0) > 1 else ""
-            rows = f"; {', '.join(found.rows[:5])}" if found.rows else ""
+            rows = f"; {join_rows(found.rows[:5])}" if found.rows else ""
             lines.append(FindingLine(found.level, f"{found.check}{count}: {found.message}", f"{found.remedy}{rows}"))
         tone: Tone = "bad" if self.num_errors else "warn" if self.findings else "good"
         return render_blocks([Verdict(self.verdict, tone), Findings(lines)])

@@ -149,7 +149,7 @@ def _majority_edges(edges: Edges) -> Ints:
 
 
 def _shortest_circle(start: np.ndarray, end: np.ndarray) -> list[int]:
-    """Give the places of the edges of a shortest circle through the first edge of a strong component."""
+    """Return the places of the edges of a shortest circle through the first edge of a strong component."""
     leaving: dict[int, list[int]] = {}
     for place, node in enumerate(start.tolist()):
         leaving.setdefault(node, []).append(place)

@@ -214,7 +214,7 @@ class RowTally:
         self.places.add(row, where, question, self.split)
 
     def named(self, fault: str, name: Callable[[int], str], limit: int = 5) -> dict[str, Any]:
-        """Give the count of a fault and the names of its first rows, for JSON."""
+        """Return the count of a fault and the names of its first rows, for JSON."""
         return {"count": self.counts[fault], "rows": [name(row) for row in self.rows.get(fault, ())[:limit]]}
 
 

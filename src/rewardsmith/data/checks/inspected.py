@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.blocks.html import render_blocks, render_page
-from rewardsmith.blocks.kinds import Example, Examples, Facts, Page, Section, Verdict
+from rewardsmith.blocks.kinds import Block, Example, Examples, Facts, Page, Paragraph, Section, Verdict
 from rewardsmith.blocks.words import short_names, times
 from rewardsmith.data.checks.faults import IDENTICAL
 from rewardsmith.data.checks.inspected_sections import make_sections
@@ -110,8 +110,10 @@ class Inspected:
         return f"<inspected {self.title}: {self.verdict().text}>"
 
     def _repr_html_(self) -> str:
-        blocks = [block for section in self.sections() for block in section.blocks]
-        return render_blocks([self.verdict(), *blocks])
+        blocks: list[Block] = [self.verdict()]
+        for section in self.sections():
+            blocks += [Paragraph(section.title), *section.blocks]
+        return render_blocks(blocks)
 
 
 def inspect_sources(

@@ -161,7 +161,7 @@ def _lengths(found: Inspection) -> Section:
 
 
 def _spread(lengths: Distribution) -> tuple[str, str]:
-    """Give the median, and the rest as a note."""
+    """Return the median, and the rest as a note."""
     if not lengths.n:
         return "none", ""
     q = lengths.quantiles

@@ -128,7 +128,7 @@ class Inspection:
     tells: list[Tell]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON; rows are named, NaN is null."""
+        """Return the plain form for JSON; rows are named, NaN is null."""
         name = self.rows.decode
         cycles = [[name(row) for row in rows] for rows in self.cycles.examples]
         both = [[name(row) for row in rows] for rows in self.contradictions.examples]
@@ -192,7 +192,7 @@ class Inspection:
         }
 
     def side_means(self) -> tuple[float, float]:
-        """Give the mean length of the preferred and of the other completions, over preferences."""
+        """Return the mean length of the preferred and of the other completions, over preferences."""
         strict = self.comparisons - self.ties
         return (self.tally.chosen / strict, self.tally.rejected / strict) if strict else (math.nan, math.nan)
 
@@ -279,7 +279,7 @@ def _count_models(tally: Tally, models: tuple[str | None, str | None], strict: b
 
 
 def _distinct_nodes(nodes: Nodes) -> np.ndarray:
-    """Give the places where each completion of a graph stands first."""
+    """Return the places where each completion of a graph stands first."""
     return np.unique(join_keys(nodes.graph, nodes.completion), return_index=True)[1]
 
 

@@ -28,12 +28,12 @@ _FILE_SHIFT = 40
 
 
 def text_hash(text: str) -> int:
-    """Give 64 bits that stand for a text, the same in every process."""
+    """Return 64 bits that stand for a text, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def join_keys(*columns: Keys) -> Keys:
-    """Give one key for each row of several columns of keys; order counts."""
+    """Return one key for each row of several columns of keys; order counts."""
     total = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
         total = total * _FACTOR + column
@@ -50,7 +50,7 @@ class RowNames:
         self.names: list[str] = []
 
     def encode(self, where: str) -> int:
-        """Give the integer of a name."""
+        """Return the integer of a name."""
         match = _ROW.match(where)
         file, row = (match[1], int(match[2])) if match else (where, -1)
         place = self.files.setdefault(file, len(self.files))
@@ -59,7 +59,7 @@ class RowNames:
         return place << _FILE_SHIFT | (row + 1)
 
     def decode(self, number: int) -> str:
-        """Give the name of an integer."""
+        """Return the name of an integer."""
         file, row = self.names[number >> _FILE_SHIFT], (number & (1 << _FILE_SHIFT) - 1) - 1
         return file if row < 0 else f"{file}:row {row}"
 
@@ -72,7 +72,7 @@ class Names:
         self.places: dict[str | None, int] = {None: 0}
 
     def encode(self, name: str | None) -> int:
-        """Give the number of a name."""
+        """Return the number of a name."""
         place = self.places.setdefault(name, len(self.names))
         if place == len(self.names):
             self.names.append(name)
@@ -115,12 +115,12 @@ class Edges:
 
     @property
     def pair(self) -> Keys:
-        """Give the key of prompt and both completions, whichever is preferred."""
+        """Return the key of prompt and both completions, whichever is preferred."""
         return join_keys(self.prompt, np.minimum(self.better, self.worse), np.maximum(self.better, self.worse))
 
     @property
     def direction(self) -> NDArray[np.int8]:
-        """Give 1 where the completion of the lower key is preferred, -1 where the other is, 0 for ties."""
+        """Return 1 where the completion of the lower key is preferred, -1 where the other is, 0 for ties."""
         return np.where(self.tie, 0, np.where(self.better < self.worse, 1, -1)).astype(np.int8)
 
 
@@ -196,17 +196,17 @@ class JudgementTable:
             column.append(value)
 
     def edges(self) -> Edges:
-        """Give the comparisons with a weight above 0 as columns."""
+        """Return the comparisons with a weight above 0 as columns."""
         kinds: list[type] = [np.uint64] * 3 + [np.bool_, np.int8, np.int64, np.uint32, np.uint32, np.float32, np.bool_]
         return Edges(*(np.frombuffer(c, dtype=kind) for c, kind in zip(self._edges, kinds, strict=True)))
 
     def nodes(self) -> Nodes:
-        """Give the completions as columns."""
+        """Return the completions as columns."""
         kinds: list[type] = [np.uint64, np.uint64, np.uint32, np.uint32, np.bool_]
         return Nodes(*(np.frombuffer(c, dtype=kind) for c, kind in zip(self._nodes, kinds, strict=True)))
 
     def prompts(self) -> tuple[Keys, NDArray[np.uint32], NDArray[np.uint32], Keys]:
-        """Give prompt key, length of the prompt, length of what all begin with, and graph key of every row."""
+        """Return prompt key, length of the prompt, length of what all begin with, and graph key of every row."""
         kinds: list[type] = [np.uint64, np.uint32, np.uint32, np.uint64]
         columns: list[Any] = [np.frombuffer(c, dtype=kind) for c, kind in zip(self._prompts, kinds, strict=True)]
         return columns[0], columns[1], columns[2], columns[3]
@@ -218,12 +218,12 @@ def has_prompt(group: PreferenceGroup) -> bool:
 
 
 def prompt_key(group: PreferenceGroup) -> int:
-    """Give the key of what was asked: prompt, tools and template arguments, or what whole dialogues begin with."""
+    """Return the key of what was asked: prompt, tools and template arguments, or what whole dialogues begin with."""
     if has_prompt(group):
         return text_hash("\x00".join(graph_key(group)))
     return text_hash("\x01" + question_text(group))
 
 
 def _characters(completion: object) -> int:
-    """Give the length in characters; of token ids their number."""
+    """Return the length in characters; of token ids their number."""
     return len(completion) if isinstance(completion, TokenIds) else len(plain_text(completion))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ _EDGE = 80
 
 
 def label_in(text: str) -> str | None:
-    """Give the words at the beginning or the end of a text that name a label, such as "[CHOSEN]" or "Rejected:".
+    """Return the words at the beginning or the end of a text that name a label, such as "[CHOSEN]" or "Rejected:".
 
     Example:
         >>> label_in("[chosen] The capital is Paris."), label_in("We have chosen Paris.")
@@ -89,7 +89,7 @@ class Tells:
             self._wins = Counter({mark: n for mark, n in self._wins.items() if mark in self._counts})
 
     def find(self, least: int = 20, share: float = 0.1, purity: float = 0.98) -> list[Tell]:
-        """Give the marks that decide: in `share` of the preferences (and `least` of them), one way nearly always."""
+        """Return the marks that decide: in `share` of the preferences (and `least` of them), one way nearly always."""
         enough = max(least, share * self.num_preferences)
         tells = [
             Tell(place, mark, count, self._wins[place, mark] / count)

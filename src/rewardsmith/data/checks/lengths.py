@@ -56,7 +56,7 @@ class WordMeasure:
         )
 
     def shared_prefixes(self) -> dict[int, int]:
-        """Give nothing beyond what each row shares."""
+        """Return nothing beyond what each row shares."""
         return {}
 
     def see(self, graph: int) -> None:
@@ -95,7 +95,7 @@ class TokenMeasure:
         self.prefixes[graph] = self._last if known is None else known[: common_length([known, self._last])]
 
     def shared_prefixes(self) -> dict[int, int]:
-        """Give how many tokens all completions of each graph begin with."""
+        """Return how many tokens all completions of each graph begin with."""
         return {graph: len(prefix) for graph, prefix in self.prefixes.items()}
 
 
@@ -148,13 +148,13 @@ class Distribution:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON."""
+        """Return the plain form for JSON."""
         mean = None if math.isnan(self.mean) else self.mean
         return {"n": self.n, "mean": mean, **self.quantiles, "bin_edges": self.edges, "bin_counts": self.counts}
 
 
 def _round_width(width: float) -> int:
-    """Give the next of 1, 2, 5, 10, 20, 50, ... that is not below a width."""
+    """Return the next of 1, 2, 5, 10, 20, 50, ... that is not below a width."""
     step = 10 ** math.floor(math.log10(max(width, 1)))
     return next(int(step * f) for f in (1, 2, 5, 10) if step * f >= width)
 
@@ -243,11 +243,11 @@ class Saving:
 
     @property
     def factor(self) -> float:
-        """Give logical / distinct; NaN without comparisons."""
+        """Return logical / distinct; NaN without comparisons."""
         return self.logical / self.distinct if self.distinct else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON; NaN is null."""
+        """Return the plain form for JSON; NaN is null."""
         factor = self.factor
         return {
             "unit": self.unit,
@@ -274,7 +274,7 @@ def measure_saving(nodes: Nodes, logical: int, prefixes: tuple[Keys, NDArray[np.
 
 
 def _shared_of(graphs: Keys, prefixes: tuple[Keys, NDArray[np.uint32]], exact: dict[int, int]) -> NDArray[np.int64]:
-    """Give how much each graph's sequences begin with alike: exactly where known, else the least of its rows."""
+    """Return how much each graph's sequences begin with alike: exactly where known, else the least of its rows."""
     if exact:
         return np.array([exact[graph] for graph in graphs.tolist()], dtype=np.int64)
     places = np.searchsorted(graphs, prefixes[0])

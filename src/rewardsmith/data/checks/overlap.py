@@ -119,15 +119,15 @@ class Overlap:
     train_numbers: set[int] = field(default_factory=set)
 
     def test_groups(self, *kinds: Kind) -> set[int]:
-        """Give the numbers of the test groups with a hit of one of these kinds (of any kind when none is named)."""
+        """Return the numbers of the test groups with a hit of one of these kinds (of any kind when none is named)."""
         return {hit.test_number for hit in self.hits if not kinds or hit.kind in kinds}
 
     def share(self, *kinds: Kind) -> float:
-        """Give the share of test groups with such a hit; NaN without test groups."""
+        """Return the share of test groups with such a hit; NaN without test groups."""
         return len(self.test_groups(*kinds)) / self.num_test if self.num_test else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain form for JSON, the hits left out: they are rows of their own."""
+        """Return the plain form for JSON, the hits left out: they are rows of their own."""
         any_share = self.share()
         return {
             "ngram": self.ngram,
@@ -278,7 +278,7 @@ class _Held:
             self.near_numbers.append([number])
 
     def look_up(self, read: _Read) -> Iterator[_Found]:
-        """Give every kind of match of one group of the streamed side."""
+        """Return every kind of match of one group of the streamed side."""
         numbers: list[tuple[Kind, tuple[int | None, list[int]]]] = [("same pair", self.pairs.match(read.pairs))]
         if read.question:
             numbers.append(("same prompt", self.prompts.match([_digest(read.question)])))
@@ -350,5 +350,5 @@ def _record(result: Overlap, held: _Held, found: _Found, streamed: tuple[Side, s
 
 
 def _digest(text: str) -> bytes:
-    """Give 8 bytes that stand for a text."""
+    """Return 8 bytes that stand for a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
