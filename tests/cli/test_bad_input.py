@@ -16,8 +16,6 @@ BAD_ROWS = {
     "missing column": ({"prompt": "q", "chosen": "a"}, ("rejected",)),
     "wrong type": ({**GOOD, "chosen": 17}, ("chosen", "17")),
     "null side": ({**GOOD, "rejected": None}, ("rejected",)),
-    "empty completion": ({**GOOD, "chosen": ""}, ("chosen", "empty")),
-    "blank completion": ({**GOOD, "chosen": "   "}, ("chosen",)),
     "wrong type of prompt": ({**GOOD, "prompt": {"a": 1}}, ("prompt",)),
     "message without role": ({"prompt": [{"content": "x"}], "chosen": YES, "rejected": NO}, ("role",)),
     "unknown role": ({"prompt": [{"role": "robot", "content": "x"}], "chosen": YES, "rejected": NO}, ("robot",)),

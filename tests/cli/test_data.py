@@ -100,9 +100,9 @@ def test_merge_caps_weighs_and_joins_graphs(tmp_path, path, capsys):
     (group,) = [g for g in load_preferences(out) if g.prompt == ROWS[0]["prompt"]]
     assert group.source == "pairs+other"
     assert len(group.comparisons) == 4
-    assert data("merge", path, other, "--out", out, "--cap", 5, 0, "--keep-apart") == 0
+    assert data("merge", path, other, "--out", out, "--cap", 5, 0, "--keep-apart", "--overwrite") == 0
     assert len(list(read_rows(out))) == 6
-    assert data("merge", path, other, "--out", out, "--weight", 4, 1, "--keep-apart") == 0
+    assert data("merge", path, other, "--out", out, "--weight", 4, 1, "--keep-apart", "--overwrite") == 0
     assert len(list(read_rows(out))) == 5
     assert data("merge", path, other, "--out", out, "--weight", 4) == 1
     assert "give one for each" in capsys.readouterr().err

@@ -71,9 +71,9 @@ def test_ranks_give_every_pair_and_equal_ranks_are_ties():
     assert group.comparisons == (Comparison(1, 0), Comparison(0, 2, "tie"), Comparison(1, 2))
 
 
-def test_scores_give_margins_and_are_kept_as_a_rating():
+def test_scores_give_order_and_are_kept_as_a_rating():
     group = parse_row({"prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 3.5, 1]})
-    assert group.comparisons == (Comparison(1, 0, margin=2.5), Comparison(0, 2, "tie"), Comparison(1, 2, margin=2.5))
+    assert group.comparisons == (Comparison(1, 0), Comparison(0, 2, "tie"), Comparison(1, 2))
     assert group.ratings == {"score": (1.0, 3.5, 1.0)}
 
 
@@ -157,7 +157,7 @@ def test_two_fitting_formats_are_named_and_none_is_guessed():
         detect_format(["prompt", "completions", "ranks", "scores"])
     row = {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 2], "scores": [0.0, 9.0]}
     assert parse_row(row, format="ranking").comparisons == (Comparison(0, 1),)
-    assert parse_row(row, format="scores").comparisons == (Comparison(1, 0, margin=9.0),)
+    assert parse_row(row, format="scores").comparisons == (Comparison(1, 0),)
 
 
 @pytest.mark.parametrize(

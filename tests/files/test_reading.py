@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from rewardsmith.errors import DataError
+from rewardsmith.files import reading
 from rewardsmith.files.reading import read_rows
 
 ROWS = [{"prompt": f"q{i}", "chosen": f'good, "{i}"\n', "rejected": "schön"} for i in range(5)]
@@ -187,3 +188,33 @@ def test_arrow_memory_does_not_grow_with_the_parquet_file(tmp_path):
         return max(pa.total_allocated_bytes() - before for _ in read_rows(path))
 
     assert peak(4000) < 1.5 * peak(400)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path):
+    (tmp_path / "twice.jsonl").write_text('{"a": 1}\n{"a": 1, "b": {"c": 1, "c": 2}}\n')
+    with pytest.raises(DataError, match=r"twice.jsonl:row 2: broken JSON: the key 'c' stands twice"):
+        list(read_rows(tmp_path / "twice.jsonl"))
+    (tmp_path / "twice.json").write_text('[{"a": 1}, {"b": 1, "b": 2}]')
+    with pytest.raises(DataError, match=r"twice.json:row 2: broken JSON: the key 'b' stands twice"):
+        list(read_rows(tmp_path / "twice.json"))
+
+
+def test_a_line_without_end_costs_its_row_and_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_ROW", 1000)
+    (tmp_path / "long.jsonl").write_text('{"a": 1}\n{"a": "' + "x" * 200_000 + '"}\n{"a": 2}\n')
+    broken = []
+    assert [row for _, row in read_rows(tmp_path / "long.jsonl", on_broken=broken.append)] == [{"a": 1}, {"a": 2}]
+    assert [(error.reason, "row 2" in str(error)) for error in broken] == [("too long", True)]
+    (tmp_path / "long.json").write_text('[{"a": 1}, {"a": "' + "x" * 500_000 + '"}]')
+    with pytest.raises(DataError, match=r"long\.json:row 2: the row is longer"):
+        list(read_rows(tmp_path / "long.json"))
+
+
+def test_blank_lines_without_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_BLANK", 1000)
+    (tmp_path / "some.jsonl").write_text("\n" * 900 + '{"a": 1}\n')
+    assert [where for where, _ in read_rows(tmp_path / "some.jsonl")] == ["some.jsonl:row 901"]
+    zstandard = pytest.importorskip("zstandard")
+    (tmp_path / "bomb.jsonl.zst").write_bytes(zstandard.compress(b"\n" * 10_000_000))
+    with pytest.raises(DataError, match="more than 1,000 blank lines"):
+        list(read_rows(tmp_path / "bomb.jsonl.zst"))

@@ -17,7 +17,7 @@ from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
-from rewardsmith.files.writing import open_rows, write_json
+from rewardsmith.files.writing import check_free, open_rows, write_json
 from rewardsmith.records import PreferenceGroup
 
 
@@ -32,12 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--merge-prompts", action="store_true", help="first merge rows of one prompt into one group (needs the memory)"
     )
     add_input_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what lies at --out")
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert group by group and print what was written, lost, left unread, refused and dropped."""
     if (args.out.suffix == ".parquet") != (args.to == "parquet"):
         raise ConfigError(f"{args.out}: --to parquet writes .parquet, the other layouts write .jsonl or .json")
+    check_free(args.out, args.overwrite)
     read, report = LoadReport(), ConvertReport.empty()
     source = args.input[0] if len(args.input) == 1 else args.input
     groups: Iterable[PreferenceGroup] = iter_preferences(source, report=read, **input_options(args))

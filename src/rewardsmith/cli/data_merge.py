@@ -13,6 +13,7 @@ from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import Portion, choose_groups, group_rank, plan_counts, rank_threshold
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
+from rewardsmith.files.writing import check_free
 from rewardsmith.records import PreferenceGroup
 
 
@@ -29,11 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--keep-apart", action="store_true", help="do not merge groups of one prompt: streams, needs no memory"
     )
     add_input_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what lies at --out")
 
 
 def run(args: argparse.Namespace) -> int:
     """Count, choose and write; two passes over the inputs."""
     portions = _portions(args)
+    check_free(args.out, args.overwrite)
     reports = [LoadReport() for _ in args.input]
     ranks = []
     for source, report in zip(args.input, reports, strict=True):

@@ -11,7 +11,7 @@ from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, iter_simulated
 from rewardsmith.data.simulate.simulation import GOLD
 from rewardsmith.files.progress import track
-from rewardsmith.files.writing import write_json
+from rewardsmith.files.writing import check_free, write_json
 from rewardsmith.records import PreferenceGroup
 
 
@@ -33,10 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--position-bias", type=float, default=0.0, help="gold units for the answer shown first")
     group.add_argument("--tie-threshold", type=float, default=0.0, help="felt differences below it are ties")
     group.add_argument("--order", choices=("fixed", "shuffled"), default="fixed", help="who is shown first")
+    parser.add_argument("--overwrite", action="store_true", help="replace what lies at OUT")
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the data and its settings, and say what the judgements are worth."""
+    check_free(args.out, args.overwrite)
     config = build_config(args)
     counts: Counter[str] = Counter()
     with open_groups(args.out) as write:

@@ -13,7 +13,7 @@ from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
-from rewardsmith.files.writing import write_json
+from rewardsmith.files.writing import check_free, write_json
 
 HELD_BACK = "held_back"
 
@@ -29,11 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cutoff", help="with --by time: first time (ISO 8601) of the second side")
     parser.add_argument("--suffix", default=".jsonl", choices=[".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
     add_input_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what lies at --out")
 
 
 def run(args: argparse.Namespace) -> int:
     """Split group by group; the files appear when all is done."""
     plan = SplitPlan(args.by, parse_shares(args.shares), args.seed, args.threshold, args.cutoff)
+    for name in (*plan.shares, HELD_BACK):
+        check_free(args.out / f"{name}{args.suffix}", args.overwrite)
+    check_free(args.out / "split.json", args.overwrite)
     read, report = LoadReport(), SplitReport()
     source = args.input[0] if len(args.input) == 1 else args.input
     groups = track(iter_preferences(source, report=read, **input_options(args)), "split")

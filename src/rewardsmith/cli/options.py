@@ -82,6 +82,17 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
     parser.add_argument("--split", help="which split of a folder or hub data set")
     parser.add_argument("--limit", type=int, help="read at most so many groups")
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        metavar="YOURS=OURS",
+        help="your columns: question=prompt, or left=answer_a right=answer_b vote=winner, and annotator, tie, ...",
+    )
+    parser.add_argument(
+        "--score-margin",
+        metavar="[RATING=]SCALE",
+        help="also take differences of scores, times SCALE, as margins in units of the reward (default: order alone)",
+    )
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +107,21 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `iter_preferences` for a command that counts bad rows and never stops at one."""
-    return {"reader": args.reader, "split": args.split, "limit": args.limit, "on_error": "count"}
+    return _reading(args) | {"on_error": "count"}
 
 
 def input_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `iter_preferences` that the flags ask for."""
     on_error = "count" if args.skip_bad else "raise"
-    return {"reader": args.reader, "split": args.split, "limit": args.limit, "on_error": on_error}
+    return _reading(args) | {"on_error": on_error}
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    from rewardsmith.data.columns import parse_columns, parse_score_margin
+
+    columns, margin = parse_columns(args.columns), parse_score_margin(args.score_margin)
+    chosen = {"reader": args.reader, "split": args.split, "limit": args.limit}
+    return chosen | {"columns": columns, "score_margin": margin}
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from rewardsmith.data import detecting
+from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import plan_row, read_rows
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
-from rewardsmith.data.merging import deduplicate, merge_groups
+from rewardsmith.data.formats.pairs import to_trl_rows
+from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
 from rewardsmith.errors import ConfigError, DataError, RowError
@@ -24,6 +26,7 @@ from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup
 
 OnError = Literal["raise", "count"]
+ScoreMargin = float | Mapping[str, float]
 # Reasons that say a row is not of the layout its reader knows; every other reason is dirt of the published set.
 LAYOUT_REASONS = ("missing column", "wrong type", "unknown columns", "unusable row")
 
@@ -104,6 +107,15 @@ class PreferenceSet(Sequence[PreferenceGroup]):
     def __repr__(self) -> str:
         return f"PreferenceSet({self.report})"
 
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with a row a comparison: prompt, chosen, rejected and what the comparison says besides.
+
+        `load_preferences` reads it back to the same comparisons. Groups without a comparison are not in it.
+        """
+        import pandas
+
+        return pandas.DataFrame([row for group in self.groups for row in to_trl_rows(group)])
+
 
 def load_preferences(
     source: Any,
@@ -113,11 +125,14 @@ def load_preferences(
     split: str | None = None,
     limit: int | None = None,
     on_error: OnError = "raise",
+    columns: Columns | None = None,
+    score_margin: ScoreMargin | None = None,
 ) -> PreferenceSet:
     """Load preference data into memory.
 
     Args:
-        source: a path, a list of paths, a hub id ("owner/name"), a list of rows or groups, or a `datasets.Dataset`.
+        source: a path, a list of paths, a hub id ("owner/name"), a list of rows or groups, a pandas DataFrame, or a
+            `datasets.Dataset`.
         reader: a data set of the catalogue (`rewardsmith data list`), perhaps with a variant ("summeval:fluency"),
             or a row format such as "ranking"; None chooses the data set from the columns of the first row, or else
             the format from the columns of each row. The report says which reader was chosen.
@@ -126,6 +141,10 @@ def load_preferences(
         limit: read at most so many groups, counted before merging.
         on_error: "raise" stops at the first bad row; "count" leaves it out and counts it in the report. Rows that
             are known to be dirty in a published data set are always left out and counted.
+        columns: which of the file's columns is what, such as {"question": "prompt"} or {"answer_a": "left", "answer_b":
+            "right", "winner": "vote"}; see `rewardsmith.data.columns`. A list reads these columns alone.
+        score_margin: scores give the order of answers; with this factor, the difference of two scores is their margin
+            as well, in units of the reward. {"helpfulness": 0.5} names the rating where there are several.
 
     Raises:
         DataError: a row, file or data set cannot be used; the message names it and says what to do.
@@ -136,7 +155,8 @@ def load_preferences(
         (1, 1)
     """
     report = LoadReport()
-    lazy = iter_preferences(source, reader=reader, split=split, limit=limit, on_error=on_error, report=report)
+    request = _Request(reader, split, _counts(on_error), report, columns, score_margin)
+    lazy = _iterate(source, request, limit)
     groups = merge_groups(lazy) if merge_prompts else list(lazy)
     report.groups = len(groups)
     return PreferenceSet(groups, report)
@@ -150,15 +170,28 @@ def iter_preferences(
     limit: int | None = None,
     on_error: OnError = "raise",
     report: LoadReport | None = None,
+    columns: Columns | None = None,
+    score_margin: ScoreMargin | None = None,
 ) -> Iterator[PreferenceGroup]:
     """Give groups one by one, in order, without merging prompts; memory does not grow with the data.
 
     Arguments are those of `load_preferences`; `report` is filled while reading.
     """
+    report = LoadReport() if report is None else report
+    return _iterate(source, _Request(reader, split, _counts(on_error), report, columns, score_margin), limit)
+
+
+def _counts(on_error: OnError) -> bool:
     if on_error not in ("raise", "count"):
         raise ConfigError(f"on_error must be 'raise' or 'count', not {on_error!r}")
-    request = _Request(reader, split, on_error == "count", LoadReport() if report is None else report)
-    return _counted(itertools.islice(_read_source(source, request), limit), request.report)
+    return on_error == "count"
+
+
+def _iterate(source: Any, request: _Request, limit: int | None) -> Iterator[PreferenceGroup]:
+    groups: Iterable[PreferenceGroup] = _read_source(source, request)
+    if request.score_margin is not None:
+        groups = (with_score_margins(group, request.score_margin) for group in groups)
+    return _counted(itertools.islice(groups, limit), request.report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +202,8 @@ class _Request:
     split: str | None
     counts_errors: bool
     report: LoadReport
+    columns: Columns | None = None
+    score_margin: ScoreMargin | None = None
 
     def left_out(self, error: DataError) -> None:
         """Count the error of a row, or raise it."""
@@ -200,8 +235,13 @@ def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
         return _parse_rows(((f"row {index}", group) for index, group in enumerate(source)), request, None)
     if isinstance(source, Sequence) and source and all(isinstance(item, str | Path) for item in source):
         return itertools.chain.from_iterable(_read_path(item, request) for item in source)
+    if hasattr(source, "iterrows") and hasattr(source, "to_dict"):
+        # A pandas DataFrame iterates over the names of its columns; its missing values are NaN.
+        source = source.astype(object).where(source.notna(), None).to_dict("records")
     if isinstance(source, Iterable):
-        rows = ((f"row {index}", row) for index, row in enumerate(source))
+        rows: Iterator[tuple[str, Any]] = ((f"row {index}", row) for index, row in enumerate(source))
+        if request.columns is not None:
+            return _read_named(map_columns(rows, request.columns), request)
         return _read_unnamed(rows, request, None) if request.reader is None else _read_named(rows, request)
     raise DataError(f"cannot read preferences from {type(source).__name__}; give a path, a hub id, rows or a Dataset")
 
@@ -210,6 +250,15 @@ def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGrou
     """Read a path or a hub id, with a reader of the catalogue or by rows."""
     path = Path(source)
     is_path = source != "" and _is_path(path)
+    if request.columns is not None:
+        found: Iterable[tuple[str, Any]] = (
+            read_rows(path, split=request.split, on_broken=request.broken)
+            if is_path
+            else read_hub(str(source), request.split)
+        )
+        title = path.stem.split(".")[0] if is_path else str(source)
+        yield from _read_named(map_columns(found, request.columns), request, title)
+        return
     name = request.reader
     if name is None:
         by_columns = detecting.choose_for_path(path, request.split) if is_path else None
@@ -237,10 +286,12 @@ def _is_path(path: Path) -> bool:
         return False
 
 
-def _read_named(rows: Iterable[tuple[str, Any]], request: _Request) -> Iterator[PreferenceGroup]:
-    """Read rows in memory with the format or the data set that is named."""
+def _read_named(
+    rows: Iterable[tuple[str, Any]], request: _Request, source: str | None = None
+) -> Iterator[PreferenceGroup]:
+    """Read rows with the format or the data set that is named, or by their columns where none is."""
     if request.reader is None or request.reader in FORMATS:
-        return _parse_rows(rows, request, None)
+        return _parse_rows(rows, request, source)
     unfold = find(request.reader)[0].unfold
     return _read_published(request.reader, unfold(rows) if unfold else rows, request)
 

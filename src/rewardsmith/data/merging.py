@@ -5,10 +5,12 @@ Ten pairs that share a prompt become one graph: the prompt and every distinct an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rewardsmith.errors import ConfigError
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, graph_key, text_key
 
 
@@ -33,6 +35,37 @@ def deduplicate(group: PreferenceGroup) -> PreferenceGroup:
     return replace(
         group, completions=completions, comparisons=comparisons, ratings=ratings, models=models, metadata=metadata
     )
+
+
+def with_score_margins(group: PreferenceGroup, scale: float | Mapping[str, float]) -> PreferenceGroup:
+    """Give each comparison that has no margin the difference of its sides' scores, times `scale`.
+
+    Args:
+        scale: a number, for the rating "score" or the only one; or a mapping of a rating's name to its number.
+
+    Raises:
+        ConfigError: several ratings and none named, or a scale that is no positive number.
+    """
+    if isinstance(scale, Mapping):
+        ((name, factor),) = scale.items() if len(scale) == 1 else (("", math.nan),)
+    else:
+        name = "score" if "score" in group.ratings or len(group.ratings) != 1 else next(iter(group.ratings))
+        factor = float(scale)
+    if not (math.isfinite(factor) and factor > 0):
+        raise ConfigError(f"score_margin is {scale}; give a number above 0, or one rating with its number")
+    if name not in group.ratings:
+        if group.ratings and not isinstance(scale, Mapping):
+            raise ConfigError(f"score_margin: name one of the ratings {', '.join(group.ratings)}, as NAME={factor:g}")
+        return group
+    scores = group.ratings[name]
+
+    def widened(edge: Comparison) -> Comparison:
+        better, worse = scores[edge.better], scores[edge.worse]
+        if edge.is_tie or edge.margin is not None or better is None or worse is None or better <= worse:
+            return edge
+        return replace(edge, margin=factor * (better - worse))
+
+    return replace(group, comparisons=tuple(map(widened, group.comparisons)))
 
 
 def merge_groups(groups: Iterable[PreferenceGroup]) -> list[PreferenceGroup]:

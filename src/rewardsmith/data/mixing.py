@@ -98,7 +98,7 @@ class MixtureSource(BaseModel):
         data_dir: folder inside `path`.
         data_files: a name, a pattern, a list of them, or a mapping of splits to them.
         split: which split is read.
-        columns: the only columns that are read.
+        columns: the only columns that are read, or a mapping of columns to ours.
         fraction: its size in the mixture relative to the other fractions.
     """
 
@@ -109,7 +109,7 @@ class MixtureSource(BaseModel):
     data_dir: str | None = None
     data_files: str | list[str] | dict[str, str | list[str]] | None = None
     split: str = "train"
-    columns: list[str] | None = None
+    columns: list[str] | dict[str, str] | None = None
     fraction: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @classmethod

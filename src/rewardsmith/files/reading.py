@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rewardsmith.errors import DataError, RewardsmithError, one_line, row_error
+from rewardsmith.errors import DataError, RewardsmithError, RowError, one_line, row_error
 from rewardsmith.files.tables import OnBroken, Row, read_arrow, read_csv, read_parquet
 
 # Rows of a folder whose files belong together, or None for a folder of another kind.
@@ -24,6 +24,9 @@ FolderReader = Callable[[Path, str | None, OnBroken | None], Iterator[Row] | Non
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "eval")}
 CHUNK_BYTES = 1 << 16
 BLANK = re.compile(r"[ \t\r\n]*")
+# No row of preferences is as long; what is, would take several times as much memory.
+MOST_ROW = 64 << 20
+MOST_BLANK = 1_000_000
 
 
 def read_rows(
@@ -153,32 +156,66 @@ def _read_jsonl(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
     """Read one JSON object a line; blank lines are skipped."""
     with open_bytes(path) as lines:
         for number, line in enumerate(_lines(lines, path), 1):
-            if number == 1:
+            if number == 1 and line is not None:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.isspace() or not line:
+            if line is not None and (line.isspace() or not line):
                 continue
             where = f"{path.name}:row {number}"
             try:
-                row = json.loads(line)
+                if line is None:
+                    raise row_error(where, "too long", f"the line is longer than {MOST_ROW >> 20} MiB; remove it")
+                row = DECODER.decode(line.decode("utf-8"))
                 if not isinstance(row, dict):
                     raise ValueError(f"a row must be an object {{...}}, not {type(row).__name__}")
+            except RowError as error:
+                _hand_over(error, error, on_broken)
+                continue
             except (ValueError, RecursionError) as error:
-                problem = row_error(where, "broken JSON", f"broken JSON: {one_line(error)}; repair or remove the line")
-                if on_broken is None:
-                    raise problem from error
-                on_broken(problem)
+                message = f"broken JSON: {one_line(error)}; repair or remove the line"
+                _hand_over(row_error(where, "broken JSON", message), error, on_broken)
                 continue
             yield where, row
 
 
-def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
-    """Iterate over lines; errors of the decompression are ours."""
+def _hand_over(problem: RowError, cause: Exception, on_broken: OnBroken | None) -> None:
+    """Hand the error of a row to the caller, or raise it."""
+    if on_broken is None:
+        raise problem from cause
+    on_broken(problem)
+
+
+def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes | None]:
+    """Yield lines, None for one that is longer than `MOST_ROW`; errors of the decompression are ours.
+
+    Raises:
+        DataError: damaged data, or blank lines without end, as a few bytes of a compressed file can hold.
+    """
+    blank = 0
     try:
-        yield from stream
+        while line := stream.readline(MOST_ROW + 1):
+            blank = blank + 1 if line.isspace() else 0
+            if blank > MOST_BLANK:
+                raise DataError(f"{path.name}: more than {MOST_BLANK:,} blank lines in a row; export the file again")
+            if len(line) <= MOST_ROW:
+                yield line
+                continue
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(CHUNK_BYTES)
+            yield None
     except Exception as error:
         if isinstance(error, OSError | EOFError) or type(error).__name__ in ("ZstdError", "LZMAError", "error"):
             raise DataError(f"{path.name}: the compressed data are damaged: {one_line(error)}") from error
         raise
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object whose keys stand once; the plain decoder silently takes the last of two."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
+    return found
 
 
 def _read_json_file(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
@@ -260,7 +297,7 @@ class _Window:
         self.text = ""
         self.place = 0
         self.ended = False
-        self.decoder = json.JSONDecoder()
+        self.decoder = DECODER
         self.utf8 = codecs.getincrementaldecoder("utf-8-sig")()
 
     def grow(self) -> None:
@@ -301,6 +338,8 @@ class _Window:
                 if self.ended or not self._may_be_cut(error):
                     message = f"broken JSON: {one_line(error)}; repair the row"
                     raise row_error(where, "broken JSON", message) from error
+            if len(self.text) - self.place > MOST_ROW:
+                raise row_error(where, "too long", f"the row is longer than {MOST_ROW >> 20} Mi characters; remove it")
             self.grow()
 
     def _may_be_cut(self, error: Exception) -> bool:
@@ -310,6 +349,7 @@ class _Window:
         return error.msg.startswith(("Unterminated", "Invalid \\")) or error.pos >= len(self.text) - 16
 
 
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
 READERS: dict[str, Callable[[Path, OnBroken | None], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

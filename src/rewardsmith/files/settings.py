@@ -29,7 +29,8 @@ def read_settings(kind: type[Settings], value: object, where: str) -> Settings:
         return kind.model_validate(dict(value))
     except ValidationError as error:
         problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    # pydantic names the alternatives of a union, too.
+    place = ".".join(part for part in map(str, problem["loc"]) if "[" not in part)
     if problem["type"] == "extra_forbidden":
         known = list(_model_at(kind, problem["loc"][:-1]).model_fields)
         near = nearest(str(problem["loc"][-1]), known)

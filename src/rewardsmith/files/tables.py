@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -21,12 +20,13 @@ Rows = Iterator[Mapping[str, Any]]
 # Cells of CSV files that hold JSON by the meaning of their column.
 JSON_COLUMNS = {"completions", "ranks", "scores", "context", "comparisons", "ratings", "messages", "conversations"}
 BATCH_ROWS = 256
+MOST_CELL = 64 << 20
 OUTPUT_SUFFIXES = (*SUFFIXES, ".csv", ".tsv", ".parquet")
 
 
 def read_csv(stream: IO[bytes], name: str, tabs: bool, on_broken: OnBroken | None) -> Iterator[Row]:
     """Read CSV or TSV with a header; rows count from 1 after it."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MOST_CELL)
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
         reader = _open_csv(text, tabs)
         try:

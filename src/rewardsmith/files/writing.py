@@ -74,6 +74,21 @@ def open_rows(path: Path) -> Iterator[WriteRow]:
             stream.write(b"\n]\n" if num_rows else b"[]\n")
 
 
+def check_free(path: Path, overwrite: bool, flag: str = "--overwrite") -> None:
+    """Refuse to replace a file, or anything in a folder, that was not asked to be replaced.
+
+    Raises:
+        ConfigError: something lies at `path`; the message names the flag.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        if not overwrite:
+            raise ConfigError(f"{path} is there already, perhaps trained on; add {flag}, or name another output")
+    elif path.is_dir() or not path.exists():
+        parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise ConfigError(f"{path} cannot be written: {parent} is no folder that may be written to")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all; what UTF-8 cannot hold is escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -204,6 +204,8 @@ class ScriptArguments:
     eval_dataset_name: str | None = _field(None, "Held-out data in a file or data set of its own.")
     reader: str | None = _field(None, "Name of the format, where it cannot be told from the columns.")
     overwrite_output_dir: bool = _field(False, "Replace the run that output_dir holds.")
+    columns: list[str] | None = _field(None, "Your columns as YOURS=OURS: question=prompt, left=answer_a, vote=winner.")
+    score_margin: str | None = _field(None, "Also take differences of scores, times this scale, as margins.")
     train_limit: int | None = _field(None, "Read at most this many rows to train on.")
     eval_limit: int | None = _field(None, "Read at most this many rows to evaluate on.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.columns import parse_columns, parse_score_margin
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.splitting import hold_out
@@ -115,7 +116,15 @@ def _load(
     source: Any, script: ScriptArguments, merge: bool, split: str | None, limit: int | None
 ) -> tuple[list[PreferenceGroup], list[str]]:
     """Load one source and say what was read and dropped."""
-    loaded = load_preferences(source, reader=script.reader, merge_prompts=merge, split=split, limit=limit)
+    loaded = load_preferences(
+        source,
+        reader=script.reader,
+        merge_prompts=merge,
+        split=split,
+        limit=limit,
+        columns=parse_columns(script.columns),
+        score_margin=parse_score_margin(script.score_margin),
+    )
     name = source if isinstance(source, str) else ", ".join(source) if isinstance(source, list) else "rows"
     return list(loaded), [f"{name}: {loaded.report}", *loaded.report.notes]
 

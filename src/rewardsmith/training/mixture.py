@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.columns import map_columns
 from rewardsmith.data.detecting import parse_row, read_rows
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError
 from rewardsmith.files.hub import read_hub
 from rewardsmith.records import PreferenceGroup
 
@@ -49,7 +50,7 @@ def _load_entry(entry: MixtureSource, where: str, read: Read) -> tuple[list[Pref
     sources = [source] if isinstance(source, str) else source
     rows = chain.from_iterable(read_rows(s, split=split) if Path(s).exists() else read_hub(s, split) for s in sources)
     columns = entry.columns
-    groups, _ = read((_parse_columns(row, columns, place) for place, row in rows), None)
+    groups, _ = read((parse_row(row, place) for place, row in map_columns(rows, columns)), None)
     return groups, [f"{entry.path}: {len(groups)} groups, columns {', '.join(columns)}"]
 
 
@@ -77,10 +78,3 @@ def _source(entry: MixtureSource, where: str) -> tuple[str | list[str], str | No
     if entry.split != "train":
         raise ConfigError(f"{where}: {entry.path} is one file and has no split {entry.split!r}; leave split out")
     return str(folder), None
-
-
-def _parse_columns(row: Mapping[str, Any], columns: list[str], where: str) -> PreferenceGroup:
-    missing = [column for column in columns if column not in row]
-    if missing:
-        raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))}")
-    return parse_row({column: row[column] for column in columns}, where)

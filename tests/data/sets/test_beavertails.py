@@ -16,7 +16,7 @@ def test_labels_of_one_answer_become_shares(read_published):
 
 def test_safe_answers_beat_harmful_ones_when_asked(read_published):
     (group,) = read_published("beavertails:pairs", ROWS_)
-    assert group.comparisons == (Comparison(0, 1, margin=0.5),)
+    assert group.comparisons == (Comparison(0, 1),)
 
 
 def test_dirty_rows_are_counted(read_dirty):

@@ -18,7 +18,7 @@ def test_consecutive_answers_to_one_prompt_are_compared_by_helpfulness(read_publ
     assert group.ratings["helpfulness"] == (4.0, 1.0)
     assert group.ratings["correctness"] == (4.0, 0.0)
     assert set(group.ratings) == {"helpfulness", "correctness", "coherence", "complexity", "verbosity"}
-    assert group.comparisons == (Comparison(0, 1, margin=3.0),)
+    assert group.comparisons == (Comparison(0, 1),)
 
 
 def test_another_prompt_begins_another_group(read_published):

@@ -29,9 +29,9 @@ def test_a_solution_that_ends_in_error_says_at_which_step(read_published):
 def test_candidates_of_every_step_are_compared_when_asked(read_published):
     first, second, third = read_published("prm800k:steps", [ROW])
     assert [side[0].content for side in first.completions] == ["Add the ones.", "Guess."]
-    assert first.comparisons == (Comparison(0, 1, margin=2.0),)
+    assert first.comparisons == (Comparison(0, 1),)
     assert [side[0].content for side in second.completions] == ["Add the ones.\nSo 5.", "Add the ones.\nSo 4."]
-    assert second.comparisons == (Comparison(1, 0, margin=2.0),)
+    assert second.comparisons == (Comparison(1, 0),)
     assert third.completions[0][0].content.startswith("Add the ones.\nSo 4.\n# Answer")
 
 

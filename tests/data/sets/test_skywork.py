@@ -14,12 +14,12 @@ def test_whole_conversations_share_their_prompt(name, read_published):
     assert group.metadata == {"subset": "magpie"}
 
 
-def test_ratings_give_margins_and_ties(read_published):
+def test_ratings_give_order_and_ties(read_published):
     (tulu,) = read_published("tulu-3-preference", ROWS["tulu-3-preference"])
-    assert (tulu.comparisons, tulu.models) == ((Comparison(0, 1, margin=3.0),), ("a", "b"))
+    assert (tulu.comparisons, tulu.models) == ((Comparison(0, 1),), ("a", "b"))
     row = ROWS["capybara-dpo"][0]
     apart, tie = read_published("capybara-dpo", [row, {**row, "rating_rejected": 5}])
-    assert apart.comparisons == (Comparison(0, 1, margin=3.0),)
+    assert apart.comparisons == (Comparison(0, 1),)
     assert tie.comparisons == (Comparison(0, 1, "tie"),)
 
 
@@ -29,7 +29,7 @@ def test_orca_pairs_have_system_turns_and_statuses(read_published):
     assert [m.role for m in without.prompt] == ["user"]
     row = ROWS["orca-dpo-pairs-rated"][0]
     rated, tie = read_published("orca-dpo-pairs-rated", [row, {**row, "status": "tie"}])
-    assert rated.comparisons == (Comparison(0, 1, margin=5.0),)
+    assert rated.comparisons == (Comparison(0, 1),)
     assert tie.comparisons == (Comparison(0, 1, "tie"),)
 
 

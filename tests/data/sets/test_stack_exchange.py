@@ -9,7 +9,7 @@ ROW = ROWS["stack-exchange"][0]
 def test_answers_are_compared_by_votes(read_published):
     (group,) = read_published("stack-exchange", [ROW])
     assert group.prompt[0].content == "<p>How?</p>"
-    assert group.comparisons == (Comparison(0, 1, margin=2.0),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.ratings == {"pm_score": (3.0, 1.0), "selected": (1.0, 0.0)}
     assert group.models == ("x", "y")
 

@@ -21,7 +21,7 @@ def test_axis_ratings_become_a_ranking_by_the_mean_of_overall(read_published):
     assert group.ratings["overall"] == (5.0, 3.0)
     assert "coverage" not in group.ratings
     assert group.ratings["compatible"] == (1.0, 1.0)
-    assert group.comparisons == (Comparison(0, 1, margin=2.0),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.metadata["num_ratings"] == [2, 1]
     assert group.metadata["workers"] == ["w1", "w2"]
 

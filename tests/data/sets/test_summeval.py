@@ -9,7 +9,7 @@ ROW = ROWS["summeval"][0]
 def test_summaries_are_compared_by_the_mean_of_four_attributes(read_published):
     (group,) = read_published("summeval", [ROW])
     assert group.prompt == "Article: A long story.\n\nSummary: "
-    assert group.comparisons == (Comparison(0, 1, margin=1.0),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.ratings["coherence"] == (4.0, 5.0)
     assert group.models == ("M1", "M2")
 

@@ -11,7 +11,7 @@ def test_answers_are_compared_by_the_mean_of_their_aspects(read_published):
     assert group.ratings["helpfulness"] == (5.0, 1.0)
     assert group.ratings["honesty"] == (4.0, None)
     assert group.ratings["fine-grained_score"] == (4.5, 4 / 3)
-    assert group.comparisons == (Comparison(0, 1, margin=4.5 - 4 / 3),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.models == ("a", "b")
     assert group.metadata["subset"] == "sharegpt"
 
@@ -19,7 +19,7 @@ def test_answers_are_compared_by_the_mean_of_their_aspects(read_published):
 def test_a_ten_beside_poor_aspects_is_repaired_and_named(read_published):
     (group,) = read_published("ultrafeedback:overall", [ROW])
     assert group.ratings["overall_score"] == (8.5, 1.0)
-    assert group.comparisons == (Comparison(0, 1, margin=7.5),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.metadata["overall_score_repaired"] == ["b"]
     assert [repair_overall(*pair) for pair in ((10.0, 1.5), (10.0, 3.0), (10.0, 4.5), (9.0, 1.0))] == [1, None, 10, 9]
 
@@ -28,14 +28,14 @@ def test_binarized_pairs_carry_scores_and_equal_scores_tie(read_published):
     row = ROWS["ultrafeedback-binarized"][0]
     tie, better = read_published("ultrafeedback-binarized", [row, {**row, "score_rejected": 6.0}])
     assert tie.comparisons == (Comparison(0, 1, "tie"),)
-    assert better.comparisons == (Comparison(0, 1, margin=2.5),)
+    assert better.comparisons == (Comparison(0, 1),)
     assert better.ratings == {"score": (8.5, 6.0)}
     assert better.prompt[0].content == "Name a river."
 
 
 def test_cleaned_pairs_name_their_models(read_published):
     (group,) = read_published("ultrafeedback-cleaned", ROWS["ultrafeedback-cleaned"])
-    assert (group.models, group.comparisons) == (("a", "b"), (Comparison(0, 1, margin=2.5),))
+    assert (group.models, group.comparisons) == (("a", "b"), (Comparison(0, 1),))
 
 
 def test_dirty_rows_are_counted(read_dirty):

@@ -8,7 +8,7 @@ def test_outputs_of_one_source_make_one_group_compared_by_overall(read_published
     (group,) = read_published("topical-chat", ROWS["topical-chat"])
     assert group.prompt == "Knowledge: Rivers are long.\n\nConversation:\nI like rivers.\n"
     assert group.completions == ("Me too.", "No.")
-    assert group.comparisons == (Comparison(0, 1, margin=2.0),)
+    assert group.comparisons == (Comparison(0, 1),)
     (even,) = read_published("topical-chat:coherence", ROWS["topical-chat"])
     assert even.comparisons == (Comparison(0, 1, "tie"),)
 

@@ -7,11 +7,11 @@ from rewardsmith.records import Comparison
 ROW = ROWS["webgpt"][0]
 
 
-def test_scores_are_ratings_and_their_distance_is_the_margin(read_published):
+def test_scores_are_ratings_and_give_the_order(read_published):
     (group,) = read_published("webgpt", [ROW])
     assert group.prompt[0].content == "Why is the sky blue?"
     assert [side[0].content for side in group.completions] == [ROW["answer_0"], ROW["answer_1"]]
-    assert group.comparisons == (Comparison(0, 1, margin=1.0),)
+    assert group.comparisons == (Comparison(0, 1),)
     assert group.ratings == {"score": (0.5, -0.5)}
     assert group.group_id == "9z5k"
     assert group.metadata["dataset"] == "eli5"

@@ -59,7 +59,7 @@ def source(tmp_path_factory):
     for i in range(240):
         prompt = f"question {i // 4 % 40} " * rng.randint(1, 30)
         rows.append({"id": i, "prompt": prompt, "completion": f"answer {i} " * rng.randint(1, 20)})
-    rows[17]["completion"] = ""
+    rows[17]["completion"] = None
     path = tmp_path_factory.mktemp("data") / "in.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

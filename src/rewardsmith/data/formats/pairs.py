@@ -236,13 +236,15 @@ def ranked_comparisons(ranks: Sequence[float], **fields: Any) -> tuple[Compariso
 
 
 def scored_comparisons(scores: Sequence[float]) -> tuple[Comparison, ...]:
-    """Give all comparisons that scores imply: higher is better, the difference is the margin, equal is a tie."""
+    """Return all comparisons that scores imply: higher is better, equal is a tie.
+
+    The difference is no margin: a margin is in units of the reward, and scores are in units of their own.
+    """
     edges = []
     for i in range(len(scores)):
         for j in range(i + 1, len(scores)):
             better, worse = (i, j) if scores[i] >= scores[j] else (j, i)
-            gap = scores[better] - scores[worse]
-            edges.append(Comparison(better, worse, "better", gap) if gap else Comparison(i, j, "tie"))
+            edges.append(Comparison(better, worse) if scores[i] != scores[j] else Comparison(i, j, "tie"))
     return tuple(edges)
 
 

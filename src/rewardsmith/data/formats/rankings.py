@@ -31,7 +31,7 @@ def _read_ranking(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def _read_scores(row: Mapping[str, Any], where: str) -> PreferenceGroup:
-    """Read `completions` with `scores`: higher is better, the difference is the margin, equal scores are ties."""
+    """Read `completions` with `scores`: higher is better, equal scores are ties."""
     prompt, completions = _read_completions(row, where)
     scores = _read_numbers(row, "scores", where, len(completions))
     fields = _with_lists(group_fields(row, where, LIST_COLUMNS - {"ranks"}), row, where)

@@ -75,7 +75,7 @@ def rating_columns(answers: Sequence[RatedAnswer]) -> dict[str, tuple[float | No
 
 
 def compare_by(answers: Sequence[RatedAnswer], by: str, where: str) -> tuple[Comparison, ...]:
-    """Compare all answers by one attribute, or by the mean of all; the difference is the margin, equal is a tie.
+    """Compare all answers by one attribute, or by the mean of all; equal is a tie.
 
     Raises:
         RowError: an answer lacks the attribute, or any score at all.

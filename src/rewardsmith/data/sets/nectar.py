@@ -31,7 +31,7 @@ def _group(row: Row, where: str) -> PreferenceGroup:
     return PreferenceGroup(
         prompt=prompt,
         completions=tuple(answer(item.get("answer"), where, f"answers[{i}].answer") for i, item in enumerate(items)),
-        comparisons=compare(ranks, lower_is_better=True, margins=False),
+        comparisons=compare(ranks, lower_is_better=True),
         ratings={"rank": tuple(ranks)},
         models=tuple(name_of(item.get("model")) for item in items),
         source="nectar",

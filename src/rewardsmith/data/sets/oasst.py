@@ -169,7 +169,7 @@ def _group(node: _Node) -> PreferenceGroup:
     return PreferenceGroup(
         prompt=node.path,
         completions=tuple((Message("assistant", reply.text),) for reply in replies),
-        comparisons=compare(ranks, lower_is_better=True, margins=False),
+        comparisons=compare(ranks, lower_is_better=True),
         ratings={name: tuple(one.get(name) for one in labels) for name in names},
         models=tuple(name_of(reply.row.get("model_name")) for reply in replies),
         source="oasst",

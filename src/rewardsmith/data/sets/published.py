@@ -165,8 +165,7 @@ def judged(row: Row, where: str, columns: tuple[str, str]) -> tuple[Comparison, 
             "contradictory scores",
             f"{columns[0]} is {better}, below {columns[1]} = {worse}; swap the sides or remove the row",
         )
-    gap = better - worse
-    return (Comparison(0, 1, margin=gap) if gap else Comparison(0, 1, "tie")), (better, worse)
+    return Comparison(0, 1, "better" if better > worse else "tie"), (better, worse)
 
 
 def labelled_pair(
@@ -215,9 +214,7 @@ def rated_pair(
     )
 
 
-def compare(
-    scores: Sequence[float | None], *, lower_is_better: bool = False, margins: bool = True
-) -> tuple[Comparison, ...]:
+def compare(scores: Sequence[float | None], *, lower_is_better: bool = False) -> tuple[Comparison, ...]:
     """Give the comparisons that scores imply among the completions that have one; equal scores are ties."""
     edges = []
     for i, first in enumerate(scores):
@@ -229,7 +226,7 @@ def compare(
                 edges.append(Comparison(i, j, "tie"))
                 continue
             better, worse = (i, j) if (first < second) == lower_is_better else (j, i)
-            edges.append(Comparison(better, worse, margin=abs(first - second) if margins else None))
+            edges.append(Comparison(better, worse))
     return tuple(edges)
 
 

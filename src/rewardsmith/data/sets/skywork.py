@@ -68,8 +68,7 @@ def _orca_comparison(row: Row, where: str) -> Comparison:
     numbers = [known_number(value, where, f"rating[{index}]") for index, value in enumerate(values)]
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         return Comparison(0, 1)
-    gap = abs(numbers[0] - numbers[1])
-    return Comparison(0, 1, margin=gap) if gap else Comparison(0, 1, "tie")
+    return Comparison(0, 1, "better" if numbers[0] != numbers[1] else "tie")
 
 
 SKYWORK = "pairs from HelpSteer2, OffsetBias, WildGuard and Magpie"
