@@ -1,14 +1,22 @@
 """Whatever is sent to whatever route: never a 5xx."""
 
+import json
 import string
+import subprocess
+import threading
+import time
+from pathlib import Path
 
 import pytest
+import uvicorn
 from collecting_site import come, hidden, site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live_server import clients_python
 
 from rewardsmith.collecting.app.application import build_app
 
+__all__ = ["clients_python"]
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
 VALUES = st.one_of(
     TEXT, st.sampled_from(["0", "1", "-1", "tie", "save", "skip", "view-raw", "99999999999999999999", "\x00"])
@@ -66,3 +74,25 @@ def test_bodies_that_are_no_forms_are_refused_not_crashed_on(make):
         for body in (b"", b"{", b"\xff" * 50, b"--x\r\n", b"a=%ff%00&b"):
             answer = client.post("/work/1", content=body, headers={"content-type": kind})
             assert answer.status_code in (400, 403), (kind, body, answer.status_code)
+
+
+@pytest.mark.slow
+def test_what_schemathesis_makes_of_the_description_is_never_a_server_error(make, tmp_path, clients_python):
+    collection = make(4, task="ranking")
+    app = build_app(collection, endpoints={"a": "http://127.0.0.1:1/v1", "b": "http://127.0.0.1:1/v1"})
+    boss = come(collection, app, "boss", "owner")
+    description = tmp_path / "openapi.json"
+    description.write_text(json.dumps(app.openapi()))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    command = [Path(clients_python).with_name("st"), "run", description, "--url", f"http://127.0.0.1:{port}"]
+    command += ["--checks=not_a_server_error", "--max-examples=20", "--seed=1", "--phases=examples,coverage,fuzzing"]
+    command += ["--header", f"Cookie: collect={boss.client.cookies['collect']}", "--exclude-path=/logout"]
+    fuzz = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    server.should_exit = True
+    thread.join()
+    assert fuzz.returncode == 0, fuzz.stdout[-4000:]
