@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from rewardsmith.data import load_preferences
 from rewardsmith.data.detecting import detect_format, parse_row, plan_row
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.errors import ConfigError, DataError
@@ -308,3 +309,17 @@ def test_errors_are_short_however_much_came():
     with pytest.raises(DataError) as caught:
         parse_row(PAIR | {"margin": "x" * 10_000}, "x.jsonl:row 1")
     assert len(str(caught.value)) <= 700
+
+
+@pytest.mark.parametrize("broken", [None, 7, "\ud83d"])
+def test_an_unreadable_answer_costs_itself_and_never_its_prompt(broken):
+    row = {"prompt": "p", "completions": ["a", broken, "c"], "ranks": [1, 2, 3], "models": ["x", "y", "z"]}
+    group = parse_row(row | {"ratings": {"fun": [1, 2, 3]}})
+    assert (group.completions, group.models, group.ratings) == (("a", "c"), ("x", "z"), {"fun": (1, 3)})
+    assert group.comparisons == (Comparison(0, 1),)
+    assert list(group.metadata["answers_left_out"]) == ["completions[1]"]
+    report = load_preferences([row]).report
+    assert sum(report.answers_left_out.values()) == 1
+    assert "left out 1 single answers" in str(report)
+    with pytest.raises(DataError, match=r"completions\[0\]"):
+        parse_row({"prompt": "p", "completions": [broken, broken, "c"], "ranks": [1, 2, 3]})

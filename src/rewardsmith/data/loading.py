@@ -18,6 +18,7 @@ from rewardsmith.data.detecting import plan_row, read_rows
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.formats.pairs import to_trl_rows
+from rewardsmith.data.formats.rankings import LEFT_OUT
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
@@ -42,6 +43,7 @@ class LoadReport:
         dropped: reason to number of rows left out.
         examples: reason to the first error of that kind, which names file and row.
         readers: the data sets of the catalogue whose readers were used, named or chosen by the columns.
+        answers_left_out: reason to number of single answers left out of rows that were read.
         warnings: fault of a conversation to the number of groups that have it; they are kept (see `roles`).
         notes: what the user should know about the choice of the reader.
         where: the row that was read last, like "pairs.jsonl:row 12"; "" before the first.
@@ -53,6 +55,7 @@ class LoadReport:
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     readers: list[str] = field(default_factory=list)
+    answers_left_out: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     where: str = ""
@@ -73,6 +76,7 @@ class LoadReport:
         lines = [f"read as {self.reader}"] if self.reader else []
         lines += [f"note: {note}" for note in dict.fromkeys(self.notes)]
         drops = self.dropped.items()
+        lines += [f"left out {n} single answers ({reason})" for reason, n in self.answers_left_out.items()]
         return lines + [f"dropped {count} ({reason}), first: {self.examples[reason]}" for reason, count in drops]
 
     def __str__(self) -> str:
@@ -80,6 +84,9 @@ class LoadReport:
         if self.dropped:
             reasons = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common())
             text += f"; dropped {sum(self.dropped.values())} ({reasons})"
+        if self.answers_left_out:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in self.answers_left_out.most_common())
+            text += f"; left out {sum(self.answers_left_out.values())} single answers ({reasons})"
         if self.readers:
             text += f"; reader {self.reader}"
         return text
@@ -365,5 +372,6 @@ def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str 
             last = plan
         if group.source is None and source is not None:
             object.__setattr__(group, "source", source)
+        request.report.answers_left_out.update(group.metadata.get(LEFT_OUT, {}).values())
         request.report.warnings.update(find_group_faults(group))
         yield group

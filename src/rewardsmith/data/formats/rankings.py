@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, check_side, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import (
     conversations,
@@ -16,14 +16,16 @@ from rewardsmith.data.formats.pairs import (
     ranked_comparisons,
     scored_comparisons,
 )
-from rewardsmith.errors import row_error
+from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain
 
+LEFT_OUT = "answers_left_out"
 LIST_COLUMNS = {"prompt", "completions", "ranks", "scores", "ratings", "models"}
 
 
 def _read_ranking(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read `completions` with `ranks`: lower is better, equal ranks are ties, every pair is a comparison."""
+    row = without_unreadable(row, where)
     prompt, completions = _read_completions(row, where)
     ranks = _read_numbers(row, "ranks", where, len(completions))
     fields = group_fields(row, where, LIST_COLUMNS - {"scores"})
@@ -32,11 +34,40 @@ def _read_ranking(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 def _read_scores(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read `completions` with `scores`: higher is better, equal scores are ties."""
+    row = without_unreadable(row, where)
     prompt, completions = _read_completions(row, where)
     scores = _read_numbers(row, "scores", where, len(completions))
     fields = _with_lists(group_fields(row, where, LIST_COLUMNS - {"ranks"}), row, where)
     fields["ratings"] = {"score": tuple(scores), **fields.get("ratings", {})}
     return PreferenceGroup(prompt, completions, scored_comparisons(scores), **fields)
+
+
+def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Leave answers out that are null, of another type or broken text, with their ranks, scores, ratings and models.
+
+    They cost themselves, not their prompt. `metadata` says which: place to reason.
+    """
+    answers = check_list(require(row, "completions", where), where, "completions")
+    left: dict[str, str] = {}
+    kept = []
+    for index, answer in enumerate(answers):
+        try:
+            check_side(answer, where, f"completions[{index}]", empty=True)
+            kept.append(index)
+        except RowError as error:
+            left[f"completions[{index}]"] = error.reason
+    if not left or len(kept) < 2:
+        return row
+
+    def chosen(value: Any) -> Any:
+        return [value[i] for i in kept] if isinstance(value, list | tuple) and len(value) == len(answers) else value
+
+    lists = {name: chosen(row[name]) for name in ("ranks", "scores", "models") if name in row}
+    if isinstance(row.get("ratings"), Mapping):
+        lists["ratings"] = {name: chosen(value) for name, value in row["ratings"].items()}
+    known = row.get("metadata")
+    metadata = {**(known if isinstance(known, Mapping) else {}), LEFT_OUT: left}
+    return {**row, **lists, "completions": [answers[i] for i in kept], "metadata": metadata}
 
 
 def _read_completions(row: Mapping[str, Any], where: str) -> tuple[Any, tuple[Any, ...]]:
