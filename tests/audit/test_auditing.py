@@ -230,7 +230,7 @@ def test_equal_rewards_are_named_and_no_finding_shows_nan():
     found = accuracy_findings(evaluate(lambda prompt, answers: [0.0] * len(answers), rows, how=Resampling(20)))
     found += probe_findings([probe("empty", float("nan"), accused=False)])
     assert [finding.level for finding in found] == ["red", "yellow"]
-    assert found[0].text == "accuracy 0.500, n = 9: the two rewards of every pair are equal"
+    assert found[0].text == "accuracy 0.500 (n=9): the two rewards of every pair are equal"
     assert found[1].text == "probes: none has a unit, as the rewards do not differ within any prompt"
 
 

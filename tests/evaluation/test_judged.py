@@ -3,7 +3,7 @@
 import pytest
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.evaluation.judged import CHUNK, reason_of, score_what_can_be
+from rewardsmith.evaluation.judged import CHUNK, ScoredGroup, comparison_rows, reason_of, score_what_can_be
 from rewardsmith.records import Comparison, PreferenceGroup
 
 
@@ -45,3 +45,15 @@ def test_without_faults_every_chunk_is_scored_once():
 
 def test_other_errors_are_counted_by_their_words():
     assert reason_of(ScoringError("the server\nis gone")) == "the server is gone"
+
+
+def test_every_judgement_that_counts_is_a_row_with_its_rewards():
+    edges = (Comparison(0, 1), Comparison(0, 1, probability=0.2), Comparison(0, 1, "tie"), Comparison(0, 1, weight=0.0))
+    group = PreferenceGroup("q", ("long", "no"), edges, source="s")
+    found = list(comparison_rows([ScoredGroup(group, (1.0, 0.5))]))
+    assert [(row["right"], row["margin"], row["better"]) for row in found] == [
+        (1.0, 0.5, "long"),
+        (0.0, -0.5, "no"),
+        (None, 0.5, "long"),
+    ]
+    assert (found[0]["length_better"], found[0]["source"], found[0]["prompt"]) == (4, "s", "q")

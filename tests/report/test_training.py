@@ -5,7 +5,7 @@ from huggingface_hub import ModelCard
 
 from rewardsmith.evaluation.evaluating import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.report.training import model_card, next_step, verdict, write_report
+from rewardsmith.report.training import headline, model_card, next_step, write_report
 from rewardsmith.training.record import RunSummary, Speed
 
 # Longer and shorter answers win in turn, so neither rule of length is better than chance.
@@ -38,14 +38,14 @@ def summary(folder, held_out):
 )
 def test_only_a_model_that_beats_the_better_rule_of_length_is_told_to_be_served(tmp_path, share, tone, said, step):
     found = result(share)
-    assert verdict(found).tone == tone
-    assert said in verdict(found).text
+    assert headline(found).tone == tone
+    assert said in headline(found).text
     assert step in next_step(summary(tmp_path, found))
 
 
 def test_without_a_preference_nothing_is_claimed(tmp_path):
     ties = evaluate_held_out([PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, "tie"),))], [[1.0, 0.0]])
-    assert verdict(ties).tone == "warn"
+    assert headline(ties).tone == "warn"
     assert "evaluate DATA" in next_step(summary(tmp_path, ties))
 
 

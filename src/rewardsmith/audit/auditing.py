@@ -18,6 +18,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.findings import Finding
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
@@ -26,10 +27,6 @@ SCHEMA = "rewardsmith.audit"
 SCHEMA_VERSION = 1
 LEVELS = ("red", "yellow", "green")
 LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
-CHECK = "look for swapped or contradicting labels with `rewardsmith data check`; do not optimise with this reward"
-DOCTOR = "run `rewardsmith doctor MODEL`: the answer may not reach the model"
-BASELINE_ADVICE = "train on pairs that the rule gets wrong, or use more judgements to tell the two apart"
-MORE = "use judgements of more prompts"
 READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
 Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
 
@@ -139,7 +136,8 @@ def audit(
         groups, num_written = as_plain_turns(groups)
     cached = CachingScorer(judge)
     scored, left_out = _score(cached, judge, groups)
-    evaluation = summarise(judge.name, scored, plan.how, dropped={**before, **loaded.report.dropped, **left_out})
+    dropped = {**before, **loaded.report.dropped, **left_out}
+    evaluation = summarise(judge.name, scored, plan.how, dropped=dropped)
     context = Context(cached, scored, plan, within_prompt_sd(scored), not isinstance(judge, FileScorer))
     notes = [Finding("yellow", "chat template", READ_AS_TEXT.format(num_written))] if num_written else []
     return audit_scored(context, evaluation, name, extra or {}, notes)
@@ -183,42 +181,8 @@ def audit_scored(
 
 
 def accuracy_findings(evaluation: Evaluation) -> list[Finding]:
-    """Hold the accuracy against chance and against the best baseline that reads no meaning."""
-    accuracy = evaluation.metrics[BASELINE]
-    if math.isnan(accuracy.value):
-        return []
-    name, best = max(
-        evaluation.baselines.items(), key=lambda item: -1.0 if math.isnan(item[1].value) else item[1].value
-    )
-    interval = "" if math.isnan(accuracy.low) else f" [{accuracy.low:.3f}, {accuracy.high:.3f}]"
-    text = f"accuracy {accuracy.value:.3f}{interval}, n = {accuracy.n}"
-    if evaluation.metrics["reward_tie_rate"].value == 1:
-        return [Finding("red", "accuracy", f"{text}: the two rewards of every pair are equal", DOCTOR)]
-    if accuracy.high < 0.5:
-        return [Finding("red", "accuracy", f"{text}: worse than chance; are chosen and rejected swapped?", CHECK)]
-    if accuracy.low <= 0.5 or accuracy.value <= 0.5:
-        return [Finding("red", "accuracy", f"{text}: not told from chance", CHECK)]
-    if math.isnan(accuracy.low):
-        return [
-            Finding(
-                "yellow",
-                "accuracy",
-                f"accuracy {accuracy.value:.3f}, n = {accuracy.n}: too few prompts for an interval",
-                MORE,
-            )
-        ]
-    if accuracy.low <= best.value:
-        return [
-            Finding(
-                "yellow",
-                "accuracy",
-                f"{text}: not told from the rule '{name}', which has {best.value:.3f}",
-                BASELINE_ADVICE,
-            )
-        ]
-    return [
-        Finding("green", "accuracy", f"{text}: above every baseline, the best of which, '{name}', has {best.value:.3f}")
-    ]
+    """Hold the accuracy against chance and against every baseline; nothing where no judgement prefers a side."""
+    return [] if math.isnan(evaluation.metrics[BASELINE].value) else [verdict(evaluation)]
 
 
 def counted(counts: Mapping[str, int]) -> list[Finding]:

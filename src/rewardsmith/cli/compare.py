@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.cli.evaluate import add_shared, say_wrote, show
+from rewardsmith.cli.evaluate import add_shared, print_verdict, require_order, say_wrote, show
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, input_options, open_scorer
 from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
+from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.report import write_report
 
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
+    require_order(args.a, args.data)
     scorers = [open_scorer(name, args) for name in (args.a, args.b)]
     by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
     groups = load_preferences(args.data, **{**input_options(args), "merge_prompts": not by_position})
@@ -33,9 +35,15 @@ def run(args: argparse.Namespace) -> int:
         plain = {**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}
         say_wrote(write_report([plain], args.html))
     if args.json != "-":
-        print(f"{len(result.flipped())} of {len(result.rows)} judgements flipped; largest disagreements:")
+        print_verdict(verdict(result))
+        print(
+            f"{len(result.flipped())} of {len(result.rows)} judgements flipped; the largest disagreements, flips first"
+        )
+        print("(margins are reward differences in each scorer's own unit, and in its standard deviations)")
         for row in result.largest_disagreements(args.show):
-            print(f"\ngroup {row.group}: margin A {row.margin_a:+.3f}, B {row.margin_b:+.3f}")
+            sides = (("A", row.margin_a, result.unit_a), ("B", row.margin_b, result.unit_b))
+            shown = ", ".join(f"{name} {margin:+.3f} ({margin / unit:+.2f} sd)" for name, margin, unit in sides)
+            print(f"\ngroup {row.group}: {'flipped' if row.has_flipped else 'same side'}, margin {shown}")
             for label, text in (("prompt", row.prompt), ("better", row.better), ("worse", row.worse)):
                 print(f"  {label}: {' '.join(text.split())[:200]}")
     return 0

@@ -13,6 +13,10 @@ from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_op
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import Calibration, FileScorer, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise
+from rewardsmith.evaluation.judged import comparison_rows
+from rewardsmith.evaluation.verdict import verdict
+from rewardsmith.files.tables import check_output, write_rows
+from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
 from rewardsmith.report.cards import write_benchmark, write_evaluation
 
@@ -34,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--save-temperature", action="store_true", help="write the fitted temperature into MODEL's scoring contract"
     )
     parser.add_argument("--model-card", action="store_true", help="write a summary into MODEL's README.md")
+    parser.add_argument(
+        "--rows", metavar="FILE", help="write each comparison with its rewards: .jsonl, .csv or .parquet"
+    )
     add_model_options(parser)
     add_shared(parser)
 
@@ -54,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give MODEL and DATA, or --scores FILE and DATA")
     if args.scores and args.data:
         raise ConfigError("with --scores give only DATA, no model")
+    require_order(model, data)
+    if args.rows:
+        check_output(Path(args.rows))
     folder = require_folder(model) if args.model_card or args.save_temperature else Path()
     scorer = as_scorer(args.scores) if model is None else open_scorer(model, args, args.ensemble)
     how = Resampling(args.resamples, args.seed)
@@ -69,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
     for note in [*result.notes, *(f"dropped {count} rows ({reason})" for reason, count in result.dropped.items())]:
         print(note, file=sys.stderr)
     show(result, args.json)
+    if args.json != "-":
+        print_verdict(verdict(result))
+    if args.rows:
+        write_rows(Path(args.rows), lambda: comparison_rows(result.scored))
+        say_wrote(args.rows)
     plain = {**result.to_dict(), "data": str(data), "seed": args.seed}
     if args.html:
         say_wrote(write_report([plain | details(result.scored, how)], args.html))
@@ -101,8 +116,12 @@ def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resamp
 
     if args.save_temperature:
         raise ConfigError("--save-temperature fits on preference data; leave --benchmark out")
-    plan = BenchmarkRun(how, args.split, False if args.plain_text else None, blind, args.skip_bad)
+    if args.rows:
+        raise ConfigError("--rows writes judgements of preference data; leave --benchmark out")
+    plan = BenchmarkRun(how, args.split, False if args.plain_text else None, blind, args.skip_bad, args.limit)
     result = run_benchmark(args.benchmark, scorer, data, run=plan)
+    if args.limit is not None:
+        print(f"the first {args.limit} rows only: the score is not comparable with published ones", file=sys.stderr)
     for reason, count in result.left_out.items():
         print(f"left out {count} rows ({reason}): the score is not comparable with published ones", file=sys.stderr)
     show(result, args.json)
@@ -117,6 +136,17 @@ def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resamp
         say_wrote(write_benchmark(require_folder(args.model), result.to_dict()))
 
 
+def require_order(model: str | None, data: str) -> None:
+    """Refuse a model in the place of the data. Raises ConfigError."""
+    if model is not None and is_model_folder(data) and not is_model_folder(model) and Path(model).exists():
+        raise ConfigError(f"{data} is a model and {model} is not: give the model first, MODEL DATA")
+
+
+def is_model_folder(name: str) -> bool:
+    """Whether a path is the folder of a model or an adapter."""
+    return any((Path(name) / file).is_file() for file in ("config.json", "adapter_config.json"))
+
+
 def show(result: Any, json_path: str | None) -> None:
     """Print the table of a result, and write its JSON where asked."""
     from rich.console import Console
@@ -124,6 +154,13 @@ def show(result: Any, json_path: str | None) -> None:
     write_json(result.to_dict(), json_path)
     if json_path != "-":
         Console().print(result.table())
+
+
+def print_verdict(found: Finding) -> None:
+    """Print the conclusion in one line, and the next thing to do."""
+    print(f"verdict: {found.message}")
+    if found.remedy:
+        print(f"next: {found.remedy}")
 
 
 def write_json(plain: Any, path: str | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.blocks.html import render_blocks
-from rewardsmith.blocks.kinds import Block, Details, FindingLine, Findings, Tone, Verdict
+from rewardsmith.blocks.kinds import TONES, Block, Details, FindingLine, Findings, Verdict
 from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import locate
@@ -21,7 +21,6 @@ from rewardsmith.records import PreferenceGroup
 
 MAX_GROUPS = 20_000
 SCHEMA, SCHEMA_VERSION = "rewardsmith.doctor", 1
-TONES: dict[Level, Tone] = {"green": "good", "yellow": "warn", "red": "bad"}
 SAID = {
     "green": "nothing that ruins a run was found",
     "yellow": "look at what is yellow before you rely on it",

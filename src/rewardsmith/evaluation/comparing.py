@@ -77,15 +77,26 @@ class ModelComparison:
     subsets: dict[str, PairedTest]
     rows: Sequence[PairedRow]
 
+    @property
+    def unit_a(self) -> float:
+        """Standard deviation of the margins of A, the unit in which two scorers' margins can be held together."""
+        return float(np.std([row.margin_a for row in self.rows])) or 1.0
+
+    @property
+    def unit_b(self) -> float:
+        """The same of B."""
+        return float(np.std([row.margin_b for row in self.rows])) or 1.0
+
     def flipped(self) -> list[PairedRow]:
         """Give the rows that exactly one of the two gets right, in order."""
         return [row for row in self.rows if row.has_flipped]
 
     def largest_disagreements(self, count: int = 10) -> list[PairedRow]:
-        """Give the rows whose margins, each in units of its scorer's standard deviation, differ most."""
-        a, b = np.array([(row.margin_a, row.margin_b) for row in self.rows]).T
-        gap = np.abs(a / (a.std() or 1.0) - b / (b.std() or 1.0))
-        return [self.rows[index] for index in np.argsort(-gap, kind="stable")[:count]]
+        """Return rows that flipped, then others, each by how far the margins lie apart in their scorers' units."""
+        unit_a, unit_b = self.unit_a, self.unit_b
+        gap = [abs(row.margin_a / unit_a - row.margin_b / unit_b) for row in self.rows]
+        order = sorted(range(len(gap)), key=lambda index: (not self.rows[index].has_flipped, -gap[index]))
+        return [self.rows[index] for index in order[:count]]
 
     def to_dict(self, count: int = 10) -> dict[str, Any]:
         """Give plain values for JSON, with `count` of the largest disagreements."""
@@ -97,6 +108,7 @@ class ModelComparison:
             "overall": _plain(self.overall),
             "subsets": {name: _plain(test) for name, test in self.subsets.items()},
             "flipped": [asdict(row) for row in self.flipped()],
+            "margin_units": {"a": self.unit_a, "b": self.unit_b},
             "largest_disagreements": [asdict(row) for row in self.largest_disagreements(count)],
         }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import RULES, BlindScores, noise_ceiling, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import AXES, measure, split_by
+from rewardsmith.evaluation.metrics import AXES, accuracy_observations, measure, split_by
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.intervals import Resampling
+from rewardsmith.stats.significance import paired_difference
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +47,7 @@ class Evaluation:
         dropped: rows that could not be read and groups that could not be scored, by reason.
         scored: the groups with their rewards (not in `to_dict`).
         notes: what could not be measured, and why.
+        gains: by how much the scorer's accuracy lies above that of each baseline, paired on the same judgements.
     """
 
     scorer: str
@@ -59,6 +62,7 @@ class Evaluation:
     dropped: Mapping[str, int]
     scored: Sequence[ScoredGroup]
     notes: Sequence[str] = ()
+    gains: Mapping[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON; `schema` and `schema_version` name the layout."""
@@ -74,6 +78,7 @@ class Evaluation:
                 axis: {name: _plain(metrics) for name, metrics in parts.items()} for axis, parts in self.strata.items()
             },
             "baselines": _plain(self.baselines),
+            "gains_over_baselines": _plain(self.gains),
             "noise_ceiling": self.ceiling.to_dict(),
             "calibration": self.calibration.to_dict(),
             "dropped": dict(self.dropped),
@@ -158,6 +163,7 @@ def summarise(
     others = {rule: rescore(scored, function) for rule, function in RULES.items()} | dict(blind or {})
     strata = {axis: split_by(scored, axis) for axis in AXES}
     judged = [judgement for item in scored for judgement in judgements(item.group)]
+    baselines, gains = measure_baselines(scored, others, how)
     return Evaluation(
         scorer=name,
         groups=len(scored),
@@ -169,7 +175,8 @@ def summarise(
             for axis, parts in strata.items()
             if len(parts) > 1
         },
-        baselines={rule: measure(items, how, [BASELINE])[BASELINE] for rule, items in others.items()},
+        baselines=baselines,
+        gains=gains,
         ceiling=noise_ceiling(scored),
         calibration=calibrate(scored, how),
         dropped=dict(dropped or {}),
@@ -179,10 +186,11 @@ def summarise(
 
 @dataclass(frozen=True, slots=True)
 class HeldOutResult:
-    """Metrics of a model on held-out judgements, and the accuracy of rules that read no meaning on the same rows."""
+    """Metrics of a model on held-out judgements, rules that read no meaning on the same rows, its lead over each."""
 
     metrics: dict[str, Estimate]
     baselines: dict[str, Estimate]
+    gains: dict[str, Estimate]
 
     @property
     def accuracy(self) -> Estimate:
@@ -209,10 +217,24 @@ def evaluate_held_out(
     """
     how = how or Resampling()
     scored = [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
-    baselines = {
-        name: measure(rescore(scored, RULES[name]), how, ["accuracy"])["accuracy"] for name in HELD_OUT_BASELINES
-    }
-    return HeldOutResult(measure(scored, how, HELD_OUT_METRICS), baselines)
+    rules = {name: rescore(scored, RULES[name]) for name in HELD_OUT_BASELINES}
+    return HeldOutResult(measure(scored, how, HELD_OUT_METRICS), *measure_baselines(scored, rules, how))
+
+
+def measure_baselines(
+    scored: Sequence[ScoredGroup], others: Mapping[str, Sequence[ScoredGroup]], how: Resampling
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Return the accuracy of each baseline on the same groups, and the scorer's lead over it, paired.
+
+    A baseline that could not be scored has no groups and is undefined.
+    """
+    own = accuracy_observations(scored)
+    found = {name: accuracy_observations(items) for name, items in others.items()}
+    nothing = Estimate(math.nan, 0)
+    return (
+        {name: rule.estimate(how) for name, rule in found.items()},
+        {name: paired_difference(own, rule, how) if rule.values else nothing for name, rule in found.items()},
+    )
 
 
 def _what_is_undefined(result: Evaluation) -> list[str]:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rewardsmith.data import texts
 from rewardsmith.errors import ScoringError, try_halves
-from rewardsmith.records import Completion, PreferenceGroup, Scorer, ScoreRequest, Text, TokenIds, prompt_key, text_key
+from rewardsmith.records import (
+    Completion,
+    PreferenceGroup,
+    Scorer,
+    ScoreRequest,
+    Text,
+    TokenIds,
+    judgements,
+    prompt_key,
+    text_key,
+)
 
 # Groups scored at once where single ones may fail.
 CHUNK = 128
@@ -103,3 +114,39 @@ def plain_text(completion: Completion) -> str:
 def completion_length(completion: Completion) -> int:
     """Give the length in characters, or in tokens where only token ids are known."""
     return len(completion) if isinstance(completion, TokenIds) else len(plain_text(completion))
+
+
+def comparison_rows(scored: Iterable[ScoredGroup]) -> Iterator[dict[str, Any]]:
+    """Yield one row for each judgement that counts: texts, rewards, whether they agree, source and lengths.
+
+    `right` is 1 or 0, 0.5 where the rewards are equal, and None for a judged tie.
+    """
+    for number, item in enumerate(scored):
+        group = item.group
+        for judgement in judgements(group):
+            better, worse = judgement.better, judgement.worse
+            margin = item.rewards[better] - item.rewards[worse]
+            prompt, *texts = side_texts(group, better, worse)
+            yield {
+                "group": number,
+                "group_id": group.group_id,
+                "source": group.source,
+                "subset": group.metadata.get("subset"),
+                "annotator": judgement.comparison.annotator,
+                "label": "tie" if judgement.is_tie else "better",
+                "label_probability": judgement.probability,
+                "reward_better": item.rewards[better],
+                "reward_worse": item.rewards[worse],
+                "margin": margin,
+                "right": None if judgement.is_tie else credit(margin),
+                "length_better": completion_length(group.completions[better]),
+                "length_worse": completion_length(group.completions[worse]),
+                "prompt": prompt,
+                "better": texts[0],
+                "worse": texts[1],
+            }
+
+
+def credit(margin: float) -> float:
+    """Return what a judgement adds to accuracy: 1 where the better answer has the higher reward, 1/2 for equal ones."""
+    return 0.5 if margin == 0 else float(margin > 0)

@@ -14,12 +14,12 @@ from statistics import fmean
 
 import numpy as np
 
-from rewardsmith.evaluation.judged import ScoredGroup, completion_length
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length, credit
 from rewardsmith.records import Estimate, PreferenceGroup, judgements, number_prompts, preferences, prompt_key
 from rewardsmith.stats.intervals import Observations, Resampling
 
 PAIR_METRICS: dict[str, Callable[[float], float]] = {
-    "accuracy": lambda margin: 0.5 if margin == 0 else float(margin > 0),
+    "accuracy": credit,
     "accuracy_strict": lambda margin: float(margin > 0),
     "reward_tie_rate": lambda margin: float(margin == 0),
     "margin": lambda margin: margin,
@@ -65,7 +65,7 @@ def accuracy_observations(scored: Sequence[ScoredGroup]) -> Observations:
     found = Observations()
     for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
         for margin in margins(item):
-            found.add(PAIR_METRICS["accuracy"](margin), cluster)
+            found.add(credit(margin), cluster)
     return found
 
 

@@ -25,6 +25,7 @@ from rewardsmith.blocks.kinds import (
     Value,
 )
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, show, words
+from rewardsmith.evaluation.verdict import best_baseline as highest_baseline
 from rewardsmith.records import Estimate
 from rewardsmith.stats.intervals import wilson
 
@@ -56,6 +57,10 @@ def accuracy_section(result: Plain) -> Section | None:
         [words(name), value] for name, value in metrics.items() if name not in (MAIN, "accuracy_strict")
     ]
     blocks: list[Block] = [Strips("Share of judged pairs that are put in the right order", rows, [CHANCE], UNIT)]
+    gains = read_estimates(result.get("gains_over_baselines"))
+    if gains:
+        leads: list[Row] = [[words(name), value] for name, value in gains.items()]
+        blocks.append(Table("Lead over each baseline on the same judgements", ("baseline", "difference"), leads))
     if others:
         blocks.append(Table("Other metrics", ("metric", "value"), others))
     return Section(
@@ -91,10 +96,10 @@ def strata_section(result: Plain) -> Section | None:
 
 
 def best_baseline(result: Plain) -> tuple[str, Estimate] | None:
-    """Return the rule without understanding that is right most often; the scorer without the prompt is not a rule."""
-    rules = {k: v for k, v in read_estimates(result.get("baselines")).items() if k != "prompt_blind"}
-    known = {name: value for name, value in rules.items() if not math.isnan(value.value)}
-    return max(known.items(), key=lambda item: item[1].value) if known else None
+    """Return the baseline with the highest accuracy, the scorer without the prompt among them."""
+    baselines = read_estimates(result.get("baselines"))
+    name = highest_baseline(baselines)
+    return None if name is None else (name, baselines[name])
 
 
 def calibration_section(result: Plain) -> Section | None:

@@ -44,10 +44,10 @@ SECTIONS: tuple[tuple[tuple[str, ...], Builder], ...] = (
     (("findings",), findings_section),
     (("score", "parts", "score_of_baselines", "left_out", "benchmark"), others.benchmark_section),
     (
-        ("overall", "a", "b", "subsets", "flipped", "num_flipped", "largest_disagreements"),
+        ("overall", "a", "b", "subsets", "flipped", "num_flipped", "largest_disagreements", "margin_units"),
         others.comparison_section,
     ),
-    (("metrics", "baselines", "noise_ceiling"), evaluation.accuracy_section),
+    (("metrics", "baselines", "gains_over_baselines", "noise_ceiling"), evaluation.accuracy_section),
     (("strata",), evaluation.strata_section),
     (("calibration",), evaluation.calibration_section),
     (("margins",), evaluation.margins_section),
@@ -205,7 +205,7 @@ def _matrix(models: Mapping[str, str], sets: Mapping[str, str], cells: Grid) -> 
         line.append(ceiling or "not known")
         rows.append(line)
     header = ("data", *models.values(), "best baseline", "ceiling")
-    return Table("▲ interval above the best baseline, ▼ below it, ≈ contains it", header, rows, wide=True)
+    return Table("▲ interval above that of the best baseline, ▼ below it, ≈ they overlap", header, rows, wide=True)
 
 
 def _cell(result: Plain | None, baseline: Estimate | None) -> Value | Cell:
@@ -214,11 +214,17 @@ def _cell(result: Plain | None, baseline: Estimate | None) -> Value | Cell:
     estimate = read_estimates(result["metrics"])[MAIN]
     if math.isnan(estimate.value) or math.isnan(estimate.low) or baseline is None:
         return estimate
-    if estimate.low > baseline.value:
+    # The baseline is measured too: its interval counts as well.
+    if estimate.low > max(baseline.value, _or(baseline.high, baseline.value)):
         return Cell(estimate, sign="▲\u00a0", tone="good")
-    if estimate.high < baseline.value:
+    if estimate.high < min(baseline.value, _or(baseline.low, baseline.value)):
         return Cell(estimate, sign="▼\u00a0", tone="bad")
     return Cell(estimate, sign="≈\u00a0", tone="warn")
+
+
+def _or(value: float, other: float) -> float:
+    """Return `other` where a value is undefined."""
+    return other if math.isnan(value) else value
 
 
 def _borders(results: Sequence[Plain]) -> tuple[tuple[str, Estimate] | None, Estimate | None]:

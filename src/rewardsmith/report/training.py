@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.blocks.card import CARD, new_card
-from rewardsmith.blocks.kinds import Block, Cell, Paragraph, Table, Value, Verdict
+from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.terminal import print_blocks
-from rewardsmith.blocks.words import show_estimate
 from rewardsmith.evaluation.evaluating import HeldOutResult
+from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.report.curves import draw_curves
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig
@@ -96,7 +96,7 @@ def result_blocks(summary: RunSummary) -> list[Block]:
             ["ties in labels", result.metrics["label_tie_rate"]],
             ["ties in rewards", result.metrics["reward_tie_rate"]],
         ]
-        blocks += [verdict(result), Table("held-out result", ("", "value"), rows)]
+        blocks += [headline(result), Table("held-out result", ("", "value"), rows)]
     rates: list[list[Value | Cell]] = [
         ["comparisons per second", f"{speed.examples_per_second:.1f}"],
         ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],
@@ -105,18 +105,10 @@ def result_blocks(summary: RunSummary) -> list[Block]:
     return [*blocks, Table("speed", ("", "value"), rates)]
 
 
-def verdict(result: HeldOutResult) -> Verdict:
-    """Say whether the model beats the best rule of length; it does where their intervals do not touch."""
-    rule, accuracy = result.best_baseline(), result.accuracy
-    baseline = result.baselines[rule]
-    numbers = f"{show_estimate(accuracy)} against {show_estimate(baseline)}"
-    if not accuracy.n:
-        return Verdict("nothing is known of the model: no held-out judgement prefers a side", "warn")
-    if accuracy.low > baseline.high:
-        return Verdict(f"better than the rule {rule!r} by {accuracy.value - baseline.value:.3f}: {numbers}", "good")
-    if accuracy.high < baseline.low:
-        return Verdict(f"worse than the rule {rule!r} by {baseline.value - accuracy.value:.3f}: {numbers}", "bad")
-    return Verdict(f"not shown to be better than the rule {rule!r}: {numbers}, the intervals overlap", "warn")
+def headline(result: HeldOutResult) -> Verdict:
+    """Return the verdict as the block above everything else."""
+    found = verdict(result)
+    return Verdict(found.message, TONES[found.level])
 
 
 def next_step(summary: RunSummary) -> str:
@@ -124,10 +116,10 @@ def next_step(summary: RunSummary) -> str:
     folder, result = summary.folder, summary.held_out
     if result is None or not result.accuracy.n:
         return f"rewardsmith evaluate DATA {folder} on judgements that were not trained on"
-    tone = verdict(result).tone
-    if tone == "good":
+    level = verdict(result).level
+    if level == "green":
         return f"rewardsmith audit DATA {folder}    rewardsmith serve {folder}"
-    if tone == "bad":
+    if level == "red":
         return "rewardsmith data inspect DATA: a rule of length orders these answers better than the model does"
     return f"more held-out judgements (--eval_dataset_name), or longer training, before {folder} is used"
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class BenchmarkRun:
         prompt_blind: also score every answer without its prompt, as a baseline. It costs a second pass.
         leave_out: leave out and count what the scorer cannot score, such as answers longer than it reads. The score
             is then not the published one's equal.
+        limit: only so many of the first rows, to try things; None for all.
     """
 
     how: Resampling = field(default_factory=Resampling)
@@ -71,6 +73,7 @@ class BenchmarkRun:
     chat: bool | None = None
     prompt_blind: bool = False
     leave_out: bool = False
+    limit: int | None = None
 
 
 def run_benchmark(
@@ -87,7 +90,11 @@ def run_benchmark(
     """
     run = run or BenchmarkRun(how or Resampling())
     benchmark = find_benchmark(name)
-    groups = [group for where, row in benchmark.rows(source, run.split) for group in benchmark.read(where, row)]
+    groups = [
+        group
+        for where, row in islice(benchmark.rows(source, run.split), run.limit)
+        for group in benchmark.read(where, row)
+    ]
     if not groups:
         raise DataError(f"{source}: no rows")
     judge = as_scorer(scorer)
