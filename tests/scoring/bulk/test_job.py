@@ -11,7 +11,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringError
 from rewardsmith.files.reading import read_rows
 from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.fingerprints import hash_files
@@ -279,3 +279,65 @@ def test_sigkill_at_any_moment_loses_no_row_and_doubles_none(tmp_path):
         break
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert found == [{**row, "reward": reward(row["prompt"] + row["completion"])} for row in rows]
+
+
+def test_an_input_rewritten_during_the_run_gives_no_output(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    other = [{**row, "completion": f"reply  {row['id']}"} for row in ROWS]
+
+    class Rewriting(LetterModel):
+        def score_encoded(self, groups):
+            if self.calls == 1:
+                write(source, other)
+            return super().score_encoded(groups)
+
+    with pytest.raises(DataError, match=r"changed while it was scored, at .*; run again with --overwrite"):
+        score_file(Rewriting(), BulkJob(source, out, rows_per_part=5), PRINTS)
+    assert not out.exists()
+    report = score_file(LetterModel(), BulkJob(source, out, rows_per_part=5, overwrite=True), PRINTS)
+    assert report.scored == len(ROWS)
+    assert [row["reward"] for _, row in read_rows(out)] == [reward(row["prompt"] + row["completion"]) for row in other]
+
+
+def test_a_second_job_on_one_output_is_told_that_one_is_at_work(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    said = []
+
+    class Meanwhile(LetterModel):
+        def score_encoded(self, groups):
+            if not said:
+                with pytest.raises(ConfigError, match="another process is scoring into it") as error:
+                    score_file(LetterModel(), BulkJob(source, out), PRINTS)
+                said.append(str(error.value))
+            return super().score_encoded(groups)
+
+    assert score_file(Meanwhile(), BulkJob(source, out), PRINTS).scored == len(ROWS)
+    assert "name another output" in said[0]
+
+
+def test_shards_of_one_job_work_side_by_side(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    first, second = (BulkJob(source, out, rows_per_part=5, shard=Shard(i, 2)) for i in range(2))
+
+    class Meanwhile(LetterModel):
+        def score_encoded(self, groups):
+            if self.calls == 0:
+                score_file(LetterModel(), second, PRINTS)
+            return super().score_encoded(groups)
+
+    assert score_file(Meanwhile(), first, PRINTS).waiting == 0
+
+
+def test_a_job_that_cannot_begin_leaves_no_folder(tmp_path):
+    out = write(tmp_path / "out.jsonl", [{"a": 1}])
+    with pytest.raises(ConfigError, match="exists already"):
+        score_file(LetterModel(), BulkJob(write(tmp_path / "in.jsonl", ROWS), out), PRINTS)
+    assert not (tmp_path / "out.jsonl.ledger").exists()
+
+
+def test_a_limit_reads_only_the_first_rows(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    report = score_file(LetterModel(), BulkJob(source, out, limit=7), PRINTS)
+    assert (report.rows, report.scored) == (7, 7)
+    with pytest.raises(ConfigError, match="begun with another options"):
+        score_file(LetterModel(), BulkJob(source, out), PRINTS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,8 +18,8 @@ from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.fingerprints import code_fingerprint
-from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict, publish
-from rewardsmith.scoring.bulk.rows import Entry, add_rewards, score_entries
+from rewardsmith.scoring.bulk.ledger import MANIFEST, Ledger, Shard, Verdict, publish, writer_lock
+from rewardsmith.scoring.bulk.rows import Entry, add_rewards, row_hash, score_entries
 from rewardsmith.scoring.bulk.sources import HubInput, Source, hash_source, read_source
 from rewardsmith.scoring.scorer import RewardScorer
 
@@ -27,6 +28,8 @@ ROWS_PER_PART = 512
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Folders of a Ray job that was killed begin so.
 ATTEMPTS = ".attempts-"
+# Output and errors while they are written.
+RESULTS = "output-"
 # Called with the rows of a part, the rows of the input, and whether the part was done before.
 OnProgress = Callable[[int, int, bool], None]
 
@@ -154,7 +157,7 @@ def score_file(
         CheckpointError, ConfigError: a job with another model, input or options was begun here.
         DataError: the input cannot be read.
     """
-    with explained_lack_of_room(job):
+    with explained_lack_of_room(job), only_writer(job):
         ledger = open_ledger(job, {**job.fingerprints(), **fingerprints})
         reader, report = PartReader(job), BulkReport(rows=ledger.num_rows)
         for part in parts_to_do(job, ledger, report, on_progress):
@@ -171,7 +174,7 @@ def open_ledger(job: BulkJob, fingerprints: Mapping[str, str]) -> Ledger:
     """
     if job.overwrite:
         _remove(job)
-    elif job.out.exists() and not job.ledger_folder.exists():
+    elif job.out.exists() and not (job.ledger_folder / MANIFEST).exists():
         raise ConfigError(f"{job.out}: exists already, and no ledger says that it is of this job; --overwrite it")
     num_rows = sum(1 for _ in job.entries())
     return Ledger.open(job.ledger_folder, fingerprints, num_rows, job.rows_per_part)
@@ -215,8 +218,9 @@ def explained_lack_of_room(job: BulkJob) -> Iterator[None]:
 
 def _write_output(job: BulkJob, ledger: Ledger, report: BulkReport) -> None:
     """Join input and ledger; the errors get their name first, so that an output is never there without them."""
-    for leftover in job.ledger_folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
+    for pattern in (".*.part", f"{RESULTS}*"):
+        for leftover in job.ledger_folder.glob(pattern):
+            leftover.unlink(missing_ok=True)
     for leftover in job.ledger_folder.glob(f"{ATTEMPTS}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -233,7 +237,10 @@ def _write_output(job: BulkJob, ledger: Ledger, report: BulkReport) -> None:
                 fields = {"where": verdict.where, "reason": verdict.reason, "message": verdict.message}
                 yield fields if isinstance(row, RowError) else {**fields, "row": row}
 
-    results, errors = job.ledger_folder / f"output-{job.out.name}", job.ledger_folder / "errors.jsonl"
+    # Names of this process alone: machines that share a disk without locks still write whole files.
+    unique = uuid.uuid4().hex
+    results = job.ledger_folder / f"{RESULTS}{unique}-{job.out.name}"
+    errors = job.ledger_folder / f"{RESULTS}{unique}-errors.jsonl"
     report.scored = write_rows(results, scored)
     report.cut = sum(verdict.cut > 0 for verdict in ledger.verdicts())
     if write_rows(errors, failed):
@@ -246,13 +253,21 @@ def _write_output(job: BulkJob, ledger: Ledger, report: BulkReport) -> None:
 
 def _joined(job: BulkJob, ledger: Ledger) -> Iterator[tuple[Mapping[str, Any] | RowError, Verdict]]:
     for (where, row), verdict in zip(job.entries(), ledger.verdicts(), strict=True):
-        if where != verdict.where:
+        if where != verdict.where or row_hash(row) != verdict.row:
             raise DataError(f"{job.source}: changed while it was scored, at {where}; run again with --overwrite")
         yield row, verdict
 
 
+def only_writer(job: BulkJob) -> AbstractContextManager[None]:
+    """Keep other jobs from this output; the shards of one job work side by side."""
+    return writer_lock(job.ledger_folder, job.out, shared=job.shard.count > 1)
+
+
 def _remove(job: BulkJob) -> None:
-    if job.ledger_folder.exists():
-        shutil.rmtree(job.ledger_folder)
+    for path in job.ledger_folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     for path in (job.out, job.errors_file):
         path.unlink(missing_ok=True)

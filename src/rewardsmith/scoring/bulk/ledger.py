@@ -7,10 +7,13 @@ borders, so it does not matter which process computes one, or how often.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,10 @@ from typing import Any
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.records import fingerprint
 
+logger = logging.getLogger(__name__)
+
 MODEL_KEYS = ("model", "template", "dtype")
+MANIFEST = "manifest.json"
 HASH_KEY = b"rewardsmith_sha256"
 
 
@@ -33,6 +39,7 @@ class Verdict:
         message: the failure in one line.
         parts: what each reward is made of, as a JSON list; None when that was not asked for.
         cut: completions whose prompt was cut at its start, on demand, to fit the model.
+        row: hash of the row that was scored; an input that changed since is found by it.
     """
 
     where: str
@@ -41,6 +48,7 @@ class Verdict:
     message: str | None = None
     parts: str | None = None
     cut: int = 0
+    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,36 @@ class Shard:
     def owns(self, part: int) -> bool:
         """Whether this shard computes part number `part`."""
         return part % self.count == self.index
+
+
+@contextmanager
+def writer_lock(folder: Path, out: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keep other processes, also those of machines that share the disk, from the same output.
+
+    The lock goes with its process, however that ends. `shared` lets the shards of one job in together.
+
+    Raises:
+        ConfigError: somebody else is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The folder itself is locked, so that no file is left behind.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{out}: another process is scoring into it; wait until it ends, or name another output"
+            ) from error
+        except OSError as error:
+            # Some shared disks know no locks; names are unique, so nothing is mixed there either.
+            logger.warning("%s: this disk has no locks (%s); run one job at a time", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
+        if folder.is_dir() and not any(folder.iterdir()):
+            # Nothing was begun here: leave no trace.
+            folder.rmdir()
 
 
 class Ledger:
@@ -88,7 +126,7 @@ class Ledger:
         """
         ledger = cls(folder, {**fingerprints, "rows_per_part": str(rows_per_part)}, num_rows, rows_per_part)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "manifest.json"
+        path = folder / MANIFEST
         manifest = {"format_version": 1, "num_rows": num_rows, "fingerprints": ledger.fingerprints}
         temporary = folder / f".manifest-{uuid.uuid4().hex}.part"
         try:
@@ -126,6 +164,7 @@ class Ledger:
             "message": pa.array([v.message for v in verdicts], pa.string()),
             "parts": pa.array([v.parts for v in verdicts], pa.string()),
             "cut": pa.array([v.cut for v in verdicts], pa.int64()),
+            "row": pa.array([v.row for v in verdicts], pa.string()),
         }
         table = pa.table(columns).replace_schema_metadata({HASH_KEY: self._hash(part, verdicts).encode()})
         temporary = self.folder / f".part-{part:06d}-{uuid.uuid4().hex}.part"
@@ -168,7 +207,8 @@ class Ledger:
 
     def _hash(self, part: int, verdicts: Sequence[Verdict]) -> str:
         rows = [
-            json.dumps([v.where, [r.hex() for r in v.rewards], v.reason, v.message, v.parts, v.cut]) for v in verdicts
+            json.dumps([v.where, [r.hex() for r in v.rewards], v.reason, v.message, v.parts, v.cut, v.row])
+            for v in verdicts
         ]
         return fingerprint([self._key, str(part), *rows])
 

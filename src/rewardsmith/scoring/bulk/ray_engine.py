@@ -28,6 +28,7 @@ from rewardsmith.scoring.bulk.job import (
     PartReader,
     explained_lack_of_room,
     finish,
+    only_writer,
     open_ledger,
     parts_to_do,
 )
@@ -155,7 +156,7 @@ def score_file_on_ray(
         ScoringError: a part killed its worker again and again.
     """
     spec, job = _with_absolute_paths(spec, job)
-    with connected(cluster), explained_lack_of_room(job):
+    with connected(cluster), explained_lack_of_room(job), only_writer(job):
         cluster = _with_gpus(cluster, spec)
         places = find_places(cluster)
         own = {**job.fingerprints(), **_ask_for_fingerprints(spec, cluster)}

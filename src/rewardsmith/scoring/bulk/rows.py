@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
-from rewardsmith.records import ScoreRequest, TokenIds, text_key
+from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
 
@@ -58,7 +58,12 @@ def score_entries(model: RewardScorer, entries: Sequence[Entry], with_parts: boo
         where = entries[asked.index][0]
         failed = isinstance(result, Exception)
         verdicts[asked.index] = _failure(where, result) if failed else _verdict(where, result, asked.num_cut)  # type: ignore[arg-type]
-    return verdicts
+    return [replace(verdict, row=row_hash(row)) for verdict, (_, row) in zip(verdicts, entries, strict=True)]
+
+
+def row_hash(row: Mapping[str, Any] | RowError) -> str:
+    """Return a short hash of what a row holds, the error of one that cannot be read."""
+    return fingerprint([str(row) if isinstance(row, RowError) else json.dumps(row, sort_keys=True, default=str)])[:16]
 
 
 def _score_alone(model: RewardScorer, request: ScoreRequest, where: str, with_parts: bool) -> Verdict:
