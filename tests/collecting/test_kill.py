@@ -103,7 +103,7 @@ def prepare(tmp_path, database, items):
 def start(path, port):
     command = [sys.executable, "-m", "rewardsmith", "collect", "serve", "--project", str(path), "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(2400):
         try:
             with socket.create_connection(("127.0.0.1", port), 1):
                 return process

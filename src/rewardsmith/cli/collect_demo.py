@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rewardsmith.cli.collect_export import write_export
-from rewardsmith.collecting import create
+from rewardsmith.collecting import create, export_groups
 from rewardsmith.collecting.items import add_items
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 from rewardsmith.errors import ConfigError
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         serve(collection, address)
     out = args.folder / "judgements.jsonl"
-    report = write_export(collection, out)
+    report = write_export(collection, out, export_groups(collection.store, collection.project))
     print(f"{report.groups} preference groups in {out}")
     print(f"next: rewardsmith train from_scratch --dataset_name {out} --output_dir {args.folder}/model")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rewardsmith.cli.collect_project import add_project_option, opened
@@ -14,6 +15,7 @@ from rewardsmith.data.formats.converting import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.writing import open_rows
+from rewardsmith.records import PreferenceGroup
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if out is None:
         raise ConfigError("name a file: rewardsmith collect export judgements.jsonl")
     collection = opened(args)
-    report = write_export(collection, out, args.to, args.question, args.soft, args.gold)
+    groups = export_groups(collection.store, collection.project, question=args.question, soft=args.soft, gold=args.gold)
+    report = write_export(collection, out, groups, args.to)
     lost = ", ".join(f"{kind}: {count}" for kind, count in (report.lost + report.refused).items() if count)
     print(f"wrote {report.rows} rows of {report.groups} groups to {out}{f'; not in it: {lost}' if lost else ''}")
     if not report.groups:
@@ -42,18 +45,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_export(
-    collection: Collection,
-    out: Path,
-    to: str | None = None,
-    question: str | None = None,
-    soft: bool = False,
-    gold: bool = False,
+    collection: Collection, out: Path, groups: Sequence[PreferenceGroup], to: str | None = None
 ) -> ConvertReport:
     """Write the judgements to a file. Raises ConfigError where suffix and layout do not fit."""
     layout = to or ("parquet" if out.suffix == ".parquet" else "jsonl")
     if (out.suffix == ".parquet") != (layout == "parquet"):
         raise ConfigError(f"{out}: --to parquet writes .parquet, the other layouts write .jsonl or .json")
-    groups = export_groups(collection.store, collection.project, question=question, soft=soft, gold=gold)
     report = ConvertReport.empty()
     if TARGETS[layout].is_lossless:
         with open_groups(out) as write_group:

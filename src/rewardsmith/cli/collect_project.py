@@ -130,8 +130,8 @@ def _panel(args: argparse.Namespace) -> int:
     else:
         if args.participant is None:
             raise ConfigError("name the participant: rewardsmith collect panel release PANEL PARTICIPANT")
-        who = ("command line", panel.name, args.participant)
-        seats = panels.release(collection.store, collection.project, *who, discard=not args.keep)
+        who = (panel.name, args.participant)
+        seats = panels.release(collection.store, collection.project, "command line", who, not args.keep)
         print(f"{args.participant}: given up, {seats} seats open again")
     return 0
 

@@ -199,7 +199,7 @@ def _insert_items(
     entries = list(fresh.items())
     for start in range(0, len(entries), BATCH):
         batch = entries[start : start + BATCH]
-        rows = [_item_row(project, key, group, overlap, kind, report) for key, (group, overlap) in batch]
+        rows = [_item_row(project, key, entry, kind, report) for key, entry in batch]
         added = sa.insert(t.item).returning(t.item.c.id, sort_by_parameter_order=True)
         ids = connection.execute(added, rows).scalars().all()
         texts, slots = [], []
@@ -220,8 +220,9 @@ def _insert_items(
 
 
 def _item_row(
-    project: Project, key: str, group: PreferenceGroup, overlap: int, kind: Kind, report: ImportReport
+    project: Project, key: str, entry: tuple[PreferenceGroup, int], kind: Kind, report: ImportReport
 ) -> dict[str, Any]:
+    group, overlap = entry
     named = any(MODELS.search(str(as_plain(completion))) for completion in group.completions)
     report.names_model += named
     return {

@@ -107,11 +107,14 @@ def finish(store: Store, person_id: int) -> None:
         connection.execute(sa.update(t.panelist).where(*who).values(finished=time.time()))
 
 
-def release(store: Store, project: Project, actor: str, panel: str, participant: str, discard: bool = True) -> int:
+def release(store: Store, project: Project, actor: str, who: tuple[str, str], discard: bool = True) -> int:
     """Give up a participant who returned: their leases end and, with `discard`, their seats open again.
+
+    `who` names the panel and the participant.
 
     The judgements stay in the table; a row of kind "withdrawn" ends each. Returns how many seats were opened.
     """
+    panel, participant = who
     with store.transaction() as connection:
         found = t.panelist.c
         query = sa.select(t.panelist).where(found.panel == panel, found.participant == participant)
@@ -154,7 +157,7 @@ def _give_up(connection: Connection, settings_id: int, person_id: int, discard: 
     rows = connection.execute(query).mappings().all()
     for row in rows:
         sent = Submission(row["id"], "", f"withdrawn-{secrets.token_hex(16)}", "withdrawn", {})
-        add_judgement(connection, settings_id, dict(row), person_id, sent, time.time())
+        add_judgement(connection, settings_id, dict(row), person_id, sent)
         if row["n"] < PERSONAL:
             values = {"state": "open", "person_id": None, "token": None}
             connection.execute(sa.update(t.slot).where(slot.id == row["id"]).values(**values))

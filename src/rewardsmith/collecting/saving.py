@@ -91,7 +91,7 @@ def _submit(connection: Connection, settings_id: int, project: Project, person_i
         return before
     now = time.time()
     slot = _own_slot(connection, person_id, sent, now)
-    receipt = add_judgement(connection, settings_id, dict(slot), person_id, sent, now)
+    receipt = add_judgement(connection, settings_id, dict(slot), person_id, sent)
     personal = slot["n"] >= PERSONAL
     if sent.kind == "skip" and not personal:
         values: dict[str, Any] = {"state": "open", "person_id": None, "token": None, "lease_until": None}
@@ -122,10 +122,10 @@ def _own_slot(connection: Connection, person_id: int, sent: Submission, now: flo
 
 
 def add_judgement(
-    connection: Connection, settings_id: int, slot: Mapping[str, Any], person_id: int, sent: Submission, now: float
+    connection: Connection, settings_id: int, slot: Mapping[str, Any], person_id: int, sent: Submission
 ) -> Receipt:
     """Add a judgement to a slot as its next revision."""
-    judged = t.judgement.c
+    judged, now = t.judgement.c, time.time()
     last = connection.execute(sa.select(sa.func.max(judged.revision)).where(judged.slot_id == slot["id"])).scalar()
     revision = 1 if last is None else int(last) + 1
     order = connection.execute(
@@ -236,7 +236,7 @@ def undo(store: Store, settings_id: int, project: Project, person_id: int) -> in
         if held is not None:
             _let_go(connection, held)
         sent = Submission(row["slot_id"], "", f"undo-{secrets.token_hex(16)}", "undo", {"undone": row["id"]})
-        add_judgement(connection, settings_id, {**slot, "shown": row["shown"]}, person_id, sent, now)
+        add_judgement(connection, settings_id, {**slot, "shown": row["shown"]}, person_id, sent)
         values = {"state": "leased", "person_id": person_id, "token": secrets.token_urlsafe(16), "shown": row["shown"]}
         values |= {"lease_until": now + 60 * project.lease_minutes, "shown_at": now}
         connection.execute(sa.update(t.slot).where(t.slot.c.id == slot["id"]).values(**values))

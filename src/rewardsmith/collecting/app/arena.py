@@ -171,6 +171,6 @@ def vote(here: Here, visitor: Someone, item_id: int, form: Checked) -> Response:
             raise HTTPException(409, "one of the answers is not complete; ask again")
         current = connection.execute(sa.select(t.slot.c.state).where(t.slot.c.id == slot["id"])).scalar_one()
         if current == "live":
-            add_judgement(connection, collection.settings_id, dict(slot), visitor.person_id, sent, time.time())
+            add_judgement(connection, collection.settings_id, dict(slot), visitor.person_id, sent)
             connection.execute(sa.update(t.slot).where(t.slot.c.id == slot["id"]).values(state="done", token=None))
     return RedirectResponse("/arena", 303)

@@ -203,7 +203,7 @@ def release(here: Here, owner: Owner, form: Checked) -> Response:
     collection, discard = here.collection, text_of(form, "discard") == "yes"
     who = (text_of(form, "panel"), text_of(form, "participant"))
     try:
-        panels.release(collection.store, collection.project, owner.name, *who, discard=discard)
+        panels.release(collection.store, collection.project, owner.name, who, discard)
     except ConfigError as error:
         raise HTTPException(422, str(error)) from error
     return RedirectResponse("/owner", 303)
