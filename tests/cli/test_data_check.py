@@ -37,14 +37,23 @@ def test_clean_data_pass(command, write):
 
 
 def test_an_error_names_rows_and_remedy_and_exits_with_1(command, write):
-    bad = [{**CLEAN[0], "chosen": " "}, "{broken", {**CLEAN[1], "rejected": ""}]
+    bad = [{**CLEAN[0], "chosen": None}, "{broken", {**CLEAN[1], "rejected": None}]
     code, out, _ = command("data", "check", write("pairs.jsonl", [*CLEAN, *bad]))
     assert code == 1
-    assert "error    unreadable: empty completion  2 of 123 rows (1.6%)" in out
+    assert "error    unreadable: null value  2 of 123 rows (1.6%)" in out
     assert "pairs.jsonl:row 121, 123" in out
     assert "-> repair or remove these rows" in out
-    assert "column 'chosen' is empty" in out
+    assert "column 'chosen'" in out
     assert out.splitlines()[-1] == "2 errors, 0 warnings: training on this would be wrong"
+
+
+def test_empty_answers_are_read_counted_and_named(command, write):
+    empty = [{**CLEAN[0], "prompt": "another", "rejected": ""}, {**CLEAN[1], "prompt": "a third", "chosen": " "}]
+    code, out, _ = command("data", "check", write("pairs.jsonl", [*CLEAN, *empty]))
+    assert code == 0
+    assert "warning  empty completion  2 of 122 rows (1.6%)" in out
+    assert "warning  empty answer preferred  1 of 122 comparisons (0.8%)" in out
+    assert "pairs.jsonl:row 122" in out
 
 
 def test_warnings_pass_unless_strict(command, write):

@@ -233,10 +233,11 @@ def test_eos_inside_a_prompt_is_found(healthy_run, held_out):
     assert level("special tokens in texts", healthy_run, [*held_out[:50], planted[51]]) == "yellow"
 
 
-def test_conversations_without_a_template_are_red(tmp_path, held_out):
+def test_conversations_without_a_template_are_yellow_and_still_examined(tmp_path, held_out):
     folder = random_head(tmp_path)
     (folder / "chat_template.jinja").unlink()
-    assert level("conversations", folder, held_out) == "red"
+    found = by_check(examine(folder, held_out))
+    assert (found["conversations"].level, "length loss" in found) == ("yellow", True)
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path, held_out):

@@ -6,7 +6,7 @@ import torch
 
 from rewardsmith.doctor import examine_loaded
 from rewardsmith.doctor.model import drawn_from
-from rewardsmith.models.rendering import prepare_tokenizer
+from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ def test_groups_are_taken_evenly_and_without_judgement_not_at_all():
 
 def test_what_cannot_be_rendered_is_an_error_of_its_group_alone():
     _, tokenizer = tiny_models.qwen2()
-    tokenizer.chat_template = None
+    tokenizer.chat_template = "{{ raise_exception('only tools') }}"
     said = (Message("assistant", "good"),)
     encoded = encode(Renderer(tokenizer), [PreferenceGroup("q ", ("good",)), PreferenceGroup("q", (said,))])
     assert [one.texts for one in encoded.groups] == [["q good<|im_end|>"]]
-    assert "no chat template" in encoded.errors[0]
+    assert "only tools" in encoded.errors[0]

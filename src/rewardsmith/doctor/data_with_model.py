@@ -45,17 +45,20 @@ def check_special_tokens(subject: Subject) -> Finding:
 
 
 def check_conversations(subject: Subject) -> Finding | None:
-    """Find conversations that no template can render."""
-    count = _num_conversations(subject)
+    """Find conversations for a tokenizer without a chat template: other tools refuse them."""
+    if subject.tokenizer.chat_template:
+        return None
+    count = sum(any(map(_is_messages, group.completions)) for group in subject.groups)
     if not count:
         return None
     message = f"{count} of {len(subject.groups)} groups are conversations, and the tokenizer has no chat template"
-    return Finding("red", "conversations", message, "set chat_template_path in training, or give plain texts")
+    remedy = "written here as Human: ... Assistant: ..., refused by other tools; set one in training: --chat_template"
+    return Finding("yellow", "conversations", message, remedy)
 
 
 def check_rendering(subject: Subject) -> Finding | None:
     """Find groups that the template or the tokenizer refuses."""
-    errors = [] if _num_conversations(subject) else subject.encoded.errors
+    errors = subject.encoded.errors
     if not errors:
         return None
     looked_at = len(errors) + len(subject.encoded.groups)
@@ -65,7 +68,7 @@ def check_rendering(subject: Subject) -> Finding | None:
 
 def check_what_the_template_keeps(subject: Subject) -> Iterator[Finding]:
     """Find texts that template or tokenizer take out: sides that become the same tokens, and answers cut away."""
-    encoded = _encoded(subject)
+    encoded = subject.encoded.groups
     if not encoded:
         return
     total = sum(len(one.group.comparisons) for one in encoded)
@@ -88,7 +91,7 @@ def check_what_the_template_keeps(subject: Subject) -> Iterator[Finding]:
 def check_cut_in_tokens(subject: Subject) -> Finding | None:
     """Find answers that were cut at a number of tokens, as a policy's max_new_tokens does."""
     lengths: Counter[int] = Counter()
-    for one in _encoded(subject):
+    for one in subject.encoded.groups:
         for completion in one.group.completions:
             ids = (
                 completion
@@ -107,7 +110,7 @@ def check_cut_in_tokens(subject: Subject) -> Finding | None:
 
 def check_length_loss(subject: Subject) -> Finding | None:
     """Count the comparisons that max_length drops (or that lose part of their prompt)."""
-    encoded = _encoded(subject)
+    encoded = subject.encoded.groups
     if not encoded:
         return None
     asked = subject.max_length or (subject.contract.max_length if subject.contract else None) or DEFAULT_MAX_LENGTH
@@ -127,7 +130,7 @@ def check_length_loss(subject: Subject) -> Finding | None:
 
 def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     """Compare rewards with labels: below chance means swapped labels, at chance a head that learned nothing."""
-    encoded = _encoded(subject) if subject.model is not None else []
+    encoded = subject.encoded.groups if subject.model is not None else []
     if not encoded:
         return
     limit = longest_input(subject.config)
@@ -212,18 +215,6 @@ def _within_budget(encoded: list[Sequences], limit: int | None, tokens: int) -> 
             break
         chosen.append(item)
     return chosen
-
-
-def _encoded(subject: Subject) -> list[Sequences]:
-    """Return the encoded groups; none where conversations have no template, which has its own finding."""
-    return [] if not subject.groups or _num_conversations(subject) else subject.encoded.groups
-
-
-def _num_conversations(subject: Subject) -> int:
-    """Count the groups whose answers are messages where no template can render them."""
-    if subject.tokenizer.chat_template:
-        return 0
-    return sum(any(_is_messages(completion) for completion in group.completions) for group in subject.groups)
 
 
 def _is_messages(value: Completion) -> bool:

@@ -83,7 +83,12 @@ def check_chat_template(subject: Subject) -> Finding:
         if not subject.is_decoder or (subject.contract and subject.contract.chat_template_sha256 is None):
             return Finding("green", name, "none; this model was saved for plain texts")
         remedy = "set tokenizer.chat_template (or chat_template_path in training); plain texts need none"
-        return Finding("yellow", name, "there is none: conversations cannot be rendered", remedy)
+        return Finding(
+            "yellow",
+            name,
+            "there is none: conversations are written as Human: ... Assistant: ..., and other tools refuse them",
+            remedy,
+        )
     if not isinstance(template, str):
         remedy = "set tokenizer.chat_template to the one that the model is scored with"
         return Finding("red", name, f"there are {len(template)} templates, and nothing says which one scores", remedy)
