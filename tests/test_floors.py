@@ -19,6 +19,7 @@ FLOORS = {
     "objectives": 1,
     "data": 2,
     "models": 3,
+    "modeling": 4,
     "doctor": 4,
     "scoring": 5,
     "training": 6,
