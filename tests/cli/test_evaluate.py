@@ -172,3 +172,24 @@ def test_answers_that_are_too_long_are_left_out_and_counted_on_purpose(command, 
     assert code == 0, err
     assert json.loads(out)["left_out"] == {"longer than the model reads": 1}
     assert "not comparable with published ones" in err
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet"])
+def test_rows_are_written_in_every_format_and_the_verdict_is_printed(command, rows_file, tmp_path, name):
+    from rewardsmith.files.reading import read_rows
+
+    (tmp_path / "rules.py").write_text("def longest(prompt, cs):\n    return [len(c[0].content) for c in cs]\n")
+    code, out, err = command("evaluate", "rules.py:longest", rows_file, "--rows", name, "--resamples", 50)
+    assert code == 0, err
+    assert "verdict: " in out
+    found = [row for _, row in read_rows(tmp_path / name)]
+    assert len(found) == 80
+    assert {"right", "reward_better", "length_worse", "source"} <= set(found[0])
+
+
+def test_arguments_in_the_wrong_order_are_named(command, rows_file, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    code, _, err = command("evaluate", rows_file, tmp_path / "model")
+    assert code == 1
+    assert "MODEL DATA" in err
