@@ -25,12 +25,12 @@ FLOORS = {
     "training": 6,
     "evaluation": 5,
     "collecting": 5,
-    "audit": 6,
+    "audit": 7,
     "clients": 6,
     "serving": 7,
-    "report": 7,
+    "report": 8,
     "rl": 7,
-    "cli": 8,
+    "cli": 9,
 }
 WEB = {"fastapi", "starlette", "uvicorn", "httpx", "prometheus_client"}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "ray", "trl", "pandas", "sklearn"} | WEB

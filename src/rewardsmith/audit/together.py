@@ -10,6 +10,8 @@ from rewardsmith.audit.risk import audit_risk
 from rewardsmith.audit.shift import measure_shift
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation import FunctionScorer, Resampling, ScoredGroup, compare
+from rewardsmith.evaluation.details import details
+from rewardsmith.evaluation.evaluating import summarise
 from rewardsmith.records import PreferenceGroup, text_key
 
 SCHEMA = "rewardsmith.models_together"
@@ -89,3 +91,14 @@ def _common(audits: Sequence[Audit]) -> list[list[ScoredGroup]]:
 
 def _by_text(scored: Sequence[ScoredGroup]) -> dict[Key, ScoredGroup]:
     return {(i.group.source, text_key(i.group.prompt), *map(text_key, i.group.completions)): i for i in scored}
+
+
+def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
+    """Return an audit over all data and, where there are several data sets, the evaluation on each, with details."""
+    scored, scorer = found.evaluation.scored, found.evaluation.scorer
+    results = [found.to_dict() | details(scored, how)]
+    for name in names if len(names) > 1 else ():
+        own = [item for item in scored if item.group.source == name]
+        if own:
+            results.append(summarise(scorer, own, how).to_dict() | {"data": name} | details(own, how))
+    return results

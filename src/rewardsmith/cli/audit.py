@@ -11,9 +11,9 @@ from rewardsmith.audit.answers import token_counter
 from rewardsmith.audit.invariances import model_variants
 from rewardsmith.audit.sampled_answers import SampledAnswers
 from rewardsmith.audit.sources import AuditData, Reading, load_data, load_samples
-from rewardsmith.audit.together import compare_models, judge_together
+from rewardsmith.audit.together import compare_models, judge_together, with_details
 from rewardsmith.blocks.card import require_folder
-from rewardsmith.cli.evaluate import say_wrote, write_json
+from rewardsmith.cli.evaluate import about, say_wrote, write_json
 from rewardsmith.cli.options import add_limit, add_model_options, model_options, open_scorer
 from rewardsmith.data.training_record import FILE_NAME
 from rewardsmith.errors import UsageError
@@ -21,7 +21,6 @@ from rewardsmith.evaluation import Resampling
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.report import print_audits, write_report
 from rewardsmith.report.cards import write_audit
-from rewardsmith.report.details import with_details
 
 SET_SCHEMA = "rewardsmith.audits"
 SCHEMA_VERSION = 1
@@ -152,6 +151,6 @@ def _write(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     several = {"schema": SET_SCHEMA, "schema_version": SCHEMA_VERSION, "results": results}
     write_json(results[0] if len(results) == 1 else several, args.json)
     if args.html:
-        say_wrote(write_report(results, args.html))
+        say_wrote(write_report(results, args.html, about=about()))
     if args.json != "-":
         print_audits(results)

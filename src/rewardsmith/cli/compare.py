@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.cli.evaluate import add_shared, print_verdict, require_order, say_wrote, show
+from rewardsmith.cli.evaluate import about, add_shared, print_verdict, require_order, say_wrote, show
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, input_options, open_scorer
 from rewardsmith.data import load_preferences
 from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     show(result, args.json)
     if args.html:
         plain = {**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}
-        say_wrote(write_report([plain], args.html))
+        say_wrote(write_report([plain], args.html, about=about()))
     if args.json != "-":
         print_verdict(verdict(result))
         print(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
 from rewardsmith.report.cards import write_benchmark, write_evaluation
+from rewardsmith.training.record import versions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         say_wrote(args.rows)
     plain = {**result.to_dict(), "data": str(data), "seed": args.seed}
     if args.html:
-        say_wrote(write_report([plain | details(result.scored, how)], args.html))
+        say_wrote(write_report([plain | details(result.scored, how)], args.html, about=about()))
     if args.model_card:
         say_wrote(write_evaluation(folder, plain, data))
     if args.save_temperature:
@@ -128,7 +131,7 @@ def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resamp
     if args.html:
         evaluation = summarise(result.scorer, result.scored, how).to_dict()
         plain = {**evaluation, **details(result.scored, how), **result.to_dict(), "seed": args.seed}
-        say_wrote(write_report([plain], args.html))
+        say_wrote(write_report([plain], args.html, about=about()))
     if args.reward_bench_files:
         for path in write_reward_bench_files(result, args.reward_bench_files):
             say_wrote(path)
@@ -154,6 +157,12 @@ def show(result: Any, json_path: str | None) -> None:
     write_json(result.to_dict(), json_path)
     if json_path != "-":
         Console().print(result.table())
+
+
+def about() -> list[str]:
+    """Return the date, the command and the versions that a report was made with."""
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return [now, shlex.join(["rewardsmith", *sys.argv[1:]]), ", ".join(f"{k} {v}" for k, v in versions().items())]
 
 
 def print_verdict(found: Finding) -> None:

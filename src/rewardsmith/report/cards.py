@@ -9,7 +9,7 @@ from typing import Any
 from rewardsmith.blocks.card import plain, write_section
 from rewardsmith.blocks.kinds import Block, FindingLine, Findings, Paragraph, Table
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words
-from rewardsmith.report.evaluation import MAIN
+from rewardsmith.evaluation.sections import MAIN
 
 Plain = Mapping[str, Any]
 METRICS = {

@@ -1,9 +1,9 @@
 import numpy as np
 
 from rewardsmith.evaluation import Resampling
+from rewardsmith.evaluation.details import length_curve, margin_histogram, worst_disagreements
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.report.details import length_curve, margin_histogram, worst_disagreements
 
 HOW = Resampling(100, 0)
 

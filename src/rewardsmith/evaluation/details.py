@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.auditing import Audit
-from rewardsmith.evaluation.evaluating import summarise
 from rewardsmith.evaluation.judged import ScoredGroup, completion_length, side_texts
 from rewardsmith.evaluation.metrics import margins, prompt_clusters
 from rewardsmith.records import preferences
@@ -37,17 +35,6 @@ def details(scored: Sequence[ScoredGroup], how: Resampling | None = None, count:
         "length_curve": length_curve(scored, how or Resampling()),
         "worst": worst_disagreements(scored, count),
     }
-
-
-def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
-    """Return an audit over all data and, where there are several data sets, the evaluation on each, with details."""
-    scored, scorer = found.evaluation.scored, found.evaluation.scorer
-    results = [found.to_dict() | details(scored, how)]
-    for name in names if len(names) > 1 else ():
-        own = [item for item in scored if item.group.source == name]
-        if own:
-            results.append(summarise(scorer, own, how).to_dict() | {"data": name} | details(own, how))
-    return results
 
 
 def margin_histogram(values: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sections of an evaluation: accuracy beside what needs no understanding, strata, calibration, margins, texts.
+"""The sections of evaluations, comparisons and benchmarks.
 
 Sections read the layout of the JSON, so a result that was saved can be reported later; what is missing is left out.
 """
@@ -16,16 +16,18 @@ from rewardsmith.blocks.kinds import (
     Curves,
     Example,
     Examples,
+    FindingLine,
+    Findings,
     Histogram,
     Reliability,
     Section,
     StripRow,
     Strips,
     Table,
+    Tone,
     Value,
 )
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, show, words
-from rewardsmith.evaluation.verdict import best_baseline as highest_baseline
 from rewardsmith.records import Estimate
 from rewardsmith.stats.intervals import wilson
 
@@ -59,7 +61,7 @@ def accuracy_section(result: Plain) -> Section | None:
     blocks: list[Block] = [Strips("Share of judged pairs that are put in the right order", rows, [CHANCE], UNIT)]
     gains = read_estimates(result.get("gains_over_baselines"))
     if gains:
-        leads: list[Row] = [[words(name), value] for name, value in gains.items()]
+        leads: list[Row] = [[words(name), Cell(value, signed=True)] for name, value in gains.items()]
         blocks.append(Table("Lead over each baseline on the same judgements", ("baseline", "difference"), leads))
     if others:
         blocks.append(Table("Other metrics", ("metric", "value"), others))
@@ -97,9 +99,17 @@ def strata_section(result: Plain) -> Section | None:
 
 def best_baseline(result: Plain) -> tuple[str, Estimate] | None:
     """Return the baseline with the highest accuracy, the scorer without the prompt among them."""
-    baselines = read_estimates(result.get("baselines"))
-    name = highest_baseline(baselines)
-    return None if name is None else (name, baselines[name])
+    found = read_estimates(result.get("baselines"))
+    known = {name: value for name, value in found.items() if not math.isnan(value.value)}
+    return max(known.items(), key=lambda item: (item[1].value, item[0])) if known else None
+
+
+def hold_against(accuracy: Estimate, baseline: Estimate) -> Tone:
+    """Compare two intervals: "good" above, "bad" below, "warn" where they overlap or one is not known."""
+    if math.isnan(accuracy.low) or math.isnan(baseline.value):
+        return "warn"
+    low, high = (baseline.value if math.isnan(end) else end for end in (baseline.low, baseline.high))
+    return "good" if accuracy.low > high else "bad" if accuracy.high < low else "warn"
 
 
 def calibration_section(result: Plain) -> Section | None:
@@ -206,3 +216,77 @@ def _worst(number: int, row: Plain) -> Example:
     ]
     head = f"{number}. margin {show(read_number(row.get('margin')), signed=True)}{where}"
     return Example(head, str(row.get("prompt") or ""), answers)
+
+
+def comparison_section(result: Plain) -> Section | None:
+    """Show the paired tests of A against B, how many judgements flipped and the largest disagreements."""
+    overall = result.get("overall")
+    if not isinstance(overall, Mapping):
+        return None
+    tests = {"all": overall, **(result.get("subsets") or {})}
+    rows, cells = [], []
+    for name, test in tests.items():
+        difference, holm = read_estimate(test.get("difference")), read_number(test.get("p_holm"))
+        rows.append(StripRow(str(name), difference, f"p {show(holm)} (Holm)"))
+        sides = [read_number(test.get(key)) for key in ("accuracy_a", "accuracy_b")]
+        counts = [int(read_number(test.get(key)) or 0) for key in ("only_a", "only_b")]
+        numbers = [*sides, *counts, read_number(test.get("p_value")), holm]
+        cells.append([str(name), difference.n if difference else "", *numbers])
+    flipped = int(result.get("num_flipped") or len(result.get("flipped") or []))
+    caption = "Accuracy of A minus accuracy of B on the same rows, paired 95% interval; above 0 A is better"
+    header = ("subset", "n", "A", "B", "only A right", "only B right", "p", "Holm p")
+    blocks: list[Block] = [
+        Strips(caption, rows, [(0.0, "zero")], signed=True),
+        Table(f"{flipped:,} judgements flipped: exactly one scorer is right", header, cells),
+    ]
+    largest = [row for row in result.get("largest_disagreements") or [] if isinstance(row, Mapping)]
+    if largest:
+        title = "Largest disagreements, in standard deviations of each scorer"
+        blocks.append(Examples(title, [_paired(number, row) for number, row in enumerate(largest, 1)]))
+    return Section(
+        "Paired comparison",
+        "Both scorers judged the same rows, so their common difficulty cancels. An interval that contains 0 does not"
+        " separate them.",
+        "p is McNemar's exact test where each prompt has one judgement; else it agrees with the interval.",
+        blocks,
+        is_essential=True,
+    )
+
+
+def _paired(number: int, row: Plain) -> Example:
+    """Show a judgement under two scorers, A and B."""
+    a, b = (show(read_number(row.get(key)), signed=True) for key in ("margin_a", "margin_b"))
+    sides = [("chosen", "", str(row.get("better") or "")), ("rejected", "", str(row.get("worse") or ""))]
+    head = f"{number}. margin of A {a}, of B {b} (group {row.get('group', '')})"
+    return Example(head, str(row.get("prompt") or ""), sides)
+
+
+def benchmark_section(result: Plain) -> Section | None:
+    """Show a benchmark's headline beside that of the baselines, its parts, and what was left out."""
+    score = read_estimate(result.get("score"))
+    if score is None:
+        return None
+    rows = [StripRow("score", score, tone="d")]
+    baselines = read_estimates(result.get("score_of_baselines"))
+    rows += [StripRow(f"score of baseline: {words(name)}", value, tone="b") for name, value in baselines.items()]
+    rows += [StripRow(name, part) for name, part in read_estimates(result.get("parts")).items()]
+    known = [v for row in rows if row.estimate for v in (row.estimate.low, row.estimate.value) if math.isfinite(v)]
+    axis = (0.0, 1.0) if all(0 <= v <= 1 for v in known) else None
+    return Section(
+        f"Benchmark {result.get('benchmark', '')}",
+        "The headline by the rule of the benchmark's authors, what rules without understanding reach by the same rule"
+        " on the same rows, and its parts. Averages of parts carry no interval.",
+        "Public benchmarks are in many training sets, and some reward length: a score means something only above the"
+        " baselines.",
+        [*_left_out(result.get("left_out")), Strips("Score, baselines and parts", rows, (), axis)],
+        is_essential=True,
+    )
+
+
+def _left_out(counts: Any) -> list[Block]:
+    """Say how many rows a benchmark's score is without, and why."""
+    if not isinstance(counts, Mapping) or not counts:
+        return []
+    text = "{:,} rows left out ({}): the score is not comparable with published ones"
+    lines = [text.format(int(read_number(count) or 0), reason) for reason, count in counts.items()]
+    return [Findings([FindingLine("yellow", line) for line in lines])]
