@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rewardsmith.data.checks.checking import check
     from rewardsmith.doctor.examining import doctor
     from rewardsmith.doctor.inspecting import inspect
-    from rewardsmith.evaluation import evaluate
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.report.training import train
+    from rewardsmith.report.twins import compare, evaluate
     from rewardsmith.scoring import RewardModel
     from rewardsmith.training import RewardConfig, RewardTrainer
 
@@ -27,9 +27,11 @@ _HOMES = {
     "RewardConfig": "rewardsmith.training",
     "RewardModel": "rewardsmith.scoring",
     "RewardTrainer": "rewardsmith.training",
+    "audit": "rewardsmith.audit",
     "check": "rewardsmith.data.checks.checking",
+    "compare": "rewardsmith.report.twins",
     "doctor": "rewardsmith.doctor",
-    "evaluate": "rewardsmith.evaluation",
+    "evaluate": "rewardsmith.report.twins",
     "inspect": "rewardsmith.doctor.inspecting",
     "load_preferences": "rewardsmith.data",
     "train": "rewardsmith.report.training",
@@ -44,7 +46,9 @@ __all__ = [
     "RewardModel",
     "RewardTrainer",
     "__version__",
+    "audit",
     "check",
+    "compare",
     "doctor",
     "evaluate",
     "inspect",

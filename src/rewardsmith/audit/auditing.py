@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from rewardsmith.audit.answers import token_counter
 from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.audit.invariances import Invariance
+from rewardsmith.audit.invariances import Invariance, model_variants
 from rewardsmith.audit.length import LengthAudit
-from rewardsmith.audit.parts import PARTS
+from rewardsmith.audit.parts import PARTS, findings_section
 from rewardsmith.audit.plan import AuditPlan, Context, own_findings, plain_findings, plain_values, within_prompt_sd
 from rewardsmith.audit.probes import ProbeResult
+from rewardsmith.blocks.html import render_blocks
+from rewardsmith.blocks.kinds import Details, Section
+from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
@@ -22,6 +27,9 @@ from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.findings import Finding
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = "rewardsmith.audit"
 SCHEMA_VERSION = 1
@@ -79,6 +87,28 @@ class Audit:
         levels = {finding.level for finding in self.findings}
         return next(level for level in LEVELS if level in levels or level == "green")
 
+    def __repr__(self) -> str:
+        counts = [sum(finding.level == level for finding in self.findings) for level in LEVELS]
+        accuracy = self.evaluation.metrics[BASELINE]
+        found = f"{counts[0]} red, {counts[1]} yellow, {counts[2]} green findings"
+        return f"<audit of {self.evaluation.scorer} on {self.data}: accuracy {accuracy}; {found}>"
+
+    def _repr_html_(self) -> str:
+        plain = self.to_dict()
+        found = findings_section(plain)
+        more = [Details(s.title, s.blocks) for s in self._sections(plain)]
+        return render_blocks([*(found.blocks if found else ()), *more])
+
+    def figures(self) -> dict[str, Figure]:
+        """Return a matplotlib figure for each plot of the parts: probes, length, risk and what else was asked for."""
+        from rewardsmith.blocks.figures import figures_of
+
+        return figures_of(self._sections(self.to_dict()))
+
+    def _sections(self, plain: dict[str, Any]) -> list[Section]:
+        built = [part.section(plain) for part in PARTS if plain.get(part.name)]
+        return [section for section in built if section]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; `schema` and `schema_version` name the layout."""
         evaluation = self.evaluation.to_dict()
@@ -104,8 +134,9 @@ def audit(
     """Audit anything that scores, on any preference data.
 
     Args:
-        scorer: a RewardModel, a client of a server, or a function (prompt, completions) -> rewards. A file of scores
-            can be audited for length only.
+        scorer: folder, hub id, address of a server, "module:function", "simulator:gold"; a RewardModel, a client of a
+            server, or a function (prompt, completions) -> rewards. A file of scores can be audited for length only. A
+            model that is named is also checked in its other forms, and its record of training data is read.
         data: what `load_preferences` takes.
         plan: what is done; None is everything that needs no further input.
         extra: parts of one's own, or in place of a part, by name: functions of the scored groups whose result has
@@ -125,7 +156,9 @@ def audit(
     plan = plan or AuditPlan()
     name = load_options.pop("name", None) or (str(data) if isinstance(data, str) else "data")
     before = load_options.pop("dropped", {})
-    judge = as_scorer(scorer)
+    judge = open_scorer(str(scorer)) if isinstance(scorer, str | Path) else as_scorer(scorer)
+    if isinstance(scorer, str | Path):
+        plan = _plan_of_named(str(scorer), judge, plan)
     merge = not (isinstance(judge, FileScorer) and judge.by_position)
     loaded = load_preferences(data, **{"merge_prompts": merge, **load_options})
     groups = list(loaded)
@@ -141,6 +174,16 @@ def audit(
     context = Context(cached, scored, plan, within_prompt_sd(scored), not isinstance(judge, FileScorer))
     notes = [Finding("yellow", "chat template", READ_AS_TEXT.format(num_written))] if num_written else []
     return audit_scored(context, evaluation, name, extra or {}, notes)
+
+
+def _plan_of_named(name: str, judge: Scorer, plan: AuditPlan) -> AuditPlan:
+    """Fill in what a model's name tells: its other forms, its folder, its tokenizer."""
+    return replace(
+        plan,
+        variants=plan.variants or model_variants(judge, name),
+        count_tokens=plan.count_tokens or token_counter(judge),
+        folder=plan.folder or name,
+    )
 
 
 def audit_scored(

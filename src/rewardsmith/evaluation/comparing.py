@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binomtest
 
+from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show_interval
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, side_texts
 from rewardsmith.evaluation.metrics import prompt_clusters, stratum
+from rewardsmith.evaluation.sections import comparison_section
 from rewardsmith.records import Estimate, preferences
 from rewardsmith.stats.intervals import Resampling, bootstrap_test
 from rewardsmith.stats.significance import holm
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 SCHEMA = "rewardsmith.comparison"
@@ -111,6 +114,20 @@ class ModelComparison:
             "margin_units": {"a": self.unit_a, "b": self.unit_b},
             "largest_disagreements": [asdict(row) for row in self.largest_disagreements(count)],
         }
+
+    def __repr__(self) -> str:
+        found = f"accuracy of A minus B {self.overall.difference}, p {self.overall.p_value:.3g}"
+        return f"<A = {self.name_a}, B = {self.name_b}: {found}>"
+
+    def _repr_html_(self) -> str:
+        section = comparison_section(self.to_dict())
+        return render_blocks(section.blocks if section else ())
+
+    def figures(self) -> dict[str, Figure]:
+        """Return matplotlib figures: the paired difference, over all and by subset."""
+        from rewardsmith.blocks.figures import figures_of
+
+        return figures_of([comparison_section(self.to_dict())])
 
     def table(self) -> Table:
         """Give the tests as a table for the terminal."""

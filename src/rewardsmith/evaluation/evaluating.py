@@ -9,19 +9,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import RULES, BlindScores, noise_ceiling, without_prompts
 from rewardsmith.evaluation.calibration import Calibration, calibrate
+from rewardsmith.evaluation.details import details
 from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import AXES, accuracy_observations, measure, split_by
 from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.evaluation.sections import (
+    accuracy_section,
+    calibration_section,
+    length_curve_section,
+    margins_section,
+    strata_section,
+)
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.intervals import Resampling
 from rewardsmith.stats.significance import paired_difference
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 SCHEMA = "rewardsmith.evaluation"
@@ -84,6 +94,22 @@ class Evaluation:
             "dropped": dict(self.dropped),
             "notes": list(self.notes),
         }
+
+    def __repr__(self) -> str:
+        return f"<evaluation of {self.scorer} on {self.groups:,} groups: accuracy {self.metrics[BASELINE]}>"
+
+    def _repr_html_(self) -> str:
+        plain = self.to_dict()
+        shown = [section for section in (accuracy_section(plain), strata_section(plain)) if section]
+        return render_blocks([block for section in shown for block in section.blocks])
+
+    def figures(self) -> dict[str, Figure]:
+        """Return matplotlib figures: accuracy beside baselines, strata, reliability, margins, reward by length."""
+        from rewardsmith.blocks.figures import figures_of
+
+        plain = self.to_dict() | details(self.scored)
+        builders = (accuracy_section, strata_section, calibration_section, margins_section, length_curve_section)
+        return figures_of(build(plain) for build in builders)
 
     def table(self) -> Table:
         """Give the metrics, baselines and strata as a table for the terminal."""

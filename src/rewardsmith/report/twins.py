@@ -1,0 +1,64 @@
+"""`rewardsmith.evaluate` and `rewardsmith.compare`: what the commands do, from Python, with the commands' names.
+
+Their results print short, show themselves in a notebook (`_repr_html_`), give figures (`figures()`) and plain values
+(`to_dict()`), and `rewardsmith.report.write_report([result], "report.html")` makes a page of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.clients.opening import open_scorer
+from rewardsmith.data import load_preferences
+from rewardsmith.evaluation import FileScorer, as_scorer, score_groups
+from rewardsmith.evaluation.comparing import ModelComparison
+from rewardsmith.evaluation.comparing import compare as compare_scored
+from rewardsmith.evaluation.evaluating import Evaluation
+from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
+from rewardsmith.records import Scorer
+from rewardsmith.stats.intervals import Resampling
+
+
+def evaluate(
+    model: Any, data: Any, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
+) -> Evaluation:
+    """Evaluate a reward model, or anything that scores, on any preference data.
+
+    Args:
+        model: folder, hub id, address of a server, "module:function", a file of scores, "simulator:gold"; or a
+            RewardModel, a client, or a function (prompt, completions) -> rewards.
+        data: what `load_preferences` takes: a path, a hub id, rows, groups.
+        how: number of bootstrap samples and seed.
+        prompt_blind: also score every answer without its prompt, as a baseline; a second pass.
+        load_options: passed to `load_preferences`.
+
+    Example:
+        >>> rows = [{"prompt": f"{i}+{i}?", "chosen": f"{i + i}", "rejected": "I do not know"} for i in range(9)]
+        >>> evaluate(lambda prompt, answers: [-len(a) for a in answers], rows).metrics["accuracy"].value
+        1.0
+    """
+    return evaluate_scorer(_scorer(model), data, how=how, prompt_blind=prompt_blind, **load_options)
+
+
+def compare(a: Any, b: Any, data: Any, *, how: Resampling | None = None, **load_options: Any) -> ModelComparison:
+    """Compare two reward models on the same rows, with paired tests; `a`, `b` and `data` as `evaluate` takes them.
+
+    Raises:
+        DataError: no judgement prefers a side.
+
+    Example:
+        >>> rows = [{"prompt": f"{i}?", "chosen": f"yes {i}", "rejected": "no"} for i in range(9)]
+        >>> longest, shortest = (lambda p, xs: [len(x) for x in xs]), (lambda p, xs: [-len(x) for x in xs])
+        >>> compare(longest, shortest, rows).overall.difference.value
+        1.0
+    """
+    scorers = [_scorer(a), _scorer(b)]
+    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
+    groups = load_preferences(data, **{"merge_prompts": not by_position, **load_options})
+    sides = [score_groups(scorer, groups) for scorer in scorers]
+    return compare_scored(scorers[0].name, sides[0], scorers[1].name, sides[1], how)
+
+
+def _scorer(model: Any) -> Scorer:
+    return open_scorer(str(model)) if isinstance(model, str | Path) else as_scorer(model)

@@ -1,0 +1,69 @@
+"""Results from Python: short in print, whole in a notebook, with figures, and a page of their own."""
+
+import pytest
+
+import rewardsmith
+from rewardsmith.errors import CheckpointError, ConfigError
+from rewardsmith.evaluation import Resampling
+from rewardsmith.report import render_report
+
+HOW = Resampling(50, 0)
+ROWS = [{"prompt": f"What of {i}?", "chosen": f"It is {i}, that is all.", "rejected": f"No {i}."} for i in range(24)]
+
+
+def by_length(prompt, answers):
+    return [float(len(answer)) for answer in answers]
+
+
+def by_first_letter(prompt, answers):
+    return [float(ord(answer[0]) % 7) for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def results():
+    return {
+        "evaluation": rewardsmith.evaluate(by_length, ROWS, how=HOW),
+        "comparison": rewardsmith.compare(by_length, by_first_letter, ROWS, how=HOW),
+        "audit": rewardsmith.audit(by_length, ROWS, rewardsmith.audit.AuditPlan(how=HOW, sample=8)),
+    }
+
+
+@pytest.mark.parametrize("name", ["evaluation", "comparison", "audit"])
+def test_a_result_prints_in_one_short_line(results, name):
+    shown = repr(results[name])
+    assert shown.startswith("<")
+    assert "\n" not in shown
+    assert len(shown) < 300
+
+
+@pytest.mark.parametrize("name", ["evaluation", "comparison", "audit"])
+def test_a_result_shows_itself_in_a_notebook(results, name):
+    shown = results[name]._repr_html_()
+    assert "<table" in shown
+    assert "<script" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("evaluation", {"accuracy", "where_it_is_right", "calibration", "margins", "reward_by_length"}),
+        ("comparison", {"paired_comparison"}),
+        ("audit", {"length", "length_2", "style_and_artefact_probes", "selective_risk"}),
+    ],
+)
+def test_plots_are_matplotlib_figures(results, name, figures):
+    found = results[name].figures()
+    assert set(found) >= figures - {"where_it_is_right"}
+    assert all(figure.axes for figure in found.values())
+
+
+def test_a_page_is_made_of_results_as_they_are(results):
+    page = render_report(list(results.values()), about=["2026-01-01", "rewardsmith audit"]).decode()
+    for words in ("Paired comparison", "Margins", "Style and artefact probes", "2026-01-01", "rewardsmith audit"):
+        assert words in page
+    assert page.index('class="verdict') < page.index("<main")
+
+
+def test_a_model_that_is_not_there_is_one_clear_error():
+    with pytest.raises((CheckpointError, ConfigError), match="no-such"):
+        rewardsmith.compare("./no-such-model", by_length, ROWS)
