@@ -1,11 +1,15 @@
 """A real tiny reward model and real servers on free ports."""
 
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import tiny_models
 
@@ -35,9 +39,9 @@ def reward_model(tmp_path_factory) -> RewardModel:
 
 
 @contextmanager
-def running(app, host: str = "127.0.0.1"):
+def run_server(app, host: str = "127.0.0.1", tls=None):
     """Run an application on a free port, in a thread, and give its address."""
-    server = GracefulServer(app, Address(host, 0))
+    server = GracefulServer(app, Address(host, 0, tls))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -46,7 +50,7 @@ def running(app, host: str = "127.0.0.1"):
         assert thread.is_alive(), "the server ended at once"
         time.sleep(0.005)
     try:
-        yield f"http://127.0.0.1:{server.bound_port}"
+        yield Address("127.0.0.1" if host == "localhost" else host, server.bound_port).url
     finally:
         server.should_exit = True
         thread.join(timeout=20)
@@ -59,10 +63,20 @@ def start_server():
 
     @contextmanager
     def start(model, settings: ServerSettings | None = None):
-        with running(build_app(model, settings)) as url:
+        with run_server(build_app(model, settings)) as url:
             yield url
 
     return start
+
+
+@pytest.fixture(scope="session")
+def running():
+    """Give the context manager that runs a model where and how a test says."""
+
+    def run(model, **options):
+        return run_server(build_app(model), **options)
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +94,33 @@ def clients_python(repository) -> str:
     if not python.exists():
         pytest.skip(f"no environment with other clients at {python}; make clients builds it")
     return str(python)
+
+
+@pytest.fixture
+def process(reward_model, tmp_path):
+    """The real command in a process of its own; gives the process and its address."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "REWARDSMITH_API_KEY": "k"}
+    port = free_port()
+    command = [sys.executable, "-m", "rewardsmith", "serve", reward_model.name, "--port", str(port)]
+    log = (tmp_path / "log").open("w+")
+    with subprocess.Popen(command, env=environment, stderr=log, stdout=log, cwd=tmp_path) as child:
+        address = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + 60
+        while True:
+            assert child.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < until
+            try:
+                if httpx.get(f"{address}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield child, address
+        if child.poll() is None:
+            child.kill()
+    log.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

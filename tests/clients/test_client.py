@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -222,3 +224,68 @@ def test_client_and_adapters_need_neither_torch_nor_the_packages_of_the_server()
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "httpx" in loaded
     assert not {"torch", "transformers", "fastapi", "starlette", "pydantic", "numpy"} & set(loaded)
+
+
+@pytest.fixture
+def frozen():
+    """A server that accepts connections and never answers, as a stopped process does."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_frozen_replica_costs_seconds_and_not_the_timeout(frozen, url, reward_model, monkeypatch):
+    monkeypatch.setattr(client_module, "PROBE_SECONDS", 0.2)
+    options = ClientOptions(patience_seconds=0.2)
+    expected = pytest.approx(reward_model.score("is maybe", [" fine"]), abs=1e-5)
+    with RewardClient(f"{frozen},{url}", options=options) as client:
+        assert client.score("is maybe", [" fine"]) == expected
+
+    async def ask():
+        async with AsyncRewardClient(f"{frozen},{url}", options=options) as client:
+            return await client.score("is maybe", [" fine"])
+
+    assert asyncio.run(ask()) == expected
+    once = ClientOptions(patience_seconds=0.2, max_attempts=1)
+    with RewardClient(frozen, options=once) as client, pytest.raises(ScoringError, match="reached after 1 attempts"):
+        client.score("is maybe", [" fine"])
+
+
+def test_a_slow_server_that_lives_is_waited_for(start_server, reward_model, monkeypatch):
+    score = reward_model.score_encoded
+
+    def slowly(groups):
+        time.sleep(0.5)
+        return score(groups)
+
+    monkeypatch.setattr(reward_model, "score_encoded", slowly)
+    with start_server(reward_model) as address, RewardClient(address, options=ClientOptions(patience_seconds=0.1)) as c:
+        assert len(c.score("is maybe", [" fine"])) == 1
+
+
+def test_no_message_shows_the_key_of_an_address(start_server, reward_model):
+    settings = ServerSettings(key_digests=(digest("s3cret"),))
+    with start_server(reward_model, settings) as address:
+        place = address.removeprefix("http://")
+        with RewardClient(f"http://any:s3cret@{place}") as client:
+            assert len(client.score("is maybe", [" fine"])) == 1
+            assert client.name == address
+        with RewardClient(f"http://any:wr0ng@{place}") as client, pytest.raises(ScoringError) as refused:
+            client.score("is maybe", [" fine"])
+    options = ClientOptions(max_attempts=1)
+    with RewardClient(f"http://any:s3cret@{place}", options=options) as client, pytest.raises(ScoringError) as gone:
+        client.score("is maybe", [" fine"])
+    with pytest.raises(ConfigError) as unread:
+        RewardClient("any:s3cret@127.0.0.1:8000")
+    for caught in (refused, gone, unread):
+        assert "s3cret" not in str(caught.value)
+        assert "wr0ng" not in str(caught.value)
+
+
+def test_a_servers_message_cannot_write_to_the_terminal(scripted):
+    url = scripted((400, {}, '{"error": {"message": "\\u001b[31mred\\u0007"}}'))
+    with RewardClient(url) as client, pytest.raises(ScoringError) as caught:
+        client.score("q", ["a"])
+    assert "\x1b" not in str(caught.value)
+    assert "\x07" not in str(caught.value)

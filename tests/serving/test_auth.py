@@ -60,10 +60,20 @@ def test_an_empty_or_missing_file_is_an_error(tmp_path):
 
 
 def test_an_open_address_needs_keys():
-    for host in ("0.0.0.0", "192.168.1.5", "::", "example.org", ""):
+    for host in ("0.0.0.0", "192.168.1.5", "::", "example.invalid", "", "::ffff:10.0.0.1", "0", "[::]"):
         with pytest.raises(ConfigError, match="--key-file"):
             require_keys_off_loopback(host, False)
         require_keys_off_loopback(host, True)
-    for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):
+    for host in (
+        "127.0.0.1",
+        "::1",
+        "[::1]",
+        "localhost",
+        "LOCALHOST",
+        "127.1.2.3",
+        "127.1",
+        "2130706433",
+        "::ffff:127.0.0.1",
+    ):
         assert is_loopback(host)
         require_keys_off_loopback(host, False)

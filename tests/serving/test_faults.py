@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -16,6 +13,7 @@ from urllib.parse import urlparse
 import httpx
 import pytest
 import torch
+from live_server import free_port
 
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.records import ScoreRequest
@@ -207,36 +205,6 @@ def test_overload_gives_right_rewards_or_clean_429s(reward_model, start_server, 
     assert counts[200] > 0
     assert counts[429] > 0
     assert sum(counts.values()) == 200
-
-
-@pytest.fixture
-def process(reward_model, tmp_path):
-    """The real command in a process of its own; gives the process and its address."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "REWARDSMITH_API_KEY": "k"}
-    port = free_port()
-    command = [sys.executable, "-m", "rewardsmith", "serve", reward_model.name, "--port", str(port)]
-    log = (tmp_path / "log").open("w+")
-    with subprocess.Popen(command, env=environment, stderr=log, stdout=log, cwd=tmp_path) as child:
-        address = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + 60
-        while True:
-            assert child.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < until
-            try:
-                if httpx.get(f"{address}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield child, address
-        if child.poll() is None:
-            child.kill()
-    log.close()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.slow

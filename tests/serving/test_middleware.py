@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import time
 from urllib.parse import urlparse
@@ -170,3 +171,74 @@ def test_deeply_nested_json_is_refused(url):
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         content = opening * 200_000 + "1" + closing * 200_000
         assert httpx.post(f"{url}/classify", content=content).status_code in (400, 422)
+
+
+def test_every_answer_has_a_request_id_and_the_log_a_line_without_texts(reward_model, start_server, caplog):
+    secret = "xyzzy-plugh"
+    with (
+        caplog.at_level(logging.INFO, logger="rewardsmith.access"),
+        start_server(reward_model, ServerSettings(key_digests=(digest("k"),))) as address,
+        httpx.Client(base_url=address, headers={"X-API-Key": "k"}) as client,
+    ):
+        answers = [
+            client.post(f"/classify?q={secret}", json={"input": secret}, headers={"X-Request-Id": "mine-1"}),
+            client.post("/classify", json={"input": {secret: 1}}, headers={"X-Request-Id": "two words"}),
+            client.get(f"/{secret}", headers={"X-API-Key": secret}),
+        ]
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "rewardsmith.access"]
+    # A request of the test before may be logged late.
+    lines = lines[-3:]
+    assert [line["request_id"] for line in lines] == [answer.headers["x-request-id"] for answer in answers]
+    assert lines[0]["request_id"] == "mine-1"
+    assert "two words" not in str(lines)
+    assert [(line["route"], line["status"]) for line in lines] == [
+        ("/classify", 200),
+        ("/classify", 422),
+        ("other", 401),
+    ]
+    assert (lines[0]["sequences"], lines[0]["key"], lines[2]["key"]) == (1, digest("k")[:8], None)
+    assert lines[0]["tokens"] > 1
+    assert secret not in str(lines)
+
+
+def test_errors_of_a_million_elements_are_one_line(url):
+    for path, body in {
+        "/v1/reward": {"completions": [1.5] * 300_000},
+        "/classify": {"input": [1.5] * 300_000},
+        "/predict": {"inputs": [None] * 300_000},
+        "/rerank": {"query": "a", "documents": [1] * 300_000},
+    }.items():
+        answer = httpx.post(url + path, json=body, timeout=30)
+        assert answer.status_code == 422, path
+        assert len(answer.content) < 1500, path
+    fields = httpx.post(f"{url}/v1/reward", json={f"k{number}": 1 for number in range(100_000)}, timeout=30)
+    assert fields.status_code == 422
+    assert "'k0' is not known" in fields.json()["error"]["message"]
+
+
+def test_a_message_holds_no_control_characters(url):
+    answer = httpx.post(f"{url}/v1/reward", json={"\x1b[31mred\x07": 1})
+    assert "\x1b" not in answer.json()["error"]["message"]
+    assert "x1b" not in answer.headers.get("x-request-id", "")
+
+
+def test_the_page_of_routes_loads_nothing_from_elsewhere(url):
+    page = httpx.get(f"{url}/docs").text
+    for path in httpx.get(f"{url}/openapi.json").json()["paths"]:
+        assert path in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert "@import" not in page
+    assert not re.findall(r'href="(?!openapi\.json)', page)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_rendered_text_scores_as_its_messages_do(url, reward_model, end):
+    chat = [{"role": "user", "content": "is maybe"}, {"role": "assistant", "content": "fine"}]
+    expected = pytest.approx(reward_model.score(chat[:1], [chat[1:]])[0], abs=1e-5)
+    text = "<|im_start|>user\nis maybe<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>" + end
+    with httpx.Client(base_url=url) as client:
+        assert client.post("/classify", json={"input": text}).json()["data"][0]["probs"] == [expected]
+        assert client.post("/get_reward", json={"query": [text]}).json()["rewards"] == [expected]
+        body = {"model": "m", "messages": [text]}
+        assert client.post("/v1/score/evaluation", json=body).json()["scores"] == [expected]
