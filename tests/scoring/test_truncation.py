@@ -6,7 +6,7 @@ import tiny_models
 from rewardsmith import RewardModel
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Message, ScoreRequest, TokenIds
-from rewardsmith.scoring.truncation import truncate_prompt
+from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
 ANSWER = "fine nice great poor"
 
@@ -76,3 +76,10 @@ def test_a_cut_text_is_scored_as_its_rest(model, chat, caplog):
     assert reward == pytest.approx(model.score_encoded([[ids]])[0][0], abs=1e-6)
     short = model.score("good", [ANSWER], truncation="truncate_prompt")
     assert short == pytest.approx(model.score("good", [ANSWER]), abs=1e-6)
+
+
+def test_whole_dialogues_are_cut_where_they_are_alike_and_keep_their_first_token():
+    assert cut_shared_start([[1, 5, 6, 7, 8], [1, 5, 6, 7, 9, 9]], 5) == [[1, 6, 7, 8], [1, 6, 7, 9, 9]]
+    assert cut_shared_start([[1, 2], [1, 3]], 5) == [[1, 2], [1, 3]]
+    with pytest.raises(ScoringError, match="alone have 4 tokens, the model reads 3"):
+        cut_shared_start([[1, 2, 3, 4, 5], [1, 2, 3]], 3)

@@ -61,6 +61,7 @@ class ScoringContract(BaseModel):
     positions: dict[str, Any] | None = None  # how positions turn into angles; None for models without such
     max_length: int | None = None
     truncation_side: str = "left"
+    overflow: str | None = None  # what training did with rows that were too long; scoring does the same
     dtype: str = "float32"
     label_order: list[str] = Field(default_factory=lambda: ["reward"])
     reward_mean: float | None = None

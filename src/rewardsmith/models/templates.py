@@ -32,6 +32,7 @@ CHATML = (
 )
 NAMED = {"chatml": CHATML}
 PLAIN_NAME = "plain"
+BUILT_IN = (PLAIN_NAME, *NAMED)
 # Arguments of apply_chat_template that are no variables of a template. A row that sets one would leave the rule by
 # which its neighbours are scored; a template of its own could also keep a process busy for ever.
 NOT_FOR_ROWS = frozenset(
@@ -121,7 +122,7 @@ def named_template(name: str, tokenizer: Any) -> str:
         return NAMED[name]
     if Path(name).is_file():
         return Path(name).read_text(encoding="utf-8")
-    raise ConfigError(f"chat template {name!r}: no such file, and none of {', '.join((PLAIN_NAME, *NAMED))}")
+    raise ConfigError(f"chat template {name!r}: no such file, and none of {', '.join(BUILT_IN)}")
 
 
 def plain_template(writes_eos: bool, writes_bos: bool) -> str:

@@ -42,6 +42,7 @@ KEPT = (
     "chat_template_kwargs",
     "max_length",
     "truncation_side",
+    "overflow",
     "label_order",
     "reward_mean",
     "reward_std",

@@ -86,7 +86,7 @@ class ModelSpec:
             aggregate=how.aggregate,
             verify=how.verify,
             special_tokens=how.special_tokens,
-            truncation="truncate_prompt" if how.truncate_prompt else "error",
+            truncation="truncate_prompt" if how.truncate_prompt else None,
         )
         bad = find_bad_weight(model)
         if bad is not None:

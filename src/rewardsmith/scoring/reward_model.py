@@ -24,7 +24,7 @@ from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, as
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation
-from rewardsmith.scoring.truncation import truncate_prompt
+from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class RewardModel(RewardScorer):
         combine: str = "mean",
         penalty: float = 1.0,
         aggregate: str = "min",
-        truncation: str = "error",
+        truncation: str | None = None,
         verify: bool = True,
         special_tokens: str = "allow",
     ) -> Any:
@@ -100,7 +100,8 @@ class RewardModel(RewardScorer):
             verify: refuse a checkpoint that does not give its golden rewards; ten short texts are scored for that.
             special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
                 read as plain characters; for answers of a policy or of users) or "refuse" (a ScoringError).
-            truncation: what happens to texts that are too long where a call does not say; see `score`.
+            truncation: what happens to texts that are too long where a call does not say; see `score`. None does what
+                training did: a model that was trained on cut prompts is scored on them.
 
         Returns:
             A RewardModel; an EnsembleModel for several paths; a PairComparer for a model that compares answers.
@@ -115,7 +116,7 @@ class RewardModel(RewardScorer):
             options |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate}
             options |= {"verify": verify, "special_tokens": special_tokens}
             ensemble = EnsembleModel([cls.from_pretrained(member, **options) for member in path], combine, penalty)
-            ensemble.truncation = check_truncation(truncation)
+            ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
         loaded.model = loaded.model.to(device)
@@ -125,13 +126,14 @@ class RewardModel(RewardScorer):
         if loaded.imported is not None:
             state_rule(str(path), loaded)
             if loaded.imported.is_comparer:
-                if truncation != "error" or special_tokens != "allow":
+                if (truncation or "error") != "error" or special_tokens != "allow":
                     raise ConfigError(
                         f"{path} compares answers and reads them whole; leave out --truncate-prompt, --special-tokens"
                     )
                 return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
-        model.truncation = check_truncation(truncation)
+        own = loaded.contract.overflow if loaded.contract else None
+        model.truncation = check_truncation(truncation or (own if own == "truncate_prompt" else "error"))
         return model
 
     @property
@@ -195,6 +197,8 @@ class RewardModel(RewardScorer):
             ScoringError: an answer alone is too long; answers are not cut.
         """
         limit = limit or self.max_length
+        if not request.prompt and limit is not None and len(sequences) > 1:
+            return cut_shared_start(sequences, limit)
         return [
             ids
             if limit is None or len(ids) <= limit

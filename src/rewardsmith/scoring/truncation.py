@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix.grouping import shared_prefix_length
 from rewardsmith.records import Completion, Message, Text, TokenIds
 
 Encode = Callable[[Text], list[int]]
@@ -45,6 +46,24 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
             f"the answer and its markup alone have {needed} tokens, the model reads {limit}; it is not cut"
         )
     return ids
+
+
+def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[int]]:
+    """Return token ids cut where all sequences are alike: whole dialogues say their prompt only by that.
+
+    The first token, such as BOS or [CLS], stays.
+
+    Raises:
+        ScoringError: an answer, what follows the shared start, is too long by itself.
+    """
+    room = max(0, shared_prefix_length([tuple(ids) for ids in sequences]) - 1)
+    excess = max(map(len, sequences)) - limit
+    if excess > room:
+        raise ScoringError(
+            f"the answer and its markup alone have {max(map(len, sequences)) - room} tokens, the model reads {limit}; "
+            "it is not cut"
+        )
+    return [ids[:1] + ids[1 + excess :] if excess > 0 else ids for ids in sequences]
 
 
 def _without_oldest_turns(prompt: Text) -> list[Text]:

@@ -47,7 +47,7 @@ class RewardConfig(TrainingArguments):
     Args:
         model_init_kwargs: arguments of `from_pretrained` when the model is given as a string.
         trust_remote_code: allow models and tokenizers that bring Python code.
-        chat_template_path: a Jinja file, or a tokenizer whose chat template is taken.
+        chat_template_path: a Jinja file, "plain" or "chatml", or a tokenizer whose template is taken.
         disable_dropout: set every dropout to 0.
         dataset_num_proc: processes that tokenise.
         eos_token: end-of-sequence token, when it is not the tokenizer's.
@@ -85,7 +85,9 @@ class RewardConfig(TrainingArguments):
         default=None, metadata={"help": "JSON of from_pretrained arguments."}
     )
     trust_remote_code: bool = _field(False, "Allow models and tokenizers that bring Python code.")
-    chat_template_path: str | None = _field(None, "A Jinja file, or a tokenizer whose chat template is taken.")
+    chat_template_path: str | None = _field(
+        None, "A Jinja file, plain, chatml, or a tokenizer whose template is taken."
+    )
     disable_dropout: bool = _field(True, "Set every dropout to 0.")
     dataset_num_proc: int | None = _field(None, "Processes that tokenise.")
     eos_token: str | None = _field(None, "End-of-sequence token, when it is not the tokenizer's.")

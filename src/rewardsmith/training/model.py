@@ -18,6 +18,7 @@ from rewardsmith.models import fresh_model, heads
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.shared_prefix.sharing import fixed_positions
+from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
@@ -208,8 +209,8 @@ def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None
     path = args.chat_template_path
     if path is None:
         return
-    if Path(path).is_file():
-        tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
+    if Path(path).is_file() or path in BUILT_IN:
+        tokenizer.chat_template = named_template(path, tokenizer)
         return
     try:
         source = AutoTokenizer.from_pretrained(path, trust_remote_code=args.trust_remote_code)

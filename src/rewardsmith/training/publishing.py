@@ -39,6 +39,7 @@ class FinalModel:
     Args:
         rows: what was trained on, as it was given; read once more, for its hashes.
         encoded: the same as token ids.
+        overflow: what happened to rows that were too long.
         objective: what the objective has learned.
         verify: whether a fresh process has to give the rewards of the model in memory.
     """
@@ -49,6 +50,7 @@ class FinalModel:
     rows: Any
     encoded: Any
     max_length: int | None
+    overflow: str
     objective: Mapping[str, Any]
     verify: bool
     trust_remote_code: bool
@@ -66,6 +68,7 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
     fields = {
         **statistics,
         "max_length": final.max_length,
+        "overflow": final.overflow,
         "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
         "objective": dict(final.objective),
     }

@@ -388,6 +388,7 @@ class RewardTrainer(Trainer):
                 rows=self.training_rows,
                 encoded=self.train_dataset,
                 max_length=self.encoder.max_length,
+                overflow=self.encoder.overflow,
                 objective=self._objective(),
                 verify=self.args.verify_saved_model,
                 trust_remote_code=self.args.trust_remote_code,
