@@ -3,6 +3,7 @@
 import asyncio
 import math
 from dataclasses import astuple
+from functools import partial
 
 import foreign_layouts
 import httpx
@@ -40,7 +41,8 @@ def test_imported_models_give_over_http_what_they_give_in_python(tmp_path, start
 
 
 def test_an_ensemble_is_served_as_one_model(tmp_path, start_server):
-    paths = [foreign_layouts.openrlhf(tmp_path / "a")[0], foreign_layouts.value_head(tmp_path / "b")[0]]
+    # Two of one layout: a server needs members that write and tokenise a text alike.
+    paths = [foreign_layouts.value_head(tmp_path / name)[0] for name in "ab"]
     model = RewardModel.from_pretrained(paths, device="cpu", combine="min")
     with start_server(model) as url:
         code, answer = ask(url, "/v1/reward", {"prompt": CHAT, "completions": ANSWERS})
@@ -69,8 +71,10 @@ def test_the_client_gives_the_parts_that_python_gives(tmp_path, start_server, la
         assert same(asyncio.run(AsyncRewardClient(url).score(CHAT, ANSWERS, return_parts=True)), expected)
 
 
-def test_an_ensembles_members_and_their_spread_come_over_http(tmp_path, start_server):
-    paths = [foreign_layouts.openrlhf(tmp_path / "a")[0], foreign_layouts.value_head(tmp_path / "b")[0]]
+def test_an_ensembles_members_and_their_spread_come_over_http(tmp_path, start_server, monkeypatch):
+    paths = [foreign_layouts.value_head(tmp_path / "a")[0]]
+    monkeypatch.setattr(foreign_layouts, "build_backbone", partial(foreign_layouts.build_backbone, seed=1))
+    paths.append(foreign_layouts.value_head(tmp_path / "b")[0])
     model = RewardModel.from_pretrained(paths, device="cpu")
     expected = model.score(CHAT, ANSWERS, return_parts=True)
     assert all(part.spread > 0 and len(part.members) == 2 for part in expected)
