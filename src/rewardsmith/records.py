@@ -301,7 +301,7 @@ class Estimate:
         return {"n": self.n, **{k: None if math.isnan(v) else v for k, v in numbers.items()}}
 
 
-def without_nulls(value: Any) -> Any:
+def without_nulls(value: object) -> Any:
     """Return tools, calls or parts without the fields that are null, at any depth; what holds none comes back as it is.
 
     Arrow gives all objects of a column the same fields, null where the row has none: templates would write them out,
@@ -316,7 +316,7 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def as_text(value: Any, where: str = "text") -> Text:
+def as_text(value: object, where: str = "text") -> Text:
     """Turn a string or a list of message dictionaries into the record's form. `where` names it in errors."""
     if isinstance(value, str):
         return value

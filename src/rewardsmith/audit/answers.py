@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rewardsmith.evaluation.judged import plain_text
 from rewardsmith.records import Completion, PreferenceGroup, TokenIds, prompt_key
@@ -112,7 +111,7 @@ def count_characters(completion: Completion) -> float:
     return float(len(completion) if isinstance(completion, TokenIds) else len(answer_text(completion)))
 
 
-def token_counter(scorer: Any) -> Measure | None:
+def token_counter(scorer: object) -> Measure | None:
     """Return what counts the tokens of an answer with the scorer's own tokenizer; None where it has none."""
     tokenizer = getattr(scorer, "tokenizer", None)
     if tokenizer is None:

@@ -129,7 +129,7 @@ class Audit:
 
 
 def audit(
-    scorer: Any, data: Any, plan: AuditPlan | None = None, *, extra: Extra | None = None, **load_options: Any
+    scorer: object, data: object, plan: AuditPlan | None = None, *, extra: Extra | None = None, **load_options: Any
 ) -> Audit:
     """Audit anything that scores, on any preference data.
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import gammaln
@@ -33,7 +34,7 @@ AROUND = 0.2
 MAX_DENSE = 200
 
 
-def best_of_n(proxy: Any, values: Any, sizes: tuple[int, ...]) -> Floats:
+def best_of_n(proxy: object, values: ArrayLike, sizes: tuple[int, ...]) -> Floats:
     """Return the expected value of the answer that the proxy prefers among n, for each n of `sizes`.
 
     With the N samples in ascending order of the proxy it is the sum over i >= n of C(i-1, n-1) / C(N, n) * value_i:

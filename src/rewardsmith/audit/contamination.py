@@ -213,7 +213,7 @@ def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> di
     }
 
 
-def _subsets(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, dict[str, Estimate]]:
+def _subsets(scored: Sequence[ScoredGroup], seen: object, how: Resampling) -> dict[str, dict[str, Estimate]]:
     """Return share and accuracies by subset, or by source where there are no subsets; nothing where there is one."""
     for axis in ("subset", "source"):
         parts: dict[str, list[int]] = {}

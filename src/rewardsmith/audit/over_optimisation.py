@@ -305,7 +305,7 @@ def _plots(value: Plain) -> list[Block]:
     return plots
 
 
-def _fit_table(fit: Any) -> list[Block]:
+def _fit_table(fit: object) -> list[Block]:
     if not isinstance(fit, Mapping):
         return []
     rows = [[name, written(e)] for key, name in FIT.items() if (e := read_estimate(fit.get(key)))]
@@ -314,7 +314,7 @@ def _fit_table(fit: Any) -> list[Block]:
     return [Table(f"Fit of the gold curve{note}", ("", "value"), rows)] if rows else []
 
 
-def _gap(gap: Any) -> list[Block]:
+def _gap(gap: object) -> list[Block]:
     """Draw how far the proxy has run ahead."""
     rows = [StripRow(f"best of {n}", estimate) for n, estimate in read_estimates(gap).items()]
     caption = "How far the proxy has run ahead of gold: gain of each in its own standard deviation within prompts"
@@ -342,7 +342,7 @@ def _tidy(estimate: Estimate | None) -> Estimate | str:
     return replace(estimate, value=0.0) if abs(estimate.value) < 1e-12 else estimate
 
 
-def _samples(samples: Any) -> list[Block]:
+def _samples(samples: object) -> list[Block]:
     if not isinstance(samples, Mapping):
         return []
     rows = [[words(name), written(item)] for name, item in samples.items() if is_single(item)]
@@ -356,7 +356,7 @@ def _points(value: Plain, name: str) -> list[tuple[float, Estimate]]:
     return [(x, e) for x, e in found if e is not None and math.isfinite(x) and math.isfinite(e.value)]
 
 
-def _list(value: Any) -> Sequence[Any]:
+def _list(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else []
 
 

@@ -70,7 +70,7 @@ class Context:
     found: dict[str, Any] = field(default_factory=dict)
 
 
-def plain_values(result: Any) -> Any:
+def plain_values(result: object) -> Any:
     """Return a result as values for JSON; a list item by item."""
     if isinstance(result, list | tuple):
         return [item.to_dict() for item in result]
@@ -85,7 +85,7 @@ def plain_findings(findings: Sequence[Finding]) -> list[dict[str, str]]:
     ]
 
 
-def own_findings(result: Any, context: Context) -> list[Finding]:
+def own_findings(result: object, context: Context) -> list[Finding]:
     """Return the findings that a result holds itself."""
     rows = getattr(result, "findings", None)
     if rows is None:

@@ -110,7 +110,7 @@ def variance_section(result: Plain) -> Section | None:
     )
 
 
-def variance_blocks(variance: Any) -> list[Block]:
+def variance_blocks(variance: object) -> list[Block]:
     """Return the reward variance as a table."""
     if not isinstance(variance, Mapping):
         return []

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
@@ -123,7 +124,9 @@ def audit_risk(members: Mapping[str, Sequence[ScoredGroup]], how: Resampling | N
     )
 
 
-def selective_risk(right: Any, confidence: Any, clusters: Any = None, how: Resampling | None = None) -> SelectiveRisk:
+def selective_risk(
+    right: ArrayLike, confidence: ArrayLike, clusters: ArrayLike | None = None, how: Resampling | None = None
+) -> SelectiveRisk:
     """Return risk by coverage. Judgements of equal confidence share the mean of their outcomes, so their order is void.
 
     Args:
@@ -230,7 +233,7 @@ def risk_section(result: Plain) -> Section | None:
     )
 
 
-def _points(rows: Any) -> list[tuple[float, Estimate]]:
+def _points(rows: object) -> list[tuple[float, Estimate]]:
     found = []
     for row in rows if isinstance(rows, list | tuple) else []:
         if isinstance(row, Mapping) and (estimate := read_estimate(row.get("risk"))) is not None:

@@ -140,7 +140,7 @@ def _need(where: str, row: Mapping[str, Any], column: str) -> Any:
     return row[column]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
@@ -194,7 +194,7 @@ def rate_final_numbers(groups: Sequence[PreferenceGroup], column: str) -> list[P
     return rated
 
 
-def _truth(value: Any) -> float | None:
+def _truth(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return final_number(value) if isinstance(value, str) else None

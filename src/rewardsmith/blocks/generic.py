@@ -33,7 +33,7 @@ def blocks_of(value: Mapping[str, Any], title: str, depth: int = 0) -> list[Bloc
     return blocks
 
 
-def is_single(value: Any) -> bool:
+def is_single(value: object) -> bool:
     """Whether a value fits into one cell: a number, text, or a short list of such."""
     if isinstance(value, list | tuple):
         return len(value) <= 20 and all(item is None or isinstance(item, int | float | str) for item in value)

@@ -280,7 +280,7 @@ class Page:
     facts: Sequence[str] = ()
 
 
-def as_plain(item: Any) -> Any:
+def as_plain(item: object) -> Any:
     """Return blocks, sections or a page as values for JSON; a block says what it is under `kind`."""
     if isinstance(item, Estimate):
         return item.to_dict()

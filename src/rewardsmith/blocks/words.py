@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rewardsmith.records import Estimate
 
@@ -93,14 +92,14 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def read_number(value: Any) -> float:
+def read_number(value: object) -> float:
     """Return a number, NaN for None, for text and for what is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value)
 
 
-def read_estimate(value: Any) -> Estimate | None:
+def read_estimate(value: object) -> Estimate | None:
     """Read an Estimate or its dictionary; None when `value` is neither."""
     if isinstance(value, Estimate):
         return value
@@ -111,7 +110,7 @@ def read_estimate(value: Any) -> Estimate | None:
     return Estimate(read_number(value["value"]), 0 if math.isnan(n) else int(n), low, high)
 
 
-def read_estimates(value: Any) -> dict[str, Estimate]:
+def read_estimates(value: object) -> dict[str, Estimate]:
     """Return the entries of a mapping that are estimates."""
     if not isinstance(value, Mapping):
         return {}
@@ -158,7 +157,7 @@ def show_estimate(estimate: Estimate, signed: bool = False) -> str:
     return f"{show(estimate.value, signed)}{f' [{interval}]' if interval else ''} (n={estimate.n:,})"
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     """Return any single value of a result as text."""
     estimate = read_estimate(value)
     if estimate is not None:

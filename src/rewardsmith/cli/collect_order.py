@@ -69,7 +69,7 @@ def _predict(args: argparse.Namespace, items: Sequence[JudgedItem]) -> list[Pred
     return found
 
 
-def _head(scorer: Any) -> Any:
+def _head(scorer: object) -> Any:
     """Return the linear head of a local reward model. Raises ConfigError."""
     model = getattr(scorer, "model", None)
     heads = (

@@ -113,7 +113,7 @@ def _save_temperature(folder: Path, calibration: Calibration) -> Path:
     return folder / FILE_NAME
 
 
-def _run_benchmark(args: argparse.Namespace, scorer: Any, data: str, how: Resampling, blind: bool) -> None:
+def _run_benchmark(args: argparse.Namespace, scorer: object, data: str, how: Resampling, blind: bool) -> None:
     """Run a benchmark, print it and write its files."""
     from rewardsmith.evaluation.benchmarks import BenchmarkRun, run_benchmark, write_reward_bench_files
 
@@ -172,7 +172,7 @@ def print_verdict(found: Finding) -> None:
         print(f"next: {found.remedy}")
 
 
-def write_json(plain: Any, path: str | None) -> None:
+def write_json(plain: object, path: str | None) -> None:
     """Write values as JSON to a file, or to stdout for "-"; nothing for None."""
     if path is None:
         return
@@ -183,6 +183,6 @@ def write_json(plain: Any, path: str | None) -> None:
         Path(path).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def say_wrote(path: Any) -> None:
+def say_wrote(path: object) -> None:
     """Say on stderr what was written."""
     print(f"wrote {path}", file=sys.stderr)

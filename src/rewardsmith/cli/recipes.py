@@ -94,7 +94,7 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def _convert(source: str, key: str, value: Any, action: argparse.Action) -> Any:
+def _convert(source: str, key: str, value: object, action: argparse.Action) -> Any:
     """Give a YAML value the type of its flag."""
     if value is None or (isinstance(value, list) and action.nargs == "+"):
         return value

@@ -85,7 +85,7 @@ class RewardClient:
         """Ask which model is served and by which rule it scores."""
         return self._call("GET", "/v1/models", None)["data"][0]
 
-    def score(self, prompt: Any, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
+    def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
         """Give the rewards of K completions of one prompt: texts, lists of messages or tuples of token ids.
 
         `return_parts` gives a `RewardParts` instead of each number, as in process. Raises ScoringError.
@@ -106,7 +106,7 @@ class RewardClient:
             answer = self._call("POST", "/v1/reward", reward_body(chunk, self.options, with_parts))
             yield read_rewards(answer, chunk, self.options, with_parts)
 
-    def _call(self, method: str, path: str, body: Any) -> Any:
+    def _call(self, method: str, path: str, body: object) -> Any:
         for attempt in range(1, self.options.max_attempts + 1):
             answer = self._send(method, self._addresses[0], path, body)
             if not should_retry(answer) or attempt == self.options.max_attempts:
@@ -116,7 +116,7 @@ class RewardClient:
                 time.sleep(pause)
         raise ConfigError(f"max_attempts must be at least 1, not {self.options.max_attempts}")
 
-    def _send(self, method: str, address: Address, path: str, body: Any) -> Answer:
+    def _send(self, method: str, address: Address, path: str, body: object) -> Answer:
         """Send once. While there is no answer the server's /health is asked, so that a frozen one costs seconds."""
         answers: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
 
@@ -180,7 +180,7 @@ class AsyncRewardClient:
         async with self._session() as http:
             return (await self._call(http, "GET", "/v1/models", None))["data"][0]
 
-    async def score(self, prompt: Any, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
+    async def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
         """Give the rewards of K completions of one prompt, or a `RewardParts` for each. Raises ScoringError."""
         request = [_request(prompt, completions)]
         return (await (self.score_parts(request) if return_parts else self.score_requests(request)))[0]
@@ -212,7 +212,7 @@ class AsyncRewardClient:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _call(self, http: httpx.AsyncClient, method: str, path: str, body: Any) -> Any:
+    async def _call(self, http: httpx.AsyncClient, method: str, path: str, body: object) -> Any:
         addresses = self._addresses
         for attempt in range(1, self.options.max_attempts + 1):
             answer = await self._send(http, method, addresses[0], path, body)
@@ -223,7 +223,7 @@ class AsyncRewardClient:
             await asyncio.sleep(pause_seconds(answer, attempt, len(addresses)))
         raise ConfigError(f"max_attempts must be at least 1, not {self.options.max_attempts}")
 
-    async def _send(self, http: httpx.AsyncClient, method: str, address: Address, path: str, body: Any) -> Answer:
+    async def _send(self, http: httpx.AsyncClient, method: str, address: Address, path: str, body: object) -> Answer:
         """Send once. While there is no answer the server's /health is asked, so that a frozen one costs seconds."""
         call = asyncio.ensure_future(http.request(method, address.url + path, json=body, auth=address.auth))
         try:
@@ -253,7 +253,7 @@ class AsyncRewardClient:
             yield http
 
 
-def _request(prompt: Any, completions: Sequence[Any]) -> ScoreRequest:
+def _request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
     if isinstance(completions, str):
         raise ConfigError("completions is a list of texts or message lists; put a single text into a list")
     return make_request(prompt, completions)

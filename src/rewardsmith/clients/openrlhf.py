@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from rewardsmith.clients.asking import as_scorer, score_samples
 from rewardsmith.clients.client import ClientOptions
 from rewardsmith.records import Scorer
@@ -31,7 +33,9 @@ def openrlhf_reward_function(
     """
     scorer = as_scorer(source, api_key, options)
 
-    def reward_func(queries: Sequence[str], prompts: Any = None, labels: Any = None, **columns: Any) -> dict[str, Any]:
+    def reward_func(
+        queries: Sequence[str], prompts: Any = None, labels: object = None, **columns: Any
+    ) -> dict[str, Any]:
         rewards = score_samples(scorer, [""] * len(queries), list(queries))
         scores = [probability(reward) for reward in rewards]
         return {"rewards": rewards, "scores": scores, "extra_logs": {"raw_reward": rewards}}
@@ -44,6 +48,6 @@ def _from_environment() -> RewardFunction:
     return openrlhf_reward_function()
 
 
-def reward_func(queries: Sequence[str], prompts: Any, labels: Any, **columns: Any) -> dict[str, Any]:
+def reward_func(queries: Sequence[str], prompts: object, labels: ArrayLike, **columns: Any) -> dict[str, Any]:
     """Ask the server at $REWARDSMITH_URL; the function OpenRLHF looks for in a file. Raises ScoringError."""
     return _from_environment()(queries, prompts, labels, **columns)

@@ -33,7 +33,7 @@ def verl_compute_score(
     async def compute_score(
         data_source: str,
         solution_str: str,
-        ground_truth: Any = None,
+        ground_truth: object = None,
         extra_info: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> float:
@@ -58,7 +58,7 @@ def _from_environment() -> Callable[..., Awaitable[float]]:
 async def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: Any = None,
+    ground_truth: object = None,
     extra_info: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> float:

@@ -161,7 +161,7 @@ def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
     return key[0]
 
 
-def log_event(connection: Connection, actor: str, kind: str, subject: Any = "", **detail: Any) -> None:
+def log_event(connection: Connection, actor: str, kind: str, subject: object = "", **detail: Any) -> None:
     """Add to the log of what was done."""
     row = {"actor": actor[:200], "kind": kind, "subject": str(subject)[:200], "detail": detail}
     connection.execute(sa.insert(t.event).values(created=time.time(), **row))

@@ -129,7 +129,7 @@ def plain(value: Any) -> str:
     return "\n\n".join(content_text(message.get("content")) for message in value if isinstance(message, dict))
 
 
-def content_text(content: Any) -> str:
+def content_text(content: object) -> str:
     """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
         parts = [

@@ -105,7 +105,7 @@ def _roles(columns: Mapping[str, str], names: Mapping[str, None]) -> dict[str, s
     return roles
 
 
-def _cell(row: Any, column: str, where: str) -> Any:
+def _cell(row: object, column: str, where: str) -> Any:
     if not isinstance(row, Mapping) or column not in row:
         found = listed(row) if isinstance(row, Mapping) else describe(row)
         raise row_error(where, "missing column", f"no column {column!r}; the row has: {found}")
@@ -144,7 +144,7 @@ def _judged(
 
 
 def _winner(
-    value: Any, sides: tuple[Any, Any], columns: tuple[str, str], base: int | None, tie_value: str | None
+    value: object, sides: tuple[Any, Any], columns: tuple[str, str], base: int | None, tie_value: str | None
 ) -> int | None:
     """Return 0 or 1 for the better answer, 2 for a tie, None for what says neither."""
     plain = str(value).strip().lower().replace(" ", "_")

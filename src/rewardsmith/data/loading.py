@@ -125,7 +125,7 @@ class PreferenceSet(Sequence[PreferenceGroup]):
 
 
 def load_preferences(
-    source: Any,
+    source: object,
     *,
     reader: str | None = None,
     merge_prompts: bool = True,
@@ -170,7 +170,7 @@ def load_preferences(
 
 
 def iter_preferences(
-    source: Any,
+    source: object,
     *,
     reader: str | None = None,
     split: str | None = None,
@@ -194,7 +194,7 @@ def _counts(on_error: OnError) -> bool:
     return on_error == "count"
 
 
-def _iterate(source: Any, request: _Request, limit: int | None) -> Iterator[PreferenceGroup]:
+def _iterate(source: object, request: _Request, limit: int | None) -> Iterator[PreferenceGroup]:
     groups: Iterable[PreferenceGroup] = _read_source(source, request)
     if request.score_margin is not None:
         groups = (with_score_margins(group, request.score_margin) for group in groups)

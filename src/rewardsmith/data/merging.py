@@ -121,7 +121,7 @@ def _merge_metadata(bucket: Sequence[PreferenceGroup]) -> dict[str, Any]:
     return {**shared, "merged": differing} if any(differing) else shared
 
 
-def _agrees(metadata: Mapping[str, Any], key: str, value: Any) -> bool:
+def _agrees(metadata: Mapping[str, Any], key: str, value: object) -> bool:
     return key in metadata and bool(metadata[key] == value)
 
 

@@ -21,7 +21,7 @@ def open_rows(
     entry: Entry,
     source: str | Path,
     split: str | None = None,
-    on_broken: Any = None,
+    on_broken: object = None,
     notes: list[str] | None = None,
 ) -> Rows:
     """Stream the rows of a data set from a local file or folder in the published layout, or from the hub.

@@ -25,7 +25,7 @@ def plain_text(completion: Completion) -> str:
     return "\n".join(content_text(message.content) for message in completion)
 
 
-def content_text(content: Any) -> str:
+def content_text(content: object) -> str:
     """Give the text of a message's content, which may be a list of parts."""
     if isinstance(content, str):
         return content
@@ -50,7 +50,7 @@ def question_text(group: PreferenceGroup) -> str:
     return SPEAKER.sub("\n", prompt_text(group))
 
 
-def locate(source: Any, report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:
+def locate(source: object, report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:
     """Give (where, group) for every group of `iter_preferences`, `where` being like "pairs.jsonl:row 12"."""
     for group in iter_preferences(source, report=report, **options):
         yield report.where or group.group_id or f"row {report.rows}", group
@@ -69,7 +69,7 @@ def locate_each(sources: Sequence[Any], report: LoadReport, **options: Any) -> I
             yield (name_row(source, where) if len(sources) > 1 else where), group
 
 
-def name_row(source: Any, where: str) -> str:
+def name_row(source: object, where: str) -> str:
     """Name a row by the path of its source: "old/pairs.jsonl" and "pairs.jsonl:row 3" give "old/pairs.jsonl:row 3"."""
     if not isinstance(source, str | Path):
         return where

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
 from rewardsmith.doctor.files import CONTRACT_CHECKS, check_head_saved, local_folder
@@ -42,7 +42,7 @@ def _cleared(findings: list[Finding]) -> list[Finding]:
 
 
 def examine_loaded(
-    model: Any,
+    model: PreTrainedModel,
     tokenizer: Any,
     contract: ScoringContract | None = None,
     rows: Sequence[Sequence[int]] | None = None,
@@ -90,7 +90,7 @@ def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) ->
         yield from run_checks(MODEL_DATA_CHECKS, subject)
 
 
-def _config(folder: Path, tokenizer: Any, trust_remote_code: bool) -> Any:
+def _config(folder: Path, tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool) -> Any:
     """Read the text config; an adapter has its base's, and its pad token comes with the tokenizer."""
     name: str | Path = folder
     if (folder / ADAPTER).is_file():

@@ -81,7 +81,7 @@ class Diagnosis:
         return render_blocks(blocks)
 
 
-def examine(model: str | Path | None = None, data: Any = None, how: Examination | None = None) -> list[Finding]:
+def examine(model: str | Path | None = None, data: object = None, how: Examination | None = None) -> list[Finding]:
     """Examine a checkpoint, preference data, or both together.
 
     Args:
@@ -108,7 +108,7 @@ def examine(model: str | Path | None = None, data: Any = None, how: Examination 
     return [*examine_checkpoint(model, groups, how), *of_data]
 
 
-def _read(data: Any, groups: list[PreferenceGroup], how: Examination) -> Reading:
+def _read(data: object, groups: list[PreferenceGroup], how: Examination) -> Reading:
     """Read the data once into `groups`, and count what the checks of data ask for."""
     report = LoadReport()
     reading = {"limit": MAX_GROUPS, "on_error": "count", **how.reading}
@@ -123,7 +123,7 @@ def _read(data: Any, groups: list[PreferenceGroup], how: Examination) -> Reading
 
 def doctor(
     model: str | Path | None = None,
-    data: Any = None,
+    data: object = None,
     *,
     max_length: int | None = None,
     trust_remote_code: bool = False,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from rewardsmith.data.checks.inspected import Inspected, inspect_sources
 from rewardsmith.data.texts import as_sources
 from rewardsmith.records import PreferenceGroup
@@ -31,7 +33,9 @@ def inspect(data: Any, *, tokenizer: Any = None, quote: bool = True, **options: 
     return inspect_sources(as_sources(data), encode=encode, quote=quote, **options)
 
 
-def sequence_encoder(tokenizer: Any) -> tuple[Callable[[PreferenceGroup], list[list[int]]], list[str]]:
+def sequence_encoder(
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[Callable[[PreferenceGroup], list[list[int]]], list[str]]:
     """Return what gives the token ids that training and scoring see, and what was changed in the tokenizer for it."""
     from rewardsmith.models.rendering import Renderer
     from rewardsmith.models.tokenizer import prepare_tokenizer

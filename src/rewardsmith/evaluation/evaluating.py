@@ -133,7 +133,7 @@ class Evaluation:
 
 
 def evaluate(
-    scorer: Any, data: Any, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
+    scorer: object, data: object, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
 ) -> Evaluation:
     """Evaluate anything that scores on any preference data.
 

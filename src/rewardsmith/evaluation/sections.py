@@ -283,7 +283,7 @@ def benchmark_section(result: Plain) -> Section | None:
     )
 
 
-def _left_out(counts: Any) -> list[Block]:
+def _left_out(counts: object) -> list[Block]:
     """Say how many rows a benchmark's score is without, and why."""
     if not isinstance(counts, Mapping) or not counts:
         return []

@@ -148,7 +148,7 @@ def _write_table(path: Path, make_rows: Callable[[], Rows]) -> int:
     return number
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     """Give what a cell holds: text as it is, nothing for None, numbers in full, the rest as JSON."""
     if value is None or isinstance(value, str):
         return value

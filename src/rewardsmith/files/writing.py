@@ -100,12 +100,12 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
+def write_json(path: str | Path, value: object, indent: int = 2) -> None:
     """Write one JSON document, whole or not at all; dates and other objects become text."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Return JSON on one line that every reader takes: objects such as dates as text, undefined numbers as null."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)

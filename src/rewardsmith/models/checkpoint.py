@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, dynamic_module_utils
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, dynamic_module_utils
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
@@ -79,7 +80,7 @@ def complete_folder(folder: str | Path, core: Any, tokenizer: Any) -> None:
     pooled.copy_code(folder, core)
 
 
-def _add_nothing(tokenizer: Any) -> None:
+def _add_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make a tokenizer add no special tokens by itself."""
     for name in ("add_bos_token", "add_eos_token"):
         if hasattr(tokenizer, name):
@@ -93,8 +94,8 @@ def _add_nothing(tokenizer: Any) -> None:
 
 def write_contract(
     folder: str | Path,
-    core: Any,
-    tokenizer: Any,
+    core: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     fields: dict[str, Any],
     plan: ForwardPlan,
     *,
@@ -124,7 +125,7 @@ def write_contract(
 
 
 @contextmanager
-def full_precision(model: Any) -> Iterator[None]:
+def full_precision(model: PreTrainedModel) -> Iterator[None]:
     """Compute without autocast, also where a trainer has laid its autocast around the model's own forward."""
     wrapped = model.__dict__.pop("forward", None)
     try:
@@ -136,7 +137,7 @@ def full_precision(model: Any) -> Iterator[None]:
 
 
 def save_reward_model(
-    model: Any, tokenizer: Any, folder: str | Path, plan: ForwardPlan, *, verify: bool = True, **fields: Any
+    model: PreTrainedModel, tokenizer: Any, folder: str | Path, plan: ForwardPlan, *, verify: bool = True, **fields: Any
 ) -> ScoringContract:
     """Save weights, config, tokenizer and contract; `fields` are further entries of the contract."""
     core = core_model(model)
@@ -348,7 +349,7 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
     ]
 
 
-def merge_adapter(model: Any) -> Any:
+def merge_adapter(model: nn.Module) -> Any:
     """Merge a LoRA adapter and its head into the base model. Raises ConfigError for a model without one."""
     merge: Callable[[], Any] | None = getattr(model, "merge_and_unload", None)
     if merge is None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.hub import is_hub_id
@@ -83,7 +85,7 @@ class ScoringContract(BaseModel):
         """Give the rule for plain texts."""
         return TextPolicy.from_dict(self.text_policy)
 
-    def require_match(self, model: Any, tokenizer: Any) -> None:
+    def require_match(self, model: PreTrainedModel, tokenizer: Any) -> None:
         """Refuse a model or tokenizer that is not the one the contract was written for.
 
         Raises:
@@ -163,7 +165,7 @@ def hash_reward_files(folder: str | Path) -> dict[str, str]:
     return found
 
 
-def describe(model: Any, tokenizer: Any, policy: TextPolicy, **fields: Any) -> ScoringContract:
+def describe(model: PreTrainedModel, tokenizer: Any, policy: TextPolicy, **fields: Any) -> ScoringContract:
     """Write down how `model` and `tokenizer` score."""
     return ScoringContract(
         architecture=type(model).__name__,
@@ -180,7 +182,7 @@ def describe(model: Any, tokenizer: Any, policy: TextPolicy, **fields: Any) -> S
     )
 
 
-def golden_requests(tokenizer: Any) -> list[ScoreRequest]:
+def golden_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
     """Give the golden texts as plain texts and, where there is a chat template, as conversations."""
     requests = [ScoreRequest(prompt, (completion,)) for prompt, completion in GOLDEN if prompt + completion]
     if tokenizer.chat_template:
@@ -198,12 +200,12 @@ def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
     return [(text, sequence) for text, sequence in zip(texts, ids, strict=True) if sequence]
 
 
-def pooling_of(model: Any) -> str:
+def pooling_of(model: nn.Module) -> str:
     """Give "last", "mean", "mean_max", or "encoder" for models that pool in their own way."""
     return getattr(model.config, "reward_pooling", "last" if hasattr(model, "score") else "encoder")
 
 
-def positions_of(model: Any) -> dict[str, Any] | None:
+def positions_of(model: PreTrainedModel) -> dict[str, Any] | None:
     """Return the rotary parameters (base, scaling, factors) of the config; None when it has none."""
     config = model.config.get_text_config()
     names = ("rope_parameters", "rope_theta", "rope_scaling")
@@ -213,7 +215,7 @@ def positions_of(model: Any) -> dict[str, Any] | None:
     return json.loads(json.dumps(known, default=str)) if known else None
 
 
-def template_hash(tokenizer: Any) -> str | None:
+def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Give the SHA-256 of the chat template; None when there is none."""
     template = tokenizer.chat_template
     return None if not template else fingerprint([template if isinstance(template, str) else json.dumps(template)])

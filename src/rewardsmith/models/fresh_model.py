@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
     set_seed,
@@ -73,7 +74,7 @@ def texts_of(groups: Iterable[PreferenceGroup]) -> Iterator[str]:
                 yield from (str(message["content"]) for message in as_plain(value) if isinstance(message, dict))
 
 
-def new_config(shape: str, tokenizer: Any, max_positions: int = 4096) -> Qwen2Config:
+def new_config(shape: str, tokenizer: PreTrainedTokenizerBase, max_positions: int = 4096) -> Qwen2Config:
     """Give the config of a Qwen2 reward model of one of SHAPES."""
     hidden, layers, heads, kv_heads, intermediate = SHAPES[shape]
     config = Qwen2Config(
@@ -92,7 +93,9 @@ def new_config(shape: str, tokenizer: Any, max_positions: int = 4096) -> Qwen2Co
     return config
 
 
-def build_model(source: str, tokenizer: Any, seed: int, head_init: str = "normal", **options: Any) -> PreTrainedModel:
+def build_model(
+    source: str, tokenizer: PreTrainedTokenizerBase, seed: int, head_init: str = "normal", **options: Any
+) -> PreTrainedModel:
     """Build a sequence classifier with one label and random weights.
 
     Args:

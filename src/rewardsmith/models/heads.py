@@ -112,7 +112,7 @@ def unused_weights(unexpected: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted(str(key) for key in unexpected if not str(key).startswith(LANGUAGE_HEADS)))
 
 
-def unused_note(name: str, model: Any, unused: Sequence[str]) -> list[str]:
+def unused_note(name: str, model: nn.Module, unused: Sequence[str]) -> list[str]:
     """Say which weights of a checkpoint a model does not take: without them its rewards may be others."""
     if not unused:
         return []
@@ -123,7 +123,7 @@ def unused_note(name: str, model: Any, unused: Sequence[str]) -> list[str]:
     ]
 
 
-def with_pooling(model: Any, pooling: str, head_init: str = "normal") -> tuple[Any, list[str]]:
+def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal") -> tuple[Any, list[str]]:
     """Give the same decoder with another pooling and a new head of the width it needs."""
     if pooling == "last":
         return model, ["the model keeps the pooling it was saved with"]

@@ -15,7 +15,7 @@ from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
 
-def needs_plain_turns(scorer: Any) -> bool:
+def needs_plain_turns(scorer: object) -> bool:
     """Whether a scorer has a tokenizer, but no chat template to read messages with."""
     tokenizer = getattr(scorer, "tokenizer", None)
     return tokenizer is not None and hasattr(tokenizer, "chat_template") and not tokenizer.chat_template

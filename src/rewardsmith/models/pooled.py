@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -62,7 +61,7 @@ PooledRewardModel.config_class = CONFIG_MAPPING[{model_type!r}]
 """
 
 
-def copy_code(folder: str | Path, model: Any) -> None:
+def copy_code(folder: str | Path, model: PreTrainedModel) -> None:
     """Put the modelling code beside the weights of a pooled model, made out for its type of config."""
     if not hasattr(model.config, "reward_pooling"):
         return

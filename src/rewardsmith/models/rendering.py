@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from transformers import PreTrainedTokenizerBase
+
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.models import templates
 from rewardsmith.models.templates import TemplateMarks, apply_template
@@ -52,7 +54,7 @@ class TextPolicy:
     pair_separator: str | None = None
 
     @classmethod
-    def of(cls, tokenizer: Any) -> TextPolicy:
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPolicy:
         """Read off what the tokenizer adds by itself."""
         framed = tokenizer("a")["input_ids"]
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -124,7 +126,9 @@ class Renderer:
             texts that a client rendered whole, are taken as they are.
     """
 
-    def __init__(self, tokenizer: Any, policy: TextPolicy | None = None, special_tokens: str = "allow") -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, policy: TextPolicy | None = None, special_tokens: str = "allow"
+    ) -> None:
         if special_tokens not in SPECIAL_TOKENS:
             raise ConfigError(
                 f"special_tokens {special_tokens!r} is not known; give one of {', '.join(SPECIAL_TOKENS)}"
@@ -159,7 +163,7 @@ class Renderer:
         encoder's tokenizer frames by itself is given bare.
         """
         if isinstance(completion, TokenIds):
-            return self.tokenizer.decode(list(completion))
+            return str(self.tokenizer.decode(list(completion)))
         plain = self._plain_text(prompt, completion)
         if plain is not None:
             return self._framed(plain)
@@ -318,7 +322,7 @@ class Renderer:
                 shown = self._shown(piece, hidden)
                 ids += self.tokenizer(shown, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             if found:
-                ids.append(self.tokenizer.convert_tokens_to_ids(found[0]))
+                ids.append(int(self.tokenizer.convert_tokens_to_ids(found[0])))  # type: ignore[arg-type]
                 place = found.end()
         return self.tokenizer.build_inputs_with_special_tokens(ids) if framed else ids
 
@@ -350,7 +354,7 @@ class Renderer:
         return text
 
 
-def _text_of(value: Any) -> Any:
+def _text_of(value: object) -> Any:
     """Return the text of a single message; anything else as it is."""
     if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], Message):
         return value[0].content

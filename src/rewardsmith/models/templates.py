@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from rewardsmith.errors import ConfigError, ScoringError
 
 QUESTION, ANSWER = "Hello?", "Good day."
@@ -76,7 +78,7 @@ class TemplateMarks:
     writes_bos: bool
 
 
-def template_marks(tokenizer: Any) -> TemplateMarks | None:
+def template_marks(tokenizer: PreTrainedTokenizerBase) -> TemplateMarks | None:
     """Return what the tokenizer's template writes around a conversation; None without a usable template."""
     if not tokenizer.chat_template:
         return None
@@ -94,7 +96,7 @@ def template_marks(tokenizer: Any) -> TemplateMarks | None:
     return TemplateMarks(starts, alone[1], bool(bos) and alone[0].startswith(bos))
 
 
-def _around(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+def _around(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     """Return what stands before the first content and after the answer; None where the template refuses or drops it."""
     try:
         text = apply_template(tokenizer, messages)
@@ -106,13 +108,13 @@ def _around(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> tuple[str,
     return (start, end) if found and answer else None
 
 
-def control_tokens(tokenizer: Any) -> set[str]:
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """Return every token that a tokenizer takes for more than its characters."""
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return {token for token in special | set(tokenizer.all_special_tokens) if token}
 
 
-def named_template(name: str, tokenizer: Any) -> str:
+def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the template of a Jinja file, or a built-in one: "plain" or "chatml". Raises ConfigError."""
     if name == PLAIN_NAME:
         framed, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
@@ -169,7 +171,7 @@ def apply_template(
     return text
 
 
-def end_template(tokenizer: Any, strip: str | None = None, gap: str = "") -> list[str]:
+def end_template(tokenizer: PreTrainedTokenizerBase, strip: str | None = None, gap: str = "") -> list[str]:
     """Make the template's texts end in the token that is scored, and say what was changed.
 
     A template that ends in a control token of its own, such as `<|im_end|>` where EOS is `<|endoftext|>`, is closed
@@ -220,12 +222,12 @@ def end_template(tokenizer: Any, strip: str | None = None, gap: str = "") -> lis
     return [f"the chat template ended in {ending}; it now ends in EOS {eos!r}, which is the token that is scored"]
 
 
-def _control_token_at_end(tokenizer: Any, text: str) -> str | None:
+def _control_token_at_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
     """Return the special token that a text ends in, None when it ends in none."""
     return max((token for token in control_tokens(tokenizer) if text.endswith(token)), key=len, default=None)
 
 
-def fix_date(tokenizer: Any) -> list[str]:
+def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Give a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
     template = tokenizer.chat_template
     if not isinstance(template, str) or CLOCK not in template or f"macro {CLOCK}" in template:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from rewardsmith.models import templates
 
 PAD_TOKENS = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|endoftext|>")
 NEW_PAD_TOKEN = "<|pad|>"
 
 
-def pair_separator(tokenizer: Any) -> str | None:
+def pair_separator(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Give the text that makes one text of two in the tokenizer's own way; None when there is none."""
     if not tokenizer.sep_token:
         return None
@@ -55,7 +57,7 @@ def prepare_tokenizer(tokenizer: Any, model: Any = None, *, end: TemplateEnd | N
     return notes + templates.fix_date(tokenizer)
 
 
-def _separate_pad(tokenizer: Any, model: Any) -> list[str]:
+def _separate_pad(tokenizer: Any, model: PreTrainedModel) -> list[str]:
     """Choose a pad token that is none of the tokens a text holds."""
     marks = templates.template_marks(tokenizer)
     closing = tokenizer(marks.end.strip(), add_special_tokens=False)["input_ids"] if marks else []

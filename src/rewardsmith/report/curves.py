@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith.evaluation.evaluating import HeldOutResult
 from rewardsmith.training.record import RunSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Colour-blind safe: blue for training, orange for held-out data.
 TRAIN, HELD_OUT, RULE, GRID = "#2a6fbb", "#d1661b", "#666666", "#dddddd"
@@ -47,7 +50,7 @@ def draw_curves(summary: RunSummary, path: Path) -> bool:
     return True
 
 
-def _draw_panel(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> None:
+def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) -> None:
     train = [(row["step"], row[name], row) for row in history if name in row and "loss" in row]
     held_out = [(row["step"], row[f"eval_{name}"]) for row in history if f"eval_{name}" in row]
     single = len(train) < 3
@@ -63,12 +66,13 @@ def _draw_panel(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> N
     axes.legend(axes.lines, handles, fontsize=7, frameon=False)
 
 
-def _draw_levels(axes: Any, result: HeldOutResult) -> None:
+def _draw_levels(axes: Axes, result: HeldOutResult) -> None:
     """Draw the held-out accuracy at the end, and that of the better rule of length, as lines across the panel."""
     rule = result.best_baseline()
     levels = ((result.accuracy.value, HELD_OUT, "held out at the end"), (result.baselines[rule].value, RULE, rule))
     lines = [axes.axhline(value, color=colour, linewidth=1.2, linestyle="--") for value, colour, _ in levels]
     shown = axes.get_legend()
-    handles = [*shown.legend_handles, *lines]
+    assert shown is not None, "a panel draws its legend first"
+    handles = [*(h for h in shown.legend_handles if h is not None), *lines]
     labels = [*(text.get_text() for text in shown.get_texts()), *(name for *_, name in levels)]
     axes.legend(handles, labels, fontsize=7, frameon=False)

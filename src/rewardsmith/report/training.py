@@ -30,14 +30,14 @@ SETTINGS = (
 
 
 def train(
-    model: Any,
-    data: Any,
+    model: object,
+    data: object,
     output_dir: str | Path,
     *,
-    held_out: Any = None,
+    held_out: object = None,
     test_split_size: float = DEFAULT_HELD_OUT,
     overwrite_output_dir: bool = False,
-    peft_config: Any = None,
+    peft_config: object = None,
     **settings: Any,
 ) -> RunSummary:
     """Train a reward model and leave a folder as complete as that of `rewardsmith train`.

@@ -21,7 +21,7 @@ from rewardsmith.stats.intervals import Resampling
 
 
 def evaluate(
-    model: Any, data: Any, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
+    model: object, data: object, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
 ) -> Evaluation:
     """Evaluate a reward model, or anything that scores, on any preference data.
 
@@ -41,7 +41,9 @@ def evaluate(
     return evaluate_scorer(_scorer(model), data, how=how, prompt_blind=prompt_blind, **load_options)
 
 
-def compare(a: Any, b: Any, data: Any, *, how: Resampling | None = None, **load_options: Any) -> ModelComparison:
+def compare(
+    a: object, b: object, data: object, *, how: Resampling | None = None, **load_options: Any
+) -> ModelComparison:
     """Compare two reward models on the same rows, with paired tests; `a`, `b` and `data` as `evaluate` takes them.
 
     Raises:
@@ -60,5 +62,5 @@ def compare(a: Any, b: Any, data: Any, *, how: Resampling | None = None, **load_
     return compare_scored(scorers[0].name, sides[0], scorers[1].name, sides[1], how)
 
 
-def _scorer(model: Any) -> Scorer:
+def _scorer(model: object) -> Scorer:
     return open_scorer(str(model)) if isinstance(model, str | Path) else as_scorer(model)

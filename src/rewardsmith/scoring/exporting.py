@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
@@ -175,7 +176,7 @@ def _contract_fields(loaded: LoadedModel, shift: float) -> dict[str, Any]:
     return fields
 
 
-def _write(folder: Path, core: Any, loaded: LoadedModel, fields: dict[str, Any]) -> None:
+def _write(folder: Path, core: PreTrainedModel, loaded: LoadedModel, fields: dict[str, Any]) -> None:
     """Write weights, config, tokenizer and contract."""
     tokenizer, policy = loaded.tokenizer, loaded.renderer.policy
     if policy.skipped_id is not None and tokenizer.pad_token_id != policy.skipped_id:
@@ -203,7 +204,7 @@ def _compare(
     return max(abs(a - b) for a, b in pairs), tolerance
 
 
-def _longer_requests(tokenizer: Any) -> list[ScoreRequest]:
+def _longer_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
     """Give plain texts of several lengths, so that parity does not rest on short ones."""
     sentence = "A reward is a number that is trusted only as far as it was checked on texts like those it will meet."
     words = sentence.split()

@@ -154,7 +154,7 @@ def require_ids(scorer: RewardScorer) -> IdScorer:
     raise ConfigError(f"{scorer.name} gives no reward to one sequence alone: {why}; ask for all answers of a prompt")
 
 
-def make_request(prompt: Any, completions: Sequence[Any]) -> ScoreRequest:
+def make_request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
     """Build a request from what a user gives. Raises DataError for what is neither text, messages nor token ids."""
     asked = as_text(prompt, "prompt") if prompt else ""
     return ScoreRequest(asked, tuple(_completion(completion) for completion in completions))
@@ -169,7 +169,7 @@ def _is_list_of_prompts(prompt: Any, completions: Any) -> bool:
     return len(prompt) == len(completions) and all(isinstance(c, list | tuple) for c in completions)
 
 
-def _completion(value: Any) -> Completion:
+def _completion(value: object) -> Completion:
     if isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], int):
         return TokenIds(value)
     return as_text(value, "completion")

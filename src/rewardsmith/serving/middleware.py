@@ -18,6 +18,7 @@ from rewardsmith.serving.settings import ServerSettings
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Routes = Mapping[str, frozenset[str]]
 logger = logging.getLogger("rewardsmith.serving")
 LIVENESS = ("/health", "/livez")
@@ -38,7 +39,7 @@ class Gate:
             metrics.
     """
 
-    def __init__(self, app: Any, settings: ServerSettings, metrics: Metrics, routes: Routes) -> None:
+    def __init__(self, app: Application, settings: ServerSettings, metrics: Metrics, routes: Routes) -> None:
         self.app = app
         self.settings = settings
         self.metrics = metrics

@@ -187,6 +187,6 @@ def _names(name: str) -> tuple[str, ...]:
     return (name, tail) if tail and tail != name else (name,)
 
 
-def _dtype(model: Any) -> str | None:
+def _dtype(model: object) -> str | None:
     dtype = getattr(getattr(model, "model", None), "dtype", None)
     return None if dtype is None else str(dtype).removeprefix("torch.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Estimate
@@ -17,7 +18,7 @@ Level = Literal["nominal", "ordinal", "interval"]
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
 
 
-def count_ratings(ratings: Any) -> tuple[Floats, Floats]:
+def count_ratings(ratings: object) -> tuple[Floats, Floats]:
     """Turn a table of raters x units (NaN where a rater did not rate) into counts of units x values, and the values.
 
     Shapes: ratings [raters, units]; counts [units, values]; values [values], ascending.
@@ -30,7 +31,7 @@ def count_ratings(ratings: Any) -> tuple[Floats, Floats]:
 
 
 def krippendorff_alpha(
-    counts: Any, values: Sequence[float] | Floats, level: Level = "nominal", resamples: int = 1000, seed: int = 0
+    counts: ArrayLike, values: Sequence[float] | Floats, level: Level = "nominal", resamples: int = 1000, seed: int = 0
 ) -> Estimate:
     """Give Krippendorff's alpha with a 95% percentile interval that resamples units.
 
@@ -120,7 +121,7 @@ def ceiling_from_agreement(agreement: float) -> float:
     return (1 + math.sqrt(2 * agreement - 1)) / 2
 
 
-def pair_agreement(votes: Floats, clusters: Any) -> Estimate:
+def pair_agreement(votes: Floats, clusters: ArrayLike) -> Estimate:
     """Return the mean over pairs of the chance that two of a pair's votes agree; n counts pairs with two or more.
 
     It has the same expectation for two raters as for twenty.
@@ -133,7 +134,7 @@ def pair_agreement(votes: Floats, clusters: Any) -> Estimate:
     return clustered_share(agree, np.asarray(clusters)[kept])
 
 
-def without_copies(votes: Floats, named: Any) -> Floats:
+def without_copies(votes: Floats, named: object) -> Floats:
     """Return the votes of pairs (copied) without repeated rows that name no rater and never differ: set to 0.
 
     Where judgements name no rater and repeated ones never differ in the whole data, they are copies of a row, not

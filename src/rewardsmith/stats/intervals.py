@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from rewardsmith.errors import ConfigError, DataError
@@ -191,7 +191,7 @@ def _wilson_ends(share: float, trials: float, z: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _as_floats(values: Any) -> Floats:
+def _as_floats(values: ArrayLike) -> Floats:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
         raise DataError(
@@ -200,7 +200,7 @@ def _as_floats(values: Any) -> Floats:
     return array
 
 
-def _cluster_sums(top: Floats, bottom: Floats, clusters: Any) -> tuple[Floats, Floats]:
+def _cluster_sums(top: Floats, bottom: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
     """Sum numerators and denominators per cluster; clusters without weight do not count."""
     if clusters is None:
         return top[bottom > 0], bottom[bottom > 0]
@@ -282,7 +282,7 @@ def p_value_of_zero(value: float, draws: Floats, leave_one_out: Floats) -> float
     return 1 - low
 
 
-def bootstrap_test(values: Any, clusters: Any, how: Resampling) -> tuple[Estimate, float]:
+def bootstrap_test(values: ArrayLike, clusters: ArrayLike, how: Resampling) -> tuple[Estimate, float]:
     """Return the mean of differences as `bootstrap_amount` does, and the p value of 0 that agrees with its interval.
 
     Without spread p is NaN, as the interval is.

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
 from rewardsmith.models.heads import find_head
@@ -62,7 +63,7 @@ def quantization_config(model: ModelConfig) -> Any:
     )
 
 
-def wrap_adapter(model: Any, given: Any, notes: list[str]) -> Any:
+def wrap_adapter(model: PreTrainedModel, given: Any, notes: list[str]) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
     The caller's configuration stays as it is, so that it can be used again.
@@ -102,7 +103,7 @@ def wrap_adapter(model: Any, given: Any, notes: list[str]) -> Any:
         ) from error
 
 
-def note_untrained_head(model: Any, notes: list[str]) -> None:
+def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:
     """Say when the adapter that a model came with leaves the reward head alone."""
     if not any(p.requires_grad for p in find_head(core_model(model)).parameters()):
         notes.append(
@@ -121,7 +122,7 @@ def note_other_padding(pad_on_disk: int | None, pad: int | None, notes: list[str
         )
 
 
-def _head_name(model: Any) -> str:
+def _head_name(model: PreTrainedModel) -> str:
     core = core_model(model)
     head = find_head(core)
     return next(name.split(".")[-1] for name, module in core.named_modules() if module is head)

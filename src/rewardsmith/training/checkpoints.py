@@ -192,7 +192,7 @@ def require_unused(run_dir: Path, overwrite: bool) -> None:
         shutil.rmtree(path)
 
 
-def run_identity(args: RewardConfig, model: nn.Module, dataset: Any) -> dict[str, Any]:
+def run_identity(args: RewardConfig, model: nn.Module, dataset: object) -> dict[str, Any]:
     """Return what a checkpoint has to agree with to be of this run: digests of data and model, and the settings."""
     given = args.to_dict()
     settings = {name: given[name] for name in (*SETTINGS, *LENGTHS) if name in given}
@@ -230,7 +230,7 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def fingerprint_rows(dataset: Any) -> str | None:
+def fingerprint_rows(dataset: object) -> str | None:
     """Return a digest of the rows that are trained on, ids and labels; None for a stream, which is read once."""
     if not isinstance(dataset, Dataset):
         return None

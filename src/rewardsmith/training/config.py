@@ -33,7 +33,7 @@ COUNTS = {
 }
 
 
-def _field(default: Any, text: str, **metadata: Any) -> Any:
+def _field(default: object, text: str, **metadata: Any) -> Any:
     return field(default=default, metadata={"help": text, **metadata})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rewardsmith.data.columns import parse_columns, parse_score_margin
 from rewardsmith.data.loading import load_preferences
@@ -58,7 +57,7 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
     return data
 
 
-def from_rows(data: Any, held_out: Any, merge: bool, share: float) -> TrainingData:
+def from_rows(data: object, held_out: object, merge: bool, share: float) -> TrainingData:
     """Load what `load_preferences` takes, and hold out a share of it where no held-out data is given."""
     loaded = load_preferences(data, merge_prompts=merge)
     groups = TrainingData(list(loaded), [], [str(loaded.report), *loaded.report.notes])
@@ -113,7 +112,7 @@ def _load_several(mixture: DatasetMixtureConfig, script: ScriptArguments, merge:
 
 
 def _load(
-    source: Any, script: ScriptArguments, merge: bool, split: str | None, limit: int | None
+    source: object, script: ScriptArguments, merge: bool, split: str | None, limit: int | None
 ) -> tuple[list[PreferenceGroup], list[str]]:
     """Load one source and say what was read and dropped."""
     loaded = load_preferences(

@@ -275,7 +275,7 @@ def token_costs(dataset: Dataset, cost: Any) -> list[int]:
     return [cost(ids) for ids in dataset["ids"]]
 
 
-def fingerprint_sequences(dataset: Any) -> Iterator[str]:
+def fingerprint_sequences(dataset: object) -> Iterator[str]:
     """Yield a string per row, for the contract's data fingerprint; nothing for a stream."""
     if isinstance(dataset, Dataset):
         names = ["ids"] if "ids" in dataset.column_names else ["chosen_ids", "rejected_ids"]
@@ -283,7 +283,7 @@ def fingerprint_sequences(dataset: Any) -> Iterator[str]:
             yield json.dumps(row["ids"] if len(names) == 1 else [row[name] for name in names])
 
 
-def is_encoded(dataset: Any, columns: Iterable[str]) -> bool:
+def is_encoded(dataset: object, columns: Iterable[str]) -> bool:
     """Whether a data set or a stream holds these columns already."""
     return isinstance(dataset, Dataset | IterableDataset) and set(columns) <= set(dataset.column_names or ())
 
@@ -317,7 +317,7 @@ def _pair_rows(dataset: Iterable[Any], encoder: Encoder, name: str) -> Iterator[
             yield {**others, "chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], **given}  # type: ignore[index]
 
 
-def tie_share(dataset: Any) -> float:
+def tie_share(dataset: object) -> float:
     """Return the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
     if not isinstance(dataset, Dataset) or "is_tie" not in dataset.column_names:
         return 0.1
@@ -325,7 +325,7 @@ def tie_share(dataset: Any) -> float:
     return sum(ties) / max(1, len(ties))
 
 
-def describe_margins(dataset: Any) -> str:
+def describe_margins(dataset: object) -> str:
     """Say in which range the margins of the training rows lie."""
     if not isinstance(dataset, Dataset) or "margin" not in dataset.column_names:
         return "margins unknown"

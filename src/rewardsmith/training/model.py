@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads
@@ -36,7 +36,7 @@ class Parts:
     notes: list[str] = field(default_factory=list)
 
 
-def default_output_dir(model: Any) -> str:
+def default_output_dir(model: object) -> str:
     """Return `<model name>-Reward`, as TRL does."""
     name = model if isinstance(model, str) else getattr(core_model(model).config, "_name_or_path", "") or "model"
     return f"{Path(name).name}-Reward"
@@ -92,7 +92,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
 
 
 def _load(
-    name: str, args: RewardConfig, options: Mapping[str, Any], quantization_config: Any
+    name: str, args: RewardConfig, options: Mapping[str, Any], quantization_config: object
 ) -> tuple[nn.Module, list[str]]:
     """Load the model of an id or path with `model_init_kwargs`."""
     options = dict(options)
@@ -110,7 +110,7 @@ def _load(
     )
 
 
-def _require_one_stack(core: Any) -> None:
+def _require_one_stack(core: PreTrainedModel) -> None:
     if core.config.is_encoder_decoder:
         raise ConfigError(
             f"{type(core).__name__} is an encoder with a decoder: its reward depends on how the decoder is fed, which "
@@ -168,7 +168,7 @@ def _init_kwargs(args: RewardConfig) -> dict[str, Any]:
     return dict(read)
 
 
-def _require_vocabulary(tokenizer: Any, name: str) -> None:
+def _require_vocabulary(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """Refuse a tokenizer without a vocabulary: transformers makes one, silently, where the files are missing."""
     if not tokenizer("Good day.", add_special_tokens=False)["input_ids"]:
         raise ConfigError(
@@ -177,7 +177,7 @@ def _require_vocabulary(tokenizer: Any, name: str) -> None:
         )
 
 
-def _require_one_label(model: Any) -> None:
+def _require_one_label(model: PreTrainedModel) -> None:
     labels = getattr(core_model(model).config, "num_labels", None)
     if labels != 1:
         raise ConfigError(

@@ -163,7 +163,7 @@ class TrainingProgress(TrainerCallback):
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
         """Start at the step from which training goes on."""
         if not state.is_world_process_zero:
             return
@@ -173,7 +173,7 @@ class TrainingProgress(TrainerCallback):
         self._bar = ProgressBar("training", state.max_steps, "steps").__enter__()
         self._bar.update(state.global_step, reused=True)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
         """Advance the bar."""
         if self._bar is not None:
             self._bar.update(state.global_step)
@@ -182,7 +182,7 @@ class TrainingProgress(TrainerCallback):
         self,
         args: TrainingArguments,
         state: TrainerState,
-        control: Any,
+        control: object,
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -195,7 +195,7 @@ class TrainingProgress(TrainerCallback):
         else:
             print(f"step {state.global_step}/{state.max_steps}  {shown}", file=sys.stderr)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)

@@ -132,7 +132,7 @@ class RewardTrainer(Trainer):
 
     # Data
 
-    def _prepare(self, dataset: Any, name: str) -> Any:
+    def _prepare(self, dataset: object, name: str) -> Any:
         if not self._own_collator:
             return encoding.encode_pairs(dataset, self.encoder, name)
         encoded, report = encoding.encode_dataset(
@@ -143,7 +143,7 @@ class RewardTrainer(Trainer):
             logger.log(logging.WARNING if report.dropped else logging.INFO, "%s: %s", name, report)
         return encoded
 
-    def _prepare_eval(self, dataset: Any) -> Any:
+    def _prepare_eval(self, dataset: object) -> Any:
         if isinstance(dataset, Mapping):
             return {name: self._prepare(part, name) for name, part in dataset.items()}
         return dataset if dataset is None or isinstance(dataset, str) else self._prepare(dataset, "eval")
@@ -176,7 +176,7 @@ class RewardTrainer(Trainer):
             return LengthSampler(costs, rows_per_step, self.args.order_seed)
         return super()._get_train_sampler(train_dataset)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+    def _get_eval_sampler(self, eval_dataset: object) -> Any:
         # Evaluation keeps the order of the rows, however those of training are grouped.
         if self.args.world_size > 1 or not isinstance(eval_dataset, Dataset):
             return None
@@ -266,7 +266,7 @@ class RewardTrainer(Trainer):
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
         return output
 
-    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(self, eval_dataset: object = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate on the given data set, in any form that training takes.
 
         Of several sets, `eval_NAME` without a set's own name is the mean over them, for `metric_for_best_model`.
@@ -276,11 +276,11 @@ class RewardTrainer(Trainer):
         several = self.eval_dataset if prepared is None else prepared
         return mean_over_sets(metrics, list(several)) if isinstance(several, Mapping) else metrics
 
-    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
+    def predict(self, test_dataset: object, *args: Any, **kwargs: Any) -> PredictionOutput:
         """Return the rewards of both sides of every comparison, in any form of data that training takes."""
         return super().predict(self._prepare(test_dataset, "test"), *args, **kwargs)
 
-    def create_model_card(self, *args: Any, dataset_name: Any = None, **kwargs: Any) -> None:
+    def create_model_card(self, *args: Any, dataset_name: object = None, **kwargs: Any) -> None:
         """Write the model card that goes to the hub; `dataset_name` is what TRL's scripts call `dataset`."""
         if dataset_name is not None:
             kwargs.setdefault("dataset", dataset_name)
@@ -337,7 +337,7 @@ class RewardTrainer(Trainer):
         """What a checkpoint of this run says that it is of."""
         return checkpoints.run_identity(self.args, self.model, self.train_dataset)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         def save(folder: str) -> None:
             self._checkpoint_dir = folder
             try:
@@ -347,7 +347,7 @@ class RewardTrainer(Trainer):
 
         checkpoints.save_whole(self, self._get_output_dir(trial), save, self._objective(), self.identity)
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
         return self._checkpoint_dir or super()._get_output_dir(trial)
 

@@ -129,7 +129,7 @@ def to_plain(finding: Finding, num_rows: int | None = None) -> dict[str, Any]:
     }
 
 
-def check(data: Any, test: Any = None, *, keep: int = 1000, **options: Any) -> Check:
+def check(data: object, test: object = None, *, keep: int = 1000, **options: Any) -> Check:
     """Say whether training on preference data would be wrong, and which rows say so.
 
     Args:

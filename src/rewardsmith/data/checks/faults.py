@@ -300,5 +300,5 @@ def _score_gaps(group: PreferenceGroup, comparison: Comparison) -> list[float]:
     return [gap for gap in gaps if gap]
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -160,7 +160,7 @@ def _fetch(sources: Sequence[Any], wanted: set[str], options: Mapping[str, Any])
     return found
 
 
-def _name(source: Any) -> str:
+def _name(source: object) -> str:
     """Name a source: its path, or how many rows it holds."""
     if not hasattr(source, "__len__") or isinstance(source, str):
         return str(source)

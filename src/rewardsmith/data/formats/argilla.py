@@ -79,7 +79,7 @@ def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {"id": row.get("id"), "fields": fields, "responses": responses, "metadata": metadata}
 
 
-def _entries(answer: Any) -> list[Mapping[str, Any]]:
+def _entries(answer: object) -> list[Mapping[str, Any]]:
     """Give the entries of a ranking; an answer of another kind has none."""
     return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
 
@@ -108,7 +108,7 @@ def _answers(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, Any, s
     return answers, skipped
 
 
-def _compare(value: Any, names: Sequence[str], where: str, annotator: str | None) -> Sequence[Comparison] | None:
+def _compare(value: object, names: Sequence[str], where: str, annotator: str | None) -> Sequence[Comparison] | None:
     """Turn one response into comparisons; None for a response to a question of another kind."""
     if isinstance(value, str) and len(names) == 2:
         if value in names:

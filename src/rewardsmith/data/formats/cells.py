@@ -51,7 +51,7 @@ def require(row: Mapping[str, Any], column: str, where: str) -> Any:
     return row[column]
 
 
-def check_text(value: Any, where: str, column: str, empty: bool = False) -> str:
+def check_text(value: object, where: str, column: str, empty: bool = False) -> str:
     """Accept a string that can be encoded, and that holds more than white space unless `empty` is allowed."""
     if not isinstance(value, str):
         raise row_error(
@@ -71,7 +71,7 @@ def check_text(value: Any, where: str, column: str, empty: bool = False) -> str:
     return value
 
 
-def check_messages(value: Any, where: str, column: str) -> tuple[Message, ...]:
+def check_messages(value: object, where: str, column: str) -> tuple[Message, ...]:
     """Accept a non-empty list of messages with known roles."""
     if isinstance(value, str) and looks_like_messages(value):
         value = decode_messages(value, where, column)
@@ -82,7 +82,7 @@ def check_messages(value: Any, where: str, column: str) -> tuple[Message, ...]:
     return tuple(_check_message(message, where, f"{column}[{index}]") for index, message in enumerate(value))
 
 
-def _check_message(message: Any, where: str, place: str) -> Message:
+def _check_message(message: object, where: str, place: str) -> Message:
     """Accept one `{"role", "content"}` dictionary or Message."""
     if isinstance(message, Message):
         message = message.to_dict()
@@ -112,7 +112,7 @@ def _check_message(message: Any, where: str, place: str) -> Message:
     return Message.from_dict({str(k): v for k, v in message.items()})
 
 
-def check_side(value: Any, where: str, column: str, empty: bool = False) -> str | tuple[Message, ...]:
+def check_side(value: object, where: str, column: str, empty: bool = False) -> str | tuple[Message, ...]:
     """Accept text or messages. One bare message counts as a list of one."""
     if isinstance(value, str):
         return check_text(value, where, column, empty)
@@ -136,7 +136,7 @@ def check_ending(messages: tuple[Message, ...], where: str, column: str) -> None
         )
 
 
-def check_ids(value: Any, where: str, column: str) -> TokenIds:
+def check_ids(value: object, where: str, column: str) -> TokenIds:
     """Accept a non-empty list of token ids."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
@@ -151,7 +151,7 @@ def check_ids(value: Any, where: str, column: str) -> TokenIds:
     return TokenIds(value)
 
 
-def check_number(value: Any, where: str, column: str) -> float:
+def check_number(value: object, where: str, column: str) -> float:
     """Accept a finite number, or its text form as CSV files hold it."""
     try:
         if isinstance(value, bool) or (not isinstance(value, int | float | str) and not hasattr(value, "__float__")):
@@ -166,7 +166,7 @@ def check_number(value: Any, where: str, column: str) -> float:
     return number
 
 
-def check_flag(value: Any, where: str, column: str) -> bool:
+def check_flag(value: object, where: str, column: str) -> bool:
     """Accept true or false, also as 0/1 or as text."""
     flags = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
     flag = flags.get(str(value).strip().lower())
@@ -175,7 +175,7 @@ def check_flag(value: Any, where: str, column: str) -> bool:
     return flag
 
 
-def check_list(value: Any, where: str, column: str) -> list[Any]:
+def check_list(value: object, where: str, column: str) -> list[Any]:
     """Accept a list, or a text that holds a JSON list."""
     if isinstance(value, str):
         value = decode_json(value, where, column)
@@ -185,7 +185,7 @@ def check_list(value: Any, where: str, column: str) -> list[Any]:
     return list(value)
 
 
-def check_mapping(value: Any, where: str, column: str) -> dict[str, Any]:
+def check_mapping(value: object, where: str, column: str) -> dict[str, Any]:
     """Accept an object, or a text that holds a JSON object. Nulls, which Parquet adds, are left out."""
     if isinstance(value, str):
         value = decode_json(value, where, column)

@@ -114,7 +114,7 @@ def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
     ]
 
 
-def _read_turn(turn: Any, where: str, place: str) -> Mapping[str, Any]:
+def _read_turn(turn: object, where: str, place: str) -> Mapping[str, Any]:
     """Read `{"from", "value"}`; the OpenAI form `{"role", "content"}` passes through."""
     message = check_mapping(turn, where, place)
     if "role" in message:
@@ -163,7 +163,7 @@ def _registry(path: Path) -> dict[str, dict[str, Any]]:
     return ranking_entries(info, path) if is_registry else {}
 
 
-def ranking_entries(info: Any, path: Path) -> dict[str, dict[str, Any]]:
+def ranking_entries(info: object, path: Path) -> dict[str, dict[str, Any]]:
     """Give the entries of a registry that hold ranking data in local files. Raises DataError for a broken one."""
     if not isinstance(info, Mapping) or not all(isinstance(entry, Mapping) for entry in info.values()):
         raise DataError(f"{path.name}: a registry maps names to objects; see LLaMA-Factory's data/README")
@@ -185,7 +185,7 @@ def rename_row(row: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, An
     return renamed
 
 
-def _retag(turn: Any, tags: Mapping[str, Any]) -> Any:
+def _retag(turn: object, tags: Mapping[str, Any]) -> Any:
     """Turn one message with a registry's own tags into `{"role", "content"}`; what is no message stays."""
     if not isinstance(turn, Mapping):
         return turn

@@ -58,13 +58,13 @@ def read_pair(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     return pair_group(row, where, prompt, sides, PAIR_COLUMNS)
 
 
-def holds_several(side: Any) -> bool:
+def holds_several(side: object) -> bool:
     """Whether a cell is a list of answers, as text or as conversations, and not one conversation."""
     return isinstance(side, list | tuple) and bool(side) and all(isinstance(item, str | list | tuple) for item in side)
 
 
 def several_group(
-    row: Mapping[str, Any], where: str, prompt: Any, sides: tuple[Sequence[Any], Sequence[Any]], consumed: set[str]
+    row: Mapping[str, Any], where: str, prompt: object, sides: tuple[Sequence[Any], Sequence[Any]], consumed: set[str]
 ) -> PreferenceGroup:
     """Build the group of (preferred answers, other answers): each of the first beats each of the second."""
     better, worse = sides
@@ -77,7 +77,7 @@ def several_group(
 
 
 def pair_group(
-    row: Mapping[str, Any], where: str, prompt: Any, sides: Sequence[Any], consumed: Iterable[str]
+    row: Mapping[str, Any], where: str, prompt: object, sides: Sequence[Any], consumed: Iterable[str]
 ) -> PreferenceGroup:
     """Build the group of one pair: `sides` is (chosen, rejected); the other columns say how much better and why."""
     joined, completions = join_prompt(prompt, sides, where, "prompt", ("chosen", "rejected"))
@@ -101,7 +101,7 @@ def _pair_ratings(row: Mapping[str, Any], where: str) -> dict[str, tuple[float |
 
 
 def join_prompt(
-    prompt: Any, sides: Sequence[Any], where: str, prompt_column: str, side_columns: str | Sequence[str]
+    prompt: object, sides: Sequence[Any], where: str, prompt_column: str, side_columns: str | Sequence[str]
 ) -> tuple[Side, tuple[Side, ...]]:
     """Give prompt and completions in one form: all text, or all messages.
 

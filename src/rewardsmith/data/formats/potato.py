@@ -74,7 +74,7 @@ def _sides(row: Mapping[str, Any], where: str) -> tuple[list[str], list[Any]]:
     return [f"{name}[{index}]" for index in range(len(texts))], texts
 
 
-def _compares(value: Any) -> bool:
+def _compares(value: object) -> bool:
     return isinstance(value, Mapping) and any(name in value for name in ANSWERS)
 
 
@@ -109,7 +109,7 @@ def _compare(
     return [Comparison(best, other, annotator=annotator) for other in range(size) if other != best]
 
 
-def _ranks(order: Any, size: int, where: str, place: str) -> list[int]:
+def _ranks(order: object, size: int, where: str, place: str) -> list[int]:
     """Give the rank of every item from an order of letters such as "B,D=A,C"; equals share the better rank."""
     ranks: dict[str, int] = {}
     for tied in str(order).split(","):
@@ -157,7 +157,7 @@ def _name_of(item: Mapping[str, Any]) -> str:
     return str(next((item[name] for name in IDS if name in item), ""))
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: object) -> Any:
     """Read a list that the Parquet export holds as JSON text."""
     if not isinstance(value, str) or not value.startswith("["):
         return value

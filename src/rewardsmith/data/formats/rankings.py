@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, check_side, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import (
@@ -59,7 +61,7 @@ def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if not left or len(kept) < 2:
         return row
 
-    def chosen(value: Any) -> Any:
+    def chosen(value: object) -> Any:
         return [value[i] for i in kept] if isinstance(value, list | tuple) and len(value) == len(answers) else value
 
     lists = {name: chosen(row[name]) for name in ("ranks", "scores", "models") if name in row}
@@ -108,7 +110,7 @@ def _with_lists(fields: dict[str, Any], row: Mapping[str, Any], where: str) -> d
     return fields
 
 
-def _optional_numbers(values: Any, where: str, column: str) -> tuple[float | None, ...]:
+def _optional_numbers(values: ArrayLike, where: str, column: str) -> tuple[float | None, ...]:
     items: Sequence[Any] = check_list(values, where, column)
     return tuple(None if v is None else check_number(v, where, f"{column}[{i}]") for i, v in enumerate(items))
 

@@ -135,7 +135,7 @@ def _write_edge(comparison: Comparison) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in ("better", "worse") or v != EDGE_DEFAULTS[k]}
 
 
-def _read_edge(edge: Any, where: str, column: str) -> Comparison:
+def _read_edge(edge: object, where: str, column: str) -> Comparison:
     """Read one comparison; an unknown key is an error, since it would silently change what is learned."""
     values = check_mapping(edge, where, column)
     unknown = set(values) - set(EDGE_DEFAULTS)
@@ -156,7 +156,7 @@ def _read_edge(edge: Any, where: str, column: str) -> Comparison:
     return Comparison(**values)
 
 
-def _read_optional(name: str, value: Any, where: str) -> Any:
+def _read_optional(name: str, value: object, where: str) -> Any:
     """Give one optional field its type."""
     if name in ("source", "group_id"):
         return str(value)

@@ -45,7 +45,7 @@ def read_stepwise(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     return step_group(prompt, texts, ratings, where, extra)
 
 
-def _rating(label: Any, where: str, column: str) -> int | None:
+def _rating(label: object, where: str, column: str) -> int | None:
     if label is None:
         return None
     return 1 if check_flag(label, where, column) else -1
@@ -60,7 +60,7 @@ def read_unpaired(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     return PreferenceGroup(asked, completions, (), {"label": (value,)}, **fields)
 
 
-def check_steps(value: Any, where: str, column: str) -> list[str]:
+def check_steps(value: object, where: str, column: str) -> list[str]:
     """Accept a non-empty list of texts; a step in a list of its own, as ReasonEval has them, is unwrapped."""
     steps = check_list(value, where, column)
     if not steps:

@@ -33,7 +33,7 @@ TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 NOT_RATABLE = -100
 
 
-def prompt_turns(text: Any, where: str, column: str = "prompt") -> Turns:
+def prompt_turns(text: object, where: str, column: str = "prompt") -> Turns:
     """Read a prompt; later turns of a conversation follow the marks "<extra_id_1>Assistant" and "<extra_id_1>User"."""
     first, *rest = TURN.split(check_prompt(text, where, column))
     turns = [Message("user", first)]

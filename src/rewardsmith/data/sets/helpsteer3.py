@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from rewardsmith.data.formats.cells import require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
@@ -53,7 +52,7 @@ def _preference(row: Row, where: str, by_rater: bool) -> PreferenceGroup:
     )
 
 
-def _reasonings(judgements: Any) -> list[str]:
+def _reasonings(judgements: object) -> list[str]:
     """Give the annotators' one or two sentences of reasoning."""
     found = judgements if isinstance(judgements, list) else []
     return [str(one["reasoning"]) for one in found if isinstance(one, Mapping) and one.get("reasoning")]

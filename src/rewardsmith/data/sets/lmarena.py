@@ -67,7 +67,7 @@ def _vote(winner: str, annotator: str | None, time: str | None) -> Comparison:
     return Comparison(0, 1, outcome, annotator=annotator, time=time)
 
 
-def _judge(judge: Any) -> Any:
+def _judge(judge: object) -> Any:
     """Give the name of the judge; MT-bench names a model with its prompt in a list."""
     return " ".join(map(str, judge)) if isinstance(judge, list) else judge
 

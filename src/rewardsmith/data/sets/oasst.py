@@ -200,7 +200,7 @@ def _labels(row: Row, where: str) -> dict[str, float | None]:
     return {name: _value(value, where, name) for name, value in pairs.items()}
 
 
-def _value(value: Any, where: str, name: str) -> float | None:
+def _value(value: object, where: str, name: str) -> float | None:
     if isinstance(value, bool):
         raise row_error(where, "wrong type", f"label {name!r} must be a number, not {describe(value)}")
     return known_number(value, where, f"labels.{name}")

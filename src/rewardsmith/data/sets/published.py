@@ -73,26 +73,26 @@ def attempt_run(build: Callable[[], PreferenceGroup], places: Sequence[str]) -> 
             yield row_error(where, found.reason, f"left out with {places[0]}, which it belongs to")
 
 
-def ask(question: Any, answers: Mapping[str, Any], where: str, column: str) -> tuple[Turns, tuple[Turns, ...]]:
+def ask(question: object, answers: Mapping[str, Any], where: str, column: str) -> tuple[Turns, tuple[Turns, ...]]:
     """Give one question and its answers (column name to text) as a user turn and assistant turns."""
     text = check_prompt(question, where, column)
     sides = tuple(answer(value, where, name) for name, value in answers.items())
     return (Message("user", text),), sides
 
 
-def answer(value: Any, where: str, column: str) -> Turns:
+def answer(value: object, where: str, column: str) -> Turns:
     """Give one answer as a turn of the assistant."""
     return (Message("assistant", said(value, where, column)),)
 
 
-def said(value: Any, where: str, column: str) -> str:
+def said(value: object, where: str, column: str) -> str:
     """Accept text that says something; null and empty text are dirt of the data, counted apart from wrong types."""
     if value is None:
         raise row_error(where, "null value", f"column {column!r} is null; write the text or remove the row")
     return check_text(value, where, column)
 
 
-def check_prompt(value: Any, where: str, column: str) -> str:
+def check_prompt(value: object, where: str, column: str) -> str:
     """Accept a prompt that says something."""
     text = "" if value is None else check_text(value, where, column, empty=True)
     if not text.strip():
@@ -100,7 +100,7 @@ def check_prompt(value: Any, where: str, column: str) -> str:
     return text
 
 
-def conversation(value: Any, where: str, column: str) -> Turns:
+def conversation(value: object, where: str, column: str) -> Turns:
     """Read a list of messages; content that comes as parts of text only becomes one text."""
     value = check_list(value, where, column)
     plain = []
@@ -130,7 +130,7 @@ def check_turns(turns: Turns, where: str, column: str, last: str = "assistant") 
     return turns
 
 
-def _says_something(content: Any) -> bool:
+def _says_something(content: object) -> bool:
     return bool(content.strip() if isinstance(content, str) else content)
 
 
@@ -230,7 +230,7 @@ def compare(scores: Sequence[float | None], *, lower_is_better: bool = False) ->
     return tuple(edges)
 
 
-def signed_comparison(strength: Any, where: str, column: str, annotator: str | None = None) -> Comparison:
+def signed_comparison(strength: object, where: str, column: str, annotator: str | None = None) -> Comparison:
     """Read a strength from -3 (the first is much better) to 3 (the second is); 0 is a tie, the size the margin."""
     value = check_number(strength, where, column)
     if not -3 <= value <= 3:
@@ -241,7 +241,7 @@ def signed_comparison(strength: Any, where: str, column: str, annotator: str | N
     return Comparison(better, worse, margin=abs(value), annotator=annotator)
 
 
-def known_number(value: Any, where: str, column: str) -> float | None:
+def known_number(value: object, where: str, column: str) -> float | None:
     """Give a number, or None where the cell says that it is not known (null, NaN, N/A, empty)."""
     if value is None or (isinstance(value, str) and value.strip() in UNKNOWN):
         return None
@@ -256,7 +256,7 @@ def mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def choice(value: Any, where: str, column: str, accepted: tuple[Any, ...]) -> Any:
+def choice(value: object, where: str, column: str, accepted: tuple[Any, ...]) -> Any:
     """Accept one of the values that the data set knows; the error names them."""
     found = next((item for item in accepted if type(item) is type(value) and item == value), None)
     if found is None:
@@ -265,7 +265,7 @@ def choice(value: Any, where: str, column: str, accepted: tuple[Any, ...]) -> An
     return found
 
 
-def index_choice(value: Any, where: str, column: str) -> int:
+def index_choice(value: object, where: str, column: str) -> int:
     """Accept 0 or 1, the number of the chosen side, also where a table stored it as 0.0, 1.0 or text."""
     number = check_number(value, where, column)
     if number not in (0.0, 1.0):
@@ -273,7 +273,7 @@ def index_choice(value: Any, where: str, column: str) -> int:
     return int(number)
 
 
-def records(value: Any, where: str, column: str) -> list[dict[str, Any]]:
+def records(value: object, where: str, column: str) -> list[dict[str, Any]]:
     """Read a list of objects, also in the form of an object of lists that some exports give."""
     if isinstance(value, Mapping):
         columns = {str(k): check_list(v, where, f"{column}.{k}") for k, v in value.items()}
@@ -291,12 +291,12 @@ def kept(row: Row, *names: str) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in found.items()}
 
 
-def name_of(value: Any) -> str | None:
+def name_of(value: object) -> str | None:
     """Give the name of a model, person or source as text, None when there is none."""
     return None if value is None or value == "" else str(value)
 
 
-def iso_time(value: Any) -> str | None:
+def iso_time(value: object) -> str | None:
     """Give a time as ISO 8601: seconds since 1970, a datetime or text; None for what is no time."""
     if isinstance(value, datetime):
         return value.isoformat()

@@ -39,7 +39,7 @@ def _read_solution(row: Row, where: str) -> PreferenceGroup:
     return step_group(check_prompt(require(row, "question", where), where, "question"), steps, ratings, where, extra)
 
 
-def _ratings(value: Any, size: int, where: str) -> list[StepRating]:
+def _ratings(value: object, size: int, where: str) -> list[StepRating]:
     ratings = check_list(value, where, "rating")
     if len(ratings) != size:
         raise row_error(where, "wrong length", f"'rating' has {len(ratings)} numbers for {size} steps")

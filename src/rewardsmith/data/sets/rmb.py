@@ -46,7 +46,7 @@ def _metadata(row: Row, where: str) -> dict[str, Any]:
     return metadata | ({"category": row["category_path"]} if row.get("category_path") else {})
 
 
-def _unwrap(value: Any, where: str) -> Any:
+def _unwrap(value: object, where: str) -> Any:
     """Read a dictionary or list that was written as text in Python's form."""
     if not isinstance(value, str):
         return value

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from html.parser import HTMLParser
-from typing import Any
 
 from rewardsmith.data.formats.cells import check_flag, check_number, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
@@ -28,7 +27,7 @@ class _Text(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
+    def handle_starttag(self, tag: str, attrs: object) -> None:
         if tag in BLOCKS:
             self.pieces.append("\n")
 
@@ -84,11 +83,11 @@ def _group(row: Row, where: str, text_of: Callable[[str], str]) -> PreferenceGro
     )
 
 
-def _text(html: Any, where: str, column: str, text_of: Callable[[str], str]) -> str | None:
+def _text(html: object, where: str, column: str, text_of: Callable[[str], str]) -> str | None:
     return None if html is None else text_of(check_text(html, where, column))
 
 
-def _flag(value: Any, where: str, column: str) -> float | None:
+def _flag(value: object, where: str, column: str) -> float | None:
     return None if value is None else float(check_flag(value, where, column))
 
 

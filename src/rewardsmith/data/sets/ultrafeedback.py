@@ -9,7 +9,6 @@ whose score was changed are in the metadata. The data on the hub after 2023-12-2
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from rewardsmith.data.formats.cells import check_mapping, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
@@ -82,7 +81,7 @@ def _ratings(item: Row, where: str, column: str) -> dict[str, float | None]:
     return {**aspects, "fine-grained_score": fine, "overall_score": repair_overall(overall, fine)}
 
 
-def _rating(annotation: Any, where: str, column: str) -> float | None:
+def _rating(annotation: object, where: str, column: str) -> float | None:
     fields = check_mapping(annotation, where, column)
     return known_number(fields.get("Rating"), where, f"{column}.Rating")
 

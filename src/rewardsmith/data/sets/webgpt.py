@@ -82,7 +82,7 @@ def _scored(where: str, prompt: Any, completions: Any, scores: list[float], deta
     )
 
 
-def _answer(text: Any, where: str, column: str, citations: bool) -> str:
+def _answer(text: object, where: str, column: str, citations: bool) -> str:
     text = check_text(text, where, column)
     return text if citations else check_text(strip_citations(text), where, column)
 

@@ -100,14 +100,14 @@ class Benchmark:
         return joined or rows_of(source, split or self.split, self.patterns, self.beside)
 
 
-def best_first(where: str, prompt: Any, completions: Sequence[Any], **metadata: Any) -> PreferenceGroup:
+def best_first(where: str, prompt: object, completions: Sequence[Any], **metadata: Any) -> PreferenceGroup:
     """Build a group whose first completion is better than every other."""
     texts = tuple(as_text(completion, where) for completion in completions)
     edges = tuple(Comparison(0, other) for other in range(1, len(texts)))
     return PreferenceGroup(as_text(prompt, where), texts, edges, group_id=where, metadata=metadata)
 
 
-def labelled(where: str, prompt: Any, pair: tuple[Any, Any], winner: int | None, **metadata: Any) -> PreferenceGroup:
+def labelled(where: str, prompt: object, pair: tuple[Any, Any], winner: int | None, **metadata: Any) -> PreferenceGroup:
     """Build a pair in published order; `winner` is 0, 1 or None for a tie."""
     texts = tuple(as_text(text, where) for text in pair)
     edge = Comparison(0, 1, "tie") if winner is None else Comparison(winner, 1 - winner)

@@ -38,7 +38,7 @@ def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate,
     return mean_of(parts), parts
 
 
-def _literal(where: str, value: Any) -> Any:
+def _literal(where: str, value: object) -> Any:
     """Read a stringified list or dictionary; leave other values."""
     if not (isinstance(value, str) and value[:1] in "[{"):
         return value
@@ -48,7 +48,7 @@ def _literal(where: str, value: Any) -> Any:
         raise DataError(f"{where}: cannot read the stringified field {value[:60]!r}") from error
 
 
-def _answer(where: str, value: Any) -> str:
+def _answer(where: str, value: object) -> str:
     value = _literal(where, value)
     return str(need(where, value, "answer")) if isinstance(value, Mapping) else str(value)
 

@@ -77,7 +77,7 @@ class BenchmarkRun:
 
 
 def run_benchmark(
-    name: str, scorer: Any, source: str | Path, *, how: Resampling | None = None, run: BenchmarkRun | None = None
+    name: str, scorer: object, source: str | Path, *, how: Resampling | None = None, run: BenchmarkRun | None = None
 ) -> BenchmarkResult:
     """Score a benchmark from a local file or folder in the published layout, or from a hub id.
 
@@ -153,7 +153,7 @@ def _reads_chat(scorer: Scorer) -> bool:
     return tokenizer is None or bool(tokenizer.chat_template)
 
 
-def _turns(role: str, value: Any) -> Any:
+def _turns(role: str, value: object) -> Any:
     return (Message(role, value),) if isinstance(value, str) else value
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rewardsmith.errors import CheckpointError, ScoringError
 from rewardsmith.models.foreign.folder import Folder
@@ -139,11 +140,13 @@ class Reader(Protocol):
     def check(self, ids: Sequence[int]) -> None:
         """Refuse token ids that the model cannot judge. Raises ScoringError."""
 
-    def read(self, model: Any, input_ids: Tensor) -> list[Reading]:
+    def read(self, model: nn.Module, input_ids: Tensor) -> list[Reading]:
         """Score rows of one length. Shapes: input_ids [U, L] -> U readings."""
 
 
-def compute_readings(model: Any, reader: Reader, groups: Groups, tokens_per_batch: int) -> list[list[Reading]]:
+def compute_readings(
+    model: PreTrainedModel, reader: Reader, groups: Groups, tokens_per_batch: int
+) -> list[list[Reading]]:
     """Read every sequence of every group, in input order; equal sequences are computed once.
 
     Raises:
@@ -166,7 +169,7 @@ def compute_readings(model: Any, reader: Reader, groups: Groups, tokens_per_batc
     return [[readings[next(stream)] for _ in group] for group in groups]
 
 
-def _read_rows(model: Any, reader: Reader, rows: list[tuple[int, ...]]) -> list[Reading]:
+def _read_rows(model: PreTrainedModel, reader: Reader, rows: list[tuple[int, ...]]) -> list[Reading]:
     with torch.no_grad():
         readings = reader.read(model, torch.tensor(rows, device=model.device))
     for reading in readings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.foreign import (
     deepspeed_chat,
@@ -58,7 +60,7 @@ def load_foreign(path: str, options: ImportOptions) -> Imported | None:
     raise CheckpointError(_unknown(folder))
 
 
-def standard_rule(config: Any, skips_padding: bool) -> tuple[ScoringRule, float | None, float | None]:
+def standard_rule(config: PreTrainedConfig, skips_padding: bool) -> tuple[ScoringRule, float | None, float | None]:
     """Give the rule of a sequence classifier without a contract, with the mean and std its config may name."""
     mean, std = getattr(config, "mean", None), getattr(config, "std", None)
     known = isinstance(mean, int | float) and isinstance(std, int | float) and std > 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.errors import CheckpointError
@@ -41,7 +40,7 @@ class ObjectiveReader:
     def check(self, ids: Sequence[int]) -> None:
         """Take every sequence."""
 
-    def read(self, model: Any, input_ids: Tensor) -> list[Reading]:
+    def read(self, model: nn.Module, input_ids: Tensor) -> list[Reading]:
         """Score rows of one length. Shapes: input_ids [U, L] -> U readings."""
         output = model(input_ids=input_ids, attention_mask=input_ids.new_ones(input_ids.shape))
         score = getattr(output, "score", None)
@@ -60,7 +59,7 @@ class ObjectiveReader:
         return [Reading(value, row) for value, row in zip(score.float().reshape(-1).tolist(), rows, strict=True)]
 
 
-def objective_names(config: Any, count: int) -> list[str]:
+def objective_names(config: object, count: int) -> list[str]:
     """Name the objectives as the config does, or by number."""
     for name in ("attributes", "objectives", "objective_names"):
         names = getattr(config, name, None)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel
 
 from rewardsmith.errors import CheckpointError
@@ -47,7 +46,7 @@ class LogitReader:
     def check(self, ids: Sequence[int]) -> None:
         """Take every sequence."""
 
-    def read(self, model: Any, input_ids: Tensor) -> list[Reading]:
+    def read(self, model: nn.Module, input_ids: Tensor) -> list[Reading]:
         """Score rows of one length. Shapes: input_ids [U, L] -> U readings."""
         output = model(input_ids=input_ids, attention_mask=input_ids.new_ones(input_ids.shape))
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForTokenClassification
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
@@ -111,7 +110,7 @@ class StepReader:
                 "answer apart"
             )
 
-    def read(self, model: Any, input_ids: Tensor) -> list[Reading]:
+    def read(self, model: nn.Module, input_ids: Tensor) -> list[Reading]:
         """Score rows of one length. Shapes: input_ids [U, L] -> U readings; logits [U, L, 2]."""
         output = model(input_ids=input_ids, attention_mask=input_ids.new_ones(input_ids.shape))
         logits = output.logits if getattr(output, "logits", None) is not None else output[0]

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import (
     LinearAttentionAndFullAttentionLayer,
     LinearAttentionAndSlidingWindowAttentionLayer,
@@ -87,7 +87,7 @@ ASSIGNING: dict[type, type] = {
 }
 
 
-def new_cache(config: Any) -> DynamicCache:
+def new_cache(config: PreTrainedConfig) -> DynamicCache:
     """Return an empty cache for a model of this config whose states carry their gradient."""
     cache = DynamicCache(config=config)
     for layer in cache.layers:
@@ -117,7 +117,7 @@ def fork(cache: DynamicCache, tensors: Sequence[Tensor], group_U: Tensor) -> Dyn
     return new
 
 
-def _copied(layer: Any) -> Any:
+def _copied(layer: object) -> Any:
     new = copy.copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, list | dict):
@@ -125,7 +125,7 @@ def _copied(layer: Any) -> Any:
     return new
 
 
-def _places(layer: Any) -> Iterator[tuple[dict[Any, Any], Any]]:
+def _places(layer: object) -> Iterator[tuple[dict[Any, Any], Any]]:
     """Yield where a layer holds tensors with one row per sequence: attributes, and entries of its dictionaries."""
     for name, value in sorted(vars(layer).items(), key=lambda item: item[0]):
         if isinstance(value, Tensor) and value.ndim > 1:

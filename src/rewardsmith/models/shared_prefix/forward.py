@@ -28,7 +28,7 @@ if not hasattr(PreTrainedModel, CHECKPOINTING):
     CHECKPOINTING = "is_gradient_checkpointing"
 
 
-def core_model(model: Any) -> Any:
+def core_model(model: object) -> Any:
     """Give the sequence classifier inside data-parallel and PEFT wrappers."""
     while not isinstance(model, PreTrainedModel):
         if hasattr(model, "get_base_model"):
@@ -55,7 +55,7 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
 
 
-def install_forward(core: Any) -> None:
+def install_forward(core: PreTrainedModel) -> None:
     if not hasattr(type(core), "_reward_base"):
         core.__class__ = _with_reward_forward(type(core))  # type: ignore[arg-type]
 
@@ -75,7 +75,7 @@ def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     return _apply_head(core.score, pooled_hidden(core, chunk, narrows))
 
 
-def pooled_hidden(core: Any, chunk: Chunk, narrows: bool = True) -> Tensor:
+def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> Tensor:
     """Run the backbone and pool. Shapes: -> `[U, D]`, or `[U, 2 D]` for mean_max.
 
     Args:
@@ -98,7 +98,7 @@ def pooled_hidden(core: Any, chunk: Chunk, narrows: bool = True) -> Tensor:
     return _pool(core, hidden, chunk)
 
 
-def _pool_part(core: Any, prefix: Tensor, hidden: Tensor, rests: Rests) -> Tensor:
+def _pool_part(core: PreTrainedModel, prefix: Tensor, hidden: Tensor, rests: Rests) -> Tensor:
     """Pool what goes on from forked caches. Shapes: prefix [G, P, D], hidden [U, L, D] -> [U, D] or [U, 2 D]."""
     pooling = getattr(core.config, "reward_pooling", "last")
     if pooling == "last":
@@ -107,7 +107,7 @@ def _pool_part(core: Any, prefix: Tensor, hidden: Tensor, rests: Rests) -> Tenso
     return torch.stack([_summarise((prefix[group], row[: last + 1]), pooling) for row, group, last in places])
 
 
-def _narrowed_layer(core: Any) -> LastLayer:
+def _narrowed_layer(core: PreTrainedModel) -> LastLayer:
     """Give what only scored tokens need; nothing where all are read, or where it will be computed again."""
     recomputed = core.training and getattr(core, CHECKPOINTING)
     if recomputed or getattr(core.config, "reward_pooling", "last") != "last":

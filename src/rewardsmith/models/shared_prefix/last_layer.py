@@ -30,7 +30,7 @@ class LastLayer:
     tokenwise: tuple[nn.Module, ...] = ()
 
 
-def last_layer(backbone: Any) -> LastLayer:
+def last_layer(backbone: object) -> LastLayer:
     """Find a decoder's last layer by the names that transformers uses; parts without such a name stay whole."""
     layers = getattr(backbone, "layers", None) or getattr(backbone, "h", None)
     if not isinstance(layers, nn.ModuleList) or not len(layers):
@@ -61,7 +61,7 @@ def scored_tokens_only(layer: LastLayer, kept_U: Tensor, num_tokens: int) -> Ite
     def narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].index_select(1, kept_U), *inputs[1:])
 
-    def widen(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Tensor:
+    def widen(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> Tensor:
         if not isinstance(output, Tensor):
             raise ScoringError(f"{type(module).__name__} gives a {type(output).__name__}, not one tensor")
         return output.new_zeros(1, num_tokens, output.shape[-1]).index_copy(1, kept_U, output)

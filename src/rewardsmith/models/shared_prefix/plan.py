@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,7 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     return replace(plan, reason=not_packed if never else f"{not_packed}; over a forked cache, {not_forked}")
 
 
-def _sample(core: Any) -> list[list[int]]:
+def _sample(core: PreTrainedModel) -> list[list[int]]:
     """Return three sequences of a few tokens with a common start, one of which goes on for one token only."""
     vocabulary = core.config.get_text_config().vocab_size
     ids = [(5 + i) % vocabulary for i in range(14)]
@@ -169,17 +169,17 @@ def _check_forked(core: PreTrainedModel) -> str:
         core.train(training)
 
 
-def _gradient_difference(core: Any, batch: RewardBatch, rows: RewardBatch) -> str:
+def _gradient_difference(core: PreTrainedModel, batch: RewardBatch, rows: RewardBatch) -> str:
     """Compare gradients at the embeddings, summed over tokens. No gradient of a weight is computed or kept."""
     actual, expected = _embedding_gradient(core, batch), _embedding_gradient(core, rows)
     return _far(actual, expected, "the gradient of a few tokens differs")
 
 
-def _embedding_gradient(core: Any, batch: RewardBatch) -> Tensor:
+def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     """Return the gradient of a weighted sum of the pooled states. Shapes: -> `[D]`."""
     seen: list[Tensor] = []
 
-    def watch(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def watch(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         seen.append(output.detach().requires_grad_())
         return seen[-1]
 
@@ -195,13 +195,13 @@ def _embedding_gradient(core: Any, batch: RewardBatch) -> Tensor:
     return torch.stack([gradient.float().sum((0, 1)) for gradient in gradients]).sum(0)
 
 
-def _rows_hidden(core: Any, group: Sequences) -> Tensor:
+def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
     """Return what the head reads when every sequence is a row. Shapes: -> `[B, D]`."""
     rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
     return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
 
 
-def _difference(core: Any, batch: RewardBatch, expected: Tensor) -> str:
+def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor) -> str:
     """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
     try:
         chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 # Attention patterns that the packed layout reproduces token for token.
 EXACT_LAYERS = {"full_attention", "sliding_attention"}
@@ -51,7 +51,7 @@ def _dropout_is_off(core: PreTrainedModel) -> bool:
 OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer")
 
 
-def longest_input(config: Any) -> int | None:
+def longest_input(config: PreTrainedConfig) -> int | None:
     """Give the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None or getattr(config, "position_biased_input", True) is False:
@@ -67,7 +67,7 @@ def fixed_positions(config: Any) -> int | None:
     return None if rotary else longest_input(config)
 
 
-def longest_shared(config: Any) -> int | None:
+def longest_shared(config: PreTrainedConfig) -> int | None:
     """Return up to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     scalings = [value for value in [rope, *rope.values()] if isinstance(value, dict)]

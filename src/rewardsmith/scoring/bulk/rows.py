@@ -197,6 +197,6 @@ def _columns(row: Mapping[str, Any], values: Sequence[Any], column: str) -> dict
     return {f"{column}s": list(values)} if form == "completions" else {column: values[0]}
 
 
-def _answer(entry: Any) -> Any:
+def _answer(entry: object) -> Any:
     """Unwrap NeMo's `{"completion": ..., "rank": ...}`."""
     return entry["completion"] if isinstance(entry, Mapping) and "completion" in entry else entry

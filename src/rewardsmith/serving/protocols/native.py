@@ -40,7 +40,7 @@ class RewardInput(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def refuse_unknown(cls, body: Any) -> Any:
+    def refuse_unknown(cls, body: object) -> Any:
         """Name the first unknown field alone: an error for each of many would take seconds."""
         unknown = (
             next((name for name in body if name not in cls.model_fields), None) if isinstance(body, dict) else None
