@@ -1,6 +1,6 @@
 """A scorer without a model: the reward of a text is the sum of its characters over seven."""
 
-from rewardsmith.records import Capabilities
+from rewardsmith.capabilities import Capabilities
 
 
 class Letters:

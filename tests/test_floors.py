@@ -14,6 +14,7 @@ FLOORS = {
     "findings": 0,
     "records": 0,
     "blocks": 1,
+    "capabilities": 1,
     "stats": 1,
     "files": 1,
     "objectives": 1,

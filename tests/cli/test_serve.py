@@ -4,10 +4,10 @@ import argparse
 
 import pytest
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.cli import serve
 from rewardsmith.cli.main import main
 from rewardsmith.errors import ConfigError
-from rewardsmith.records import Capabilities
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.auth import KeyRing, digest, read_keys
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rewardsmith.records import Scorer
     from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 
-# As in rewardsmith.scoring.opening; repeated, so that `--help` needs no import of it.
+# As in rewardsmith.scoring.ensemble; repeated, so that `--help` needs no import of it.
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 AGGREGATES = ("min", "product", "last", "mean")

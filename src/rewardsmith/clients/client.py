@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.clients.exchange import (
     PROBE_SECONDS,
     Address,
@@ -35,7 +36,7 @@ from rewardsmith.clients.exchange import (
     shown_name,
 )
 from rewardsmith.errors import ConfigError
-from rewardsmith.records import Capabilities, ScoreRequest
+from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import RewardParts, make_request
 
 __all__ = ["AsyncRewardClient", "ClientOptions", "RewardClient"]

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import torch
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
-from rewardsmith.records import Capabilities, Completion, Message, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, probability
 
 # What the published models were trained to read: a source of 1224 tokens and two candidates of 412.

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
-from rewardsmith.records import Capabilities, ScoreRequest, TokenIds
-from rewardsmith.scoring.opening import COMBINATIONS
+from rewardsmith.records import ScoreRequest, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids
+
+COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
 
 
 class EnsembleModel(RewardScorer):

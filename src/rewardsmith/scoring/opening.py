@@ -12,9 +12,6 @@ from rewardsmith.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from rewardsmith.scoring.scorer import RewardScorer
 
-COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
-AGGREGATES = ("min", "product", "last", "mean")
-
 
 @dataclass(frozen=True)
 class ModelOptions:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.doctor import Finding, examine_loaded
 from rewardsmith.doctor.model import check_finite_weights
 from rewardsmith.doctor.subject import Subject
@@ -20,7 +21,7 @@ from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 from rewardsmith.models.shared_prefix.sharing import longest_input
-from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, as_text
+from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation
@@ -126,14 +127,10 @@ class RewardModel(RewardScorer):
         if loaded.imported is not None:
             state_rule(str(path), loaded)
             if loaded.imported.is_comparer:
-                if (truncation or "error") != "error" or special_tokens != "allow":
-                    raise ConfigError(
-                        f"{path} compares answers and reads them whole; leave out --truncate-prompt, --special-tokens"
-                    )
+                _require_whole_texts(str(path), truncation, special_tokens)
                 return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
-        own = loaded.contract.overflow if loaded.contract else None
-        model.truncation = check_truncation(truncation or (own if own == "truncate_prompt" else "error"))
+        model.truncation = check_truncation(truncation or _own_truncation(loaded))
         return model
 
     @property
@@ -258,6 +255,20 @@ class RewardModel(RewardScorer):
         if source is None or source.reward_mean is None or not source.reward_std:
             raise ConfigError(f"{self.name} names no mean and standard deviation of rewards; ask for raw rewards")
         return source.reward_mean, source.reward_std
+
+
+def _own_truncation(loaded: LoadedModel) -> str:
+    """Return what the model's training did with texts that were too long; dropping them is no way to score."""
+    is_cut = loaded.contract is not None and loaded.contract.overflow == "truncate_prompt"
+    return "truncate_prompt" if is_cut else "error"
+
+
+def _require_whole_texts(path: str, truncation: str | None, special_tokens: str) -> None:
+    """Refuse settings that a comparer of whole texts would ignore. Raises ConfigError."""
+    if (truncation or "error") != "error" or special_tokens != "allow":
+        raise ConfigError(
+            f"{path} compares answers and reads them whole; leave out --truncate-prompt and --special-tokens"
+        )
 
 
 def _rule_of(loaded: LoadedModel) -> ScoringRule:

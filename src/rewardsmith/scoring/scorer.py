@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError
-from rewardsmith.records import Capabilities, Completion, Message, ScoreRequest, TokenIds, as_text
+from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
 
 TRUNCATIONS = ("error", "truncate_prompt")
 LOOK_AHEAD = 256

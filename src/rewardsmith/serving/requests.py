@@ -6,9 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.models.templates import NOT_FOR_ROWS
-from rewardsmith.records import Capabilities, Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.serving.refusals import invalid, too_large
 
 # Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,

@@ -11,9 +11,9 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.fingerprints import hash_files
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
@@ -241,7 +241,7 @@ def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from rewardsmith.records import Capabilities
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 
 class Slow:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ScoringError
-from rewardsmith.records import Capabilities
 from rewardsmith.scoring.bulk.rows import score_entries
 from rewardsmith.scoring.scorer import RewardParts
 

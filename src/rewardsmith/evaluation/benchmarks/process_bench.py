@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from rewardsmith.capabilities import capabilities_of
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.baselines import Rule
 from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
 from rewardsmith.evaluation.benchmarks.rows import FILE, need
 from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text, capabilities_of
+from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share
 
 THRESHOLD = 0.0
