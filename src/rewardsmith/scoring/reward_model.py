@@ -93,12 +93,11 @@ class RewardModel(RewardScorer):
 
         Args:
             path: hub id or folder, of a full model or of a LoRA adapter with its head; several make an ensemble.
-            device: None takes a GPU where there is one.
-            dtype: "float32" (the default on a CPU), "bfloat16" (the default on a GPU), ...
+            device, dtype: by default a GPU in "bfloat16" where there is one, else the CPU in "float32".
             combine: how an ensemble's rewards become one: "mean", "min", "mean_minus_std" or "mean_minus_variance".
             penalty: what the standard deviation or variance is multiplied with.
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
-            verify: refuse a checkpoint that does not give its golden rewards; ten short texts are scored for that.
+            verify: refuse a checkpoint that does not give its golden rewards (ten short texts).
             special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
                 read as plain characters; for answers of a policy or of users) or "refuse" (a ScoringError).
             truncation: what happens to texts that are too long where a call does not say; see `score`. None does what
