@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
-
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith.clients.asking import as_scorer, score_samples
 from rewardsmith.clients.client import ClientOptions
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.scorer import probability
+
+if TYPE_CHECKING:
+    # OpenRLHF imports this file; it must load nothing beside httpx.
+    from numpy.typing import ArrayLike
 
 RewardFunction = Callable[..., dict[str, Any]]
 
