@@ -60,7 +60,7 @@ def test_a_command_of_the_tables_is_understood(command):
     module.configure(parser)
     namespace = parse_strictly(parser, arguments)
     if name == "train":
-        from rewardsmith.cli.recipes import resolve
+        from rewardsmith.training.recipes import resolve
 
         resolved = resolve(parser, namespace, arguments)
         assert resolved.dataset_name == arguments[arguments.index("--dataset_name") + 1]

@@ -1,5 +1,6 @@
 """kill -9 of the server under simulated annotators: nothing acknowledged is lost or doubled, no item above overlap."""
 
+import os
 import random
 import re
 import signal
@@ -158,9 +159,10 @@ def storm(tmp_path, database, kills, items):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2400)
-def test_a_hundred_kills_lose_and_double_nothing(tmp_path, database):
-    storm(tmp_path, database, kills=100, items=6000)
+@pytest.mark.timeout(3000)
+def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, database):
+    """A hundred kills take half an hour on two cores: KILLS=100 runs them, CI runs a few."""
+    storm(tmp_path, database, kills=int(os.environ.get("KILLS", "6")), items=6000)
 
 
 def test_two_kills_lose_and_double_nothing(tmp_path):

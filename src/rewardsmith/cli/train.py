@@ -16,13 +16,13 @@ import datasets
 import transformers
 from transformers import HfArgumentParser
 
-from rewardsmith.cli.recipes import CONFIGS, resolve
 from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data
 from rewardsmith.training.model import named_model
+from rewardsmith.training.recipes import CONFIGS, resolve
 from rewardsmith.training.run import train_run
 
 EXAMPLES = """examples:

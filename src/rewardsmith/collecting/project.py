@@ -81,11 +81,9 @@ class Stop(Strict):
 
 
 class Gold(Strict):
-    """How often gold items are mixed in, and when an annotator is paused."""
+    """How often gold items are mixed in."""
 
     share: float = Field(default=0.1, ge=0, le=0.5)
-    pause_below: float | None = Field(default=None, ge=0, le=1)
-    pause_after: int = Field(default=5, ge=1)
 
 
 class Panel(Strict):
