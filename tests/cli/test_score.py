@@ -37,12 +37,18 @@ def test_shards_and_then_one_run_write_the_output(command, pairs_file, tiny_mode
 
 
 def test_bad_rows_are_reported_and_no_row_at_all_is_a_failure(command, tiny_model, tmp_path):
-    (tmp_path / "in.jsonl").write_text('{"text": "good answer"}\n{"text": ""}\n')
+    (tmp_path / "in.jsonl").write_text('{"text": "good answer"}\n{"text": null}\n')
     code, out, err = command("score", tiny_model, "in.jsonl", "out.csv")
     assert (code, "wrote 1 of 2 rows" in out) == (0, True)
-    assert "not scored: 1 rows (empty completion); see out.csv.errors.jsonl" in err
-    (tmp_path / "bad.jsonl").write_text('{"text": ""}\n')
+    assert "not scored: 1 rows (wrong type); see out.csv.errors.jsonl" in err
+    (tmp_path / "bad.jsonl").write_text('{"text": null}\n')
     assert command("score", tiny_model, "bad.jsonl", "none.csv")[0] == 1
+
+
+def test_an_empty_answer_is_an_answer(command, tiny_model, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"prompt": "question", "completions": ["", "good answer"]}\n{"text": ""}\n')
+    code, out, _ = command("score", tiny_model, "in.jsonl", "out.jsonl")
+    assert (code, "wrote 2 of 2 rows" in out) == (0, True)
 
 
 def test_a_changed_model_is_refused(command, pairs_file, tiny_model, tmp_path):

@@ -159,7 +159,7 @@ def require_extras(model: ModelConfig) -> None:
     """Refuse flags whose extra is missing before data are read. Raises MissingExtraError with the remedy."""
     wanted = {
         "peft": ("peft", model.use_peft),
-        "bitsandbytes": ("quantization", model.load_in_4bit or model.load_in_8bit),
+        "bitsandbytes": ("quantization", model.use_peft and (model.load_in_4bit or model.load_in_8bit)),
     }
     for package, (extra, is_asked) in wanted.items():
         if is_asked and find_spec(package) is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith.data.checks.inspected import Inspected, inspect_sources
 from rewardsmith.data.texts import as_sources
 from rewardsmith.records import PreferenceGroup
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def inspect(data: Any, *, tokenizer: Any = None, quote: bool = True, **options: Any) -> Inspected:

@@ -341,7 +341,7 @@ class Renderer:
                 self._said_plain = True
                 logger.warning(
                     "the tokenizer has no chat template; conversations are written as Human: ... Assistant: ... (a "
-                    "template of your own: --chat_template NAME|FILE)"
+                    "template of your own: chat_template_path)"
                 )
         text = apply_template(self.tokenizer, messages, tools, options, template)
         for message in messages:
