@@ -162,7 +162,7 @@ def storm(tmp_path, database, kills, items):
 @pytest.mark.timeout(3000)
 def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, database):
     """A hundred kills take half an hour on two cores: KILLS=100 runs them, CI runs a few."""
-    storm(tmp_path, database, kills=int(os.environ.get("KILLS", "6")), items=6000)
+    storm(tmp_path, database, kills=int(os.environ.get("KILLS", "20")), items=6000)
 
 
 def test_two_kills_lose_and_double_nothing(tmp_path):
