@@ -10,10 +10,11 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from rewardsmith.models.shared_prefix.packing import RewardBatch
@@ -193,6 +194,19 @@ class RewardMetrics:
             held = self.loss_terms.setdefault(name, [0.0, 0.0])
             held[0] += total
             held[1] += denominator
+
+    def of_all_processes(self, accelerator: Accelerator) -> RewardMetrics:
+        """Return these metrics summed over all processes; every process has to call it."""
+        if accelerator.num_processes == 1:
+            return self
+        names = [f.name for f in fields(self) if f.name not in ("min_reward", "max_reward", "loss_terms", "started")]
+        # float64 counts to 2^53 exactly.
+        sums = torch.tensor([float(getattr(self, name)) for name in names], dtype=torch.float64)
+        ends = torch.tensor([-self.min_reward, self.max_reward], dtype=torch.float64)
+        total = accelerator.reduce(sums.to(accelerator.device), "sum").tolist()
+        low, high = accelerator.gather(ends[None].to(accelerator.device)).amax(0).tolist()
+        summed = dict(zip(names, total, strict=True))
+        return replace(self, **summed, min_reward=-low, max_reward=high)
 
     def loss(self) -> float:
         """Return the mean loss over everything added; NaN when nothing was."""

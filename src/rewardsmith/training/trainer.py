@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
@@ -163,9 +164,24 @@ class RewardTrainer(Trainer):
         """Return the evaluation batches, filled by tokens where training is."""
         name = eval_dataset if isinstance(eval_dataset, str) else None
         dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
+        if self.args.world_size > 1 and self.compute_metrics is None and hasattr(dataset, "__len__"):
+            return self._whole_dataloader(dataset)
         if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
             return super().get_eval_dataloader(eval_dataset)
         return self._token_dataloader(dataset, shuffle=False)
+
+    def _whole_dataloader(self, dataset: Any) -> DataLoader:
+        """Return batches of all rows on every process.
+
+        Shards of equal length would repeat rows, and each process would report the metrics of its own.
+        """
+        options: dict[str, Any] = {"batch_size": self.args.eval_batch_size}
+        if self.args.tokens_per_batch is not None:
+            costs = encoding.token_costs(dataset, self.plan.cost)
+            options = {"batch_sampler": TokenBatchSampler(costs, self.args.tokens_per_batch, 0, shuffle=False)}
+        loader = DataLoader(dataset, collate_fn=self.data_collator, **options)
+        device = self.accelerator.device
+        return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -289,7 +305,7 @@ class RewardTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
         if "loss" in logs and self._metrics["train"].rewards:
-            logs |= self._metrics["train"].summary()
+            logs |= self._metrics["train"].of_all_processes(self.accelerator).summary()
             logs["num_tokens"] = float(self._num_tokens)
             self._metrics["train"] = RewardMetrics()
         super().log(logs, start_time)
