@@ -30,6 +30,11 @@ def test_no_model_is_an_error_that_says_so(capsys):
     assert "name a model" in capsys.readouterr().err
 
 
+def test_a_flag_that_only_requests_can_mean_is_refused(capsys):
+    assert main(["serve", "nothing", "--truncate-prompt"]) == 1
+    assert "truncate='prompt'" in capsys.readouterr().err
+
+
 def test_keys_come_from_the_file_and_the_environment(tmp_path, monkeypatch):
     path = tmp_path / "keys"
     main(["serve", "--new-key", str(path)])

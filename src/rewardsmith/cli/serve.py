@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         return _make_key(args.new_key)
     if args.model is None:
         raise ConfigError("name a model to serve: rewardsmith serve MODEL")
+    if args.truncate_prompt:
+        raise ConfigError("a server cuts what a request asks it to cut: send truncate='prompt' instead of the flag")
     from rewardsmith.serving.auth import KeyRing, require_keys_off_loopback
     from rewardsmith.serving.run import serve
 
