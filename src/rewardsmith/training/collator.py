@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from rewardsmith.errors import DataError
@@ -138,3 +139,23 @@ class LengthSampler(Sampler[int]):
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def whole_dataloader(
+    dataset: Any,
+    collate: Callable[..., Any],
+    device: torch.device,
+    **filled: Any,
+) -> DataLoader:
+    """Return batches of all rows on every process, in their order.
+
+    Shards of equal length would repeat rows, and each process would report the metrics of its own.
+
+    Args:
+        filled: `batch_size`, or `costs` of the rows in tokens and the `budget` of a batch.
+    """
+    options = dict(filled)
+    if "costs" in options:
+        options = {"batch_sampler": TokenBatchSampler(options["costs"], options["budget"], 0, shuffle=False)}
+    loader = DataLoader(dataset, collate_fn=collate, **options)
+    return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
@@ -26,7 +25,13 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training import checkpoints, encoding, publishing
 from rewardsmith.training import model as models
-from rewardsmith.training.collator import LengthSampler, PreferenceCollator, TokenBatchSampler, read_batch
+from rewardsmith.training.collator import (
+    LengthSampler,
+    PreferenceCollator,
+    TokenBatchSampler,
+    read_batch,
+    whole_dataloader,
+)
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
@@ -165,23 +170,13 @@ class RewardTrainer(Trainer):
         name = eval_dataset if isinstance(eval_dataset, str) else None
         dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
         if self.args.world_size > 1 and self.compute_metrics is None and hasattr(dataset, "__len__"):
-            return self._whole_dataloader(dataset)
+            budget = self.args.tokens_per_batch
+            costs = None if budget is None else encoding.token_costs(dataset, self.plan.cost)
+            options = {"batch_size": self.args.eval_batch_size} if costs is None else {"costs": costs, "budget": budget}
+            return whole_dataloader(dataset, self.data_collator, self.accelerator.device, **options)
         if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
             return super().get_eval_dataloader(eval_dataset)
         return self._token_dataloader(dataset, shuffle=False)
-
-    def _whole_dataloader(self, dataset: Any) -> DataLoader:
-        """Return batches of all rows on every process.
-
-        Shards of equal length would repeat rows, and each process would report the metrics of its own.
-        """
-        options: dict[str, Any] = {"batch_size": self.args.eval_batch_size}
-        if self.args.tokens_per_batch is not None:
-            costs = encoding.token_costs(dataset, self.plan.cost)
-            options = {"batch_sampler": TokenBatchSampler(costs, self.args.tokens_per_batch, 0, shuffle=False)}
-        loader = DataLoader(dataset, collate_fn=self.data_collator, **options)
-        device = self.accelerator.device
-        return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
