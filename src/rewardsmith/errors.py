@@ -91,6 +91,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
+def nearest_or_known(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a `name` that is not known: the nearest one or, where nothing is close, all of them."""
+    names = list(known)
+    near = nearest(name, names)
+    return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
+
+
 def missing_extra(package: str, extra: str) -> MissingExtraError:
     """Build the error for an optional `package` that the extra `rewardsmith[extra]` installs."""
     return MissingExtraError(f"{package} is not installed; run: pip install 'rewardsmith[{extra}]'")

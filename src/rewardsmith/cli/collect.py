@@ -6,8 +6,8 @@ import argparse
 from importlib import import_module
 from importlib.util import find_spec
 
-from rewardsmith.cli.main import CommandParser, parse_strictly
-from rewardsmith.errors import UsageError, missing_extra, nearest
+from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly
+from rewardsmith.errors import UsageError, missing_extra, nearest_or_known
 
 # Command -> (module, one-line summary).
 COMMANDS = {
@@ -30,22 +30,16 @@ PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "nh3", "markdown_it",
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command; its own flags are declared by its own file."""
-    width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = f"Collect human judgements.\n\n{rows}"
-    parser.usage = "rewardsmith collect COMMAND [options]   (rewardsmith collect COMMAND --help)"
-    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    declare_commands(
+        parser, "collect", "Collect human judgements.", {name: summary for name, (_, summary) in COMMANDS.items()}
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one command. Returns its exit code."""
     name = args.command
     if name not in COMMANDS:
-        near = nearest(name, list(COMMANDS))
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(COMMANDS)}"
-        raise UsageError(f"unknown collect command {name!r}; {hint}")
+        raise UsageError(f"unknown collect command {name!r}; {nearest_or_known(name, COMMANDS)}")
     for package in PACKAGES:
         if find_spec(package) is None:
             raise missing_extra(package, "collect")

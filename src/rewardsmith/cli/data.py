@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
-from rewardsmith.cli.main import CommandParser, parse_strictly
-from rewardsmith.errors import UsageError, nearest
+from rewardsmith.cli.main import declare_commands, run_command
+from rewardsmith.errors import UsageError, nearest_or_known
 
 # Command -> one-line summary; `split` lives in rewardsmith.cli.data_split, and so on.
 COMMANDS = {
@@ -23,23 +22,12 @@ COMMANDS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command; its own flags are declared by its own file."""
-    width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = f"Read, check and shape preference data.\n\n{rows}"
-    parser.usage = "rewardsmith data COMMAND [options]   (rewardsmith data COMMAND --help)"
-    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    declare_commands(parser, "data", "Read, check and shape preference data.", COMMANDS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one data command. Returns its exit code."""
     name = args.command
     if name not in COMMANDS:
-        near = nearest(name, list(COMMANDS))
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(COMMANDS)}"
-        raise UsageError(f"unknown data command {name!r}; {hint}")
-    command = import_module(f"rewardsmith.cli.data_{name}")
-    parser = CommandParser(prog=f"rewardsmith data {name}", description=COMMANDS[name])
-    command.configure(parser)
-    return int(command.run(parse_strictly(parser, args.arguments)) or 0)
+        raise UsageError(f"unknown data command {name!r}; {nearest_or_known(name, COMMANDS)}")
+    return run_command(f"data {name}", f"rewardsmith.cli.data_{name}", COMMANDS[name], args.arguments)

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NoReturn
@@ -89,17 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:
-    """Import one command, parse its arguments and run it; the one place where errors are caught.
-
-    A command may bring its own `make_parser(prog, description)`.
-    """
-    module_name, summary = COMMANDS[name]
+    """Run one command; the one place where errors are caught."""
     try:
-        command = import_module(module_name)
-        make_parser = getattr(command, "make_parser", CommandParser)
-        parser = make_parser(prog=f"rewardsmith {name}", description=summary)
-        command.configure(parser)
-        return int(command.run(parse_strictly(parser, arguments)) or 0)
+        return run_command(name, *COMMANDS[name], arguments)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: that is not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -161,3 +153,28 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():
                 yield from _actions(child)
+
+
+def run_command(name: str, module_name: str, summary: str, arguments: list[str]) -> int:
+    """Import a command, parse its arguments and run it. Returns its exit code.
+
+    A command may bring its own `make_parser(prog, description)`.
+    """
+    command = import_module(module_name)
+    make_parser = getattr(command, "make_parser", CommandParser)
+    parser = make_parser(prog=f"rewardsmith {name}", description=summary)
+    command.configure(parser)
+    return int(command.run(parse_strictly(parser, arguments)) or 0)
+
+
+def declare_commands(
+    parser: argparse.ArgumentParser, area: str, description: str, summaries: Mapping[str, str]
+) -> None:
+    """Declare the command of an area such as `data`; its own flags are declared by its own file."""
+    width = max(map(len, summaries))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in summaries.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = f"{description}\n\n{rows}"
+    parser.usage = f"rewardsmith {area} COMMAND [options]   (rewardsmith {area} COMMAND --help)"
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

@@ -16,7 +16,7 @@ from rewardsmith.data.formats.cells import check_messages, check_text, looks_lik
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import CATALOGUE
-from rewardsmith.errors import ConfigError, DataError, listed, nearest, row_error
+from rewardsmith.errors import ConfigError, DataError, listed, nearest_or_known, row_error
 from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
 from rewardsmith.files.tables import OnBroken, Row
@@ -105,9 +105,7 @@ def plan_row(row: Mapping[str, Any], where: str, name: str | None = None) -> Row
     if not isinstance(row, Mapping):
         raise row_error(where, "wrong type", f"a row must be an object with named columns, not {type(row).__name__}")
     if name is not None and name not in FORMATS:
-        near = nearest(name, FORMATS)
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(FORMATS)}"
-        raise ConfigError(f"unknown format {name!r}; {hint}")
+        raise ConfigError(f"unknown format {name!r}; {nearest_or_known(name, FORMATS)}")
     try:
         # Arrow gives every row all columns, null where the row has none.
         plan = _plan(frozenset(str(column) for column, value in row.items() if value is not None), name)

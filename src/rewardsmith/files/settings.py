@@ -7,7 +7,7 @@ from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from rewardsmith.errors import ConfigError, describe, nearest
+from rewardsmith.errors import ConfigError, describe, nearest_or_known
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -33,8 +33,7 @@ def read_settings(kind: type[Settings], value: object, where: str) -> Settings:
     place = ".".join(part for part in map(str, problem["loc"]) if "[" not in part)
     if problem["type"] == "extra_forbidden":
         known = list(_model_at(kind, problem["loc"][:-1]).model_fields)
-        near = nearest(str(problem["loc"][-1]), known)
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+        hint = nearest_or_known(str(problem["loc"][-1]), known)
         raise ConfigError(f"{where}: unknown key {place!r}; {hint}")
     if problem["type"] == "missing":
         raise ConfigError(f"{where} has no {place!r}; give it")
