@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,24 +42,27 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in FILES}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the modules of the package that a file imports, also inside functions, but for types only."""
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Return the modules of the package that a file imports, also inside functions, but for types only."""
+    tree = TREES[path]
     for_types = {
         id(child)
-        for node in ast.walk(TREES[path])
+        for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for child in ast.walk(node)
     }
-    for node in ast.walk(TREES[path]):
+    modules = set()
+    for node in ast.walk(tree):
         if (
             isinstance(node, ast.ImportFrom)
             and (node.module or "").startswith("rewardsmith")
             and id(node) not in for_types
         ):
             home = node.module.removeprefix("rewardsmith").lstrip(".")
-            for alias in node.names:
-                inner = f"{home}.{alias.name}".lstrip(".")
-                yield inner if inner in MODULES else home
+            inner = {f"{home}.{alias.name}".lstrip(".") for alias in node.names}
+            modules |= {name if name in MODULES else home for name in inner}
+    return frozenset(modules)
 
 
 def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -92,7 +96,7 @@ def test_any_is_the_exception():
 
 
 def test_no_module_imports_itself_by_a_detour():
-    edges = {name: set(imported(path)) - {name} for name, path in MODULES.items() if name}
+    edges = {name: imported(path) - {name} for name, path in MODULES.items() if name}
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
@@ -111,7 +115,7 @@ def test_no_module_imports_itself_by_a_detour():
 def test_one_more_of_a_kind_touches_few_files(room):
     prefix = room.replace("/", ".")
     kinds = [n for n in MODULES if n.startswith(f"{prefix}.") and n.removeprefix(f"{prefix}.") not in KINDS[room]]
-    touched = {kind: 1 + sum(kind in set(imported(p)) for n, p in MODULES.items() if n != kind) for kind in kinds}
+    touched = {kind: 1 + sum(kind in imported(p) for n, p in MODULES.items() if n != kind) for kind in kinds}
     assert {kind: n for kind, n in touched.items() if n > MOST_FILES} == {}
 
 
