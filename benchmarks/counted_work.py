@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rewardsmith.models.shared_prefix.grouping import distinct, shared_prefix_length
-from rewardsmith.models.shared_prefix.last_layer import last_layer
+from rewardsmith.models.shared_prefix.forward import last_layer
+from rewardsmith.models.shared_prefix.packing import distinct, shared_prefix_length
 
 
 def sequences_by_prompt(rows: Iterable[dict[str, str]], tokenizer: Any) -> list[list[list[int]]]:

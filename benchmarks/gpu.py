@@ -23,7 +23,7 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, Qwen2Config
 
-from rewardsmith.models.shared_prefix.last_layer import last_layer
+from rewardsmith.models.shared_prefix.forward import last_layer
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack, pad_rows
 from rewardsmith.models.shared_prefix.plan import prepare_model
 

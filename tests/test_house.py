@@ -13,8 +13,6 @@ SOURCE = TESTS.parent / "src" / "rewardsmith"
 FILES = sorted(SOURCE.rglob("*.py"))
 TEXTS = {path: path.read_text() for path in FILES}
 TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
-# The trainer is over the limit and wants to be cut; it must not grow.
-LONGER = {"training/trainer.py": 411}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 5
 # The command line parses, wires and prints. `collect` and `rl` came after the limit was set.
 CLI_LINES, LATER_COMMANDS = 2360, ("collect", "rl", "runs", "verify")
@@ -74,7 +72,7 @@ def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]
 
 def test_no_file_is_longer_than_a_reader_can_hold():
     sizes = {str(path.relative_to(SOURCE)): text.count("\n") for path, text in TEXTS.items()}
-    assert {name: size for name, size in sizes.items() if size > LONGER.get(name, LONGEST_FILE)} == {}
+    assert {name: size for name, size in sizes.items() if size > LONGEST_FILE} == {}
 
 
 def test_no_function_is_longer_than_a_screen():

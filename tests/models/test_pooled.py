@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.models.heads import load_sequence_classifier
-from rewardsmith.models.pooled import copy_code
+from rewardsmith.models.heads import copy_code, load_sequence_classifier
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 
 SMALL = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.grouping import num_shared_tokens, sort_key
+from rewardsmith.models.shared_prefix.packing import num_shared_tokens, sort_key
 from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.batches import choose, score_rows
 from rewardsmith.serving.refusals import Failure

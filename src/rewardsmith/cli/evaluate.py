@@ -21,7 +21,7 @@ from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
 from rewardsmith.report.cards import write_benchmark, write_evaluation
-from rewardsmith.training.record import versions
+from rewardsmith.training.run import versions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

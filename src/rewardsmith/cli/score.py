@@ -71,10 +71,9 @@ def score(
     args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, with_parts: bool = False
 ) -> BulkReport:
     """Load the model, score `source` into `out` and give the report."""
-    from rewardsmith.scoring.bulk.fingerprints import spec_fingerprints
     from rewardsmith.scoring.bulk.job import BulkJob, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
-    from rewardsmith.scoring.bulk.sources import find_source
+    from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
 
     cluster = _cluster(args)
     found = find_source(str(source), args.split)

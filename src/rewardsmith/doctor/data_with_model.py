@@ -14,7 +14,7 @@ from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
 from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.sharing import longest_input
+from rewardsmith.models.shared_prefix.plan import longest_input
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
 from rewardsmith.stats.intervals import clustered_share
 

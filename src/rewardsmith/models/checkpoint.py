@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
-from rewardsmith.models import heads, pooled, templates
+from rewardsmith.models import heads, templates
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import load_tokenizer, names_in, read_config
@@ -77,7 +77,7 @@ def complete_folder(folder: str | Path, core: Any, tokenizer: Any) -> None:
         _add_nothing(saved)
     saved.padding_side = "right"
     saved.save_pretrained(folder)
-    pooled.copy_code(folder, core)
+    heads.copy_code(folder, core)
 
 
 def _add_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -298,7 +298,7 @@ def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> t
     if "reward_pooling" in read_config(path):
         options.setdefault("dtype", torch.float32)
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        loaded: Any = pooled.PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
+        loaded: Any = heads.PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
         model, info = loaded
         if missing := sorted(map(str, info["missing_keys"])):
             raise CheckpointError(f"{path} lacks the weights {', '.join(missing[:4])}; rewards would be random")

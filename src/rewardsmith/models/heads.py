@@ -1,7 +1,8 @@
-"""Load a sequence classifier with one label, and initialise a head that is new."""
+"""Heads: load a classifier with one label, initialise a new one, pool where no class of transformers does."""
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -20,7 +22,8 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
-from rewardsmith.models.pooled import pool_backbone, to_pooled
+from rewardsmith.models import modeling_pooled_reward
+from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 
 # What a language model and its pre-training leave in a checkpoint.
 LANGUAGE_HEADS = ("lm_head.", "cls.", "mask_predictions.", "generator_predictions.", "discriminator_predictions.")
@@ -196,3 +199,61 @@ def quiet_loading() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+
+
+CODE = Path(modeling_pooled_reward.__file__)
+AUTO_MAP = {"AutoModelForSequenceClassification": f"{CODE.stem}.{PooledRewardModel.__name__}"}
+
+
+def to_pooled(model: PreTrainedModel, pooling: str) -> PooledRewardModel:
+    """Return a pooled reward model around the backbone of `model`; the backbone is moved, not copied."""
+    backbone = getattr(model, model.base_model_prefix)
+    backbone.config._name_or_path = model.config._name_or_path
+    return pool_backbone(backbone, pooling, model.config).to(device=model.device)  # type: ignore[call-arg]
+
+
+def pool_backbone(backbone: PreTrainedModel, pooling: str, config: PreTrainedConfig | None = None) -> PooledRewardModel:
+    """Return a reward model with a new head around any decoder that transformers has no sequence classifier of.
+
+    Args:
+        backbone: a decoder without a head; it is moved, not copied.
+        config: what is saved; None takes the backbone's.
+    """
+    config = copy.deepcopy(config or backbone.config)
+    config.reward_pooling = pooling
+    config.num_labels = 1
+    config.auto_map = {**(getattr(config, "auto_map", None) or {}), **AUTO_MAP}
+    # On no device: the weights of this backbone are never used, and those of a large one would not fit twice.
+    with torch.device("meta"):
+        pooled = PooledRewardModel(config)
+    pooled.model = backbone
+    pooled.score = nn.Linear(pooled.score.in_features, 1, bias=pooled.has_bias, dtype=backbone.dtype)
+    pooled.config._name_or_path = backbone.config._name_or_path
+    return pooled
+
+
+def with_bias(model: PreTrainedModel) -> PooledRewardModel:
+    """Give a decoder whose linear head `score` has a bias in the class that saves and loads the bias."""
+    head: nn.Linear = model.score  # type: ignore[assignment]
+    model.config.reward_bias = True
+    built = to_pooled(model, getattr(model.config, "reward_pooling", "last"))
+    built.score = head
+    return built
+
+
+# transformers registers the class of a folder for its type of config, and asks the class for that type.
+NAMES_CONFIG = """
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
+
+PooledRewardModel.config_class = CONFIG_MAPPING[{model_type!r}]
+"""
+
+
+def copy_code(folder: str | Path, model: PreTrainedModel) -> None:
+    """Put the modelling code beside the weights of a pooled model, made out for its type of config."""
+    if not hasattr(model.config, "reward_pooling"):
+        return
+    code = CODE.read_text()
+    if model.config.model_type in CONFIG_MAPPING:
+        code += NAMES_CONFIG.format(model_type=model.config.model_type)
+    (Path(folder) / CODE.name).write_text(code)

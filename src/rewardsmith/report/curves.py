@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.evaluation.evaluating import HeldOutResult
-from rewardsmith.training.record import RunSummary
+from rewardsmith.training.run import RunSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,7 @@ from rewardsmith.report.curves import draw_curves
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
-from rewardsmith.training.record import RunSummary
-from rewardsmith.training.run import train_run
+from rewardsmith.training.run import RunSummary, train_run
 
 CURVES = "training_curves.png"
 # Settings that a reader of the card asks for first; run.json holds them all.

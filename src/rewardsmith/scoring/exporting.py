@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
-from rewardsmith.models import pooled
+from rewardsmith.models import heads
 from rewardsmith.models.checkpoint import (
     TOLERANCES,
     LoadedModel,
@@ -161,7 +161,7 @@ def _standard_form(loaded: LoadedModel, drop_bias: bool) -> tuple[Any, float]:
         head.register_parameter("bias", None)
         core.config.reward_bias = False
         return core, shift
-    return (core if getattr(core.config, "reward_bias", False) else pooled.with_bias(core)), 0.0
+    return (core if getattr(core.config, "reward_bias", False) else heads.with_bias(core)), 0.0
 
 
 def _contract_fields(loaded: LoadedModel, shift: float) -> dict[str, Any]:

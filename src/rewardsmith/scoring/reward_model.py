@@ -19,8 +19,7 @@ from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, requir
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
-from rewardsmith.models.shared_prefix.sharing import longest_input
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, prepare_model
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel

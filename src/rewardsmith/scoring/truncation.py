@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.grouping import shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import shared_prefix_length
 from rewardsmith.records import Completion, Message, Text, TokenIds
 
 Encode = Callable[[Text], list[int]]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
-from rewardsmith.models.shared_prefix.grouping import (
+from rewardsmith.models.shared_prefix.packing import (
     MIN_SHARED_TOKENS,
     TOKEN_BYTES,
     group_by_prefix,

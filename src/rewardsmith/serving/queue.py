@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rewardsmith.models.shared_prefix.grouping import sort_key
+from rewardsmith.models.shared_prefix.packing import sort_key
 from rewardsmith.serving.batches import EncodedScorer, choose, score_rows
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.refusals import Failure, Outcome, draining, expired, hung, overloaded, too_large

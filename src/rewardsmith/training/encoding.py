@@ -20,7 +20,7 @@ from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.models.erasure import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
 from rewardsmith.models.rendering import Renderer, Written
-from rewardsmith.models.shared_prefix.grouping import shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import shared_prefix_length
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 # Names of tokenised columns that trainers of earlier years read.

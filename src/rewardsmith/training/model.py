@@ -16,8 +16,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.plan import ForwardPlan
-from rewardsmith.models.shared_prefix.sharing import fixed_positions
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
 from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup

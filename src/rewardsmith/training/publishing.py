@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, IterableDataset
@@ -20,10 +20,14 @@ from rewardsmith.errors import CheckpointError, DataError
 from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
+
+if TYPE_CHECKING:
+    from rewardsmith.training.trainer import RewardTrainer
 
 # Where a model goes that was trained but does not pass its check.
 UNVERIFIED = "unverified-model"
@@ -54,6 +58,22 @@ class FinalModel:
     objective: Mapping[str, Any]
     verify: bool
     trust_remote_code: bool
+
+    @classmethod
+    def of(cls, trainer: RewardTrainer) -> FinalModel:
+        """Return what a trainer has to say about the model that it holds."""
+        return cls(
+            core=core_model(trainer.model),
+            tokenizer=trainer.processing_class,
+            plan=trainer.plan,
+            rows=trainer.training_rows,
+            encoded=trainer.train_dataset,
+            max_length=trainer.encoder.max_length,
+            overflow=trainer.encoder.overflow,
+            objective=trainer.objective(),
+            verify=trainer.args.verify_saved_model,
+            trust_remote_code=trainer.args.trust_remote_code,
+        )
 
 
 def seal(final: FinalModel, staging: Path, folder: Path) -> None:

@@ -25,6 +25,7 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training import checkpoints, encoding, publishing
 from rewardsmith.training import model as models
+from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import (
     LengthSampler,
     PreferenceCollator,
@@ -35,7 +36,6 @@ from rewardsmith.training.collator import (
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
-from rewardsmith.training.stopping import StopOnSignal
 
 logger = logging.getLogger(__name__)
 
@@ -310,10 +310,7 @@ class RewardTrainer(Trainer):
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Add the threshold of a tie model to the optimizer."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        if self.step_loss.threshold is not None:
-            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            if id(self.step_loss.threshold) not in held:
-                optimizer.add_param_group({"params": [self.step_loss.threshold], "weight_decay": 0.0})
+        self.step_loss.join(optimizer)
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -356,13 +353,14 @@ class RewardTrainer(Trainer):
             finally:
                 self._checkpoint_dir = None
 
-        checkpoints.save_whole(self, self._get_output_dir(trial), save, self._objective(), self.identity)
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective(), self.identity)
 
     def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
         return self._checkpoint_dir or super()._get_output_dir(trial)
 
-    def _objective(self) -> dict[str, Any]:
+    def objective(self) -> dict[str, Any]:
+        """Return what the objective has learned and counted, which the model's own files do not hold."""
         return {**self.step_loss.state(), "num_tokens": self._num_tokens}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
@@ -392,19 +390,7 @@ class RewardTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         super().save_model(str(staging), _internal_call=True)
         if self.args.should_save:
-            final = publishing.FinalModel(
-                core=core_model(self.model),
-                tokenizer=self.processing_class,
-                plan=self.plan,
-                rows=self.training_rows,
-                encoded=self.train_dataset,
-                max_length=self.encoder.max_length,
-                overflow=self.encoder.overflow,
-                objective=self._objective(),
-                verify=self.args.verify_saved_model,
-                trust_remote_code=self.args.trust_remote_code,
-            )
-            publishing.seal(final, staging, folder)
+            publishing.seal(publishing.FinalModel.of(self), staging, folder)
         self.accelerator.wait_for_everyone()
         # What goes to the hub goes with its contract, so the push waits for it.
         if self.args.push_to_hub:

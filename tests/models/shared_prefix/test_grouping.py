@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.models.shared_prefix.grouping import (
+from rewardsmith.models.shared_prefix.packing import (
     distinct,
     group_by_prefix,
     num_shared_tokens,

@@ -14,10 +14,10 @@ import pytest
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.scoring.bulk.fingerprints import hash_files
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
 from rewardsmith.scoring.bulk.rows import score_entries
+from rewardsmith.scoring.bulk.sources import hash_files
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 

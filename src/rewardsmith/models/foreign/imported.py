@@ -14,7 +14,7 @@ from rewardsmith.errors import CheckpointError, ScoringError
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.heads import quiet_loading
 from rewardsmith.models.rendering import TextPolicy
-from rewardsmith.models.shared_prefix.grouping import distinct
+from rewardsmith.models.shared_prefix.packing import distinct
 from rewardsmith.models.tokenizer import TemplateEnd
 from rewardsmith.records import Completion
 

@@ -8,7 +8,7 @@ from rewardsmith.errors import CheckpointError
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
 from rewardsmith.models.foreign.linear_head import LinearHead, build_classifier
-from rewardsmith.models.pooled import to_pooled
+from rewardsmith.models.heads import to_pooled
 
 NAME = "Open-Assistant"
 ACCEPTS = "GPTNeoXRewardModel with out_proj (Open-Assistant)"

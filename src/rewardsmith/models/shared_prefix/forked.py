@@ -30,8 +30,16 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
-from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
-from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, Rests, RewardBatch, pad_rows
+from rewardsmith.models.shared_prefix.packing import (
+    Chunk,
+    ForkedChunk,
+    Rests,
+    RewardBatch,
+    Sequences,
+    distinct,
+    pad_rows,
+    shared_prefix_length,
+)
 
 # Groups run together when their prefixes agree in length but for fewer tokens than this; the difference is repeated.
 PREFIX_STEP = 16

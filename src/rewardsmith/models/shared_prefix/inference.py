@@ -10,7 +10,7 @@ from torch import nn
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.grouping import Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import Sequences, distinct, shared_prefix_length
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 
 # How many token budgets of rows are sorted by length together: enough to waste little padding, little to hold.

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RewardsmithError, ScoringError, missing_extra
-from rewardsmith.scoring.bulk.fingerprints import code_fingerprint, spec_fingerprints
 from rewardsmith.scoring.bulk.job import (
     ATTEMPTS,
     BulkJob,
@@ -34,7 +33,7 @@ from rewardsmith.scoring.bulk.job import (
 )
 from rewardsmith.scoring.bulk.ledger import Ledger
 from rewardsmith.scoring.bulk.rows import score_entries
-from rewardsmith.scoring.bulk.sources import HubInput
+from rewardsmith.scoring.bulk.sources import HubInput, code_fingerprint, spec_fingerprints
 from rewardsmith.scoring.opening import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import json
 
 from rewardsmith.evaluation.evaluating import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.training.record import RunSummary, Speed, git_commit, versions, write_record
+from rewardsmith.training.run import RunSummary, Speed, git_commit, versions, write_record
 
 
 def test_the_record_holds_settings_result_and_versions(tmp_path):

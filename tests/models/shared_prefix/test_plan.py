@@ -3,7 +3,7 @@
 import pytest
 from transformers import BertConfig, DebertaV2Config, GPT2Config, LlamaConfig, RobertaConfig
 
-from rewardsmith.models.shared_prefix.sharing import fixed_positions, longest_input
+from rewardsmith.models.shared_prefix.plan import fixed_positions, longest_input
 
 
 @pytest.mark.parametrize(
