@@ -70,7 +70,7 @@ class FinalModel:
             encoded=trainer.train_dataset,
             max_length=trainer.encoder.max_length,
             overflow=trainer.encoder.overflow,
-            objective=trainer.objective(),
+            objective=trainer.objective_state(),
             verify=trainer.args.verify_saved_model,
             trust_remote_code=trainer.args.trust_remote_code,
         )

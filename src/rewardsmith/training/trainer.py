@@ -353,13 +353,13 @@ class RewardTrainer(Trainer):
             finally:
                 self._checkpoint_dir = None
 
-        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective(), self.identity)
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective_state(), self.identity)
 
     def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
         return self._checkpoint_dir or super()._get_output_dir(trial)
 
-    def objective(self) -> dict[str, Any]:
+    def objective_state(self) -> dict[str, Any]:
         """Return what the objective has learned and counted, which the model's own files do not hold."""
         return {**self.step_loss.state(), "num_tokens": self._num_tokens}
 
