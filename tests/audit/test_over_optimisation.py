@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.audit.best_of_n import best_of_n, best_of_n_kl
 from rewardsmith.audit.over_optimisation import SIZES, audit_over_optimisation
 from rewardsmith.data.simulate import (
     BiasedScorer,
@@ -16,6 +15,7 @@ from rewardsmith.data.simulate import (
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling
 from rewardsmith.records import PreferenceGroup, ScoreRequest
+from rewardsmith.stats.best_of_n import best_of_n, best_of_n_kl
 
 HOW = Resampling(500, 0)
 TO_256 = tuple(n for n in SIZES if n <= 256)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.best_of_n import TurningFit, best_of_n, best_of_n_kl, dense_sizes, fit_turning
 from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
 from rewardsmith.audit.reward_variance import RewardVariance, measure_variance, variance_blocks
@@ -24,6 +23,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import score_groups
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, PreferenceGroup, Scorer
+from rewardsmith.stats.best_of_n import TurningFit, best_of_n, best_of_n_kl, dense_sizes, fit_turning
 from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def new_config(shape: str, tokenizer: PreTrainedTokenizerBase, max_positions: in
 
 
 def build_model(
-    source: str, tokenizer: PreTrainedTokenizerBase, seed: int, head_init: str = "normal", **options: Any
+    source: str, tokenizer: PreTrainedTokenizerBase, seed: int, head_init: str = "normal", **options: object
 ) -> PreTrainedModel:
     """Build a sequence classifier with one label and random weights.
 
@@ -105,6 +105,28 @@ def build_model(
 
     Raises:
         ConfigError: the config is missing, broken, or of a model that is no sequence classifier.
+    """
+    model = new_model(AutoModelForSequenceClassification.from_config, source, tokenizer, seed, **options)
+    initialise_head(find_head(model), head_init)
+    return model
+
+
+def new_model(
+    from_config: Callable[..., PreTrainedModel],
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    **options: object,
+) -> PreTrainedModel:
+    """Build a model with random weights, its vocabulary that of `tokenizer`.
+
+    Args:
+        from_config: of an Auto class of transformers, such as `AutoModelForCausalLM.from_config`.
+        source: one of SHAPES, or a config.json or the folder that holds one.
+        options: further arguments of `from_config`.
+
+    Raises:
+        ConfigError: the config is missing, broken, or the class knows no such model.
     """
     if source in SHAPES:
         config: Any = new_config(source, tokenizer)
@@ -119,10 +141,9 @@ def build_model(
         config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     set_seed(seed)
     try:
-        model = AutoModelForSequenceClassification.from_config(config, **options)
+        model = from_config(config, **options)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"no model of from_config {source!r}: {str(error).splitlines()[0]}") from error
-    initialise_head(find_head(model), head_init)
     return model
 
 

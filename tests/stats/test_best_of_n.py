@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from rewardsmith.audit.best_of_n import _weights, best_of_n, best_of_n_kl, dense_sizes, fit_turning, n_of_kl
 from rewardsmith.audit.over_optimisation import SIZES
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import Resampling
+from rewardsmith.stats.best_of_n import _weights, best_of_n, best_of_n_kl, dense_sizes, fit_turning, n_of_kl
 
 
 def brute_force(proxy, values, n):
