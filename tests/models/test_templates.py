@@ -8,6 +8,8 @@ import tiny_models
 
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models import templates
+from rewardsmith.models.templates import count_lost_texts, count_same_tokens
+from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 CHAT = [{"role": "user", "content": "is"}, {"role": "assistant", "content": "good"}]
 
@@ -119,3 +121,18 @@ def test_templates_go_by_name_or_file(tmp_path):
     assert templates.apply_template(tokenizer, CHAT) == "<s>\n\nHuman: is\n\nAssistant: good</s>"
     with pytest.raises(ConfigError, match="none of plain, chatml"):
         templates.named_template("alpaca", tokenizer)
+
+
+GROUP = PreferenceGroup("q", ("A", "a", "b"), (Comparison(0, 1), Comparison(0, 2), Comparison(1, 1)))
+
+
+def test_only_comparisons_of_different_texts_with_equal_ids_count():
+    assert count_same_tokens(GROUP, [[1], [1], [2]]) == 1
+    assert count_same_tokens(GROUP, [[1], [3], [2]]) == 0
+
+
+def test_an_answer_counts_when_a_part_of_it_is_missing_and_blanks_do_not():
+    parts = (Message("assistant", [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]),)
+    group = PreferenceGroup("q", (" A \n", parts, TokenIds((1, 2))))
+    assert count_lost_texts(group, ["q: A", "one and two", ""]) == 0
+    assert count_lost_texts(group, ["q: ", "one", ""]) == 2

@@ -12,9 +12,9 @@ from rewardsmith.doctor.model import check_head_trained
 from rewardsmith.doctor.subject import Sequences, Subject
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.erasure import count_lost_texts, count_same_tokens
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import longest_input
+from rewardsmith.models.templates import count_lost_texts, count_same_tokens
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
 from rewardsmith.stats.intervals import clustered_share
 

@@ -137,7 +137,13 @@ def full_precision(model: PreTrainedModel) -> Iterator[None]:
 
 
 def save_reward_model(
-    model: PreTrainedModel, tokenizer: Any, folder: str | Path, plan: ForwardPlan, *, verify: bool = True, **fields: Any
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    plan: ForwardPlan,
+    *,
+    verify: bool = True,
+    **fields: Any,
 ) -> ScoringContract:
     """Save weights, config, tokenizer and contract; `fields` are further entries of the contract."""
     core = core_model(model)

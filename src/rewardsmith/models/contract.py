@@ -85,7 +85,7 @@ class ScoringContract(BaseModel):
         """Give the rule for plain texts."""
         return TextPolicy.from_dict(self.text_policy)
 
-    def require_match(self, model: PreTrainedModel, tokenizer: Any) -> None:
+    def require_match(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a model or tokenizer that is not the one the contract was written for.
 
         Raises:
@@ -165,7 +165,12 @@ def hash_reward_files(folder: str | Path) -> dict[str, str]:
     return found
 
 
-def describe(model: PreTrainedModel, tokenizer: Any, policy: TextPolicy, **fields: Any) -> ScoringContract:
+def describe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    policy: TextPolicy,
+    **fields: Any,
+) -> ScoringContract:
     """Write down how `model` and `tokenizer` score."""
     return ScoringContract(
         architecture=type(model).__name__,

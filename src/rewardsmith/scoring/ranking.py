@@ -24,7 +24,7 @@ class Candidates:
         answers: (completion, reward), in the order of the file.
     """
 
-    prompt: Any
+    prompt: object
     answers: tuple[tuple[Any, float], ...]
 
     def ranked(self) -> list[tuple[Any, float]]:
@@ -102,7 +102,7 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
         DataError: no rewards, rewards that are not finite or too few, or a prompt that comes back later in the file.
     """
     pending: list[tuple[Any, float]] = []
-    prompt: Any = None
+    prompt: object = None
     key: str | None = None
     seen: set[str] = set()
     for where, row in rows:

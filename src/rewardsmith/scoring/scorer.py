@@ -161,7 +161,7 @@ def make_request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
     return ScoreRequest(asked, tuple(_completion(completion) for completion in completions))
 
 
-def _is_list_of_prompts(prompt: Any, completions: Any) -> bool:
+def _is_list_of_prompts(prompt: object, completions: Any) -> bool:
     """Whether a list of prompts came with a list of completions each."""
     if not isinstance(prompt, Sequence) or isinstance(prompt, str) or not completions:
         return False

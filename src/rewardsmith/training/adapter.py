@@ -63,7 +63,7 @@ def quantization_config(model: ModelConfig) -> Any:
     )
 
 
-def wrap_adapter(model: PreTrainedModel, given: Any, notes: list[str]) -> Any:
+def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
     The caller's configuration stays as it is, so that it can be used again.

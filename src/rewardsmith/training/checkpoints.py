@@ -296,7 +296,7 @@ class StopOnSignal(TrainerCallback):
         self.number: int | None = None
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         """Ask for the checkpoint and the end, once a signal has come."""
         if self.number is not None:

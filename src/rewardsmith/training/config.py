@@ -33,7 +33,7 @@ COUNTS = {
 }
 
 
-def _field(default: object, text: str, **metadata: Any) -> Any:
+def _field(default: object, text: str, **metadata: object) -> Any:
     return field(default=default, metadata={"help": text, **metadata})
 
 
@@ -173,7 +173,7 @@ class RewardConfig(TrainingArguments):
                 _require_not_negative(name, _number(name, getattr(self, name)))
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: float | str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -18,9 +18,9 @@ from datasets import Dataset, Features, IterableDataset, List, Value, concatenat
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.models.erasure import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
 from rewardsmith.models.rendering import Renderer, Written
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
+from rewardsmith.models.templates import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 # Names of tokenised columns that trainers of earlier years read.
@@ -270,7 +270,7 @@ def _empty() -> dict[str, Any]:
     return {column: [] for column in FEATURES}
 
 
-def token_costs(dataset: Dataset, cost: Any) -> list[int]:
+def token_costs(dataset: Dataset, cost: Callable[[Sequence[Sequence[int]]], int]) -> list[int]:
     """Return what every group costs in tokens, by the forward plan's own count."""
     return [cost(ids) for ids in dataset["ids"]]
 

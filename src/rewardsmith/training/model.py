@@ -31,7 +31,7 @@ class Parts:
     """A model and its tokenizer, ready to train, and what was done to them."""
 
     model: nn.Module
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     notes: list[str] = field(default_factory=list)
 
 
@@ -41,7 +41,7 @@ def default_output_dir(model: object) -> str:
     return f"{Path(name).name}-Reward"
 
 
-def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config: Any, peft_config: Any) -> Parts:
+def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config: object, peft_config: object) -> Parts:
     """Load or check the model, prepare the tokenizer, wrap the adapter and choose the learning rate."""
     if not isinstance(args, RewardConfig):
         theirs = f"{type(args).__module__.split('.')[0]}.{type(args).__name__}"

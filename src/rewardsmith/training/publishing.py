@@ -51,8 +51,8 @@ class FinalModel:
     core: PreTrainedModel
     tokenizer: Any
     plan: ForwardPlan
-    rows: Any
-    encoded: Any
+    rows: Iterable[object]
+    encoded: object
     max_length: int | None
     overflow: str
     objective: Mapping[str, Any]
@@ -135,7 +135,7 @@ def set_aside(staging: Path, folder: Path) -> Path:
     return kept
 
 
-def record_training_data(rows: Any, folder: str | Path) -> None:
+def record_training_data(rows: Iterable[object], folder: str | Path) -> None:
     """Write hashes of the training data beside the model, so that it can be found in evaluation data later.
 
     A stream cannot be read again and encoded rows hold no text: then no record is written, and none left behind.
@@ -158,9 +158,9 @@ def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
             continue
 
 
-def reward_statistics(model: PreTrainedModel, dataset: Any, plan: ForwardPlan) -> dict[str, float | int | None]:
+def reward_statistics(model: PreTrainedModel, dataset: object, plan: ForwardPlan) -> dict[str, float | int | None]:
     """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are."""
-    if not hasattr(dataset, "column_names") or "ids" not in (dataset.column_names or []):
+    if not isinstance(dataset, Dataset | IterableDataset) or "ids" not in (dataset.column_names or []):
         return {"reward_mean": None, "reward_std": None, "reward_n": 0}
     groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
     rewards = torch.tensor([r for row in compute_rewards(model, groups, plan=plan) for r in row])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.resources
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _convert(source: str, key: str, value: object, action: argparse.Action) -> A
                 return value
             wanted = "a list" if action.nargs == "+" else "one value"
             raise ConfigError(f"{source}: {key!r} takes {wanted}, not {name}")
-    convert: Any = action.type if callable(action.type) else str
+    convert: Callable[[str], object] = action.type if callable(action.type) else str
     try:
         converted = value if isinstance(value, bool) else convert(str(value))
     except (TypeError, ValueError, argparse.ArgumentTypeError) as error:

@@ -165,7 +165,7 @@ class TrainingProgress(TrainerCallback):
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
         """Start at the step from which training goes on."""
         if not state.is_world_process_zero:
             return
@@ -175,7 +175,7 @@ class TrainingProgress(TrainerCallback):
         self._bar = ProgressBar("training", state.max_steps, "steps").__enter__()
         self._bar.update(state.global_step, reused=True)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
         """Advance the bar."""
         if self._bar is not None:
             self._bar.update(state.global_step)
@@ -186,7 +186,7 @@ class TrainingProgress(TrainerCallback):
         state: TrainerState,
         control: object,
         logs: Mapping[str, float] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Show the metrics that say whether training works."""
         shown = "  ".join(f"{name} {logs[name]:.3f}" for name in SHOWN if logs and name in logs)
@@ -197,7 +197,7 @@ class TrainingProgress(TrainerCallback):
         else:
             print(f"step {state.global_step}/{state.max_steps}  {shown}", file=sys.stderr)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: Any) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)

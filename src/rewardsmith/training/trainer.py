@@ -89,8 +89,8 @@ class RewardTrainer(Trainer):
         optimizers: tuple[Any, Any] = (None, None),
         optimizer_cls_and_kwargs: tuple[type, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
-        quantization_config: Any = None,
-        peft_config: Any = None,
+        quantization_config: object = None,
+        peft_config: object = None,
         tokenizer: Any = None,
     ) -> None:
         if train_dataset is None:

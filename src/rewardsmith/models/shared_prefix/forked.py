@@ -58,7 +58,7 @@ class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
     """States are assigned, not written in place."""
 
     def update_conv_state(
-        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **options: Any
+        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **options: object
     ) -> Tensor:
         """Keep the last inputs of a convolution. Returns them with the new ones, as the layer expects."""
         size = conv_kernel_size or self.conv_kernel_size[state_idx] or conv_states.shape[-1]
@@ -73,7 +73,7 @@ class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
         self.conv_states[state_idx] = whole[..., -size:]
         return whole
 
-    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **options: Any) -> Tensor:
+    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **options: object) -> Tensor:
         """Keep the state after the last token."""
         self.is_recurrent_states_initialized[state_idx] = True
         self.recurrent_states[state_idx] = recurrent_states

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -277,7 +277,7 @@ def longest_input(config: PreTrainedConfig) -> int | None:
     return int(positions)
 
 
-def fixed_positions(config: Any) -> int | None:
+def fixed_positions(config: PreTrainedConfig) -> int | None:
     """Give `longest_input` of a model that has a table of positions and fails beyond it; None for rotary positions."""
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     return None if rotary else longest_input(config)

@@ -113,7 +113,9 @@ def _score_rows(model: IdScorer, rows: Sequence[EncodedRow], with_parts: bool) -
     for row in rows:
         groups.setdefault(row.prompt_key, []).append(row)
     score = model.read_encoded if with_parts else model.score_encoded
-    rewards: Any = score([[ids for row in members for ids in row.sequences] for members in groups.values()])
+    rewards: Sequence[Sequence[float | RewardParts]] = score(
+        [[ids for row in members for ids in row.sequences] for members in groups.values()]
+    )
     results: dict[int, Any] = {}
     for members, values in zip(groups.values(), rewards, strict=True):
         stream = iter(values)
