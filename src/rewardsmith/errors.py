@@ -55,6 +55,10 @@ class ScoringError(RewardsmithError, RuntimeError):
     """A text that cannot be scored. Never replaced by a plausible number."""
 
 
+class UnreachableError(ScoringError):
+    """A server that does not answer; it may come back, so a long run waits and then stops without losing anything."""
+
+
 class MissingExtraError(RewardsmithError, ImportError):
     """An optional dependency is not installed; the message gives the `pip install` line."""
 

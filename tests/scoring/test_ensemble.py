@@ -11,7 +11,7 @@ import torch
 from rewardsmith import RewardModel
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Scorer, ScoreRequest
-from rewardsmith.scoring.ensemble import EnsembleModel
+from rewardsmith.scoring.ensemble import EnsembleModel, combine_rewards
 
 PROMPT, ANSWERS = "is maybe", ["good", " the question is maybe awful", "fine nice great poor"]
 
@@ -38,13 +38,14 @@ def alone(paths):
 
 
 @pytest.mark.parametrize("penalty", [1.0, 0.25])
-@pytest.mark.parametrize("combine", ["mean", "min", "mean_minus_std", "mean_minus_variance"])
+@pytest.mark.parametrize("combine", ["mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min"])
 def test_each_way_of_combining_by_hand(paths, alone, combine, penalty):
     by_hand = {
         "mean": statistics.fmean,
         "min": min,
         "mean_minus_std": lambda r: statistics.fmean(r) - penalty * statistics.pstdev(r),
         "mean_minus_variance": lambda r: statistics.fmean(r) - penalty * statistics.pvariance(r),
+        "soft_min": lambda r: -penalty * math.log(statistics.fmean(math.exp(-x / penalty) for x in r)),
     }[combine]
     model = RewardModel.from_pretrained(paths, device="cpu", combine=combine, penalty=penalty)
     expected = [by_hand(rewards) for rewards in zip(*alone, strict=True)]
@@ -52,6 +53,20 @@ def test_each_way_of_combining_by_hand(paths, alone, combine, penalty):
     request = ScoreRequest(PROMPT, tuple(ANSWERS))
     assert model.score_encoded([model.encode(request)])[0] == pytest.approx(expected, abs=1e-5)
     assert isinstance(model, Scorer)
+
+
+def test_soft_minimum_runs_from_the_minimum_to_the_mean_and_never_overflows():
+    rewards = [-3.0, 1.0, 5.0]
+    values = [combine_rewards(rewards, "soft_min", beta) for beta in (1e-6, 0.1, 1.0, 10.0, 1e6)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(min(rewards), abs=1e-4)
+    assert values[-1] == pytest.approx(statistics.fmean(rewards), abs=1e-4)
+    assert combine_rewards([1e4, -1e4], "soft_min", 1.0) == pytest.approx(-1e4 + math.log(2))
+    large = 1e3
+    close = statistics.fmean(rewards) - statistics.pvariance(rewards) / (2 * large)
+    assert combine_rewards(rewards, "soft_min", large) == pytest.approx(close, abs=1e-5)
+    with pytest.raises(ConfigError, match="beta, which must be above 0"):
+        combine_rewards(rewards, "soft_min", 0.0)
 
 
 def test_parts_hold_members_and_their_spread(paths, alone):

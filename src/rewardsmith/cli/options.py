@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 
 # As in rewardsmith.scoring.ensemble; repeated, so that `--help` needs no import of it.
-COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 AGGREGATES = ("min", "product", "last", "mean")
 SCORER_HELP = (
@@ -65,7 +65,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         )
     group.add_argument("--combine", choices=COMBINATIONS, default="mean", help="of an ensemble (default mean)")
     group.add_argument(
-        "--penalty", type=float, default=1.0, help="what mean_minus_std and _variance multiply with (default 1)"
+        "--penalty",
+        type=float,
+        default=1.0,
+        help="what mean_minus_std and _variance multiply with, beta of soft_min (default 1)",
     )
     group.add_argument(
         "--aggregate", choices=AGGREGATES, default="min", help="of the steps of a step model (default min)"

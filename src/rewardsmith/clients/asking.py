@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, RewardClient
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
 
+Value = TypeVar("Value")
 URL_VARIABLE = "REWARDSMITH_URL"
 KEY_VARIABLE = "REWARDSMITH_API_KEY"
 
@@ -39,31 +41,38 @@ def address(source: str | None) -> str:
     return url
 
 
-def group_samples(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[ScoreRequest], list[list[int]]]:
-    """Put samples of equal prompts into one request, so that the prompt travels and is computed once.
+def group_samples(
+    prompts: Sequence[Any], completions: Sequence[Any], tools: Sequence[Any] | None = None
+) -> tuple[list[ScoreRequest], list[list[int]]]:
+    """Put samples of equal prompts into one request, so that the prompt travels and is computed once; `tools` has one
+    list a sample, and samples of other tools are asked apart.
 
     Gives the requests and, for each, the sample numbers of its completions. Raises ScoringError for unequal counts.
     """
     if len(prompts) != len(completions):
         raise ScoringError(f"{len(prompts)} prompts for {len(completions)} completions")
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, str], list[int]] = {}
     parsed = [as_text(prompt, "prompt") if prompt else "" for prompt in prompts]
     for number, prompt in enumerate(parsed):
-        members.setdefault(text_key(prompt), []).append(number)
+        key = (text_key(prompt), json.dumps(tools[number], sort_keys=True, default=str) if tools else "")
+        members.setdefault(key, []).append(number)
     requests = [
-        ScoreRequest(parsed[numbers[0]], tuple(as_text(completions[n], "completion") for n in numbers))
+        ScoreRequest(
+            parsed[numbers[0]],
+            tuple(as_text(completions[n], "completion") for n in numbers),
+            tools[numbers[0]] if tools else None,
+        )
         for numbers in members.values()
     ]
     return requests, list(members.values())
 
 
-def in_sample_order(rewards: Sequence[Sequence[float]], members: Sequence[Sequence[int]]) -> list[float]:
-    """Put grouped rewards back into the order of the samples."""
-    ordered = [0.0] * sum(map(len, members))
-    for values, numbers in zip(rewards, members, strict=True):
-        for value, number in zip(values, numbers, strict=True):
-            ordered[number] = value
-    return ordered
+def in_sample_order(values: Sequence[Sequence[Value]], members: Sequence[Sequence[int]]) -> list[Value]:
+    """Put what was found by group back into the order of the samples."""
+    found = {
+        n: value for row, numbers in zip(values, members, strict=True) for value, n in zip(row, numbers, strict=True)
+    }
+    return [found[number] for number in range(len(found))]
 
 
 def score_samples(scorer: Scorer, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float]:

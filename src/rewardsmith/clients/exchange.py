@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import ScoreRequest, as_plain
 from rewardsmith.scoring.scorer import RewardParts
 
@@ -188,9 +188,16 @@ def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float
 
 
 def check_answer(answer: Answer, name: str, attempts: int) -> Any:
-    """Give the JSON of a success. Raises ScoringError with the server's message otherwise."""
+    """Give the JSON of a success.
+
+    Raises:
+        UnreachableError: no answer, or one that says that the server is busy; waiting may help.
+        ScoringError: the server's message otherwise.
+    """
     if isinstance(answer, httpx.TransportError):
-        raise ScoringError(f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}") from answer
+        raise UnreachableError(
+            f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}"
+        ) from answer
     try:
         body = answer.json()
     except ValueError as error:
@@ -201,4 +208,5 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
     message = problem.get("message") if isinstance(problem, dict) else problem
     # It may quote data and ends in a terminal.
     message = CONTROL.sub(" ", str(message))[:1000]
-    raise ScoringError(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")
+    kind = UnreachableError if answer.status_code in RETRIED else ScoringError
+    raise kind(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")

@@ -17,7 +17,44 @@ from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids
 
-COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance")
+COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
+
+
+def combine_rewards(rewards: Sequence[float], combine: str, penalty: float = 1.0) -> float:
+    """Make one reward of several members' for one text.
+
+    "soft_min" is -beta log mean exp(-reward / beta) with `penalty` as beta (arXiv 2606.09073): its limits are the mean
+    where beta is large and the minimum where it goes to 0; close to the mean it is mean - variance / (2 beta).
+
+    Raises:
+        ConfigError: the way is not known, or a beta that is not above 0.
+
+    Example:
+        >>> [round(combine_rewards([0.0, 2.0], "soft_min", beta), 3) for beta in (0.01, 1.0, 1000.0)]
+        [0.007, 0.566, 1.0]
+    """
+    mean = math.fsum(rewards) / len(rewards)
+    if combine == "mean":
+        return mean
+    if combine == "min":
+        return min(rewards)
+    if combine == "mean_minus_std":
+        return mean - penalty * spread_of(rewards)
+    if combine == "mean_minus_variance":
+        return mean - penalty * spread_of(rewards) ** 2
+    if combine != "soft_min":
+        raise ConfigError(f"combine {combine!r} is not known; give one of {', '.join(COMBINATIONS)}")
+    if not penalty > 0:
+        raise ConfigError(f"soft_min takes its penalty as beta, which must be above 0, not {penalty:g}")
+    lowest = min(rewards)
+    mass = math.fsum(math.exp((lowest - reward) / penalty) for reward in rewards) / len(rewards)
+    return lowest - penalty * math.log(mass)
+
+
+def spread_of(rewards: Sequence[float]) -> float:
+    """Return the standard deviation over members, with their number as divisor."""
+    mean = math.fsum(rewards) / len(rewards)
+    return math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards))
 
 
 class EnsembleModel(RewardScorer):
@@ -25,8 +62,8 @@ class EnsembleModel(RewardScorer):
 
     Args:
         members: loaded reward models, two or more.
-        combine: "mean", "min", "mean_minus_std" (a lower confidence bound) or "mean_minus_variance".
-        penalty: what standard deviation or variance is multiplied with.
+        combine: "mean", "min", "mean_minus_std" (a lower confidence bound), "mean_minus_variance" or "soft_min".
+        penalty: what standard deviation or variance is multiplied with; the beta of "soft_min".
 
     Example:
         ```python
@@ -38,8 +75,7 @@ class EnsembleModel(RewardScorer):
     def __init__(self, members: Sequence[RewardScorer], combine: str = "mean", penalty: float = 1.0) -> None:
         if len(members) < 2:
             raise ConfigError(f"an ensemble needs two or more models, not {len(members)}")
-        if combine not in COMBINATIONS:
-            raise ConfigError(f"combine {combine!r} is not known; give one of {', '.join(COMBINATIONS)}")
+        combine_rewards((0.0,), combine, penalty)
         if alone := next((member.name for member in members if member.capabilities.compares), None):
             raise ConfigError(
                 f"{alone} compares answers; its numbers are no rewards, so it is no member of an ensemble"
@@ -117,21 +153,14 @@ class EnsembleModel(RewardScorer):
     def _combine(self, parts: Sequence[RewardParts]) -> RewardParts:
         """Make one reward of the members' for one text."""
         rewards = tuple(part.reward for part in parts)
-        mean = math.fsum(rewards) / len(rewards)
-        variance = math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards)
-        values = {
-            "mean": mean,
-            "min": min(rewards),
-            "mean_minus_std": mean - self.penalty * math.sqrt(variance),
-            "mean_minus_variance": mean - self.penalty * variance,
-        }
         shared = set(parts[0].attributes).intersection(*(part.attributes for part in parts))
         attributes = {
             name: math.fsum(part.attributes[name] for part in parts) / len(parts)
             for name in parts[0].attributes
             if name in shared
         }
-        return RewardParts(values[self.combine], math.sqrt(variance), rewards, attributes)
+        reward = combine_rewards(rewards, self.combine, self.penalty)
+        return RewardParts(reward, spread_of(rewards), rewards, attributes)
 
     def _require_one_tokenisation(self) -> None:
         if not self.tokenises_alike:

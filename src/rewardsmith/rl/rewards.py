@@ -1,0 +1,278 @@
+"""Rewards of a policy's answers, in the form that TRL's trainers call.
+
+A reward function is called by keyword with a batch of samples. All answers of one prompt go to the scorer as one
+request, so a reward model computes their prompt once. The policy's tokenizer is never asked: texts and messages
+travel, and the reward model renders them by its own template.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rewardsmith.capabilities import capabilities_of
+from rewardsmith.clients.asking import group_samples, in_sample_order
+from rewardsmith.clients.client import ClientOptions, RewardClient
+from rewardsmith.clients.opening import open_scorer
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, try_halves
+from rewardsmith.records import Scorer, ScoreRequest
+from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
+from rewardsmith.scoring.opening import ModelOptions
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer
+
+logger = logging.getLogger(__name__)
+Source = str | Scorer | Callable[..., Any]
+LogMetric = Callable[[str, float], None]
+LONGEST_PAUSE_SECONDS = 30.0
+# So many batches in a row without any difference between answers are worth a warning.
+BATCHES_WITHOUT_SIGNAL = 10
+
+
+def reward_function(
+    source: Source | Sequence[Source],
+    *,
+    weights: Sequence[float] | None = None,
+    options: RewardOptions | None = None,
+    name: str | None = None,
+    asynchronous: bool = False,
+    api_key: str | None = None,
+    model: ModelOptions | None = None,
+) -> RewardFunction:
+    """Make a reward function for TRL's `reward_funcs`, and for everything in `rewardsmith.rl`.
+
+    Args:
+        source: a reward model (loaded, or its folder or hub id; several with commas between them are one ensemble),
+            the address of a server, a judge, a function that TRL could call, or a list of these.
+        weights: one a source; the reward is the weighted sum of those that are not None. None is 1 for each.
+        options: what is done to the rewards of a scorer.
+        name: under which TRL logs `rewards/NAME/mean`.
+        asynchronous: answer as a coroutine, so that several functions of a trainer wait for servers together.
+        api_key: for a server with keys.
+        model: how a model that is named is run.
+
+    Example:
+        ```python
+        trainer = GRPOTrainer(model=policy, reward_funcs=reward_function("my-reward-model", ...), ...)
+        ```
+    """
+    options = options or RewardOptions()
+    several: list[Source] = list(source) if isinstance(source, list | tuple) else [source]  # type: ignore[list-item]
+    if not several:
+        raise ConfigError("give one source of rewards or more")
+    given = [1.0] * len(several) if weights is None else list(weights)
+    if len(given) != len(several) or not all(map(math.isfinite, given)):
+        raise ConfigError(f"weights must be {len(several)} finite numbers, one a source, not {given}")
+    parts = [_open(one, options, api_key, model) for one in several]
+    kind = _AsyncRewardFunction if asynchronous else RewardFunction
+    return kind(parts, given, name)
+
+
+def _open(source: Source, options: RewardOptions, api_key: str | None, model: ModelOptions | None) -> _Part:
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        # Waiting is done here, so that a run says that it waits and for how long.
+        how = ClientOptions(max_attempts=1, normalized=options.normalized)
+        return _ScorerPart(RewardClient(source, api_key, how), options)
+    if isinstance(source, str):
+        return _ScorerPart(open_scorer(source, model), options)
+    if isinstance(source, Scorer):
+        return _ScorerPart(source, options)
+    if callable(source):
+        return _FunctionPart(source)
+    raise ConfigError(f"{source!r} is no source of rewards; give a model, an address, a judge or a function")
+
+
+class RewardFunction:
+    """Several sources of reward as one function; made by `reward_function`.
+
+    Args:
+        parts: what is asked.
+        weights: one a part.
+        name: in logs; None takes the first part's.
+    """
+
+    def __init__(self, parts: Sequence[_Part], weights: Sequence[float], name: str | None = None) -> None:
+        self.parts, self.weights = tuple(parts), tuple(weights)
+        self.__name__ = name or "+".join(part.name for part in parts)
+        self.batches_without_signal = 0
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: object) -> Any:
+        """Return one reward a sample, None where nothing could score it. TRL calls this by keyword."""
+        return self.score(prompts, completions, **columns)
+
+    def score(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: object) -> Rewards:
+        """Return one reward a sample, None where nothing could score it.
+
+        Raises:
+            UnreachableError: a server stayed away for longer than `wait_seconds`.
+            ScoringError: a reward is NaN or infinite.
+        """
+        asked = [part.ask(prompts, completions, columns) for part in self.parts]
+        return self._finish(prompts, asked, columns.get("log_metric"))
+
+    def _finish(self, prompts: Sequence[Any], asked: Sequence[Rewards], log_metric: object) -> Rewards:
+        """Check, weigh and add what the parts gave."""
+        for part, rewards in zip(self.parts, asked, strict=True):
+            _check(part.name, prompts, rewards)
+            if callable(log_metric):
+                _log_part(part.name, rewards, log_metric, alone=len(self.parts) == 1)
+        total: Rewards = []
+        for row in zip(*asked, strict=True):
+            known = [weight * reward for weight, reward in zip(self.weights, row, strict=True) if reward is not None]
+            total.append(math.fsum(known) if known else None)
+        self._watch_signal(prompts, total)
+        return total
+
+    def _watch_signal(self, prompts: Sequence[Any], rewards: Rewards) -> None:
+        """Warn once where the answers of a prompt never differ in reward."""
+        groups: dict[str, set[float]] = {}
+        for prompt, reward in zip(prompts, rewards, strict=True):
+            if reward is not None:
+                groups.setdefault(str(prompt), set()).add(reward)
+        if len(rewards) <= len(groups):
+            return
+        has_signal = any(len(values) > 1 for values in groups.values())
+        self.batches_without_signal = 0 if has_signal else self.batches_without_signal + 1
+        if self.batches_without_signal == BATCHES_WITHOUT_SIGNAL:
+            logger.warning(
+                "%s: in %d batches all answers of a prompt had one reward, so there is nothing to learn from; raise "
+                "temperature, or look whether answers are equal or the reward is clipped",
+                self.__name__,
+                BATCHES_WITHOUT_SIGNAL,
+            )
+
+
+class _AsyncRewardFunction(RewardFunction):
+    """The same as a coroutine; every part waits in a thread of its own."""
+
+    async def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: object) -> Any:
+        """Return one reward a sample, None where nothing could score it. TRL awaits this."""
+        calls = [asyncio.to_thread(part.ask, prompts, completions, columns) for part in self.parts]
+        return self._finish(prompts, await asyncio.gather(*calls), columns.get("log_metric"))
+
+
+class _Part:
+    """One source of rewards."""
+
+    name: str
+
+    def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
+        """Return one reward a sample."""
+        raise NotImplementedError
+
+
+class _FunctionPart(_Part):
+    """A function that TRL could call, sync or async."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
+        """Call the function. Raises ScoringError when it gives another number of rewards."""
+        given = self.function(prompts=prompts, completions=completions, **columns)
+        rewards = list(asyncio.run(given) if isinstance(given, Coroutine) else given)
+        if len(rewards) != len(prompts):
+            raise ScoringError(f"{self.name} gave {len(rewards)} rewards for {len(prompts)} answers; give one for each")
+        return [None if reward is None else float(reward) for reward in rewards]
+
+
+class _ScorerPart(_Part):
+    """A scorer, all answers of a prompt in one request."""
+
+    def __init__(self, scorer: Scorer, options: RewardOptions) -> None:
+        self.scorer, self.options = scorer, options
+        self.name = str(scorer.name).rstrip("/").split("/")[-1]
+        self.num_not_scored = 0
+        if options.needs_parts and not capabilities_of(scorer).gives_parts:
+            raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
+        if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
+            raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
+
+    def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
+        """Score samples; None where the scorer refuses one."""
+        tools = columns.get("tools")
+        requests, members = group_samples(prompts, completions, tools if isinstance(tools, Sequence) else None)
+        rows = self._try(requests)
+        for place in [number for number, row in enumerate(rows) if isinstance(row, Exception)]:
+            # The answer that cannot be scored shall not take the others of its prompt along.
+            single = [replace(requests[place], completions=(one,)) for one in requests[place].completions]
+            found = self._try(single)
+            rows[place] = [None if isinstance(row, Exception) else row[0] for row in found]
+            errors = [row for row in found if isinstance(row, Exception)]
+            if errors and not self.num_not_scored:
+                logger.warning("%s: %s; such answers get no reward", self.name, errors[0])
+            self.num_not_scored += len(errors)
+        kept = [row for row in rows if not isinstance(row, Exception)]
+        return in_sample_order(
+            [shape(self.options, r, row, self._statistics()) for r, row in zip(requests, kept, strict=True)], members
+        )
+
+    def _try(self, requests: Sequence[ScoreRequest]) -> list[Any]:
+        try:
+            return try_halves(self._read_patiently, requests, ScoringError)
+        except _GoneError as gone:
+            raise gone.reason from gone
+
+    def _read_patiently(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
+        """Score, and wait for a server that does not answer. Raises _GoneError, which ends all halves."""
+        until, pause = time.monotonic() + self.options.wait_seconds, 0.5
+        while True:
+            try:
+                return self._read(requests)
+            except UnreachableError as error:
+                if time.monotonic() + pause > until:
+                    waited = f"after waiting {self.options.wait_seconds:g} s"
+                    raise _GoneError(UnreachableError(f"{error}; given up {waited}")) from error
+                logger.warning("%s: %s; waiting %.1f s", self.name, error, pause)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _read(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
+        scorer = self.scorer
+        if isinstance(scorer, RewardScorer):
+            return scorer.score_parts(requests)
+        if isinstance(scorer, RewardClient) and self.options.needs_parts:
+            return scorer.score_parts(requests)
+        return [[RewardParts(reward) for reward in row] for row in scorer.score_requests(requests)]
+
+    def _statistics(self) -> tuple[float, float]:
+        """Return what is subtracted and divided by here; a server has done so already."""
+        if not self.options.normalized or isinstance(self.scorer, RewardClient):
+            return 0.0, 1.0
+        assert isinstance(self.scorer, RewardScorer)
+        contract = self.scorer.contract
+        if contract is None or contract.reward_mean is None or not contract.reward_std:
+            raise ConfigError(
+                f"{self.scorer.name} names no mean and standard deviation of rewards; leave normalized out"
+            )
+        return contract.reward_mean, contract.reward_std
+
+
+class _GoneError(Exception):
+    """Carries the reason through code that tries halves of a batch again."""
+
+    def __init__(self, reason: UnreachableError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _check(name: str, prompts: Sequence[Any], rewards: Rewards) -> None:
+    """Refuse a reward that is no number: averaged into advantages it would ruin the policy without a word."""
+    for prompt, reward in zip(prompts, rewards, strict=True):
+        if reward is not None and not math.isfinite(reward):
+            text = " ".join(str(prompt).split())[:60]
+            raise ScoringError(
+                f"{name} gave the reward {reward} for an answer to {text!r}; return None for what cannot be scored"
+            )
+
+
+def _log_part(name: str, rewards: Rewards, log_metric: LogMetric, *, alone: bool) -> None:
+    known = [reward for reward in rewards if reward is not None]
+    if known and not alone:
+        log_metric(f"rewards/{name}/mean", math.fsum(known) / len(known))
+    log_metric(f"rewards/{name}/not_scored", 1 - len(known) / len(rewards))
