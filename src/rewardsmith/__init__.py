@@ -11,12 +11,14 @@ from rewardsmith._version import __version__
 if TYPE_CHECKING:
     from rewardsmith.data import load_preferences
     from rewardsmith.data.checks.checking import check
+    from rewardsmith.data.splitting import split
     from rewardsmith.doctor.examining import doctor
     from rewardsmith.doctor.inspecting import inspect
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.report.training import train
-    from rewardsmith.report.twins import compare, evaluate
+    from rewardsmith.report.twins import compare, evaluate, export, score_file
     from rewardsmith.scoring import RewardModel
+    from rewardsmith.scoring.ranking import rank
     from rewardsmith.training import RewardConfig, RewardTrainer
 
 _HOMES = {
@@ -32,8 +34,12 @@ _HOMES = {
     "compare": "rewardsmith.report.twins",
     "doctor": "rewardsmith.doctor",
     "evaluate": "rewardsmith.report.twins",
+    "export": "rewardsmith.report.twins",
     "inspect": "rewardsmith.doctor.inspecting",
     "load_preferences": "rewardsmith.data",
+    "rank": "rewardsmith.scoring.ranking",
+    "score_file": "rewardsmith.report.twins",
+    "split": "rewardsmith.data.splitting",
     "train": "rewardsmith.report.training",
 }
 
@@ -51,8 +57,12 @@ __all__ = [
     "compare",
     "doctor",
     "evaluate",
+    "export",
     "inspect",
     "load_preferences",
+    "rank",
+    "score_file",
+    "split",
     "train",
 ]
 

@@ -348,3 +348,21 @@ def test_debug_shows_the_error_itself(command):
 
     with pytest.raises(ConfigError):
         command("train", "--from_config", "tiny", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--device", "cuda:7"], "device 'cuda:7' is not here; this machine has cpu"),
+        (["--device", "warp"], "device 'warp' is not here"),
+        (["--dtype", "int8"], "dtype 'int8' is not known; give float32"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["evaluate M D", "score M D out.jsonl", "audit M --data D", "compare M M D", "doctor M D"]
+)
+def test_a_device_or_precision_that_is_not_here_is_one_line_before_any_work(command, flags, says, capsys):
+    from rewardsmith.cli.main import main
+
+    assert main([*command.split(), *flags]) == 1
+    assert says in capsys.readouterr().err

@@ -67,3 +67,33 @@ def test_a_page_is_made_of_results_as_they_are(results):
 def test_a_model_that_is_not_there_is_one_clear_error():
     with pytest.raises((CheckpointError, ConfigError), match="no-such"):
         rewardsmith.compare("./no-such-model", by_length, ROWS)
+
+
+def test_a_file_is_split_scored_ranked_and_exported_from_python(tmp_path):
+    import json
+
+    import tiny_models
+
+    from rewardsmith.models.checkpoint import save_reward_model
+    from rewardsmith.models.shared_prefix.plan import prepare_model
+    from rewardsmith.scoring.ranking import Choice
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    report = rewardsmith.split(rows, tmp_path / "split")
+    assert sum(report.groups.values()) == len(ROWS) == report.read.rows
+    with pytest.raises(ConfigError, match="exists"):
+        rewardsmith.split(rows, tmp_path / "split")
+    model, tokenizer = tiny_models.qwen2()
+    save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)
+    scored = rewardsmith.score_file(tmp_path / "model", rows, tmp_path / "scored.jsonl", limit=5)
+    assert (scored.scored, scored.rows) == (5, 5)
+    again = rewardsmith.score_file(tmp_path / "model", rows, tmp_path / "scored.jsonl", limit=5)
+    assert again.reused == 5
+    exported = rewardsmith.export(tmp_path / "model", tmp_path / "copy", verify=False)
+    assert exported.difference <= 1e-5
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(json.dumps({"prompt": "p", "completions": ["a", "b", "c"], "rewards": [0.0, 2.0, 1.0]}) + "\n")
+    ranked = rewardsmith.rank(answers, tmp_path / "pairs.jsonl", Choice("pairs"))
+    assert (ranked.prompts, ranked.rows) == (1, 1)
+    assert json.loads((tmp_path / "pairs.jsonl").read_text())["chosen"] == "b"

@@ -89,6 +89,65 @@ def test_an_adapter_on_a_base_that_is_stored_in_bf16_is_saved(tmp_path):
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
+def test_an_adapter_is_also_saved_merged_with_one_reward_in_every_tool(tmp_path):
+    """The base's template ends in a newline and the base has no pad token: by path, tools would score other tokens."""
+    from peft import LoraConfig
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    model, tokenizer = tiny_models.qwen2_causal()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "base")
+    trained(tmp_path / "out", str(tmp_path / "base"), None, LoraConfig(r=2), learning_rate=1e-2).save_model()
+    text = RewardModel.from_pretrained(str(tmp_path / "out")).render("good question", " a fine answer")
+    [reward] = RewardModel.from_pretrained(str(tmp_path / "out")).score("good question", [" a fine answer"])
+    merged = str(tmp_path / "out" / "merged")
+    assert RewardModel.from_pretrained(merged).score("good question", [" a fine answer"]) == pytest.approx(
+        [reward], abs=1e-5
+    )
+    [found] = pipeline("text-classification", model=merged, function_to_apply="none")(text)
+    assert found["score"] == pytest.approx(reward, abs=1e-5)
+    plain = AutoModelForSequenceClassification.from_pretrained(merged)
+    # As TRL's trainers open a reward model by its path.
+    ids = AutoTokenizer.from_pretrained(plain.config._name_or_path)(text, return_tensors="pt")
+    assert plain(**ids).logits.item() == pytest.approx(reward, abs=1e-5)
+    trained(tmp_path / "out", *tiny_models.qwen2(), verify_saved_model=False).save_model()
+    assert not (tmp_path / "out" / "merged").exists()
+
+
+def test_a_merged_model_may_be_left_out(tmp_path):
+    from peft import LoraConfig
+
+    model, tokenizer = tiny_models.qwen2()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "base")
+    options = {"save_merged": False, "verify_saved_model": False}
+    trained(tmp_path / "out", str(tmp_path / "base"), None, LoraConfig(r=2), **options).save_model()
+    assert not (tmp_path / "out" / "merged").exists()
+
+
+def test_the_built_in_template_goes_with_a_model_that_was_trained_on_conversations_without_one(tmp_path):
+    model, tokenizer = tiny_models.qwen2()
+    tokenizer.chat_template = None
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            "chosen": [{"role": "assistant", "content": row["chosen"]}],
+            "rejected": [{"role": "assistant", "content": row["rejected"]}],
+        }
+        for row in ROWS
+    ]
+    config = RewardConfig(str(tmp_path), max_steps=1, report_to="none", use_cpu=True, verify_saved_model=False)
+    trainer = RewardTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer.save_model()
+    from transformers import AutoTokenizer
+
+    messages = [*rows[0]["prompt"], *rows[0]["chosen"]]
+    text = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(messages, tokenize=False)
+    assert text.startswith("\n\nHuman: good question")
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ids == trainer.train_dataset[0]["ids"][0]
+
+
 def test_a_model_that_fails_its_check_is_kept_aside_and_the_old_one_stays(tmp_path, monkeypatch):
     trainer = trained(tmp_path, *tiny_models.qwen2())
     trainer.save_model()

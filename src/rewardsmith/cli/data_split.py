@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 from pathlib import Path
 
 from rewardsmith.cli.options import add_input_options, input_options
-from rewardsmith.data.formats.rewardsmith import open_groups
-from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
+from rewardsmith.data.splitting import HELD_BACK, SplitPlan, split
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.progress import track
-from rewardsmith.files.writing import check_free, write_json
-
-HELD_BACK = "held_back"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,26 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Split group by group; the files appear when all is done."""
     plan = SplitPlan(args.by, parse_shares(args.shares), args.seed, args.threshold, args.cutoff)
-    for name in (*plan.shares, HELD_BACK):
-        check_free(args.out / f"{name}{args.suffix}", args.overwrite)
-    check_free(args.out / "split.json", args.overwrite)
-    read, report = LoadReport(), SplitReport()
     source = args.input[0] if len(args.input) == 1 else args.input
-    groups = track(iter_preferences(source, report=read, **input_options(args)), "split")
-    with contextlib.ExitStack() as stack:
-        names = [*plan.shares, HELD_BACK]
-        writers = {name: stack.enter_context(open_groups(args.out / f"{name}{args.suffix}")) for name in names}
-        for side, group in split_groups(groups, plan, report):
-            writers[side or HELD_BACK](group)
-    if not report.held_back:
-        (args.out / f"{HELD_BACK}{args.suffix}").unlink()
-    write_json(args.out / "split.json", _describe(plan, report, read))
-    print(f"read {read.rows} rows, {read.groups} groups")
+    report = split(source, args.out, plan, suffix=args.suffix, overwrite=args.overwrite, **input_options(args))
+    print(f"read {report.read.rows} rows, {report.read.groups} groups")
     for side in plan.shares:
         print(f"{side}: {report.groups[side]} groups, {report.comparisons[side]} comparisons")
     for reason, count in report.held_back.items():
         print(f"held back: {count} comparisons ({reason})")
-    print("\n".join([*read.lines(), f"wrote {args.out}"]))
+    print("\n".join([*report.read.lines(), f"wrote {args.out}"]))
     return 0
 
 
@@ -70,19 +51,3 @@ def parse_shares(text: str) -> dict[str, float]:
         if not name.isidentifier() or name == HELD_BACK or not math.isfinite(shares[name]):
             raise ConfigError(f"{part!r} is no side of a split; give a plain name and a finite share")
     return shares
-
-
-def _describe(plan: SplitPlan, report: SplitReport, read: LoadReport) -> dict[str, object]:
-    """Give what split.json says: enough to do the same again."""
-    return {
-        "by": plan.by,
-        "shares": dict(plan.shares),
-        "seed": plan.seed,
-        "threshold": plan.threshold,
-        "cutoff": plan.cutoff,
-        "rows_read": read.rows,
-        "rows_dropped": dict(read.dropped),
-        "groups": dict(report.groups),
-        "comparisons": dict(report.comparisons),
-        "held_back": dict(report.held_back),
-    }

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import NoReturn
 
 from rewardsmith._version import __version__
+from rewardsmith.cli.options import check_place
 from rewardsmith.errors import RewardsmithError, UsageError, nearest
 
 # What other tools call a flag.
@@ -47,6 +48,7 @@ COMMANDS = {
     "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
     "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
     "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
+    "completion": ("rewardsmith.cli.completion", "completion of commands and flags in bash, zsh or tcsh"),
     "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
 }
 
@@ -164,7 +166,9 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     make_parser = getattr(command, "make_parser", CommandParser)
     parser = make_parser(prog=f"rewardsmith {name}", description=summary)
     command.configure(parser)
-    return int(command.run(parse_strictly(parser, arguments)) or 0)
+    args = parse_strictly(parser, arguments)
+    check_place(args)
+    return int(command.run(args) or 0)
 
 
 def declare_commands(

@@ -127,6 +127,15 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
     return chosen | {"columns": columns, "score_margin": margin}
 
 
+def check_place(args: argparse.Namespace) -> None:
+    """Refuse a device or precision that is not here before any work begins; a cluster's workers have their own."""
+    device, dtype = getattr(args, "device", None), getattr(args, "dtype", None)
+    if (device or dtype) and getattr(args, "engine", "local") == "local":
+        from rewardsmith.models.checkpoint import require_device
+
+        require_device(device, dtype)
+
+
 def model_options(args: argparse.Namespace) -> ModelOptions:
     """Return how the flags say that models are run."""
     from rewardsmith.scoring.opening import ModelOptions

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rewardsmith.cli.score import add_scoring_options, score
-from rewardsmith.errors import ConfigError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, write, and print how much was taken and how far it moves from the policy."""
-    from rewardsmith.data.detecting import read_rows
-    from rewardsmith.files.tables import check_output, write_rows
-    from rewardsmith.scoring.ranking import Choice, RankReport, choose, read_candidates
+    from rewardsmith.scoring.ranking import Choice, check_place, rank
 
     choice = Choice(args.take, args.k, args.min_reward, args.min_margin)
-    check_output(args.out)
-    _check_place(args)
-    source, split = Path(args.input), args.split
+    check_place(args.input, args.out, args.overwrite)
+    source, split = args.input, args.split
     if args.model:
         source, split = args.out.with_name(f"{args.out.name}.scored.jsonl"), None
         scored = score(args, args.input, source)
@@ -43,27 +36,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"not scored: {count} rows ({reason}); see {source}.errors.jsonl", file=sys.stderr)
         if scored.cut:
             print(f"prompt cut at its start to fit the model: {scored.cut} rows", file=sys.stderr)
-    reports: list[Any] = []
-
-    def rows() -> Iterator[Mapping[str, Any]]:
-        reports.append(RankReport())
-        scored_rows = islice(read_rows(source, split=split), args.limit)
-        return choose(read_candidates(scored_rows, args.column), choice, reports[-1])
-
-    write_rows(args.out, rows)
-    report = reports[-1]
+    how = {"column": args.column, "split": split, "limit": args.limit, "overwrite": args.overwrite}
+    report = rank(source, args.out, choice, **how)
     print(f"wrote {report.rows} rows to {args.out}: {report.prompts} prompts, {report.answers} answers")
     if report.without_rows:
         print(f"{report.without_rows} prompts gave no row (too few answers, equal rewards, or below the limits)")
     if report.prompts:
         print(f"KL of best-of-n from the policy: {report.mean_kl:.4f} nats, mean of log n - (n-1)/n over prompts")
     return 0
-
-
-def _check_place(args: argparse.Namespace) -> None:
-    """Refuse to write over the input or, unasked, over a file."""
-    source, out = Path(args.input).resolve(), args.out.resolve()
-    if out == source or source in out.parents:
-        raise ConfigError(f"{args.out}: the output would change the input; write it elsewhere")
-    if args.out.exists() and not args.overwrite:
-        raise ConfigError(f"{args.out}: exists already; give --overwrite to replace it")

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rewardsmith.cli.options import add_limit, add_model_options, model_spec
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.progress import ProgressBar
 
 if TYPE_CHECKING:
     from rewardsmith.scoring.bulk.job import BulkReport
     from rewardsmith.scoring.bulk.ledger import Shard
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +65,7 @@ def score(
     args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, with_parts: bool = False
 ) -> BulkReport:
     """Load the model, score `source` into `out` and give the report."""
-    from rewardsmith.scoring.bulk.job import BulkJob, score_file
+    from rewardsmith.scoring.bulk.job import BulkJob, advance, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
     from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
 
@@ -89,14 +83,14 @@ def score(
         limit=args.limit,
     )
     spec = model_spec(args)
-    with ScoringProgress(job.shard.count) as progress:
+    with ProgressBar("scoring") as bar:
         if cluster is not None:
             from rewardsmith.scoring.bulk.ray_engine import score_file_on_ray
 
-            return score_file_on_ray(spec, job, cluster, progress.advance)
+            return score_file_on_ray(spec, job, cluster, advance(bar, job.shard))
         model = spec.open()
-        progress.start()
-        return score_file(model, job, spec_fingerprints(spec, model), progress.advance)
+        bar.restart_clock()
+        return score_file(model, job, spec_fingerprints(spec, model), advance(bar, job.shard))
 
 
 def _cluster(args: argparse.Namespace) -> Any:
@@ -115,45 +109,3 @@ def _cluster(args: argparse.Namespace) -> Any:
     from rewardsmith.scoring.bulk.ray_engine import Cluster
 
     return Cluster(**given)
-
-
-class ScoringProgress:
-    """Show rows, rate and time left on stderr: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, shards: int = 1) -> None:
-        self._shards, self._console = shards, Console(file=sys.stderr)
-        self._bar: Progress | None = None
-        self._start = self._said = time.monotonic()
-        self._done = self._fresh = 0
-
-    def start(self) -> None:
-        """Count time from here, for instance once the model is loaded."""
-        self._start = self._said = time.monotonic()
-
-    def __enter__(self) -> ScoringProgress:
-        if self._console.is_terminal:
-            columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-            self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self._console)
-            self._bar.start()
-            self._task = self._bar.add_task("scoring", total=None, rate="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, rows: int, total: int, is_reused: bool) -> None:
-        """Count the rows of a part; those of an earlier run do not count for the rate."""
-        self._done += rows
-        self._fresh += 0 if is_reused else rows
-        now = time.monotonic()
-        rate = self._fresh / max(now - self._start, 1e-9)
-        mine = -(-total // self._shards)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, total=mine, rate=f"{rate:.0f} rows/s")
-        elif self._fresh and now - self._said >= SECONDS_BETWEEN_LINES:
-            self._said = now
-            left = max(mine - self._done, 0) / rate
-            print(f"scored {self._done}/{mine} rows, {rate:.0f} rows/s, {left:.0f} s left", file=sys.stderr)

@@ -8,15 +8,22 @@ moving either. So appending rows moves no row; re-ordering rows may move near-du
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from rewardsmith.data.formats.rewardsmith import open_groups
+from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.similarity import NearDuplicates, hash_share
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.files.progress import track
+from rewardsmith.files.writing import check_free, write_json
 from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
 
+HELD_BACK = "held_back"
 By = Literal["prompt", "source", "annotator", "time"]
 
 
@@ -51,11 +58,67 @@ class SplitPlan:
 
 @dataclass(slots=True)
 class SplitReport:
-    """Groups and comparisons per side, and what was left out by reason."""
+    """Groups and comparisons per side, what was left out by reason, and what the reading of files counted."""
 
     groups: Counter[str] = field(default_factory=Counter)
     comparisons: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
+    read: LoadReport = field(default_factory=LoadReport)
+
+
+def split(
+    data: Any,
+    out: str | Path,
+    plan: SplitPlan | None = None,
+    *,
+    suffix: str = ".jsonl",
+    overwrite: bool = False,
+    **load_options: Any,
+) -> SplitReport:
+    """Write the sides of a split as files, and `split.json` with all that is needed to do it again.
+
+    Args:
+        data: what `load_preferences` takes; files are read and written group by group.
+        out: folder; one file a side, and `held_back` for comparisons that would join two sides.
+        suffix: ".jsonl", ".jsonl.gz", ".jsonl.zst" or ".parquet".
+        load_options: of `load_preferences`.
+
+    Raises:
+        ConfigError: a file of that name is there already.
+        DataError: rows that cannot be read.
+
+    Example:
+        `split("pairs.jsonl", "split", SplitPlan(shares={"train": 0.8, "test": 0.2}))`
+    """
+    plan, out, report = plan or SplitPlan(), Path(out), SplitReport()
+    names = [*plan.shares, HELD_BACK]
+    for name in (*(f"{side}{suffix}" for side in names), "split.json"):
+        check_free(out / name, overwrite)
+    groups = track(iter_preferences(data, report=report.read, **load_options), "split")
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(open_groups(out / f"{name}{suffix}")) for name in names}
+        for side, group in split_groups(groups, plan, report):
+            writers[side or HELD_BACK](group)
+    if not report.held_back:
+        (out / f"{HELD_BACK}{suffix}").unlink()
+    write_json(out / "split.json", _describe(plan, report))
+    return report
+
+
+def _describe(plan: SplitPlan, report: SplitReport) -> dict[str, object]:
+    """Return what split.json says: enough to do the same again."""
+    return {
+        "by": plan.by,
+        "shares": dict(plan.shares),
+        "seed": plan.seed,
+        "threshold": plan.threshold,
+        "cutoff": plan.cutoff,
+        "rows_read": report.read.rows,
+        "rows_dropped": dict(report.read.dropped),
+        "groups": dict(report.groups),
+        "comparisons": dict(report.comparisons),
+        "held_back": dict(report.held_back),
+    }
 
 
 def split_groups(

@@ -152,6 +152,11 @@ def doctor(
         >>> doctor(data=rows).level
         'yellow'
     """
+    if device or dtype:
+        # Imported here, so that data alone are examined without torch.
+        from rewardsmith.models.checkpoint import require_device
+
+        require_device(device, dtype)
     how = Examination(max_length, reading, trust_remote_code, device, dtype, watch)
     return Diagnosis(examine(model, data, how), model, data)
 

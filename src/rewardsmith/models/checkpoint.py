@@ -355,6 +355,22 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
     ]
 
 
+def require_device(device: str | torch.device | None, dtype: str | torch.dtype | None = None) -> None:
+    """Raise ConfigError for a device that is not here, or for a precision in which no model computes."""
+    if dtype not in (None, "auto"):
+        found = getattr(torch, str(dtype).removeprefix("torch."), None)
+        if not (isinstance(found, torch.dtype) and found.is_floating_point):
+            raise ConfigError(f"dtype {str(dtype)!r} is not known; give float32, bfloat16 or float16")
+    if device is None:
+        return
+    try:
+        torch.empty(1, device=device).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        here += ["mps"] * torch.backends.mps.is_available()
+        raise ConfigError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error
+
+
 def merge_adapter(model: nn.Module) -> Any:
     """Merge a LoRA adapter and its head into the base model. Raises ConfigError for a model without one."""
     merge: Callable[[], Any] | None = getattr(model, "merge_and_unload", None)

@@ -136,7 +136,8 @@ class Renderer:
         self.tokenizer = tokenizer
         self.policy = policy or TextPolicy.of(tokenizer)
         self.special_tokens = special_tokens
-        self._said_plain = False
+        # Whether a conversation was written with the built-in template, for want of the tokenizer's own.
+        self.wrote_plainly = False
 
     @cached_property
     def _marks_of(self) -> dict[str, TemplateMarks | None]:
@@ -337,8 +338,8 @@ class Renderer:
         template = None
         if not self.tokenizer.chat_template:
             template = templates.plain_template(not self.policy.closed_by_tokenizer, bool(self.policy.bos_text))
-            if not self._said_plain:
-                self._said_plain = True
+            if not self.wrote_plainly:
+                self.wrote_plainly = True
                 logger.warning(
                     "the tokenizer has no chat template; conversations are written as Human: ... Assistant: ... (a "
                     "template of your own: chat_template_path)"

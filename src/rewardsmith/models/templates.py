@@ -132,6 +132,12 @@ def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     raise ConfigError(f"chat template {name!r}: no such file, and none of {', '.join(BUILT_IN)}")
 
 
+def keep_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer without a chat template the built-in one, so that every tool writes conversations alike."""
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = named_template(PLAIN_NAME, tokenizer)
+
+
 def plain_template(writes_eos: bool, writes_bos: bool) -> str:
     """Return the built-in template: an encoder's tokenizer frames a text by itself, few decoders write BOS."""
     return (BOS if writes_bos else "") + TURNS + (EOS if writes_eos else "") + END

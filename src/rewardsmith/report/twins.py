@@ -1,4 +1,4 @@
-"""`rewardsmith.evaluate` and `rewardsmith.compare`: what the commands do, from Python, with the commands' names.
+"""`evaluate`, `compare`, `score_file` and `export`: what the commands do, from Python, with the commands' names.
 
 Their results print short, show themselves in a notebook (`_repr_html_`), give figures (`figures()`) and plain values
 (`to_dict()`), and `rewardsmith.report.write_report([result], "report.html")` makes a page of them.
@@ -16,7 +16,14 @@ from rewardsmith.evaluation.comparing import ModelComparison
 from rewardsmith.evaluation.comparing import compare as compare_scored
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
+from rewardsmith.files.progress import ProgressBar
 from rewardsmith.records import Scorer
+from rewardsmith.scoring.bulk.job import BulkJob, BulkReport, advance
+from rewardsmith.scoring.bulk.job import score_file as score_into
+from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
+from rewardsmith.scoring.exporting import ExportOptions, ExportReport, export_model
+from rewardsmith.scoring.opening import ModelOptions, ModelSpec
+from rewardsmith.scoring.scorer import RewardScorer
 from rewardsmith.stats.intervals import Resampling
 
 
@@ -60,6 +67,50 @@ def compare(
     groups = load_preferences(data, **{"merge_prompts": not by_position, **load_options})
     sides = [score_groups(scorer, groups) for scorer in scorers]
     return compare_scored(scorers[0].name, sides[0], scorers[1].name, sides[1], how)
+
+
+def score_file(
+    model: str | Path | RewardScorer, data: str | Path, out: str | Path, how: ModelOptions | None = None, **job: Any
+) -> BulkReport:
+    """Score every row of a file of any size and write it with its rewards; killed and run again, it goes on.
+
+    Args:
+        model: folder or hub id, or a model that `RewardModel.from_pretrained` loaded.
+        data: JSON Lines, JSON, CSV, Parquet, Arrow, a folder, or a data set of the hub.
+        out: .jsonl (.gz, .zst), .json, .csv or .parquet.
+        how: how the model is opened, where it is given by its place.
+        job: fields of `BulkJob`: split, column, rows_per_part, shard, overwrite, with_parts, limit.
+
+    Raises:
+        CheckpointError, ConfigError: a job with another model, input or options was begun at `out`.
+        DataError: the input cannot be read.
+
+    Example:
+        `score_file("my-reward", "answers.jsonl", "scored.jsonl", limit=100).scored`
+    """
+    work = BulkJob(find_source(str(data), job.get("split")), Path(out), **job)
+    spec = ModelSpec.of(model.name if isinstance(model, RewardScorer) else str(model), options=how)
+    scorer = model if isinstance(model, RewardScorer) else spec.open()
+    with ProgressBar("scoring") as bar:
+        return score_into(scorer, work, spec_fingerprints(spec, scorer), advance(bar, work.shard))
+
+
+def export(model: str | Path, out: str | Path, **options: Any) -> ExportReport:
+    """Write any reward model in the standard layout, an adapter merged, and compare the rewards of both.
+
+    Args:
+        model: folder or hub id of a reward model of any tool.
+        out: folder to write; it appears whole or not at all.
+        options: fields of `ExportOptions`: dtype, drop_bias, overwrite, trust_remote_code, verify.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or the copy gives other rewards.
+        ConfigError: the standard layout cannot hold such a model, or `out` is taken.
+
+    Example:
+        `export("my-adapter", "my-reward").difference`
+    """
+    return export_model(str(model), out, ExportOptions(**options))
 
 
 def _scorer(model: object) -> Scorer:

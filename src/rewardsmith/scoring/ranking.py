@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.cells import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint, text_key
 from rewardsmith.scoring.bulk.rows import read_request
 
@@ -91,6 +95,47 @@ def kl_of_best_of_n(n: int) -> float:
     if n < 1:
         raise ConfigError(f"n is {n}; best-of-n needs 1 answer or more")
     return math.log(n) - (n - 1) / n
+
+
+def rank(
+    source: str | Path,
+    out: str | Path,
+    choice: Choice | None = None,
+    *,
+    column: str = "reward",
+    split: str | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+) -> RankReport:
+    """Write the best answers of each prompt, or best against worst, of a file that `score` wrote.
+
+    Raises:
+        ConfigError: the output is there already, or would change the input.
+        DataError: a row without rewards.
+
+    Example:
+        `rank("scored.jsonl", "pairs.jsonl", Choice("pairs"))`
+    """
+    source, out, reports = Path(source), Path(out), [RankReport()]
+    check_place(source, out, overwrite)
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        # A table's columns are read off a first pass, so each pass counts anew.
+        reports.append(RankReport())
+        scored = islice(read_rows(source, split=split), limit)
+        return choose(read_candidates(scored, column), choice or Choice(), reports[-1])
+
+    write_rows(out, rows)
+    return reports[-1]
+
+
+def check_place(source: str | Path, out: Path, overwrite: bool) -> None:
+    """Raise ConfigError where the output cannot be written, would change the input or, unasked, replace a file."""
+    check_output(out)
+    if out.resolve() == Path(source).resolve() or Path(source).resolve() in out.resolve().parents:
+        raise ConfigError(f"{out}: the output would change the input; write it elsewhere")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out}: exists already; give --overwrite to replace it")
 
 
 def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str = "reward") -> Iterator[Candidates]:

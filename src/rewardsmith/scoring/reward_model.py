@@ -15,7 +15,7 @@ from rewardsmith.doctor.model import check_finite_weights
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
@@ -109,6 +109,7 @@ class RewardModel(RewardScorer):
         Raises:
             CheckpointError: nothing can be loaded, its head is random, or it breaks its contract.
         """
+        require_device(device, dtype)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
         if not isinstance(path, str) and isinstance(path, Sequence):

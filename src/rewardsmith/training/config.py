@@ -70,6 +70,8 @@ class RewardConfig(TrainingArguments):
             ("truncate_prompt"); both are counted, an answer is never cut.
         share_prefix: "auto" shares prefixes where that is exact; "on" insists; "off" computes separate rows.
         verify_saved_model: re-load the saved model in a fresh process and compare its rewards.
+        save_merged: beside an adapter, also write the merged model into `merged`, which every tool loads without PEFT;
+            None does so below 2B parameters.
     """
 
     learning_rate: float | str = _field(  # type: ignore[assignment]
@@ -109,6 +111,7 @@ class RewardConfig(TrainingArguments):
     overflow: str = _field("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
     share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
     verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
+    save_merged: bool | None = _field(None, "Also save an adapter merged, in `merged`; by default below 2B parameters.")
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [  # type: ignore[misc]
         *TrainingArguments._VALID_DICT_FIELDS,

@@ -20,7 +20,13 @@ from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.models.rendering import Renderer, Written
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
-from rewardsmith.models.templates import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
+from rewardsmith.models.templates import (
+    LOST_TEXT,
+    SAME_TOKENS,
+    count_lost_texts,
+    count_same_tokens,
+    keep_plain_template,
+)
 from rewardsmith.records import PreferenceGroup, TokenIds
 
 # Names of tokenised columns that trainers of earlier years read.
@@ -207,9 +213,22 @@ def encode_dataset(
             groups = ((_place(f"{name} group {i}", group), group) for i, group in enumerate(merged))
         report.rows = len(dataset)
         encoded = _collect(encode_groups(groups, encoder, report))
+    _keep_template(dataset, encoder.renderer)
     if len(encoded) == 0:
         raise DataError(f"{name}: no rows are left ({report}); raise max_length or set overflow='truncate_prompt'")
     return encoded, report
+
+
+def _keep_template(dataset: Any, renderer: Renderer) -> None:
+    """Give a tokenizer without a chat template the built-in one where conversations were written with it.
+
+    Other processes may have tokenised, so the first row says it as well.
+    """
+    if not renderer.tokenizer.chat_template:
+        group = read_row(dataset[0], "row 0")
+        texts = all(isinstance(part, str | TokenIds) for part in (group.prompt, *group.completions))
+        if renderer.wrote_plainly or not texts:
+            keep_plain_template(renderer.tokenizer)
 
 
 def _groups(rows: Iterable[Any], name: str) -> Iterator[tuple[str, PreferenceGroup]]:
@@ -303,6 +322,8 @@ def encode_pairs(dataset: Any, encoder: Encoder, name: str) -> Dataset | Iterabl
     rows = list(_pair_rows(dataset, encoder, name))
     if not rows:
         raise DataError(f"{name}: no rows are left; raise max_length or set overflow='truncate_prompt'")
+    if encoder.renderer.wrote_plainly:
+        keep_plain_template(encoder.renderer.tokenizer)
     return Dataset.from_list(rows)
 
 

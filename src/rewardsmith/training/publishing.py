@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.errors import CheckpointError, DataError
+from rewardsmith.errors import CheckpointError, DataError, RewardsmithError
 from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
@@ -24,13 +25,21 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.records import PreferenceGroup, fingerprint
+from rewardsmith.scoring.exporting import ExportOptions, export_model
+from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
 
+logger = logging.getLogger(__name__)
+
 # Where a model goes that was trained but does not pass its check.
 UNVERIFIED = "unverified-model"
+# Where the merged model of an adapter goes: `pipeline` and trainers that load by path read it as they read any model.
+MERGED = "merged"
+# Below, the copy costs little beside training.
+MERGED_BELOW = 2_000_000_000
 WEIGHTS = re.compile(r"(pytorch_model|model|adapter_model)[-\w]*\.(safetensors|bin)(\.index\.json)?")
 # Enough groups for a mean and a standard deviation, few enough to cost little beside training.
 STATISTICS_GROUPS = 256
@@ -45,7 +54,7 @@ class FinalModel:
         encoded: the same as token ids.
         overflow: what happened to rows that were too long.
         objective: what the objective has learned.
-        verify: whether a fresh process has to give the rewards of the model in memory.
+        args: say whether the saved model is verified, may bring code, and is written merged as well.
     """
 
     core: PreTrainedModel
@@ -56,8 +65,7 @@ class FinalModel:
     max_length: int | None
     overflow: str
     objective: Mapping[str, Any]
-    verify: bool
-    trust_remote_code: bool
+    args: RewardConfig
 
     @classmethod
     def of(cls, trainer: RewardTrainer) -> FinalModel:
@@ -71,8 +79,7 @@ class FinalModel:
             max_length=trainer.encoder.max_length,
             overflow=trainer.encoder.overflow,
             objective=trainer.objective_state(),
-            verify=trainer.args.verify_saved_model,
-            trust_remote_code=trainer.args.trust_remote_code,
+            args=trainer.args,
         )
 
 
@@ -94,15 +101,43 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
     }
     checkpoint.write_contract(staging, final.core, final.tokenizer, fields, final.plan, verify=False)
     try:
-        if final.verify:
-            checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.trust_remote_code)
+        if final.args.verify_saved_model:
+            checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.args.trust_remote_code)
     except CheckpointError as error:
         kept = set_aside(staging, folder)
         raise CheckpointError(
             f"{str(error).replace(str(staging), str(kept))}; nothing is lost: the trained weights are in {kept}, and "
             f"{folder} is as it was. See `rewardsmith doctor {kept}`, or save with verify_saved_model=False"
         ) from error
+    if (staging / checkpoint.ADAPTER).is_file():
+        _write_merged(final, staging, folder)
     publish(staging, folder)
+
+
+def _write_merged(final: FinalModel, staging: Path, folder: Path) -> None:
+    """Write the merged model of an adapter beside it, where that is wanted, and say what loads what."""
+    small = sum(p.numel() for p in final.core.parameters()) < MERGED_BELOW
+    # Quantised weights cannot be merged without loss.
+    wanted = final.args.save_merged
+    is_wanted = small and final.args.verify_saved_model if wanted is None else wanted
+    if not is_wanted or getattr(final.core, "is_quantized", False):
+        logger.warning(
+            "%s is an adapter: RewardModel, vLLM and PEFT load it; for `pipeline` and for trainers that load a reward "
+            "model by path, merge it: rewardsmith export %s %s",
+            folder,
+            folder,
+            folder / MERGED,
+        )
+        return
+    options = ExportOptions(trust_remote_code=final.args.trust_remote_code, verify=False)
+    try:
+        export_model(str(staging), staging / MERGED, options)
+    except RewardsmithError as error:
+        # The adapter itself is whole and checked; what is beside it must not cost it.
+        shutil.rmtree(staging / MERGED, ignore_errors=True)
+        logger.warning("the merged model was not written: %s", error)
+        return
+    logger.info("%s holds the adapter; %s the merged model, for tools without PEFT", folder, folder / MERGED)
 
 
 def publish(staging: Path, folder: Path) -> None:
@@ -114,6 +149,7 @@ def publish(staging: Path, folder: Path) -> None:
     sync_tree(staging)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONTRACT).unlink(missing_ok=True)
+    shutil.rmtree(folder / MERGED, ignore_errors=True)
     for path in folder.iterdir():
         if path.is_file() and WEIGHTS.fullmatch(path.name):
             path.unlink()

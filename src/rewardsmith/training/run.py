@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
@@ -17,13 +18,14 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
 
-from rewardsmith.errors import ConfigError, RewardsmithError
+from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError
 from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import fixed_positions
-from rewardsmith.records import PreferenceGroup, TokenIds
+from rewardsmith.records import Completion, PreferenceGroup, Text, TokenIds
+from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
@@ -123,19 +125,16 @@ def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
 def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tuple[HeldOutResult, list[str]]:
     """Score every held-out completion that the model can read, also those longer than the training limit.
 
-    Returns what the labels say of the rewards, and a note on the comparisons that were left out.
+    A model that was trained on cut prompts is measured on cut prompts, as every command scores with it.
+
+    Returns what the labels say of the rewards, and a note on the comparisons that were cut or left out.
     """
     model: Any = trainer.model
     limit = fixed_positions(core_model(model).config.get_text_config()) or math.inf
-    renderer = trainer.encoder.renderer
-    encoded, kept, left_out = [], [], 0
+    encoded, kept, left_out, cut = [], [], 0, 0
     for group in groups:
-        rows = [
-            list(c)
-            if isinstance(c, TokenIds)
-            else renderer.encode(group.prompt, c, group.tools, group.chat_template_kwargs)
-            for c in group.completions
-        ]
+        rows, is_cut = _encode_held_out(trainer, group, limit)
+        cut += is_cut
         edges = [e for e in group.comparisons if max(len(rows[e.better]), len(rows[e.worse])) <= limit]
         left_out += len(group.comparisons) - len(edges)
         if edges or not group.comparisons:
@@ -143,8 +142,36 @@ def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tup
             # No comparison asks for a row that is too long; its first tokens keep the place.
             encoded.append([row if len(row) <= limit else row[:1] for row in rows])
     rewards = compute_rewards(model, encoded, TOKENS_PER_FORWARD, plan=trainer.plan)
-    note = f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads"
-    return evaluate_held_out(kept, rewards), [note] if left_out else []
+    notes = {
+        f"held-out: prompts of {cut} groups cut at their start to fit the {limit} tokens that the model reads": cut,
+        f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads": (
+            left_out
+        ),
+    }
+    return evaluate_held_out(kept, rewards), [note for note, count in notes.items() if count]
+
+
+def _encode_held_out(trainer: RewardTrainer, group: PreferenceGroup, limit: float) -> tuple[list[list[int]], bool]:
+    """Return the ids of a group's completions, and whether a prompt was cut to fit."""
+    renderer, options = trainer.encoder.renderer, (group.tools, group.chat_template_kwargs)
+    rows, is_cut = [], False
+    for completion in group.completions:
+        if isinstance(completion, TokenIds):
+            rows.append(list(completion))
+            continue
+        ids = renderer.encode(group.prompt, completion, *options)
+        if len(ids) > limit and trainer.encoder.overflow == "truncate_prompt" and group.prompt:
+
+            def encode(prompt: Text, answer: Completion = completion) -> list[int]:
+                return renderer.encode(prompt, answer, *options)
+
+            with contextlib.suppress(ScoringError):
+                ids, is_cut = truncate_prompt(encode, group.prompt, completion, int(limit)), True
+        rows.append(ids)
+    if trainer.encoder.overflow == "truncate_prompt" and not group.prompt and max(map(len, rows)) > limit:
+        with contextlib.suppress(ScoringError):
+            rows, is_cut = cut_shared_start(rows, int(limit)), True
+    return rows, is_cut
 
 
 def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> Speed:

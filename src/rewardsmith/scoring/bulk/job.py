@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
+from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.ledger import MANIFEST, Ledger, Shard, Verdict, publish, writer_lock
@@ -119,6 +120,11 @@ class BulkReport:
     cut: int = 0
     reused: int = 0
     waiting: int = 0
+
+
+def advance(bar: ProgressBar, shard: Shard) -> OnProgress:
+    """Return what moves a progress bar by the rows of each part; rows of other shards are none of its total."""
+    return lambda rows, total, is_reused: bar.update(bar.done + rows, total=-(-total // shard.count), reused=is_reused)
 
 
 class PartReader:

@@ -1,0 +1,57 @@
+"""`rewardsmith completion bash|zsh|tcsh`: a script that completes commands and flags in a shell."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from importlib import import_module
+
+from rewardsmith.cli.main import COMMANDS, CommandParser, available_commands
+from rewardsmith.errors import missing_extra
+
+EXAMPLE = """examples:
+  rewardsmith completion bash > ~/.local/share/bash-completion/completions/rewardsmith
+  rewardsmith completion zsh > ~/.zfunc/_rewardsmith      with ~/.zfunc in $fpath"""
+SHELLS = ("bash", "zsh", "tcsh")
+# Commands with commands of their own, and the modules of those.
+AREAS = ("data", "collect")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script. Returns 0."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise missing_extra("shtab", "completion") from error
+    print(shtab.complete(whole_parser(), shell=args.shell))
+    return 0
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return one parser of all commands with all their flags."""
+    parser = argparse.ArgumentParser(prog="rewardsmith")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add(parser, {name: COMMANDS[name] for name in available_commands()})
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, str]]) -> None:
+    """Add commands below a parser."""
+    choices = parser.add_subparsers(dest=f"{parser.prog} command")
+    for name, (module, summary) in commands.items():
+        command = import_module(module)
+        made = getattr(command, "make_parser", CommandParser)(prog=f"{parser.prog} {name}", description=summary)
+        if name in AREAS and parser.prog == "rewardsmith":
+            own = {inner: (f"{module}_{inner}", text) for inner, text in command.COMMANDS.items()}
+            _add(made, own)
+        else:
+            command.configure(made)
+        choices.add_parser(name, help=summary)
+        choices.choices[name] = made  # type: ignore[index]
