@@ -82,7 +82,7 @@ def test_a_file_is_split_scored_ranked_and_exported_from_python(tmp_path):
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     report = rewardsmith.split(rows, tmp_path / "split")
     assert sum(report.groups.values()) == len(ROWS) == report.read.rows
-    with pytest.raises(ConfigError, match="exists"):
+    with pytest.raises(ConfigError, match="is there already"):
         rewardsmith.split(rows, tmp_path / "split")
     model, tokenizer = tiny_models.qwen2()
     save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)

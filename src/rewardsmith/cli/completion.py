@@ -15,6 +15,8 @@ EXAMPLE = """examples:
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands with commands of their own, and the modules of those.
 AREAS = ("data", "collect")
+# Files that hold several commands.
+SHARED = ("rewardsmith.cli.collect_project",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,12 @@ def whole_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _home(area: str, name: str, entry: str | tuple[str, str]) -> tuple[str, str]:
+    """Return module and summary of a command of an area."""
+    module, summary = (f"{area}_{name}", entry) if isinstance(entry, str) else entry
+    return f"rewardsmith.cli.{module}", summary
+
+
 def _add(parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, str]]) -> None:
     """Add commands below a parser."""
     choices = parser.add_subparsers(dest=f"{parser.prog} command")
@@ -49,8 +57,9 @@ def _add(parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, str]
         command = import_module(module)
         made = getattr(command, "make_parser", CommandParser)(prog=f"{parser.prog} {name}", description=summary)
         if name in AREAS and parser.prog == "rewardsmith":
-            own = {inner: (f"{module}_{inner}", text) for inner, text in command.COMMANDS.items()}
-            _add(made, own)
+            _add(made, {inner: _home(name, inner, entry) for inner, entry in command.COMMANDS.items()})
+        elif module in SHARED:
+            command.configure(made, name)
         else:
             command.configure(made)
         choices.add_parser(name, help=summary)

@@ -67,7 +67,7 @@ class SplitReport:
 
 
 def split(
-    data: Any,
+    data: object,
     out: str | Path,
     plan: SplitPlan | None = None,
     *,

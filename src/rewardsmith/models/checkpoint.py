@@ -355,20 +355,24 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
     ]
 
 
-def require_device(device: str | torch.device | None, dtype: str | torch.dtype | None = None) -> None:
-    """Raise ConfigError for a device that is not here, or for a precision in which no model computes."""
+def require_device(device: str | torch.device | None, dtype: str | torch.dtype | None = None) -> torch.device:
+    """Return the device, by default a GPU where there is one.
+
+    Raises:
+        ConfigError: it is not here, or no model computes in that precision.
+    """
     if dtype not in (None, "auto"):
         found = getattr(torch, str(dtype).removeprefix("torch."), None)
         if not (isinstance(found, torch.dtype) and found.is_floating_point):
             raise ConfigError(f"dtype {str(dtype)!r} is not known; give float32, bfloat16 or float16")
-    if device is None:
-        return
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(1, device=device).tolist()
+        torch.empty(1, device=place).tolist()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         here += ["mps"] * torch.backends.mps.is_available()
         raise ConfigError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error
+    return torch.device(place)
 
 
 def merge_adapter(model: nn.Module) -> Any:

@@ -104,31 +104,30 @@ class RewardModel(RewardScorer):
                 training did: a model that was trained on cut prompts is scored on them.
 
         Returns:
-            A RewardModel; an EnsembleModel for several paths; a PairComparer for a model that compares answers.
+            A RewardModel, an EnsembleModel for several paths, or a PairComparer for a model that compares answers.
 
         Raises:
             CheckpointError: nothing can be loaded, its head is random, or it breaks its contract.
         """
-        require_device(device, dtype)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
+        place = require_device(device, dtype)
+        dtype = dtype or ("bfloat16" if place.type == "cuda" else "float32")
         if not isinstance(path, str) and isinstance(path, Sequence):
-            options: dict[str, Any] = {"device": device, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
-            options |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate}
-            options |= {"verify": verify, "special_tokens": special_tokens}
-            ensemble = EnsembleModel([cls.from_pretrained(member, **options) for member in path], combine, penalty)
+            how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
+            how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
+            members = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in path]
+            ensemble = EnsembleModel(members, combine, penalty)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
-        loaded.model = loaded.model.to(device)
+        loaded.model.to(place)
         loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
         if verify:
             require_golden(loaded, str(path))
         if loaded.imported is not None:
             state_rule(str(path), loaded)
-            if loaded.imported.is_comparer:
-                _require_whole_texts(str(path), truncation, special_tokens)
-                return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
+        if loaded.imported is not None and loaded.imported.is_comparer:
+            _require_whole_texts(str(path), truncation, special_tokens)
+            return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
         model.truncation = check_truncation(truncation or _own_truncation(loaded))
         return model

@@ -213,19 +213,19 @@ def encode_dataset(
             groups = ((_place(f"{name} group {i}", group), group) for i, group in enumerate(merged))
         report.rows = len(dataset)
         encoded = _collect(encode_groups(groups, encoder, report))
-    _keep_template(dataset, encoder.renderer)
+    _keep_template(dataset[0], encoder.renderer)
     if len(encoded) == 0:
         raise DataError(f"{name}: no rows are left ({report}); raise max_length or set overflow='truncate_prompt'")
     return encoded, report
 
 
-def _keep_template(dataset: Any, renderer: Renderer) -> None:
+def _keep_template(first_row: object, renderer: Renderer) -> None:
     """Give a tokenizer without a chat template the built-in one where conversations were written with it.
 
     Other processes may have tokenised, so the first row says it as well.
     """
     if not renderer.tokenizer.chat_template:
-        group = read_row(dataset[0], "row 0")
+        group = read_row(first_row, "row 0")
         texts = all(isinstance(part, str | TokenIds) for part in (group.prompt, *group.completions))
         if renderer.wrote_plainly or not texts:
             keep_plain_template(renderer.tokenizer)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
@@ -58,7 +58,7 @@ class FinalModel:
     """
 
     core: PreTrainedModel
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     plan: ForwardPlan
     rows: Iterable[object]
     encoded: object
@@ -72,7 +72,7 @@ class FinalModel:
         """Return what a trainer has to say about the model that it holds."""
         return cls(
             core=core_model(trainer.model),
-            tokenizer=trainer.processing_class,
+            tokenizer=trainer.encoder.renderer.tokenizer,
             plan=trainer.plan,
             rows=trainer.training_rows,
             encoded=trainer.train_dataset,
