@@ -1,0 +1,120 @@
+"""docs/architecture.md walks a row through the files; here real runs are traced, and the page is held to them.
+
+A file counts when one of its functions runs with the row in hand: from the moment in which the rows' file is opened to
+the loss, with the callers that wait for what comes of it. Three kinds of code run in that time and see no row: the
+functions of READY and what they call, which load a model, try it on tokens of their own and listen for signals;
+`cli/main.py`, which finds the command and calls it; and the bodies of modules at their import. What ran and ended
+before the file was opened, such as flags and recipes, has not seen the row either.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import rewardsmith
+
+SOURCE = str(Path(rewardsmith.__file__).parent) + "/"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
+READY = {
+    ("training/model.py", "named_model"),
+    ("training/model.py", "prepare"),
+    ("training/model.py", "log_plan"),
+    ("training/model.py", "length_limit"),
+    ("training/model.py", "num_embeddings"),
+    ("training/model.py", "activation_offloading"),
+    ("models/shared_prefix/plan.py", "prepare_model"),
+    ("training/checkpoints.py", "__init__"),
+    ("training/checkpoints.py", "choose_checkpoint"),
+    ("training/checkpoints.py", "listening"),
+    ("training/checkpoints.py", "on_step_end"),
+}
+DISPATCHES = "cli/main.py"
+MOST_FILES = 25
+
+
+class AtTheEnd(BaseException):
+    """The row has arrived."""
+
+
+def ours(frame: FrameType | None) -> Iterator[tuple[str, str]]:
+    """Yield file and function of the frames that are of the package, the innermost first."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith(SOURCE):
+            yield code.co_filename.removeprefix(SOURCE), code.co_name
+        frame = frame.f_back
+
+
+@contextmanager
+def traced(first: tuple[str, str]) -> Iterator[set[str]]:
+    """Collect the files whose functions run from the first call of `first` on, its callers included."""
+    files: set[str] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(SOURCE) or code.co_filename[len(SOURCE) :] in files:
+            return
+        way = list(ours(frame))
+        # Modules run once, when they are imported, whatever is done then.
+        if any(function == "<module>" for _, function in way) or (not files and way[0] != first):
+            return
+        if not READY & set(way):
+            files.update(name for name, _ in (way if not files else way[:1]) if name != DISPATCHES)
+
+    sys.setprofile(note)
+    threading.setprofile(note)
+    try:
+        yield files
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def listed(heading: str) -> list[str]:
+    """Return the files that the page lists under a heading."""
+    _, _, rest = PAGE.read_text().partition(f"## {heading}\n")
+    return re.findall(r"^\d+\. `([\w/]+\.py)`", rest.split("\n## ")[0], re.M)
+
+
+def train(folder: Path) -> set[str]:
+    """Train on pairs up to the first loss."""
+    import accelerate
+    import tiny_models
+
+    from rewardsmith.cli.main import main
+
+    def arrive(*args: object, **kwargs: object) -> None:
+        raise AtTheEnd
+
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rows = [{"prompt": f"question {i} ", "chosen": f"good answer {i}", "rejected": f"bad {i}"} for i in range(8)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    accelerate.Accelerator.backward = arrive
+    argv = ["train", "--dataset_name", str(folder / "pairs.jsonl"), "--model_name_or_path", str(folder / "model")]
+    with traced(("files/reading.py", "read_rows")) as files:
+        try:
+            main([*argv, "--max_steps", "1", "--report_to", "none", "--output_dir", str(folder / "run")])
+        except AtTheEnd:
+            return files
+    raise AssertionError("no loss was reached")
+
+
+def test_a_row_passes_the_files_that_the_page_lists_from_train_to_the_loss(tmp_path):
+    # In a process of its own: a run sets logging, signals and caches of the whole process.
+    run = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    page = listed("A row from `train` to the loss")
+    assert json.loads(run.stdout.splitlines()[-1]) == sorted(page)
+    assert len(page) <= MOST_FILES
+
+
+if __name__ == "__main__":
+    print(json.dumps(sorted(train(Path(sys.argv[1])))))
