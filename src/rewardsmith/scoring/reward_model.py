@@ -100,8 +100,7 @@ class RewardModel(RewardScorer):
             verify: refuse a checkpoint that does not give its golden rewards (ten short texts).
             special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
                 read as plain characters; for answers of a policy or of users) or "refuse" (a ScoringError).
-            truncation: what happens to texts that are too long where a call does not say; see `score`. None does what
-                training did: a model that was trained on cut prompts is scored on them.
+            truncation: of texts that are too long where a call does not say (see `score`); None does what training did.
 
         Returns:
             A RewardModel, an EnsembleModel for several paths, or a PairComparer for a model that compares answers.
