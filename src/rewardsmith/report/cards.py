@@ -84,5 +84,5 @@ def _calibration(result: Plain) -> list[str]:
     return [f"- calibration error of sigmoid(margin): {numbers}, fitted on other prompts"]
 
 
-def _left_out(counts: Any) -> list[str]:
+def _left_out(counts: Mapping[str, int] | None) -> list[str]:
     return [f"- left out: {count} rows ({plain(reason)})" for reason, count in (counts or {}).items()]
