@@ -1,0 +1,31 @@
+"""Shared flags mean one thing: what they ask of a model and of rows."""
+
+import argparse
+
+import pytest
+
+from rewardsmith.cli.options import add_input_options, add_model_options, input_options, model_options, source_options
+from rewardsmith.errors import ConfigError
+
+
+def parsed(add, *words):
+    parser = argparse.ArgumentParser()
+    add(parser)
+    return parser.parse_args(words)
+
+
+def test_flags_of_a_model_become_its_options():
+    options = model_options(parsed(add_model_options, "--device", "cpu", "--batch-tokens", "64", "--no-verify"))
+    assert (options.device, options.tokens_per_batch, options.verify) == ("cpu", 64, False)
+    assert (options.combine, options.aggregate, options.truncate_prompt) == ("mean", "min", False)
+
+
+def test_a_budget_of_no_tokens_is_refused():
+    with pytest.raises(ConfigError, match="--batch-tokens is 0"):
+        model_options(parsed(add_model_options, "--tokens-per-batch", "0"))
+
+
+def test_bad_rows_stop_a_command_unless_it_skips_or_counts_them():
+    assert input_options(parsed(add_input_options))["on_error"] == "raise"
+    assert input_options(parsed(add_input_options, "--skip-bad"))["on_error"] == "count"
+    assert source_options(parsed(add_input_options))["on_error"] == "count"

@@ -1,0 +1,48 @@
+"""Attention over a packed layout equals dense masked attention, by segments and by flex attention."""
+
+import pytest
+import torch
+
+from rewardsmith.models.shared_prefix.attention import PrefixLayout, shared_prefix_attention
+
+
+def random_layout() -> PrefixLayout:
+    return PrefixLayout(((40, (30, 20, 1)), (0, (50,)), (7, (9, 60))), padding=39)
+
+
+@pytest.mark.parametrize("window", [None, 13])
+def test_the_block_mask_of_flex_attention_equals_the_dense_reference(window):
+    layout = random_layout()
+    block = layout.block_mask(window, torch.device("cpu"))
+    index = torch.arange(layout.num_tokens)
+    zero = torch.tensor(0)
+    dense = block.mask_mod(zero, zero, index[:, None], index[None, :])
+    assert torch.equal(dense, layout.dense_mask(window))
+    assert layout.block_mask(window, torch.device("cpu")) is block
+
+
+@pytest.mark.parametrize("window", [None, 13])
+@pytest.mark.parametrize("softcap", [None, 0.05])
+def test_segments_and_flex_attention_compute_the_dense_attention(window, softcap):
+    from transformers.integrations.flex_attention import flex_attention_forward
+
+    layout = random_layout()
+    torch.manual_seed(0)
+    module = torch.nn.Module().eval()
+    module.num_key_value_groups = 2
+    query = torch.randn(1, 4, layout.num_tokens, 16)
+    key, value = torch.randn(2, 1, 2, layout.num_tokens, 16)
+    options = {"scaling": 0.25, "softcap": softcap}
+    segments, _ = shared_prefix_attention(
+        module, query, key, value, None, prefix_layout=layout, sliding_window=window, **options
+    )
+    scores = query @ key.repeat_interleave(2, 1).transpose(-1, -2) * 0.25
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~layout.dense_mask(window), -torch.inf)
+    dense = (scores.softmax(-1) @ value.repeat_interleave(2, 1)).transpose(1, 2)
+    assert torch.allclose(segments, dense, atol=1e-5)
+    block = layout.block_mask(window, query.device)
+    with torch.no_grad():
+        flexed, _ = flex_attention_forward(module, query, key, value, block, **options)
+    assert torch.allclose(flexed, dense, atol=1e-5)
