@@ -101,15 +101,18 @@ def test_p_and_interval_agree_and_hold_their_size_with_several_judgements_a_prom
     assert 0.01 <= sum(p < 0.05 for _, p in results) / len(results) <= 0.10
 
 
-@pytest.mark.parametrize(("truth", "prompts"), [(0.55, 100), (0.9, 100), (0.99, 300)])
-def test_shares_near_one_half_and_near_one_are_covered(truth, prompts):
+@pytest.mark.parametrize(
+    ("truth", "prompts", "judgements", "alike"),
+    [(0.55, 100, 4, 0.3), (0.9, 100, 4, 0.3), (0.99, 300, 4, 0.3), (0.99, 100, 8, 0.5), (0.98, 100, 16, 0.5)],
+)
+def test_shares_near_one_half_and_near_one_are_covered(truth, prompts, judgements, alike):
     generator = np.random.default_rng(1)
-    hits = 0
+    spread, hits = 1 / alike - 1, 0
     for _ in range(400):
-        chance = generator.beta(truth * 7 / 3, (1 - truth) * 7 / 3, prompts).repeat(4)
-        share = clustered_share(generator.random(4 * prompts) < chance, np.repeat(range(prompts), 4))
+        chance = generator.beta(truth * spread, (1 - truth) * spread, prompts).repeat(judgements)
+        share = clustered_share(generator.random(len(chance)) < chance, np.repeat(range(prompts), judgements))
         hits += share.low <= truth <= share.high
-    assert 0.92 <= hits / 400 <= 0.98
+    assert 0.92 <= hits / 400 <= 0.985
 
 
 def test_copies_inside_a_cluster_add_no_certainty():

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 CHUNK_CELLS = 2_000_000
 # Drawing a multinomial costs about as much per type as this many index draws.
 TYPE_COST = 20
+# Of 0.25, 0.5, 1, 2 and 3 the least whose simulated 95% intervals hold the truth in 93.5% or more from 100 clusters on.
+ALIKE_CLUSTERS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,10 @@ def clustered_share(values: Any, clusters: Any = None, level: float = 0.95) -> E
     (sum of the deviations from the mean)^2 / n^2 (Cameron and Miller 2015, equation 11), as in Dean and Pagano (2015,
     "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys"). Quantiles are those of t.
     Few clusters with errors make the variance uncertain, so its degrees of freedom follow Satterthwaite's
-    2 G / (kurtosis - 1); four times that, at most G - 1, as Wilson's form makes up for the rest: docs/evaluate.md holds
-    the measured coverage. When all values are 0, or all 1, every cluster is one trial.
+    2 G / (kurtosis - 1); four times that, at most G - 1, as Wilson's form makes up for the rest. A few clusters that
+    are not all right (or not all wrong) say little about how alike their values are, so n / effective size leans on
+    its largest, that of values which are equal within each cluster, with the weight of `ALIKE_CLUSTERS` of those
+    clusters: docs/evaluate.md holds the measured coverage. When all values are 0, or all 1, every cluster is one trial.
 
     Args:
         values: n numbers.
@@ -178,7 +182,10 @@ def clustered_share(values: Any, clusters: Any = None, level: float = 0.95) -> E
     if not _has_spread(sums, counts, mean):
         return _without_spread(mean, len(numbers), size, level)
     squares = float((deviations**2).sum())
-    trials = mean * (1 - mean) * len(numbers) ** 2 * (size - 1) / (size * squares)
+    effect = size * squares / (mean * (1 - mean) * len(numbers) * (size - 1))
+    telling = min(np.count_nonzero(sums < counts), np.count_nonzero(sums > 0))
+    largest = float((counts**2).sum()) / len(numbers)
+    trials = len(numbers) / max(effect, (effect * telling + largest * ALIKE_CLUSTERS) / (telling + ALIKE_CLUSTERS))
     excess = size * float((deviations**4).sum()) / squares**2 - 1
     freedom = min(size - 1.0, max(3.0, 8 * size / max(excess, 1e-12)))
     return Estimate(mean, len(numbers), *_wilson_ends(mean, trials, float(stdtrit(freedom, 0.5 + level / 2))))
