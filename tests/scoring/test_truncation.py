@@ -63,8 +63,13 @@ def test_long_input_is_an_error_unless_cutting_is_asked_for(model):
 def test_a_cut_text_is_scored_as_its_rest(model, chat, caplog):
     start, end = "awful " * 600, "is maybe the answer good "
     prompt = [{"role": "user", "content": start + end}] if chat else start + end
+    model.num_cut = 0
     reward = model.score(prompt, [ANSWER], truncation="truncate_prompt")[0]
     assert "the start of 1 prompts was cut to fit 512 tokens" in caplog.text
+    caplog.clear()
+    assert model.score(prompt, [ANSWER], truncation="truncate_prompt")[0] == reward
+    # Said once, counted always; and the tokenizer's own warning, which names no row, is never said.
+    assert (caplog.text, model.num_cut) == ("", 2)
     asked = (Message("user", start + end),) if chat else start + end
     ids = truncate_prompt(lambda p: model.encode(ScoreRequest(p, (ANSWER,)))[0], asked, ANSWER, model.max_length)
     assert len(ids) <= 512

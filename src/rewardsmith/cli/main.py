@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import NoReturn
 
 from rewardsmith._version import __version__
-from rewardsmith.cli.options import check_place
+from rewardsmith.cli.options import check_place, say_cut
 from rewardsmith.errors import RewardsmithError, UsageError, nearest
 
 # What other tools call a flag.
@@ -168,7 +168,10 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     command.configure(parser)
     args = parse_strictly(parser, arguments)
     check_place(args)
-    return int(command.run(args) or 0)
+    try:
+        return int(command.run(args) or 0)
+    finally:
+        say_cut()
 
 
 def declare_commands(

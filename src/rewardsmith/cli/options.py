@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 AGGREGATES = ("min", "product", "last", "mean")
+# What the command that runs has opened; it is asked once more at the end.
+_opened: list[Scorer] = []
 SCORER_HELP = (
     "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
     "module:function, file of scores, or simulator:gold"
@@ -156,6 +159,15 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
     )
 
 
+def say_cut() -> None:
+    """Say on stderr how many texts of a command's whole run had their prompt cut to fit the model."""
+    while _opened:
+        scorer = _opened.pop(0)
+        count = getattr(scorer, "num_cut", 0)
+        if count:
+            print(f"{scorer.name}: {count} texts scored with the start of their prompt cut", file=sys.stderr)
+
+
 def model_spec(args: argparse.Namespace) -> ModelSpec:
     """Return which local model a command of one model runs, and how."""
     from rewardsmith.scoring.opening import ModelSpec
@@ -167,4 +179,5 @@ def open_scorer(name: str, args: argparse.Namespace, ensemble: Sequence[str] = (
     """Open what `name` names, as the flags say. Raises CheckpointError or ConfigError."""
     from rewardsmith.clients.opening import open_scorer as open_by_name
 
-    return open_by_name(name, model_options(args), ensemble)
+    _opened.append(open_by_name(name, model_options(args), ensemble))
+    return _opened[-1]

@@ -249,7 +249,7 @@ def _load_by_contract(
     path: str | Path, contract: ScoringContract, trust_remote_code: bool, enforce: bool, options: dict[str, Any]
 ) -> LoadedModel:
     """Load a model with a contract and hold it to that."""
-    model, notes = _load_own(str(path), trust_remote_code, options)
+    model, notes = _load_own(str(path), trust_remote_code, options, contract.pooling)
     tokenizer = load_tokenizer(path, trust_remote_code)
     core = core_model(model)
     core.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -258,9 +258,12 @@ def _load_by_contract(
     return LoadedModel(model, tokenizer, Renderer(tokenizer, contract.policy()), contract, notes)
 
 
-def _load_own(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    adapter = (Path(path) / ADAPTER).is_file()
-    return (_load_adapter if adapter else _load_full)(path, trust_remote_code, options)
+def _load_own(
+    path: str, trust_remote_code: bool, options: dict[str, Any], pooling: str = "last"
+) -> tuple[Any, list[str]]:
+    if (Path(path) / ADAPTER).is_file():
+        return _load_adapter(path, trust_remote_code, options, pooling)
+    return _load_full(path, trust_remote_code, options)
 
 
 def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
@@ -325,8 +328,11 @@ def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> t
     return found.model, heads.unused_note(path, found.model, found.unused)
 
 
-def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    """Load base model and adapter; an adapter without the head would give random rewards and is refused."""
+def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any], pooling: str) -> tuple[Any, list[str]]:
+    """Load base model and adapter; an adapter without the head would give random rewards and is refused.
+
+    A plain base does not know how its adapter's head pools, so the contract says it.
+    """
     try:
         from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     except ImportError as error:
@@ -335,8 +341,10 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any]) -
     base = adapter_config.base_model_name_or_path
     if not base:
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
-    found = heads.open_classifier(base, "last", trust_remote_code, options)
+    found = heads.open_classifier(base, pooling, trust_remote_code, options)
     model = found.model
+    if pooling != getattr(model.config, "reward_pooling", "last"):
+        model = heads.to_pooled(model, pooling)
     if found.has_new_head and not getattr(adapter_config, "modules_to_save", None):
         raise CheckpointError(
             f"{path} is an adapter without its reward head, and its base {base} has none: rewards would be random; "

@@ -134,6 +134,8 @@ class Renderer:
                 f"special_tokens {special_tokens!r} is not known; give one of {', '.join(SPECIAL_TOKENS)}"
             )
         self.tokenizer = tokenizer
+        # Too long texts are ours to refuse, cut and count; the tokenizer's own warning names no row and no remedy.
+        tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
         self.policy = policy or TextPolicy.of(tokenizer)
         self.special_tokens = special_tokens
         # Whether a conversation was written with the built-in template, for want of the tokenizer's own.

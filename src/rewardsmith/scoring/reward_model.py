@@ -23,7 +23,7 @@ from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, pr
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation
 from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class RewardModel(RewardScorer):
         self.name, self.imported = name, loaded.imported
         self.rule = _rule_of(loaded)
         self.findings = loaded.findings
+        # Texts whose prompt was cut to fit, since the model was loaded.
+        self.num_cut = 0
         self._reader = loaded.imported.reader if loaded.imported else None
         if self._reader is None:
             self.plan = prepare_model(self.model, share)
@@ -166,10 +168,10 @@ class RewardModel(RewardScorer):
             whole, encoded = encoded, [self.cut_prompts(r, s) for r, s in zip(requests, encoded, strict=True)]
             pairs = zip(whole, encoded, strict=True)
             count = sum(len(now) < len(ids) for before, after in pairs for ids, now in zip(before, after, strict=True))
-            if count:
-                logger.warning(
-                    "%s: the start of %d prompts was cut to fit %s tokens", self.name, count, self.max_length
-                )
+            if count and not self.num_cut:
+                text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"
+                logger.warning(text, self.name, count, self.max_length)
+            self.num_cut += count
         rows = self.read_encoded(encoded)
         if not normalized:
             return rows
@@ -203,7 +205,7 @@ class RewardModel(RewardScorer):
 
     def render(self, prompt: Text, completion: Completion) -> str:
         """Give the text that is scored, as `pipeline("text-classification")` and other tools take it."""
-        return self.renderer.render(as_text(prompt), self._prepare(completion))
+        return self.renderer.render(as_text(prompt), self._prepare(as_completion(completion)))
 
     def score_encoded(self, groups: Groups) -> list[list[float]]:
         """Score groups of token-id sequences; what the sequences of a group share at their start is computed once.

@@ -158,7 +158,7 @@ def require_ids(scorer: RewardScorer) -> IdScorer:
 def make_request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
     """Build a request from what a user gives. Raises DataError for what is neither text, messages nor token ids."""
     asked = as_text(prompt, "prompt") if prompt else ""
-    return ScoreRequest(asked, tuple(_completion(completion) for completion in completions))
+    return ScoreRequest(asked, tuple(as_completion(completion) for completion in completions))
 
 
 def _is_list_of_prompts(prompt: object, completions: Any) -> bool:
@@ -170,7 +170,8 @@ def _is_list_of_prompts(prompt: object, completions: Any) -> bool:
     return len(prompt) == len(completions) and all(isinstance(c, list | tuple) for c in completions)
 
 
-def _completion(value: object) -> Completion:
+def as_completion(value: object) -> Completion:
+    """Return an answer as a record holds it: text, messages, or token ids."""
     if isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], int):
         return TokenIds(value)
     return as_text(value, "completion")
