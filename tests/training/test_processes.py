@@ -1,52 +1,203 @@
-"""Two processes report what one reports: metrics of all comparisons, not those of a rank."""
+"""Two and three real processes train, evaluate, save and resume as one; groups are dealt out once each."""
 
 import json
-import re
+import os
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tiny_models
+import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
-SCRIPT = """
-import json, sys
-from datasets import Dataset
-from rewardsmith import RewardConfig, RewardTrainer
+from rewardsmith.errors import ConfigError
+from rewardsmith.training.collator import TokenBatchSampler
+from rewardsmith.training.processes import Share, StepSampler, deal, require_known_parallelism, require_processes
 
-rows = [{"prompt": f"question {i} ", "chosen": f"good answer {i}", "rejected": "bad"} for i in range(9)]
-for i in (0, 3, 4, 7):
-    rows[i]["chosen"], rows[i]["rejected"] = rows[i]["rejected"], rows[i]["chosen"]
-options = json.loads(sys.argv[2])
-config = RewardConfig(
-    output_dir="out", per_device_eval_batch_size=5, report_to="none", use_cpu=True, disable_tqdm=True, **options
-)
-data = Dataset.from_list(rows)
-trainer = RewardTrainer(model=sys.argv[1], args=config, train_dataset=data, eval_dataset=data)
-print(f"RANK{trainer.args.process_index} " + json.dumps(trainer.evaluate()), flush=True)
-"""
-NAMES = ("loss", "accuracy", "margin", "num_comparisons", "min_reward", "max_reward", "mean_reward")
+SCRIPT = Path(__file__).parents[1] / "process_script.py"
+TIMEOUT_SECONDS = 240
+# Times, and `epoch`, which counts micro-batches.
+UNLIKE = ("runtime", "per_second", "total_flos", "epoch")
 
 
-def ranks(folder: Path, *command: str) -> dict[int, dict[str, float]]:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {int(rank): json.loads(found) for rank, found in re.findall(r"RANK(\d) (\{.*?\})", done.stdout)}
+def shares(batches_of, costs, batches_per_step: int, size: int) -> list[list[list[int]]]:
+    return [list(StepSampler(batches_of(), costs, Share(batches_per_step, size, rank))) for rank in range(size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("groups", [1, 2, 7, 24, 53])
+@pytest.mark.parametrize("per_step", [1, 2, 6])
+@pytest.mark.parametrize("by_tokens", [False, True])
+def test_every_group_is_seen_once_an_epoch_and_every_process_has_as_many_batches(size, groups, per_step, by_tokens):
+    costs = [random.Random(i).randint(5, 60) for i in range(groups)]
+
+    def batches():
+        if by_tokens:
+            return TokenBatchSampler(costs, 100, seed=1)
+        return BatchSampler(SequentialSampler(range(groups)), 4, False)
+
+    dealt = shares(batches, costs, per_step, size)
+    seen = [index for own in dealt for batch in own for index in batch if index >= 0]
+    assert sorted(seen) == list(range(groups))
+    assert {len(own) for own in dealt} == {len(StepSampler(batches(), costs, Share(per_step, size, 0)))}
+    assert all(batch for own in dealt for batch in own)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_step_holds_the_groups_of_one_process_whatever_their_number(size):
+    costs = [10 + i % 7 for i in range(40)]
+    base = list(TokenBatchSampler(costs, 60, seed=3))
+    dealt = shares(lambda: TokenBatchSampler(costs, 60, seed=3), costs, 6, size)
+    rounds = Share(6, size, 0).batches
+    for step in range(len(base) // 6):
+        wanted = sorted(index for batch in base[6 * step : 6 * step + 6] for index in batch)
+        found = [i for own in dealt for batch in own[rounds * step : rounds * (step + 1)] for i in batch if i >= 0]
+        assert sorted(found) == wanted
+
+
+def test_groups_are_dealt_by_cost_and_never_beyond_the_largest_batch():
+    costs = [50, 40, 30, 20, 10, 10]
+    assert deal([[0, 1, 2], [3, 4, 5]], costs, 2) == [[0, 3, 4], [1, 2, 5]]
+    assert deal([[0, 1]], costs, 3) == [[0], [1], [~1]]
+    # The longest first would make 3+2+2 = 7 of batches of 6.
+    assert deal([[0, 1], [2, 3, 4]], [3, 3, 2, 2, 2], 2) == [[0, 1], [2, 3, 4]]
+
+
+class Alone:
+    """An accelerator of one process."""
+
+    num_processes = 1
+    distributed_type = type("Kind", (), {"value": "NO"})()
+
+
+def test_processes_that_would_each_train_a_copy_are_refused(monkeypatch, tmp_path):
+    from small_runs import config
+
+    args = config(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="each would train a copy"):
+        require_processes(args, Alone())
+
+
+def test_fsdp_that_would_silently_be_ddp_is_refused(tmp_path):
+    args = type("Args", (), {"fsdp": "full_shard"})()
+    with pytest.raises(ConfigError, match="leave fsdp out for DDP"):
+        require_processes(args, Alone())
+
+
+def test_context_and_tensor_parallelism_name_what_to_use_instead():
+    args = type("Args", (), {"parallelism_config": type("Config", (), {"cp_size": 2})()})()
+    with pytest.raises(ConfigError, match=r"cp_size=2.*ms-swift"):
+        require_known_parallelism(args)
+
+
+# Real processes
+
+
+def rows_of(kind: str) -> list[dict]:
+    draw, rows = random.Random(0), []
+    for number in range(53):
+        prompt = f"question {number} " * draw.randint(1, 6)
+        if kind == "pairs":
+            chosen, rejected = f"good answer {number}" * draw.randint(1, 5), "bad" * draw.randint(1, 9)
+            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+        else:
+            answers = [f"answer {number} {j} " * draw.randint(1, 5) for j in range(draw.randint(2, 4))]
+            ranks = [draw.randint(1, 3) for _ in answers]
+            rows.append({"prompt": prompt, "completions": answers, "ranks": ranks})
+    return rows
+
+
+def prepare(folder: Path, kind: str) -> Path:
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "rows.json").write_text(json.dumps(rows_of(kind)))
+    return folder
+
+
+def start(folder: Path, size: int, **settings) -> subprocess.CompletedProcess:
+    settings = {"max_steps": 20, "save_strategy": "no", "learning_rate": 1e-4, "verify_saved_model": False} | settings
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(size)] if size > 1 else []
+    command = [sys.executable, *several, str(SCRIPT), str(folder), json.dumps(settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, env=environment)
+
+
+def trained(folder: Path, size: int, **settings) -> tuple[dict[str, torch.Tensor], dict]:
+    done = start(folder, size, **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(folder / "weights.pt"), json.loads((folder / "found.json").read_text())
+
+
+def require_same(one, several) -> None:
+    (weights, found), (others, theirs) = one, several
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=0, atol=1e-5)
+    for log, other in zip([*found["logs"], found["eval"]], [*theirs["logs"], theirs["eval"]], strict=True):
+        for name in log:
+            if not name.endswith(UNLIKE):
+                near = 1e-5 if name == "grad_norm" else 1e-6
+                assert other[name] == pytest.approx(log[name], abs=near, rel=near), name
+    mine, its = found["objective"]["threshold"], theirs["objective"]["threshold"]
+    assert its == (mine if mine is None else pytest.approx(mine, abs=1e-6))
+
+
+KWISE = {"loss_type": "davidson", "merge_prompts": False}
+CASES = [
+    pytest.param(2, "pairs", {"tokens_per_batch": 200}, id="ddp-tokens"),
+    pytest.param(2, "kwise", KWISE | {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-kwise-threshold", marks=pytest.mark.slow),
+    pytest.param(3, "kwise", KWISE | {"tokens_per_batch": 200}, id="ddp3-kwise-threshold", marks=pytest.mark.slow),
+    pytest.param(3, "pairs", {"lora": True}, id="ddp3-lora", marks=pytest.mark.slow),
+    pytest.param(2, "pairs", {"lora": True, "fsdp2": "SHARDED_STATE_DICT"}, id="fsdp2-lora", marks=pytest.mark.slow),
+    pytest.param(
+        3, "pairs", {"tokens_per_batch": 200, "fsdp2": "SHARDED_STATE_DICT"}, id="fsdp3-tokens", marks=pytest.mark.slow
+    ),
+    pytest.param(2, "pairs", {"share_prefix": "off"}, id="ddp-rows", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("size", "kind", "settings"), CASES)
+def test_several_processes_reach_the_weights_and_metrics_of_one(tmp_path, size, kind, settings):
+    prepare(tmp_path, kind)
+    given = {"per_device_train_batch_size": 2, **settings}
+    alone = {name: value for name, value in given.items() if name != "fsdp2"}
+    one = trained(tmp_path, 1, gradient_accumulation_steps=2 * size, **alone)
+    shutil.rmtree(tmp_path / "run")
+    several = trained(tmp_path, size, gradient_accumulation_steps=2, **given)
+    assert several[1]["kind"] == ("FSDP" if "fsdp2" in settings else "MULTI_CPU")
+    require_same(one, several)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    weights = "adapter_model.safetensors" if settings.get("lora") else "model.safetensors"
+    assert {weights, "scoring_contract.json"} <= names
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"tokens_per_batch": 64}], ids=["rows", "tokens"])
-def test_every_rank_evaluates_to_the_metrics_of_one_process(tmp_path, options):
-    model, tokenizer = tiny_models.qwen2()
-    model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    arguments = ("script.py", str(tmp_path / "model"), json.dumps(options))
-    one = ranks(tmp_path, sys.executable, *arguments)[0]
-    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29711")
-    two = ranks(tmp_path, *launch, *arguments)
-    assert sorted(two) == [0, 1]
-    for found in two.values():
-        for name in NAMES:
-            assert found[f"eval_{name}"] == pytest.approx(one[f"eval_{name}"], abs=1e-6)
-    assert one["eval_num_comparisons"] == 9
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_run_of_two_processes_goes_on_with_another_number_in_the_middle_of_an_epoch(tmp_path, size):
+    prepare(tmp_path, "pairs")
+    settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 7}
+    whole = trained(tmp_path, 2, **settings)
+    checkpoint = str(tmp_path / "run" / "checkpoint-7")
+    require_same(whole, trained(tmp_path, size, resume=checkpoint, **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", random.Random(7).sample(range(2, 20), int(os.environ.get("KILLS", "3"))))
+def test_a_killed_process_ends_the_others_and_the_run_goes_on(tmp_path, kill_at):
+    prepare(tmp_path, "pairs")
+    settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2}
+    assert start(tmp_path, 2, kill_at=kill_at, **settings).returncode != 0
+    resumed = trained(tmp_path, 2, resume=True, **settings)
+    shutil.rmtree(tmp_path / "run")
+    require_same(trained(tmp_path, 1, **settings | {"save_strategy": "no", "gradient_accumulation_steps": 2}), resumed)
+
+
+def test_an_error_on_one_process_ends_all_of_them(tmp_path):
+    prepare(tmp_path, "pairs")
+    done = start(tmp_path, 2, fail=1)
+    assert done.returncode != 0
+    assert "this process has failed" in done.stderr

@@ -21,6 +21,7 @@ from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data
+from rewardsmith.training.launching import launch, one_clear_line, rank
 from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS, resolve
 from rewardsmith.training.run import train_run
@@ -32,53 +33,16 @@ EXAMPLES = """examples:
   rewardsmith train --config my.yaml --resume_from_checkpoint true"""
 # Headings of --help: flags of these fields stand together, those of transformers come last.
 GROUPS = {
-    "data": ("dataset", "eval_dataset", "reader", "train_limit", "eval_limit", "datasets", "streaming", "test_split"),
-    "model": ("model_", "dtype", "attn_", "from_config", "tokenizer_", "trust_remote", "pooling", "head_init"),
-    "adapter and quantisation": ("use_peft", "lora_", "use_rslora", "use_dora", "load_in_", "bnb_", "use_bnb"),
-    "objective": ("loss_type", "ties", "label_smoothing", "center_", "l2_rewards", "ranking_top"),
-    "text and batches": (
-        "max_length",
-        "overflow",
-        "merge_prompts",
-        "tokens_per_batch",
-        "share_prefix",
-        "eos_token",
-        "pad_",
-        "chat_template",
-        "per_device_",
-        "gradient_acc",
-        "dataset_num_proc",
-    ),
-    "training": (
-        "learning_rate",
-        "num_train",
-        "max_steps",
-        "lr_",
-        "warmup",
-        "optim",
-        "weight_decay",
-        "seed",
-        "bf16",
-        "fp16",
-        "gradient_check",
-        "activation_",
-        "disable_dropout",
-        "max_grad",
-        "adam_",
-    ),
-    "output": (
-        "output_dir",
-        "overwrite_output",
-        "resume_",
-        "save_",
-        "eval_s",
-        "logging_",
-        "report_to",
-        "run_name",
-        "verify_saved",
-        "push_to_hub",
-        "hub_",
-    ),
+    "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
+    "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head_init",
+    "adapter and quantisation": "use_peft lora_ use_rslora use_dora load_in_ bnb_ use_bnb",
+    "objective": "loss_type ties label_smoothing center_ l2_rewards ranking_top",
+    "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
+    "per_device_ gradient_acc dataset_num_proc",
+    "training": "learning_rate num_train max_steps lr_ warmup optim weight_decay seed bf16 fp16 gradient_check "
+    "activation_ disable_dropout max_grad adam_",
+    "output": "output_dir overwrite_output resume_ save_ eval_s logging_ report_to run_name verify_saved "
+    "push_to_hub hub_",
 }
 
 
@@ -98,6 +62,7 @@ def make_parser(prog: str, description: str) -> TrainParser:
     parser.description = f"{description}\n\n{EXAMPLES}"
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
+    parser.add_argument("--nproc", type=int, help="train in so many processes on this machine")
     # Rows of a prompt make one group unless told otherwise, and the folder is named after the model.
     parser.set_defaults(merge_prompts=True, output_dir=None, logging_first_step=True, disable_tqdm=False)
     for action in parser._actions:
@@ -117,7 +82,12 @@ def _group(parser: argparse.ArgumentParser) -> None:
     rest: list[argparse.Action] = []
     for action in plain._group_actions:
         place = next(
-            (g for g, starts in zip(first, GROUPS.values(), strict=True) if action.dest.startswith(starts)), None
+            (
+                g
+                for g, starts in zip(first, GROUPS.values(), strict=True)
+                if action.dest.startswith(tuple(starts.split()))
+            ),
+            None,
         )
         (rest if place is None else place._group_actions).append(action)
     plain._group_actions = rest
@@ -133,25 +103,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, evaluate, save and report. Returns 0."""
+    """Train, evaluate, save and report, in several processes where asked. Returns 0."""
+    if arguments.nproc is not None and "RANK" not in os.environ:
+        return launch(arguments.nproc, ["train", *arguments.given])
+    with one_clear_line():
+        return _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
     parser = make_parser("rewardsmith train", "")
     if arguments.config or arguments.recipe:
         arguments = resolve(parser, arguments, arguments.given)
     quiet_other_packages()
     script, config, model, mixture = build_configs(arguments)
     require_writable(Path(str(config.output_dir)))
-    if config.resume_from_checkpoint in (None, "", "False", "false"):
+    if config.resume_from_checkpoint in (None, "", "False", "false") and not rank():
         require_unused(Path(str(config.output_dir)), script.overwrite_output_dir)
     require_extras(model)
     data = load_training_data(script, mixture, config.merge_prompts)
-    for note in data.notes:
+    for note in () if rank() else data.notes:
         print(note, file=sys.stderr)
     name = script.dataset_name or ", ".join(str(entry) for entry in mixture.datasets or [])
     model_name = model.model_name_or_path or f"random weights ({model.from_config})"
     parts = named_model(model, config, data.train)
     summary = train_run(parts, config, data, (model_name, name), vars(model))
-    write_report(summary)
-    print_result(summary)
+    if not rank():
+        write_report(summary)
+        print_result(summary)
     return 0
 
 
@@ -208,7 +186,7 @@ def split_configs(arguments: argparse.Namespace) -> dict[type, dict[str, Any]]:
 def quiet_other_packages() -> None:
     """Show our own notes on stderr and keep other packages' bars and notes away."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("rewardsmith").setLevel(logging.INFO)
+    logging.getLogger("rewardsmith").setLevel(logging.ERROR if rank() else logging.INFO)
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

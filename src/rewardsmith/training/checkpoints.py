@@ -234,6 +234,12 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
         )
 
 
+def batches_per_step(folder: str | Path) -> int | None:
+    """Return how many batches make an optimizer step of the run, over all processes; None where it is not said."""
+    path = Path(folder) / IDENTITY
+    return json.loads(path.read_text(encoding="utf-8")).get("batches_per_step") if path.is_file() else None
+
+
 def fingerprint_rows(dataset: object) -> str | None:
     """Return a digest of the rows that are trained on, ids and labels; None for a stream, which is read once."""
     if not isinstance(dataset, Dataset):
@@ -294,12 +300,19 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._agreed: bool | None = None
+
+    def agree(self, stop: bool) -> None:
+        """Stop after this step on every process, or on none: one that saves alone would wait for ever."""
+        self._agreed = stop
+        if stop and self.number is None:
+            self.number = signal.SIGTERM
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         """Ask for the checkpoint and the end, once a signal has come."""
-        if self.number is not None:
+        if self._agreed or (self._agreed is None and self.number is not None):
             control.should_save = control.should_training_stop = True
         return control
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +13,8 @@ from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError, nearest
 from rewardsmith.objectives.table import OBJECTIVES, OPTIONS
+
+logger = logging.getLogger(__name__)
 
 LOSS_TYPES = tuple(OBJECTIVES)
 POOLINGS = ("last", "mean", "mean_max")
@@ -119,6 +123,9 @@ class RewardConfig(TrainingArguments):
     ]
 
     def __post_init__(self) -> None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not self.use_cpu and not torch.accelerator.is_available():
+            logger.warning("no GPU here: use_cpu=True is set, else every process would train a copy of its own")
+            self.use_cpu = True
         if self.bf16 is None:
             self.bf16 = not self.fp16 and not self.use_cpu and torch.cuda.is_available()
         self._check()

@@ -80,11 +80,13 @@ class StepLoss(torch.nn.Module):
         with torch.no_grad():
             return {name: count for name, (_, count) in self.terms(torch.zeros(size), comparisons).items()}
 
-    def join(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give the threshold of a tie model to the optimizer, once."""
+    def join(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+        """Give the threshold of a tie model to the optimizer, once. Returns what is new there."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if self.threshold is not None and id(self.threshold) not in held:
-            optimizer.add_param_group({"params": [self.threshold], "weight_decay": 0.0})
+        if self.threshold is None or id(self.threshold) in held:
+            return []
+        optimizer.add_param_group({"params": [self.threshold], "weight_decay": 0.0})
+        return [self.threshold]
 
     def totals(self, batches: Iterable[Comparisons]) -> dict[str, float]:
         """Return the denominators of a step: those of its micro-batches, added."""

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,17 +90,13 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
     Raises:
         CheckpointError: the saved model does not give the rewards of the one in memory. It is kept aside.
     """
+    if not any(WEIGHTS.fullmatch(path.name) for path in staging.iterdir()):
+        raise CheckpointError(
+            f"no weights were written for {folder}: each process holds a shard only; set state_dict_type to "
+            "FULL_STATE_DICT, or merge the last checkpoint with `accelerate merge-weights`"
+        )
     record_training_data(final.rows, staging)
-    with checkpoint.full_precision(final.core):
-        statistics = reward_statistics(final.core, final.encoded, final.plan)
-    fields = {
-        **statistics,
-        "max_length": final.max_length,
-        "overflow": final.overflow,
-        "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
-        "objective": dict(final.objective),
-    }
-    checkpoint.write_contract(staging, final.core, final.tokenizer, fields, final.plan, verify=False)
+    _write_contract(final, staging)
     try:
         if final.args.verify_saved_model:
             checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.args.trust_remote_code)
@@ -112,6 +109,25 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
     if (staging / checkpoint.ADAPTER).is_file():
         _write_merged(final, staging, folder)
     publish(staging, folder)
+
+
+def follow(final: FinalModel) -> None:
+    """Take part in the forward passes of `seal` as another process of a sharded model, and write nothing."""
+    with TemporaryDirectory() as aside:
+        _write_contract(final, Path(aside))
+
+
+def _write_contract(final: FinalModel, folder: Path) -> None:
+    with checkpoint.full_precision(final.core):
+        statistics = reward_statistics(final.core, final.encoded, final.plan)
+    fields = {
+        **statistics,
+        "max_length": final.max_length,
+        "overflow": final.overflow,
+        "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
+        "objective": dict(final.objective),
+    }
+    checkpoint.write_contract(folder, final.core, final.tokenizer, fields, final.plan, verify=False)
 
 
 def _write_merged(final: FinalModel, staging: Path, folder: Path) -> None:

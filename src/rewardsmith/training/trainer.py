@@ -23,7 +23,7 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.training import checkpoints, encoding, publishing
+from rewardsmith.training import checkpoints, encoding, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import (
@@ -31,7 +31,6 @@ from rewardsmith.training.collator import (
     PreferenceCollator,
     TokenBatchSampler,
     read_batch,
-    whole_dataloader,
 )
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
@@ -99,6 +98,7 @@ class RewardTrainer(Trainer):
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
+        processes.require_known_parallelism(args)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
         share = {"auto": None, "on": True, "off": False}[args.share_prefix]
@@ -124,6 +124,8 @@ class RewardTrainer(Trainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        processes.require_processes(args, self.accelerator)
+        self.batches_per_step = args.gradient_accumulation_steps * args.world_size
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
         logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
@@ -132,11 +134,9 @@ class RewardTrainer(Trainer):
         self._offload = models.activation_offloading(args)
         # Steps that an earlier process trained, of a run that goes on.
         self.first_step = 0
-        self._stopper = StopOnSignal()
-        self.add_callback(self._stopper)
+        self.stopper = StopOnSignal()
+        self.add_callback(self.stopper)
         core_model(self.model).add_model_tags(list(self._tag_names))
-
-    # Data
 
     def _prepare(self, dataset: object, name: str) -> Any:
         if not self._own_collator:
@@ -161,7 +161,10 @@ class RewardTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of rows, or of `tokens_per_batch` distinct tokens."""
-        if self.args.tokens_per_batch is None or not hasattr(self.train_dataset, "__len__"):
+        is_sized = hasattr(self.train_dataset, "__len__")
+        if self.args.world_size > 1 and self._own_collator and is_sized:
+            return processes.train_dataloader(self)
+        if self.args.tokens_per_batch is None or not is_sized:
             return super().get_train_dataloader()
         return self._token_dataloader(self.train_dataset, shuffle=True)
 
@@ -170,10 +173,7 @@ class RewardTrainer(Trainer):
         name = eval_dataset if isinstance(eval_dataset, str) else None
         dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
         if self.args.world_size > 1 and self.compute_metrics is None and hasattr(dataset, "__len__"):
-            budget = self.args.tokens_per_batch
-            costs = None if budget is None else encoding.token_costs(dataset, self.plan.cost)
-            options = {"batch_size": self.args.eval_batch_size} if costs is None else {"costs": costs, "budget": budget}
-            return whole_dataloader(dataset, self.data_collator, self.accelerator.device, **options)
+            return processes.eval_dataloader(self, dataset)
         if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
             return super().get_eval_dataloader(eval_dataset)
         return self._token_dataloader(dataset, shuffle=False)
@@ -201,8 +201,6 @@ class RewardTrainer(Trainer):
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
         return self.accelerator.prepare(loader)
 
-    # Loss
-
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """Collect the micro-batches of a step and what its loss is divided by."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -211,12 +209,8 @@ class RewardTrainer(Trainer):
             self.step_loss.threshold.grad = None
         if not samples or not self._own_collator:
             return samples, None
-        totals = self.step_loss.totals(sample["comparisons"] for sample in samples)
-        if self.accelerator.num_processes > 1:
-            # Gradients are averaged over processes, so each divides by the mean of all denominators.
-            values = torch.tensor(list(totals.values()), device=device)
-            gathered = self.accelerator.reduce(values, reduction="mean").tolist()
-            totals = dict(zip(totals, gathered, strict=True))
+        totals, tokens = processes.step_totals(self, samples)
+        self._num_tokens += tokens
         return samples, totals
 
     def compute_loss(
@@ -225,6 +219,9 @@ class RewardTrainer(Trainer):
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
         batch, comparisons = read_batch(inputs, self.args.device)
         rewards_B = model(reward_batch=batch).logits[:, 0]
+        if self.model.training and not len(comparisons):
+            # A filler: its zero gradient keeps this process in step with the others.
+            return 0.0 * rewards_B.sum()
         self.step_loss.note_start(rewards_B, comparisons)
         terms = self.step_loss.terms(rewards_B, comparisons)
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
@@ -233,7 +230,7 @@ class RewardTrainer(Trainer):
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics.update(rewards_B, comparisons, batch)
         metrics.add_loss((name, float(total.detach()), float(count)) for name, (total, count) in terms.items())
-        if self.model.training:
+        if self.model.training and not self._own_collator:
             self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
         if not return_outputs:
             return loss
@@ -257,8 +254,6 @@ class RewardTrainer(Trainer):
         if prediction_loss_only or not len(pairs_P2):
             return loss.detach(), None, None
         return loss.detach(), pairs_P2, torch.zeros(len(pairs_P2), dtype=torch.long, device=pairs_P2.device)
-
-    # Metrics
 
     def evaluation_loop(
         self,
@@ -305,12 +300,11 @@ class RewardTrainer(Trainer):
             self._metrics["train"] = RewardMetrics()
         super().log(logs, start_time)
 
-    # Optimizer and checkpoints
-
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Add the threshold of a tie model to the optimizer."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        self.step_loss.join(optimizer)
+        for parameter in self.step_loss.join(optimizer):
+            processes.average_gradient(optimizer, parameter, self.accelerator)
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -320,15 +314,19 @@ class RewardTrainer(Trainer):
         """
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
         self.first_step = 0
+        if self.args.world_size > 1:
+            # Before a wrapper shards the weights.
+            _ = self.identity
         if folder is not None:
             checkpoints.require_same_run(folder, self.identity)
+            processes.keep_steps(self, folder)
             state = checkpoints.saved_state(folder)
             self.first_step = state.global_step
             if 0 < self.args.max_steps <= state.global_step:
                 return self._take_up(folder, state)
-        with self._stopper.listening(self.args):
+        with self.stopper.listening(self.args):
             output = super().train(folder, *args, **kwargs)
-        self._stopper.raise_if_stopped(self.args, self.state)
+        self.stopper.raise_if_stopped(self.args, self.state)
         return output
 
     def _take_up(self, folder: str, state: TrainerState) -> TrainOutput:
@@ -353,7 +351,8 @@ class RewardTrainer(Trainer):
             finally:
                 self._checkpoint_dir = None
 
-        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective_state(), self.identity)
+        identity = {**self.identity, "batches_per_step": self.batches_per_step}
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective_state(), identity)
 
     def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
@@ -388,9 +387,12 @@ class RewardTrainer(Trainer):
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        super().save_model(str(staging), _internal_call=True)
+        with processes.whole_weights(self.accelerator):
+            super().save_model(str(staging), _internal_call=True)
         if self.args.should_save:
             publishing.seal(publishing.FinalModel.of(self), staging, folder)
+        elif self.is_fsdp_enabled:
+            publishing.follow(publishing.FinalModel.of(self))
         self.accelerator.wait_for_everyone()
         # What goes to the hub goes with its contract, so the push waits for it.
         if self.args.push_to_hub:

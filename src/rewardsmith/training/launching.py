@@ -1,0 +1,113 @@
+"""Start a run in several processes on this machine, and end all of them when one ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from rewardsmith.errors import ConfigError, RewardsmithError, one_line
+
+# How the other processes learn that one has gone: the words of gloo and NCCL.
+GONE = ("connection closed by peer", "connection reset", "broken pipe", "nccl", "gloo", "socket")
+# The launcher ends the others well within it.
+WAIT_SECONDS = 10.0
+
+
+class LaunchError(RewardsmithError, RuntimeError):
+    """A process of a run ended before the others."""
+
+
+def default_processes() -> int:
+    """Return one process a GPU. Raises ConfigError where there is none: how many are wanted has to be said."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not found:
+        raise ConfigError("there is no GPU to count: give --nproc, the number of processes on the CPU")
+    return found
+
+
+def command(num_processes: int, arguments: Sequence[str]) -> tuple[list[str], int]:
+    """Return the command that runs `rewardsmith ARGUMENTS` in several processes, and the threads of each."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if num_processes < 1:
+        raise ConfigError(f"--nproc must be a positive number of processes, not {num_processes}")
+    if gpus and num_processes > gpus:
+        raise ConfigError(f"--nproc {num_processes} on a machine with {gpus} GPUs: give at most one process a GPU")
+    # torch takes --nproc for a flag of its own, cut short. A free port is chosen by --standalone.
+    arguments = [
+        word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+        if "--nproc" not in (before, word) and not word.startswith("--nproc=")
+    ]
+    words = ["--standalone", "--nproc_per_node", str(num_processes), "-m", "rewardsmith", *arguments]
+    return words, max(1, (os.cpu_count() or 1) // num_processes)
+
+
+def launch(num_processes: int, arguments: Sequence[str], dry_run: bool = False) -> int:
+    """Print the command, run it, and wait for all processes. Returns 0.
+
+    Raises:
+        LaunchError: a process failed or was killed; the others have been ended by then.
+    """
+    words, threads = command(num_processes, arguments)
+    backend = "nccl, one GPU a process" if torch.cuda.is_available() else "gloo, on the CPU"
+    shown = shlex.join([sys.executable, "-m", "torch.distributed.run", *words])
+    print(f"{num_processes} processes over {backend}, {threads} threads each:", file=sys.stderr)
+    print(f"OMP_NUM_THREADS={threads} {shown}", file=sys.stdout if dry_run else sys.stderr, flush=True)
+    if dry_run:
+        return 0
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    _run(words, num_processes)
+    return 0
+
+
+def _run(words: list[str], num_processes: int) -> None:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import get_args_parser, run
+
+    # Its own report of a failure is two screens long; the process that failed has said why.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run(get_args_parser().parse_args(words))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"ended with {failure.exitcode}"
+        raise LaunchError(
+            f"process {rank} of {num_processes} {how}, and the others were ended; mend what it said, or go on from the last "
+            "checkpoint with --resume_from_checkpoint true"
+        ) from error
+    except SignalException as error:
+        stopped = KeyboardInterrupt(f"{num_processes} processes were stopped by signal {int(error.sigval)}")
+        stopped.number = int(error.sigval)  # type: ignore[attr-defined]
+        raise stopped from error
+
+
+def rank() -> int:
+    """Return the number of this process among those started together, 0 for a process alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def one_clear_line() -> Iterator[None]:
+    """Leave the word to the process that failed: an error that only says that another has gone comes later, short.
+
+    The first process speaks at once, others wait, since most errors come on all of them alike.
+    """
+    try:
+        yield
+    except RewardsmithError:
+        if rank():
+            time.sleep(WAIT_SECONDS)
+        raise
+    except RuntimeError as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not any(word in str(error).lower() for word in GONE):
+            raise
+        time.sleep(WAIT_SECONDS)
+        raise LaunchError(f"another process has gone, so process {rank()} ends ({one_line(error)})") from error

@@ -1,0 +1,258 @@
+"""Several processes train as one: every optimizer step holds the groups that one process would give it.
+
+A step is a number of batches of the single process, whatever the number of processes. Each process computes a share of
+the step's groups, balanced by distinct tokens, so a run can go on with another number of processes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
+from accelerate.utils import DistributedType
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.training.checkpoints import batches_per_step
+from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, whole_dataloader
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.encoding import COLUMNS, token_costs
+
+if TYPE_CHECKING:
+    from rewardsmith.training.trainer import RewardTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every step a process computes.
+
+    Args:
+        batches_per_step: batches of the single process that make one optimizer step.
+        num_processes: how many processes share a step.
+        rank: the number of this one, from 0.
+    """
+
+    batches_per_step: int
+    num_processes: int
+    rank: int
+
+    @property
+    def batches(self) -> int:
+        """How many micro-batches of a whole step each process computes."""
+        return math.ceil(self.batches_per_step / self.num_processes)
+
+
+class StepSampler(Sampler[list[int]]):
+    """Return this process's micro-batches: every group once an epoch, equally many micro-batches on every process.
+
+    A micro-batch for which no group is left holds one filler, `~index` of a group whose comparisons do not count: all
+    processes have to take part in every forward and backward pass.
+
+    Args:
+        batches: the batches of the single process, in order; it may have `set_epoch`.
+        costs: distinct tokens of every group.
+        share: what this process computes of a step.
+    """
+
+    def __init__(self, batches: TokenBatchSampler | BatchSampler, costs: Sequence[int], share: Share) -> None:
+        self.batches, self.costs, self.share = batches, costs, share
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the batches; the trainer calls it."""
+        holder = self.batches if isinstance(self.batches, TokenBatchSampler) else self.batches.sampler
+        if isinstance(holder, TokenBatchSampler | LengthSampler | SeedableRandomSampler):
+            holder.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        steps, rest = divmod(len(self.batches), self.share.batches_per_step)
+        return steps * self.share.batches + math.ceil(rest / self.share.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step: list[list[int]] = []
+        for batch in self.batches:
+            step.append(batch)
+            if len(step) == self.share.batches_per_step:
+                yield from self._own(step)
+                step = []
+        if step:
+            yield from self._own(step)
+
+    def _own(self, step: list[list[int]]) -> Iterator[list[int]]:
+        """Yield the micro-batches of one step; those that run at a time on all processes are alike in size."""
+        size = self.share.num_processes
+        rounds = math.ceil(len(step) / size)
+        dealt = deal(step, self.costs, rounds * size)
+        for number in range(rounds):
+            row = dealt[number * size : (number + 1) * size]
+            # Back and forth, so that the first process is not the busiest in every round.
+            yield row[self.share.rank if number % 2 == 0 else size - 1 - self.share.rank]
+
+
+def deal(step: Sequence[Sequence[int]], costs: Sequence[int], size: int) -> list[list[int]]:
+    """Deal the groups of a step into `size` batches of like cost, the largest first.
+
+    The longest group goes to the emptiest batch (Graham 1969: at most 4/3 of the best). No batch grows beyond the
+    largest of `step`, which the memory was chosen for.
+    """
+    groups = [index for batch in step for index in batch]
+    dealt: list[list[int]] = [[] for _ in range(size)]
+    loads = [(0, number) for number in range(size)]
+    for index in sorted(groups, key=lambda index: (-costs[index], index)):
+        load, number = heapq.heappop(loads)
+        dealt[number].append(index)
+        heapq.heappush(loads, (load + costs[index], number))
+
+    def load_of(batch: Sequence[int]) -> int:
+        return sum(costs[index] for index in batch)
+
+    if max(map(load_of, dealt)) > max(map(load_of, step)):
+        dealt = [list(batch) for batch in step] + [[] for _ in range(size - len(step))]
+    filler = ~min(groups, key=lambda index: (costs[index], index))
+    return [batch or [filler] for batch in sorted(dealt, key=load_of, reverse=True)]
+
+
+class WithFillers(Dataset):
+    """Encoded groups by index; `~index` is the same group without its comparisons."""
+
+    def __init__(self, groups: Any) -> None:
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index >= 0:
+            return dict(self.groups[index])
+        return {**self.groups[~index], **{name: [] for name in COLUMNS}}
+
+
+def train_dataloader(trainer: RewardTrainer) -> DataLoader:
+    """Return this process's share of the batches that one process would train on."""
+    args, dataset = trainer.args, trainer.train_dataset
+    costs = token_costs(dataset, trainer.plan.cost)
+    if args.tokens_per_batch is not None:
+        batches: TokenBatchSampler | BatchSampler = TokenBatchSampler(costs, args.tokens_per_batch, args.order_seed)
+    else:
+        sampler = trainer._get_train_sampler(dataset)
+        if isinstance(sampler, RandomSampler):
+            # The order that accelerate gives one process.
+            sampler = SeedableRandomSampler(dataset, data_seed=args.order_seed)
+        batches = BatchSampler(sampler, args.per_device_train_batch_size, args.dataloader_drop_last)
+    share = Share(trainer.batches_per_step, args.world_size, args.process_index)
+    loader = DataLoader(
+        WithFillers(dataset), batch_sampler=StepSampler(batches, costs, share), collate_fn=trainer.data_collator
+    )
+    # What it reads is this process's share already, so nothing is sharded again.
+    device = trainer.accelerator.device
+    return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
+
+
+def eval_dataloader(trainer: RewardTrainer, dataset: Any) -> DataLoader:
+    """Return all rows on every process, filled by tokens where training is."""
+    budget = trainer.args.tokens_per_batch
+    filled: dict[str, Any] = {"batch_size": trainer.args.eval_batch_size}
+    if budget is not None:
+        filled = {"costs": token_costs(dataset, trainer.plan.cost), "budget": budget}
+    return whole_dataloader(dataset, trainer.data_collator, trainer.accelerator.device, **filled)
+
+
+def keep_steps(trainer: RewardTrainer, checkpoint: str) -> None:
+    """Go on with the steps that the run of a checkpoint began with, whatever the number of processes is now."""
+    args = trainer.args
+    trainer.batches_per_step = batches_per_step(checkpoint) or trainer.batches_per_step
+    share = Share(trainer.batches_per_step, args.world_size, args.process_index)
+    if share.batches != args.gradient_accumulation_steps:
+        text = "%s was begun with %d batches a step: gradient_accumulation_steps is %d for %d processes"
+        logger.warning(text, checkpoint, share.batches_per_step, share.batches, args.world_size)
+        args.gradient_accumulation_steps = share.batches
+
+
+def step_totals(trainer: RewardTrainer, samples: Sequence[dict[str, Any]]) -> tuple[dict[str, float], int]:
+    """Return the mean over processes of a step's denominators, and how many tokens the step has on all of them.
+
+    Gradients are averaged over processes, so each divides by the mean. The processes also agree here whether a signal
+    ends the run after this step.
+    """
+    totals = trainer.step_loss.totals(sample["comparisons"] for sample in samples)
+    tokens = sum(sample["batch"].logical_tokens for sample in samples)
+    if trainer.accelerator.num_processes == 1:
+        return totals, tokens
+    values = [*totals.values(), tokens, float(trainer.stopper.number is not None)]
+    *means, tokens, stops = mean_over_processes(trainer.accelerator, values)
+    trainer.stopper.agree(stops > 0)
+    return dict(zip(totals, means, strict=True)), round(tokens * trainer.accelerator.num_processes)
+
+
+def mean_over_processes(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+    """Return the mean of each number over the processes, all of which have to call it."""
+    # float64 counts to 2^53 exactly.
+    held = torch.tensor(list(values), dtype=torch.float64, device=accelerator.device)
+    return [float(value) for value in accelerator.reduce(held, reduction="mean").tolist()]
+
+
+def average_gradient(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, accelerator: Accelerator) -> None:
+    """Average over the processes, before every step, the gradient of a parameter that no wrapper holds."""
+
+    def reduce(*_: object) -> None:
+        # Every process takes part, one whose groups gave no gradient too.
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = accelerator.reduce(gradient, reduction="mean")
+
+    if accelerator.num_processes > 1:
+        optimizer.register_step_pre_hook(reduce)
+
+
+@contextmanager
+def whole_weights(accelerator: Accelerator) -> Iterator[None]:
+    """Save whole weights in a block, also where checkpoints are sharded: Trainer would write no model at all."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if accelerator.distributed_type != DistributedType.FSDP or plugin is None:
+        yield
+        return
+    before = plugin.state_dict_type
+    plugin.set_state_dict_type("FULL_STATE_DICT")
+    try:
+        yield
+    finally:
+        plugin.set_state_dict_type(before)
+
+
+def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:
+    """Refuse settings under which processes would train copies of their own, or other than what was asked for.
+
+    Raises:
+        ConfigError: several processes were started and each would train alone; FSDP would silently be DDP.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise ConfigError(
+            f"{started} processes were started (WORLD_SIZE), but each would train a copy of its own; set use_cpu=True "
+            "where there is no GPU, and create nothing of accelerate's before the trainer"
+        )
+    if args.fsdp and accelerator.distributed_type != DistributedType.FSDP:
+        raise ConfigError(
+            f"fsdp is set, but accelerate would train without it ({accelerator.distributed_type.value}): FSDP needs "
+            "several processes on GPUs; leave fsdp out for DDP, or start one process a GPU with --nproc"
+        )
+
+
+def require_known_parallelism(args: RewardConfig) -> None:
+    """Refuse context, sequence and tensor parallelism, which shared prefixes do not know. Raises ConfigError."""
+    config = getattr(args, "parallelism_config", None)
+    for name in ("cp_size", "sp_size", "tp_size"):
+        if config is not None and (getattr(config, name, 1) or 1) > 1:
+            raise ConfigError(
+                f"parallelism_config with {name}={getattr(config, name)} is not supported: use fsdp or DeepSpeed, or "
+                "train with ms-swift's Megatron on the same data (rewardsmith data convert --to ms-swift)"
+            )

@@ -1,0 +1,80 @@
+"""One training run for `several_processes`: arguments are a folder with `model` and `rows.json`, and JSON settings."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from peft import LoraConfig
+from transformers import TrainerCallback
+
+from rewardsmith import RewardConfig, RewardTrainer
+
+
+class Kill(TrainerCallback):
+    """End one process at once, as the kernel does when memory is short."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step and args.process_index == args.world_size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def let_the_cpu_shard() -> None:
+    """Present the CPU as another accelerator: accelerate shards there only, though the CPU shards just as well."""
+    begin = AcceleratorState.__init__
+
+    def init(self, *args, **kwargs):
+        if PartialState(cpu=True).distributed_type == DistributedType.MULTI_CPU:
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+        begin(self, *args, **kwargs)
+
+    AcceleratorState.__init__ = init
+
+
+def main(folder: Path, given: dict) -> None:
+    own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail") if name in given}
+    if own.get("fsdp2"):
+        let_the_cpu_shard()
+        given |= {
+            "fsdp": "full_shard auto_wrap",
+            "fsdp_config": {
+                "version": 2,
+                "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+                "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"],
+                "state_dict_type": own["fsdp2"],
+            },
+        }
+    options = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "learning_rate": 1e-3}
+    config = RewardConfig(output_dir=str(folder / "run"), **(options | given))
+    rows = json.loads((folder / "rows.json").read_text())
+    if own.get("fail") is not None and config.process_index == own["fail"]:
+        raise SystemExit("this process has failed")
+    trainer = RewardTrainer(
+        str(folder / "model"),
+        config,
+        train_dataset=rows,
+        eval_dataset=rows[:7],
+        peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="SEQ_CLS") if own.get("lora") else None,
+        callbacks=[Kill(own["kill_at"])] if "kill_at" in own else None,
+    )
+    trainer.train(resume_from_checkpoint=own.get("resume"))
+    found = {"logs": trainer.state.log_history, "eval": trainer.evaluate(), "objective": trainer.objective_state()}
+    found["kind"] = trainer.accelerator.distributed_type.value
+    if given.get("save_strategy", "no") == "no":
+        trainer.save_model()
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if config.process_index == 0:
+        torch.save({name.removeprefix("module."): value for name, value in state.items()}, folder / "weights.pt")
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

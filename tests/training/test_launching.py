@@ -1,0 +1,46 @@
+"""The launcher prints what it runs, and says in one line which process ended."""
+
+import pytest
+
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.training import launching
+
+
+def test_the_command_names_processes_and_threads_and_keeps_the_flags(monkeypatch):
+    monkeypatch.setattr(launching.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(launching.os, "cpu_count", lambda: 8)
+    words, threads = launching.command(2, ["train", "--nproc", "2", "lora", "--nproc=2", "--seed", "3"])
+    assert words == ["--standalone", "--nproc_per_node", "2", "-m", "rewardsmith", "train", "lora", "--seed", "3"]
+    assert threads == 4
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(launching.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(launching.torch.cuda, "device_count", lambda: 2)
+    assert launching.default_processes() == 2
+    with pytest.raises(ConfigError, match="machine with 2 GPUs"):
+        launching.command(3, ["train"])
+
+
+def test_without_a_gpu_the_number_has_to_be_said(monkeypatch):
+    monkeypatch.setattr(launching.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="give --nproc"):
+        launching.default_processes()
+
+
+def test_an_error_that_only_says_that_another_has_gone_is_short(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
+    with pytest.raises(launching.LaunchError, match="another process has gone"), launching.one_clear_line():
+        raise RuntimeError("Connection closed by peer [127.0.0.1]:4711")
+    with pytest.raises(DataError), launching.one_clear_line():
+        raise DataError("row 3 is empty")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(RuntimeError, match="by peer"), launching.one_clear_line():
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_a_dry_run_prints_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(launching.torch.cuda, "is_available", lambda: False)
+    assert launching.launch(2, ["train", "--seed", "3"], dry_run=True) == 0
+    assert "--nproc_per_node 2 -m rewardsmith train --seed 3" in capsys.readouterr().out
