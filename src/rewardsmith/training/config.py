@@ -136,6 +136,7 @@ class RewardConfig(TrainingArguments):
             self.learning_rate = _number("learning_rate", self.learning_rate)
             _require_not_negative("learning_rate", self.learning_rate)
         super().__post_init__()
+        require_known_parallelism(self)
         # Several processes hold the loss of their own rows; the trainer divides by the whole step's comparisons.
         self.average_tokens_across_devices = False
 
@@ -194,6 +195,17 @@ def _number(name: str, value: float | str) -> float:
 def _require_not_negative(name: str, value: float) -> None:
     if not 0 <= value < math.inf:
         raise ConfigError(f"{name} must be a finite number, 0 or larger, not {value}")
+
+
+def require_known_parallelism(args: TrainingArguments) -> None:
+    """Refuse context, sequence and tensor parallelism, which shared prefixes do not know. Raises ConfigError."""
+    config = getattr(args, "parallelism_config", None)
+    for name in ("cp_size", "sp_size", "tp_size"):
+        if config is not None and (getattr(config, name, 1) or 1) > 1:
+            raise ConfigError(
+                f"parallelism_config with {name}={getattr(config, name)} is not supported: use fsdp or DeepSpeed, or "
+                "train with ms-swift's Megatron on the same data (rewardsmith data convert --to ms-swift)"
+            )
 
 
 def automatic_learning_rate(num_parameters: int, has_adapter: bool) -> float:

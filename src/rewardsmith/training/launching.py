@@ -80,8 +80,8 @@ def _run(words: list[str], num_processes: int) -> None:
         rank, failure = error.get_first_failure()
         how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"ended with {failure.exitcode}"
         raise LaunchError(
-            f"process {rank} of {num_processes} {how}, and the others were ended; mend what it said, or go on from the last "
-            "checkpoint with --resume_from_checkpoint true"
+            f"process {rank} of {num_processes} {how}, and the others were ended; mend what it said, or go on from "
+            "the last checkpoint with --resume_from_checkpoint true"
         ) from error
     except SignalException as error:
         stopped = KeyboardInterrupt(f"{num_processes} processes were stopped by signal {int(error.sigval)}")

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
 from accelerate.utils import DistributedType
+from datasets import Dataset as EncodedGroups
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
 
 from rewardsmith.errors import ConfigError
@@ -125,7 +126,7 @@ def deal(step: Sequence[Sequence[int]], costs: Sequence[int], size: int) -> list
 class WithFillers(Dataset):
     """Encoded groups by index; `~index` is the same group without its comparisons."""
 
-    def __init__(self, groups: Any) -> None:
+    def __init__(self, groups: EncodedGroups) -> None:
         self.groups = groups
 
     def __len__(self) -> int:
@@ -158,7 +159,7 @@ def train_dataloader(trainer: RewardTrainer) -> DataLoader:
     return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
 
-def eval_dataloader(trainer: RewardTrainer, dataset: Any) -> DataLoader:
+def eval_dataloader(trainer: RewardTrainer, dataset: EncodedGroups) -> DataLoader:
     """Return all rows on every process, filled by tokens where training is."""
     budget = trainer.args.tokens_per_batch
     filled: dict[str, Any] = {"batch_size": trainer.args.eval_batch_size}
@@ -202,7 +203,16 @@ def mean_over_processes(accelerator: Accelerator, values: Sequence[float]) -> li
 
 
 def average_gradient(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, accelerator: Accelerator) -> None:
-    """Average over the processes, before every step, the gradient of a parameter that no wrapper holds."""
+    """Average over the processes, before every step, the gradient of a parameter that no wrapper holds.
+
+    Raises:
+        ConfigError: a wrapper that takes parameters of the model only.
+    """
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ConfigError(
+            f"a learned threshold of ties cannot be trained under {accelerator.distributed_type.value}, whose "
+            "optimizer takes parameters of the model only; use DDP (leave fsdp and deepspeed out), or another loss_type"
+        )
 
     def reduce(*_: object) -> None:
         # Every process takes part, one whose groups gave no gradient too.
@@ -245,14 +255,3 @@ def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:
             f"fsdp is set, but accelerate would train without it ({accelerator.distributed_type.value}): FSDP needs "
             "several processes on GPUs; leave fsdp out for DDP, or start one process a GPU with --nproc"
         )
-
-
-def require_known_parallelism(args: RewardConfig) -> None:
-    """Refuse context, sequence and tensor parallelism, which shared prefixes do not know. Raises ConfigError."""
-    config = getattr(args, "parallelism_config", None)
-    for name in ("cp_size", "sp_size", "tp_size"):
-        if config is not None and (getattr(config, name, 1) or 1) > 1:
-            raise ConfigError(
-                f"parallelism_config with {name}={getattr(config, name)} is not supported: use fsdp or DeepSpeed, or "
-                "train with ms-swift's Megatron on the same data (rewardsmith data convert --to ms-swift)"
-            )

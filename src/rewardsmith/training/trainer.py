@@ -98,7 +98,6 @@ class RewardTrainer(Trainer):
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
-        processes.require_known_parallelism(args)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
         share = {"auto": None, "on": True, "off": False}[args.share_prefix]
@@ -125,7 +124,6 @@ class RewardTrainer(Trainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         processes.require_processes(args, self.accelerator)
-        self.batches_per_step = args.gradient_accumulation_steps * args.world_size
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
         logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
@@ -133,7 +131,7 @@ class RewardTrainer(Trainer):
         self._num_tokens = 0
         self._offload = models.activation_offloading(args)
         # Steps that an earlier process trained, of a run that goes on.
-        self.first_step = 0
+        self.first_step, self.batches_per_step = 0, args.gradient_accumulation_steps * args.world_size
         self.stopper = StopOnSignal()
         self.add_callback(self.stopper)
         core_model(self.model).add_model_tags(list(self._tag_names))
