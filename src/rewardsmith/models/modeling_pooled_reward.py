@@ -51,7 +51,7 @@ class PooledRewardModel(PreTrainedModel):
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **kwargs)
         hidden = outputs.last_hidden_state.float()
         if attention_mask is None:
-            pad = self.config.get_text_config().pad_token_id
+            pad = getattr(self.config.get_text_config(), "pad_token_id", None)
             attention_mask = torch.ones(hidden.shape[:2], device=hidden.device)
             if pad is not None and input_ids is not None:
                 attention_mask = (input_ids != pad).to(hidden.dtype)

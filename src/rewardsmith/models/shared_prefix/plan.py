@@ -99,7 +99,7 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     core = core_model(model)
     install_forward(core)
     text_config = core.config.get_text_config()
-    pad_token_id = text_config.pad_token_id if text_config.pad_token_id is not None else 0
+    pad_token_id = getattr(text_config, "pad_token_id", None) or 0
     plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, _pad_to(core))
     if share is False:
         return plan
