@@ -238,11 +238,11 @@ def whole_weights(accelerator: Accelerator) -> Iterator[None]:
         plugin.set_state_dict_type(before)
 
 
-def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:
+def require_processes(args: RewardConfig, accelerator: Accelerator, has_adapter: bool = False) -> None:
     """Refuse settings under which processes would train copies of their own, or other than what was asked for.
 
     Raises:
-        ConfigError: several processes were started and each would train alone; FSDP would silently be DDP.
+        ConfigError: several processes were started and each would train alone; FSDP would be DDP, or holds an adapter.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
@@ -250,6 +250,8 @@ def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:
             f"{started} processes were started (WORLD_SIZE), but each would train a copy of its own; set use_cpu=True "
             "where there is no GPU, and create nothing of accelerate's before the trainer"
         )
+    if args.fsdp and has_adapter:
+        raise ConfigError("fsdp cannot train an adapter: its rewards cannot be computed for saving; use DDP (no fsdp)")
     if args.fsdp and accelerator.distributed_type != DistributedType.FSDP:
         raise ConfigError(
             f"fsdp is set, but accelerate would train without it ({accelerator.distributed_type.value}): FSDP needs "
