@@ -21,8 +21,8 @@ from rewardsmith.training.processes import Share, StepSampler, average_gradient,
 
 SCRIPT = Path(__file__).parents[1] / "process_script.py"
 TIMEOUT_SECONDS = 240
-# Times, and `epoch`, which counts micro-batches.
-UNLIKE = ("runtime", "per_second", "total_flos", "epoch")
+# Times; `epoch`, which counts micro-batches; `train_loss`, which transformers takes since the resume.
+UNLIKE = ("runtime", "per_second", "total_flos", "epoch", "train_loss")
 
 
 def shares(batches_of, costs, batches_per_step: int, size: int) -> list[list[list[int]]]:
