@@ -70,7 +70,9 @@ def _of_one(result: Evaluation | HeldOutResult) -> Finding:
     if above:
         worst = best if best in above else max(above, key=lambda name: result.baselines[name].value)
         apart = f"{_named(worst)}, which has {show_estimate(result.baselines[worst])}"
-        unclear = f"{text}: not shown to be better than {apart}"
+        hardly = worst == PROMPT_BLIND and result.gains[worst].low > 0
+        how = "hardly better than" if hardly else "not shown to be better than"
+        unclear = f"{text}: {how} {apart}"
         remedy = READ if worst == PROMPT_BLIND else LEARN
         return _finding("yellow", f"{unclear} (difference {_amount(result.gains[worst])})", remedy)
     return _finding("green", f"{text}: better than {other}, the best baseline, by {_amount(gain)}", NEXT)

@@ -1,0 +1,99 @@
+"""The commands of the tutorials run in order, on real data; training is cut to a few steps."""
+
+import gzip
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_models
+
+pytestmark = pytest.mark.slow
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+HH = "hh-rlhf/helpful-base-test.jsonl.gz"
+ROWS = 300
+
+
+@pytest.fixture
+def folder(tmp_path, real_data):
+    """A folder with some of HH's rows where the tutorial downloads them, and a tiny encoder."""
+    (tmp_path / "hh" / "helpful-base").mkdir(parents=True)
+    with gzip.open(real_data / HH, "rt") as rows, gzip.open(tmp_path / "hh/helpful-base/test.jsonl.gz", "wt") as out:
+        out.writelines(line for _, line in zip(range(ROWS), rows, strict=False))
+    model, tokenizer = tiny_models.bert()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "encoder")
+    return tmp_path
+
+
+def blocks(page):
+    return re.findall(r"```(\w+)\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def run(command, folder):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_commands_of_the_tutorial_run_in_order(folder, repository):
+    for language, text in blocks(repository / "docs" / "tutorial.md"):
+        if language != "bash":
+            continue
+        for line in text.strip().splitlines():
+            command = shlex.split(line.replace(ENCODER, "encoder"))
+            assert command[0] == "rewardsmith", line
+            if command[1] == "serve":
+                serve(command, folder)
+                continue
+            if command[1] == "train":
+                command += ["--max_steps", "2"] if "--max_steps" not in command else []
+            run(["-m", *command], folder)
+    for name in ("inspect.html", "report.html", "audit.html", "best.jsonl", "hh-reward/run.json"):
+        assert (folder / name).stat().st_size > 100
+
+
+def serve(command, folder):
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command, "--port", "0"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    time.sleep(15)
+    assert server.poll() is None, server.stderr.read()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 0
+
+
+def test_the_page_about_ratings_runs_in_order(tmp_path, repository):
+    for language, text in blocks(repository / "docs" / "tutorial-ratings.md"):
+        if language == "python":
+            (tmp_path / "block.py").write_text(text)
+            printed = run(["block.py"], tmp_path)
+        else:
+            for line in text.strip().splitlines():
+                run(["-m", *shlex.split(line), *(["--max_steps", "3"] if " train " in line else [])], tmp_path)
+    assert "400 rows, 400 groups" in printed
+    assert (tmp_path / "stars-reward" / "run.json").is_file()
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, repository):
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    nbformat = pytest.importorskip("nbformat")
+    shutil.copy(repository / "examples" / "tutorial.ipynb", folder)
+    notebook = nbformat.read(folder / "tutorial.ipynb", as_version=4)
+    settings = {"HH": "hh/helpful-base/test.jsonl.gz", "ENCODER": "encoder", "STEPS": "2", "HF_HUB_OFFLINE": "1"}
+    os.environ.update(settings)
+    try:
+        nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    finally:
+        for name in ("HH", "ENCODER", "STEPS"):
+            os.environ.pop(name)
+    outputs = json.dumps(notebook.cells)
+    assert "text/html" in outputs
+    assert (folder / "hh-reward" / "run.json").is_file()
