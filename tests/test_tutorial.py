@@ -61,13 +61,11 @@ def test_the_commands_of_the_tutorial_run_in_order(folder, repository):
 
 
 def serve(command, folder):
-    server = subprocess.Popen(
-        [sys.executable, "-m", *command, "--port", "0"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    time.sleep(15)
-    assert server.poll() is None, server.stderr.read()
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0
+    with subprocess.Popen([sys.executable, "-m", *command, "--port", "0"], cwd=folder) as server:
+        time.sleep(15)
+        assert server.poll() is None
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
 
 
 def test_the_page_about_ratings_runs_in_order(tmp_path, repository):

@@ -105,6 +105,11 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         message = " ".join(str(error).split())
         print(f"rewardsmith {name}: error: {message}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except MemoryError:
+        if debug:
+            raise
+        print(f"rewardsmith {name}: error: the model or the data do not fit into memory", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as error:
         print(f"rewardsmith {name}: {error or 'interrupted'}", file=sys.stderr)
         # As shells count: 128 and the number of the signal, which training names.

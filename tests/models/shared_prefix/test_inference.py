@@ -1,5 +1,7 @@
 """Scoring many groups: order is kept, and what cannot be scored is named."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import tiny_models
 
@@ -32,3 +34,12 @@ def test_the_mode_of_the_model_is_put_back(model):
 def test_a_sequence_without_tokens_is_named_by_its_group(model):
     with pytest.raises(ScoringError, match="group 1 has a sequence without tokens"):
         compute_rewards(model, [[[5]], [[]]])
+
+
+def test_threads_that_score_at_once_get_the_rewards_of_one(model):
+    """A forward hangs hooks on the last layer; those of one batch must not see another's."""
+    groups = [[[4 + n, 5, 6, *range(3, 3 + n)], [4 + n, 5, 6, 9]] for n in range(24)]
+    alone = [compute_rewards(model, [group]) for group in groups]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda group: compute_rewards(model, [group]), groups))
+    assert together == alone

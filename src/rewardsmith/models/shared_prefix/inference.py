@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -15,6 +17,8 @@ from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 
 # How many token budgets of rows are sorted by length together: enough to waste little padding, little to hold.
 SORT_WINDOW = 16
+_LOCK = threading.Lock()
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 
 
 def compute_rewards(
@@ -37,9 +41,9 @@ def compute_rewards(
             raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
     rewards: list[list[float]] = [[0.0] * len(group) for group in groups]
     training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
+    with _turn_of(model), torch.no_grad():
+        model.eval()
+        try:
             for places in _inference_batches(groups, tokens_per_batch, plan):
                 chunk = [[groups[g][k] for k in members] for g, members in places]
                 batch = plan.batch(chunk, tokens_per_batch).to(core_model(model).device)
@@ -47,10 +51,16 @@ def compute_rewards(
                 for g, members in places:
                     for k in members:
                         rewards[g][k] = next(values)
-    finally:
-        model.train(training)
+        finally:
+            model.train(training)
     _require_finite(rewards)
     return rewards
+
+
+def _turn_of(model: nn.Module) -> threading.RLock:
+    """Return the lock of a model: what a forward hangs on its layers belongs to one batch, so threads take turns."""
+    with _LOCK:
+        return _TURNS.setdefault(core_model(model), threading.RLock())
 
 
 def _inference_batches(
