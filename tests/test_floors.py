@@ -48,7 +48,7 @@ ALLOWED_HEAVY = {
     "clients": WEB,
     "serving": WEB,
     "collecting": WEB | {"sqlalchemy"},
-    "rl": {"trl", "torch", "transformers", "datasets"},
+    "rl": {"trl", "torch", "transformers", "datasets", "peft"},
     "cli": HEAVY,
 }
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.report.training import train
     from rewardsmith.report.twins import compare, evaluate, export, score_file
+    from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
     from rewardsmith.scoring import RewardModel
     from rewardsmith.scoring.ranking import rank
     from rewardsmith.training import RewardConfig, RewardTrainer
@@ -25,6 +26,8 @@ _HOMES = {
     "Comparison": "rewardsmith.records",
     "Estimate": "rewardsmith.records",
     "Message": "rewardsmith.records",
+    "PPOConfig": "rewardsmith.rl.ppo",
+    "PPOTrainer": "rewardsmith.rl.ppo",
     "PreferenceGroup": "rewardsmith.records",
     "RewardConfig": "rewardsmith.training",
     "RewardModel": "rewardsmith.scoring",
@@ -47,6 +50,8 @@ __all__ = [
     "Comparison",
     "Estimate",
     "Message",
+    "PPOConfig",
+    "PPOTrainer",
     "PreferenceGroup",
     "RewardConfig",
     "RewardModel",
