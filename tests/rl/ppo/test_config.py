@@ -41,6 +41,7 @@ def test_sizes_follow_from_batch_and_processes(tmp_path):
         ({"stop_token": "end"}, "stop_token must be"),
         ({"lam": 1.5}, "lam must be in"),
         ({"total_episodes": 0}, "total_episodes must be 1"),
+        ({"ref_adapter_name": "old"}, "ref_adapter_name names one of several adapters"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(tmp_path, changes, message):

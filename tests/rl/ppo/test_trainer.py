@@ -65,7 +65,7 @@ def test_the_founding_guides_lines_run(reward_folder, tmp_path):
         logged[0]
     )
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["reward_contract"] == json.loads(
+    assert record["reward_contracts"][0] == json.loads(
         json.dumps(RewardModel.from_pretrained(str(reward_folder)).contract.model_dump())
     )
     assert (tmp_path / "out" / "value_model" / "config.json").is_file()

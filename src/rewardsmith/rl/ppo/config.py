@@ -41,7 +41,8 @@ class PPOConfig(TrainingArguments):
         sft_model_path: the policy, where the trainer is given none.
         reward_model_path: a reward model of any layout that `RewardModel` reads, several with commas between them as
             one ensemble, or the address of a server.
-        model_adapter_name, ref_adapter_name: adapters of a PEFT policy: the one trained, and the reference.
+        model_adapter_name, ref_adapter_name: refused; the one adapter of a PEFT policy is trained, and switched off it
+            is the reference.
         num_ppo_epochs: passes over each batch.
         whiten_rewards: divide the rewards of states by their deviation.
         kl_coef: price of a nat of KL; the first one where `kl_target` is set.
@@ -81,8 +82,8 @@ class PPOConfig(TrainingArguments):
     mini_batch_size: int | None = _field(None, "Filled in: answers of a mini-batch.")
     push_to_hub: bool = _field(False, "Push the policy to the hub after training.")
     reward_model_path: str | None = _field(None, "Reward model: folder, hub id, several with commas, or an address.")
-    model_adapter_name: str | None = _field(None, "The adapter that is trained.")
-    ref_adapter_name: str | None = _field(None, "The adapter that is the reference.")
+    model_adapter_name: str | None = _field(None, "Refused; a policy has one adapter.")
+    ref_adapter_name: str | None = _field(None, "Refused; the adapter switched off is the reference.")
     num_ppo_epochs: int = _field(4, "Passes over each batch.")
     whiten_rewards: bool = _field(False, "Divide rewards by their deviation.")
     kl_coef: float = _field(0.05, "Price of a nat of KL.")
@@ -110,6 +111,12 @@ class PPOConfig(TrainingArguments):
 
     def _check(self) -> None:
         """Refuse settings that train nothing or mean nothing. Raises ConfigError."""
+        for name in ("model_adapter_name", "ref_adapter_name"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} names one of several adapters; leave it out and give the policy one adapter: trained, "
+                    "it is the policy, and switched off the reference"
+                )
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, not {getattr(self, name)}")

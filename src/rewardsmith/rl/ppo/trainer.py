@@ -377,13 +377,13 @@ class PPOTrainer(Trainer):
         """Write `run.json`: settings, the reward model's contract, versions and what was logged."""
         if not self.args.should_save:
             return
-        contract = getattr(self.reward_source, "contract", None)
-        members = [str(member.name) for member in getattr(self.reward_source, "members", ())]
+        members = getattr(self.reward_source, "members", ()) or (self.reward_source,)
+        contracts = [getattr(member, "contract", None) for member in members]
         record = {
             "policy": self.policy.name,
             "reward_model": getattr(self.reward_source, "name", type(self.reward_source).__name__),
-            "reward_members": members,
-            "reward_contract": None if contract is None else contract.model_dump(),
+            "reward_members": [str(getattr(member, "name", "")) for member in members],
+            "reward_contracts": [None if contract is None else contract.model_dump() for contract in contracts],
             "num_prompts": len(self.prompts),
             "settings": self.args.to_dict(),
             "git_commit": git_commit(),
