@@ -21,6 +21,7 @@ from rewardsmith.clients.client import ClientOptions, RewardClient
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, try_halves
 from rewardsmith.records import Scorer, ScoreRequest
+from rewardsmith.rl.judges import GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
 from rewardsmith.scoring.opening import ModelOptions
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer
@@ -119,7 +120,7 @@ class RewardFunction:
         for part, rewards in zip(self.parts, asked, strict=True):
             _check(part.name, prompts, rewards)
             if callable(log_metric):
-                _log_part(part.name, rewards, log_metric, alone=len(self.parts) == 1)
+                _log_part(part, rewards, log_metric, alone=len(self.parts) == 1)
         total: Rewards = []
         for row in zip(*asked, strict=True):
             known = [weight * reward for weight, reward in zip(self.weights, row, strict=True) if reward is not None]
@@ -160,6 +161,11 @@ class _Part:
 
     name: str
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What a judge counts, such as verdicts that could not be read."""
+        return {}
+
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Return one reward a sample."""
         raise NotImplementedError
@@ -192,6 +198,11 @@ class _ScorerPart(_Part):
             raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
         if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
             raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What a judge counts, all tournaments so far."""
+        return self.scorer.counts if isinstance(self.scorer, GroupJudge | RubricJudge) else {}
 
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Score samples; None where the scorer refuses one."""
@@ -271,8 +282,10 @@ def _check(name: str, prompts: Sequence[Any], rewards: Rewards) -> None:
             )
 
 
-def _log_part(name: str, rewards: Rewards, log_metric: LogMetric, *, alone: bool) -> None:
+def _log_part(part: _Part, rewards: Rewards, log_metric: LogMetric, *, alone: bool) -> None:
     known = [reward for reward in rewards if reward is not None]
     if known and not alone:
-        log_metric(f"rewards/{name}/mean", math.fsum(known) / len(known))
-    log_metric(f"rewards/{name}/not_scored", 1 - len(known) / len(rewards))
+        log_metric(f"rewards/{part.name}/mean", math.fsum(known) / len(known))
+    log_metric(f"rewards/{part.name}/not_scored", 1 - len(known) / len(rewards))
+    for name, count in part.counts.items():
+        log_metric(f"rewards/{part.name}/{name}", float(count))

@@ -95,8 +95,7 @@ class RewardModel(RewardScorer):
         Args:
             path: hub id or folder, of a full model or of a LoRA adapter with its head; several make an ensemble.
             device, dtype: by default a GPU in "bfloat16" where there is one, else the CPU in "float32".
-            combine: how an ensemble's rewards become one: "mean", "min", "mean_minus_std",
-                "mean_minus_variance" or "soft_min".
+            combine: how an ensemble's rewards become one, see `rewardsmith.scoring.ensemble.COMBINATIONS`.
             penalty: what the standard deviation or variance is multiplied with; the beta of "soft_min".
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
             verify: refuse a checkpoint that does not give its golden rewards (ten short texts).

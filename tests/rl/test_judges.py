@@ -1,0 +1,188 @@
+import json
+import math
+import random
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rewardsmith.clients.chat import ChatModel, ChatOptions
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
+from rewardsmith.records import ScoreRequest
+from rewardsmith.rl.judges import ChatComparer, Criterion, GroupJudge, RubricJudge, draw_pairs
+from rewardsmith.rl.rewards import reward_function
+
+QUALITY = {"bad": 0.0, "fair": 1.0, "good": 2.0, "great": 3.0}
+REQUEST = ScoreRequest("q", ("fair", "great", "bad", "good"))
+
+
+@contextmanager
+def stub(reply):
+    """A server of the protocol whose model answers `reply(question)`; gives its address and what it was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append({"path": self.path, "key": self.headers["authorization"], **body})
+            status, text = 200, reply(body["messages"][-1]["content"])
+            if isinstance(text, int):
+                status, text = text, "busy"
+            content = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def sides(question):
+    first, second = question.split("[Answer A]\n")[1].split("\n\n[Answer B]\n")
+    return QUALITY[first], QUALITY[second]
+
+
+def fair_judge(question):
+    one, other = sides(question)
+    return "I think [[B]] at first, but [[C]]" if one == other else f"so [[{'A' if one > other else 'B'}]]"
+
+
+def judge(url, **options):
+    return GroupJudge(ChatComparer(ChatModel(url + "/v1", "j", "key", ChatOptions(max_attempts=1))), **options)
+
+
+def test_a_tournament_orders_answers_and_asks_each_pair_in_both_orders_once():
+    with stub(fair_judge) as (url, asked):
+        group = judge(url)
+        [ratings] = group.score_requests([REQUEST])
+        again = group.score_requests([REQUEST])
+    assert sorted(QUALITY, key=lambda text: ratings[REQUEST.completions.index(text)]) == list(QUALITY)
+    assert sum(ratings) == pytest.approx(0)
+    assert again == [ratings]
+    assert len(asked) == 12
+    assert {(one["path"], one["key"], one["model"]) for one in asked} == {("/v1/chat/completions", "Bearer key", "j")}
+    assert group.counts["asked"] == 12
+
+
+def test_two_answers_have_the_rating_of_one_win_and_half_a_tie():
+    with stub(fair_judge) as (url, _):
+        [ratings] = judge(url).score_requests([ScoreRequest("q", ("good", "bad"))])
+    assert ratings[0] - ratings[1] == pytest.approx(math.log(1.25 / 0.25), abs=0.02)
+
+
+def test_a_judge_that_always_prefers_the_first_gives_ties():
+    with stub(lambda question: "[[A]]") as (url, _):
+        group = judge(url)
+        assert group.score_requests([REQUEST])[0] == pytest.approx([0.0] * 4)
+    assert group.counts["order_disagreements"] == 6
+    assert group.counts["ties"] == 6
+
+
+def test_equal_texts_tie_without_a_question():
+    with stub(fair_judge) as (url, asked):
+        [ratings] = judge(url).score_requests([ScoreRequest("q", ("good", "good", "bad"))])
+    assert ratings[0] == ratings[1] > ratings[2]
+    assert len(asked) == 2
+
+
+def test_a_verdict_that_cannot_be_read_is_counted_and_the_other_order_counts():
+    def half(question):
+        one, other = sides(question)
+        return "[[B]]" if one < other else "no idea"
+
+    with stub(half) as (url, _):
+        group = judge(url)
+        [ratings] = group.score_requests([REQUEST])
+    assert ratings[1] == max(ratings)
+    assert group.counts["parse_errors"] == 6
+
+
+def test_a_group_without_any_verdict_gets_no_reward_and_no_plausible_number():
+    with stub(lambda question: "no idea") as (url, _):
+        logged = {}
+        function = reward_function(judge(url))
+        found = function(prompts=["q", "q"], completions=["good", "bad"], log_metric=logged.__setitem__)
+    assert found == [None, None]
+    assert logged["rewards/judge(j)/parse_errors"] == 2
+    assert logged["rewards/judge(j)/not_scored"] == 1
+
+
+def test_a_sampled_tournament_connects_all_answers():
+    for size, matches in ((8, 2), (8, 3), (9, 4), (5, 4), (4, 9)):
+        pairs = draw_pairs(size, matches, random.Random(size))
+        reached, before = {0}, 0
+        while len(reached) > before:
+            before = len(reached)
+            reached |= {node for pair in pairs if reached & set(pair) for node in pair}
+        assert reached == set(range(size))
+        assert len(pairs) == min(size * math.ceil(matches / 2), size * (size - 1) // 2)
+    with stub(fair_judge) as (url, asked):
+        [ratings] = judge(url, matches=2).score_requests([REQUEST])
+    assert ratings[1] > ratings[2]
+    assert len(asked) == 8
+
+
+def test_any_comparer_serves():
+    class Longer:
+        name = "longer"
+
+        def compare(self, prompt, first, second):
+            return 0.5 + 0.5 * (len(first) > len(second)) - 0.5 * (len(first) < len(second))
+
+    assert reward_function(GroupJudge(Longer()))(prompts=["q"] * 3, completions=["a", "abc", "ab"]) == pytest.approx(
+        [-1.1, 1.1, 0.0], abs=0.3
+    )
+
+
+def test_one_answer_alone_and_no_match_are_refused():
+    with pytest.raises(ConfigError, match="matches must be 1 or more"):
+        GroupJudge(ChatComparer(ChatModel("http://127.0.0.1:9", "j")), matches=0)
+    with pytest.raises(ScoringError, match="two or more"):
+        judge("http://127.0.0.1:9").score_requests([ScoreRequest("q", ("a",))])
+
+
+def test_a_rubric_is_the_weighted_mean_of_its_verdicts():
+    rubric = [Criterion("clear", "Is it clear?", 3.0), Criterion("depth", "How deep?", 1.0, 4)]
+
+    def reply(question):
+        assert "depth: How deep? (0 to 4)" in question
+        return "Well.\n- **clear**: yes\ndepth: 2" if "good" in question else "clear: no\nDEPTH = 4"
+
+    with stub(reply) as (url, asked):
+        scorer = RubricJudge(ChatModel(url, "j"), rubric)
+        assert scorer.score_requests([ScoreRequest("q", ("good", "bad", "good"))]) == [[0.875, 0.25, 0.875]]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("text", ["clear: maybe", "depth: 3", "clear: yes\ndepth: 9", ""])
+def test_a_rubric_with_a_verdict_missing_gives_no_reward(text):
+    rubric = [Criterion("clear", "?"), Criterion("depth", "?", scale=4)]
+    with stub(lambda question: text if "odd" in question else "clear: yes\ndepth: 4") as (url, asked):
+        scorer = RubricJudge(ChatModel(url, "j"), rubric)
+        assert reward_function(scorer)(prompts=["q", "q"], completions=["odd", "fine"]) == [None, 1.0]
+    assert scorer.counts == {"asked": 2, "parse_errors": 1}
+    assert len(asked) == 2
+
+
+def test_a_busy_judge_is_an_unreachable_one_and_braces_in_answers_stay():
+    with stub(lambda question: 503) as (url, _), pytest.raises(UnreachableError, match="answered 503"):
+        judge(url).score_requests([REQUEST])
+    with stub(lambda question: "[[A]]" if "{first}" in question else "[[C]]") as (url, _):
+        assert ChatComparer(ChatModel(url, "j")).compare("q", "{first}", "{second}") == 0.5
+
+
+def test_rubrics_without_names_or_weights_are_refused():
+    with pytest.raises(ConfigError, match="different names"):
+        RubricJudge(ChatModel("http://127.0.0.1:9", "j"), [Criterion("a", "?"), Criterion("a", "?")])
