@@ -14,7 +14,7 @@ EXAMPLE = """examples:
   rewardsmith completion zsh > ~/.zfunc/_rewardsmith      with ~/.zfunc in $fpath"""
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands with commands of their own, and the modules of those.
-AREAS = ("data", "collect")
+AREAS = ("data", "collect", "rl")
 # Files that hold several commands.
 SHARED = ("rewardsmith.cli.collect_project",)
 
@@ -46,7 +46,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 def _home(area: str, name: str, entry: str | tuple[str, str]) -> tuple[str, str]:
     """Return module and summary of a command of an area."""
-    module, summary = (f"{area}_{name}", entry) if isinstance(entry, str) else entry
+    module, summary = (f"{area}_{name.replace('-', '_')}", entry) if isinstance(entry, str) else entry
     return f"rewardsmith.cli.{module}", summary
 
 

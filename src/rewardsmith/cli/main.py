@@ -49,6 +49,7 @@ COMMANDS = {
     "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
     "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
     "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
+    "rl": ("rewardsmith.cli.rl", "optimise against a reward: best of n (PPO, GRPO and RLOO from Python)"),
     "completion": ("rewardsmith.cli.completion", "completion of commands and flags in bash, zsh or tcsh"),
     "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
 }

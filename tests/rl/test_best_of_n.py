@@ -1,0 +1,82 @@
+"""The best of n: chosen by the reward, counted in KL, and the same output whenever a run was killed."""
+
+import json
+
+import pytest
+import tiny_models
+
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.evaluation import as_scorer
+from rewardsmith.rl.best_of_n import PROMPTS_PER_PART, BestOfN, best_of_n
+from rewardsmith.rl.policy import Policy, Sampling
+from rewardsmith.scoring.ranking import Choice
+
+PROMPTS = [f"good question {number}" for number in range(PROMPTS_PER_PART + 4)]
+PLAN = BestOfN(4, sampling=Sampling(max_completion_length=4))
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return Policy(*tiny_models.qwen2_causal(), "tiny")
+
+
+def vowels(prompt, answers):
+    text = [answer if isinstance(answer, str) else answer[-1].content for answer in answers]
+    return [float(sum(letter in "aeiou" for letter in one)) for one in text]
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_best_answer_is_kept_and_gold_is_only_watched(policy, tmp_path):
+    gold = as_scorer(lambda prompt, answers: [-value for value in vowels(prompt, answers)])
+    found = best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "best.jsonl", PLAN, gold=gold)
+    samples = rows_of(tmp_path / "best.jsonl.samples.jsonl")
+    assert [row["reward"] for row in rows_of(tmp_path / "best.jsonl")] == [max(row["rewards"]) for row in samples]
+    assert found.prompts == len(PROMPTS)
+    assert found.kl == pytest.approx(0.6363, abs=1e-4)
+    assert found.rewards["gain"].value > 0
+    assert found.gold["gain"].value == pytest.approx(-found.rewards["gain"].value)
+    assert found.cut_share > 0.5
+
+
+def test_a_killed_run_goes_on_to_the_output_of_a_whole_one(policy, tmp_path):
+    best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "whole.jsonl", PLAN)
+    asked = []
+
+    def fails_later(prompt, answers):
+        asked.append(prompt)
+        if len(asked) > PROMPTS_PER_PART + 1:
+            raise KeyboardInterrupt
+        return vowels(prompt, answers)
+
+    fails_later.__name__ = vowels.__name__
+    with pytest.raises(KeyboardInterrupt):
+        best_of_n(policy, PROMPTS, as_scorer(fails_later), tmp_path / "again.jsonl", PLAN)
+    assert not (tmp_path / "again.jsonl").exists()
+    with (tmp_path / "again.jsonl.samples.jsonl").open("a") as file:
+        file.write('{"prompt": "torn')
+    best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "again.jsonl", PLAN)
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
+    with pytest.raises(ConfigError, match="exists already"):
+        best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "again.jsonl", PLAN)
+    (tmp_path / "again.jsonl").unlink()
+    with pytest.raises(ConfigError, match="other n, prompts"):
+        best_of_n(policy, PROMPTS[:3], as_scorer(vowels), tmp_path / "again.jsonl", BestOfN(2))
+
+
+def test_pairs_for_dpo_and_answers_that_cannot_be_scored(policy, tmp_path):
+    def some(prompt, answers):
+        if "1" in str(prompt):
+            raise ScoringError("refused")
+        return vowels(prompt, answers)
+
+    plan = BestOfN(4, Choice("pairs"), PLAN.sampling)
+    found = best_of_n(policy, PROMPTS[:6], as_scorer(some), tmp_path / "pairs.jsonl", plan)
+    assert (found.prompts, found.not_scored) == (5, 1)
+    pairs = rows_of(tmp_path / "pairs.jsonl")
+    assert pairs
+    assert all(set(row) >= {"prompt", "chosen", "rejected"} for row in pairs)
+    with pytest.raises(ConfigError, match="2 answers or more"):
+        BestOfN(1)
