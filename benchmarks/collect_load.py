@@ -1,10 +1,12 @@
 """How fast "save and next" is under concurrent annotators, and how many judgements a second each database takes.
 
-    python benchmarks/collect_load.py                       # SQLite
+    python benchmarks/collect_load.py                       # SQLite, about two minutes
     python benchmarks/collect_load.py postgresql://...       # PostgreSQL
 
-Each annotator thinks for `--think` seconds on average; 0 asks without a pause, which measures throughput. The server is
-a process of its own, as `rewardsmith collect serve`.
+One line for each `--think`: annotators think so many seconds on average, from 0 to twice that. A person who reads two
+answers needs 5 or more; 1 is a crowd in a hurry; 0 asks without a pause, which measures throughput. "Save and next" is
+the form that is sent, the redirect and the next page. The server is a process of its own, as with
+`rewardsmith collect serve`.
 """
 
 from __future__ import annotations
@@ -22,44 +24,54 @@ sys.path += [
     str(Path(__file__).resolve().parents[1] / "tests"),
     str(Path(__file__).resolve().parents[1] / "tests/collecting"),
 ]
+ITEMS = 6000
+# Everybody comes at once and the server is cold: the first seconds are left out.
+WARM_SECONDS = 3
 
 
 def main() -> None:
-    """Measure and print one line."""
+    """Measure and print a line for each thinking time."""
     import collecting.test_kill as kill  # type: ignore[import-not-found]
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database", nargs="?")
     parser.add_argument("--annotators", type=int, default=50)
-    parser.add_argument("--think", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--think", type=float, nargs="+", default=[5.0, 1.0, 0.0])
+    parser.add_argument("--seconds", type=float, default=25.0)
     args = parser.parse_args()
     kill.ANNOTATORS = args.annotators
     with tempfile.TemporaryDirectory() as folder:
-        path, collection, signed = kill.prepare(Path(folder), args.database, 6000)
-        port, stop = kill.free_port(), threading.Event()
-        process = kill.start(path, port)
-        people = [kill.Annotator(f"http://127.0.0.1:{port}", cookie, stop, args.think) for cookie in signed]
-        for one in people:
-            one.start()
-        time.sleep(3)
-        counts = sum(len(one.seconds) for one in people)
-        started = time.perf_counter()
-        time.sleep(args.seconds)
-        elapsed = time.perf_counter() - started
-        seconds = [second for one in people for second in one.seconds]
-        rate = (len(seconds) - counts) / elapsed
-        stop.set()
-        for one in people:
-            one.join(20)
+        path, collection, signed = kill.prepare(Path(folder), args.database, ITEMS)
+        port = kill.free_port()
+        process, everybody = kill.start(path, port), []
+        for think in args.think:
+            stop = threading.Event()
+            people = [kill.Annotator(f"http://127.0.0.1:{port}", cookie, stop, think) for cookie in signed]
+            everybody += people
+            print(f"{'PostgreSQL' if args.database else 'SQLite'}, {measure(people, think, args.seconds)}", flush=True)
+            stop.set()
+            for one in people:
+                one.join(2 * think + 20)
         process.kill()
         process.wait()
-        kill.check(collection, people)
+        kill.check(collection, everybody)
         collection.close()
-    p50, p95, p99 = np.quantile(seconds[counts:] or seconds, [0.5, 0.95, 0.99]) * 1000
-    kind = "PostgreSQL" if args.database else "SQLite"
-    print(
-        f"{kind}, {args.annotators} annotators, think {args.think:g} s: {rate:.1f} judgements/s, "
+
+
+def measure(people: list, think: float, seconds: float) -> str:
+    """Let people work; returns the line to print."""
+    for one in people:
+        one.start()
+        time.sleep(think / len(people))
+    time.sleep(WARM_SECONDS)
+    started = time.perf_counter()
+    time.sleep(seconds)
+    ended = time.perf_counter()
+    took = [second for one in people for moment, second in one.seconds if started <= moment <= ended]
+    p50, p95, p99 = np.quantile(took, [0.5, 0.95, 0.99]) * 1000
+    rate = len(took) / (ended - started)
+    return (
+        f"{len(people)} annotators, think {think:g} s: {rate:.1f} judgements/s, "
         f"save and next p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms"
     )
 

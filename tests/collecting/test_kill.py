@@ -75,7 +75,7 @@ class Annotator(threading.Thread):
         # The acknowledgement is the redirect: from here on the judgement must never be lost.
         self.acknowledged[data["key"]] = int(re.search(r"saved=(\d+)", answer.headers["location"])[1])
         page = self.ask(client, "GET", answer.headers["location"])
-        self.seconds.append(time.perf_counter() - started)
+        self.seconds.append((started, time.perf_counter() - started))
         return page
 
     def ask(self, client, method, path, data=None):

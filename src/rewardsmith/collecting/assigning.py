@@ -28,7 +28,7 @@ PERSONAL, AGAIN = 1_000_000, 2_000_000
 # A repeat comes after at least so many other items, or at the end.
 REPEAT_DISTANCE = 10
 # Counting stops here: the page then says "more than".
-MOST_COUNTED = 200
+MOST_COUNTED = 100
 
 
 @dataclass(frozen=True, slots=True)

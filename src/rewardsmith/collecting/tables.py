@@ -37,6 +37,8 @@ item = Table(
     Column("order_name", String(20), nullable=False),
     Column("is_closed", Boolean, nullable=False),
     Column("created", Float, nullable=False),
+    # Practice and gold items are few among many; every page asks for the next of them.
+    Index("item_kind", "kind", "rank"),
 )
 
 completion = Table(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 
+import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -15,6 +17,16 @@ from rewardsmith.collecting.app.context import FOLDER, Context, NotLoggedIn
 from rewardsmith.collecting.app.security import Cookies, Guard
 from rewardsmith.collecting.collection import Collection
 
+# More threads than this only wait for each other, at the interpreter's lock and at the database's.
+THREADS = 4
+
+
+@contextlib.asynccontextmanager
+async def _few_threads(app: FastAPI) -> AsyncIterator[None]:
+    """Let requests queue in front of a few threads."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
 
 def build_app(collection: Collection, *, is_https: bool = False, endpoints: Mapping[str, str] | None = None) -> FastAPI:
     """Build the application.
@@ -24,7 +36,7 @@ def build_app(collection: Collection, *, is_https: bool = False, endpoints: Mapp
         endpoints: name to URL of the models of the arena.
     """
     secret = collection.secret()
-    app = FastAPI(title="Rewardsmith collect", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Rewardsmith collect", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_few_threads)
     app.state.context = Context(collection, secret, Cookies(secret, is_https), dict(endpoints or {}))
     for router in (entry.router, work.router, owner.router, arena.router):
         app.include_router(router)

@@ -87,8 +87,8 @@ def _environment() -> Environment:
     return pages
 
 
-def context_of(request: Request) -> Context:
-    """Return the app's context."""
+async def context_of(request: Request) -> Context:
+    """Return the app's context; a coroutine, as all that does not wait: a change of thread costs milliseconds."""
     found: Context = request.app.state.context
     return found
 
@@ -106,14 +106,14 @@ class NotLoggedIn(Exception):
     """Nobody is logged in; the app sends the browser to the log-in page."""
 
 
-def any_visitor(visitor: Annotated[Visitor | None, Depends(maybe_visitor)]) -> Visitor:
+async def any_visitor(visitor: Annotated[Visitor | None, Depends(maybe_visitor)]) -> Visitor:
     """Return who asks. Raises NotLoggedIn."""
     if visitor is None:
         raise NotLoggedIn
     return visitor
 
 
-def owner_only(visitor: Annotated[Visitor, Depends(any_visitor)]) -> Visitor:
+async def owner_only(visitor: Annotated[Visitor, Depends(any_visitor)]) -> Visitor:
     """Return the owner who asks; for everybody else the page does not exist."""
     if not visitor.is_owner:
         raise HTTPException(404, "there is no such page")
@@ -138,7 +138,7 @@ async def read_form(request: Request) -> FormData:
 Form = Annotated[FormData, Depends(read_form)]
 
 
-def checked_form(visitor: Someone, form: Form) -> FormData:
+async def checked_form(visitor: Someone, form: Form) -> FormData:
     """Return the form of somebody logged in, if it carries their session's token. Raises HTTPException."""
     if not _equal(visitor.csrf, text_of(form, "csrf")):
         raise HTTPException(403, "this page was open for too long; reload it and try again")
