@@ -3,8 +3,9 @@
 A file counts when one of its functions runs with the row in hand: from the moment in which the rows' file is opened to
 the loss, with the callers that wait for what comes of it. Three kinds of code run in that time and see no row: the
 functions of READY and what they call, which load a model, try it on tokens of their own and listen for signals;
-`cli/main.py`, which finds the command and calls it; and the bodies of modules at their import. What ran and ended
-before the file was opened, such as flags and recipes, has not seen the row either.
+`cli/main.py` and `training/launching.py`, which find the command and call it, in one process or several; and the bodies
+of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has not seen the
+row either.
 """
 
 import json
@@ -34,8 +35,8 @@ READY = {
     ("training/checkpoints.py", "listening"),
     ("training/checkpoints.py", "on_step_end"),
 }
-DISPATCHES = "cli/main.py"
-MOST_FILES = 25
+DISPATCH = {"cli/main.py", "training/launching.py"}
+MOST_FILES = 26
 
 
 class AtTheEnd(BaseException):
@@ -65,7 +66,7 @@ def traced(first: tuple[str, str]) -> Iterator[set[str]]:
         if any(function == "<module>" for _, function in way) or (not files and way[0] != first):
             return
         if not READY & set(way):
-            files.update(name for name, _ in (way if not files else way[:1]) if name != DISPATCHES)
+            files.update(name for name, _ in (way if not files else way[:1]) if name not in DISPATCH)
 
     sys.setprofile(note)
     threading.setprofile(note)
@@ -90,6 +91,8 @@ def train(folder: Path) -> set[str]:
     from rewardsmith.cli.main import main
 
     def arrive(*args: object, **kwargs: object) -> None:
+        # What runs while the end is reported has no row.
+        sys.setprofile(None)
         raise AtTheEnd
 
     model, tokenizer = tiny_models.qwen2()

@@ -29,7 +29,7 @@ def unfold(rows: Rows) -> Rows:
     """Give the dialogues of the one JSON object one by one; other rows pass."""
     for where, row in rows:
         instances = row.get("instances")
-        if not isinstance(instances, list):
+        if not isinstance(instances, list) or not instances:
             yield where, row
             continue
         for index, instance in enumerate(instances):
