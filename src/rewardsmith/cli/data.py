@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.cli.main import declare_commands, run_command
-from rewardsmith.errors import UsageError, nearest_or_known
+from rewardsmith.cli.main import declare_commands, run_area
 
 # Command -> one-line summary; `split` lives in rewardsmith.cli.data_split, and so on.
 COMMANDS = {
@@ -27,7 +26,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one data command. Returns its exit code."""
-    name = args.command
-    if name not in COMMANDS:
-        raise UsageError(f"unknown data command {name!r}; {nearest_or_known(name, COMMANDS)}")
-    return run_command(f"data {name}", f"rewardsmith.cli.data_{name}", COMMANDS[name], args.arguments)
+    return run_area("data", COMMANDS, args)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
-from rewardsmith.errors import RewardsmithError, UsageError, nearest
+from rewardsmith.errors import RewardsmithError, UsageError, nearest, nearest_or_known
 
 # What other tools call a flag.
 MEANT = {
@@ -179,6 +179,15 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
         return int(command.run(args) or 0)
     finally:
         say_cut()
+
+
+def run_area(area: str, commands: Mapping[str, str], args: argparse.Namespace) -> int:
+    """Run one command of an area such as `data`, each in a file of its own name. Returns its exit code."""
+    name = args.command
+    if name not in commands:
+        raise UsageError(f"unknown {area} command {name!r}; {nearest_or_known(name, commands)}")
+    module = f"rewardsmith.cli.{area}_{name.replace('-', '_')}"
+    return run_command(f"{area} {name}", module, commands[name], args.arguments)
 
 
 def declare_commands(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.cli.main import declare_commands, run_command
-from rewardsmith.errors import UsageError, nearest_or_known
+from rewardsmith.cli.main import declare_commands, run_area
 
 # Command -> one-line summary; `best-of-n` lives in rewardsmith.cli.rl_best_of_n.
 COMMANDS = {"best-of-n": "sample n answers from a policy, keep the best by a reward; KL, gain and gold with intervals"}
@@ -18,7 +17,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one command. Returns its exit code."""
-    name = args.command
-    if name not in COMMANDS:
-        raise UsageError(f"unknown rl command {name!r}; {nearest_or_known(name, COMMANDS)}")
-    return run_command(f"rl {name}", f"rewardsmith.cli.rl_{name.replace('-', '_')}", COMMANDS[name], args.arguments)
+    return run_area("rl", COMMANDS, args)

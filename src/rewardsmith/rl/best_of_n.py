@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ConfigError, ScoringError, try_halves
+from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import (
     Completion,
@@ -27,7 +28,7 @@ from rewardsmith.records import (
     text_key,
 )
 from rewardsmith.rl.policy import Policy, Sampling, ask, sample
-from rewardsmith.scoring.ranking import Choice, check_place, kl_of_best_of_n, rank
+from rewardsmith.scoring.ranking import Choice, RankReport, check_place, choose, kl_of_best_of_n, read_candidates
 from rewardsmith.stats.intervals import bootstrap_amount
 
 # Prompts between two points from which a killed run goes on.
@@ -111,7 +112,8 @@ def best_of_n(
     plan, out = plan or BestOfN(), Path(out)
     samples = out.with_name(f"{out.name}.samples.jsonl")
     check_place(samples, out, plan.overwrite)
-    identity = _identity(policy, prompts, reward, plan) | {"gold": None if gold is None else gold.name}
+    scorers = {"reward": reward.name, "gold": None if gold is None else gold.name}
+    identity = _identity(policy, prompts, plan) | scorers
     done = _take_up(samples, identity, plan.overwrite)
     show(done)
     with samples.open("a", encoding="utf-8") as file:
@@ -126,21 +128,16 @@ def best_of_n(
     scored = [row for row in rows if row["rewards"] is not None]
     if not scored:
         raise ScoringError(f"{reward.name} could score the answers to none of {len(rows)} prompts; see {samples}")
-    ranked = samples.with_name(f".{samples.name}.scored.jsonl")
-    try:
-        ranked.write_text("".join(json.dumps(row) + "\n" for row in scored), encoding="utf-8")
-        rank(ranked, out, plan.choice, overwrite=plan.overwrite)
-    finally:
-        ranked.unlink(missing_ok=True)
+    answers = [(f"{samples}:row {number}", row) for number, row in enumerate(scored, 1)]
+    write_rows(out, lambda: choose(read_candidates(answers), plan.choice, RankReport()))
     return _summary(rows, scored, plan.n)
 
 
-def _identity(policy: Policy, prompts: Sequence[Text], reward: Scorer, plan: BestOfN) -> dict[str, Any]:
+def _identity(policy: Policy, prompts: Sequence[Text], plan: BestOfN) -> dict[str, Any]:
     """Return what samples depend on."""
     asked = fingerprint(text_key(prompt) for prompt in prompts)
     return {
         "policy": policy.name,
-        "reward": reward.name,
         "prompts": asked,
         "n": plan.n,
         "sampling": asdict(plan.sampling),

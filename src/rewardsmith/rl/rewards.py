@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -156,7 +157,7 @@ class _AsyncRewardFunction(RewardFunction):
         return self._finish(prompts, await asyncio.gather(*calls), columns.get("log_metric"))
 
 
-class _Part:
+class _Part(ABC):
     """One source of rewards."""
 
     name: str
@@ -166,9 +167,9 @@ class _Part:
         """What a judge counts, such as verdicts that could not be read."""
         return {}
 
+    @abstractmethod
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Return one reward a sample."""
-        raise NotImplementedError
 
 
 class _FunctionPart(_Part):
