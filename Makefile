@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 # Which tests `make test` runs; `make test MARKS=` runs all of them.
 MARKS ?= not slow
+# Processes that share the tests: one a core, eight at most, each with one thread (tiny models use no more).
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 FULL := $(VENV)/.installed-test
@@ -48,7 +50,7 @@ demo: $(CORE)
 	$(BIN)/rewardsmith demo
 
 test: $(FULL)
-	$(BIN)/python -m pytest -m "$(MARKS)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKS)" -n $(WORKERS) --dist worksteal
 
 slow: $(FULL)
 	$(BIN)/python -m pytest -m slow

@@ -1,5 +1,6 @@
 """One training run for `several_processes`: arguments are a folder with `model` and `rows.json`, and JSON settings."""
 
+import atexit
 import json
 import os
 import signal
@@ -39,7 +40,13 @@ def let_the_cpu_shard() -> None:
     AcceleratorState.__init__ = init
 
 
+def say_what_is_open(folder: Path) -> None:
+    (folder / f"open-{os.getpid()}").write_text(str(torch.distributed.is_initialized()))
+
+
 def main(folder: Path, given: dict) -> None:
+    # What is registered first runs last.
+    atexit.register(say_what_is_open, folder)
     own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail") if name in given}
     if own.get("fsdp2"):
         let_the_cpu_shard()

@@ -187,6 +187,7 @@ def test_several_processes_reach_the_weights_and_metrics_of_one(tmp_path, size, 
     names = {path.name for path in (tmp_path / "run").iterdir()}
     weights = "adapter_model.safetensors" if settings.get("lora") else "model.safetensors"
     assert {weights, "scoring_contract.json"} <= names
+    assert [path.read_text() for path in tmp_path.glob("open-*")] == ["False"] * (size + 1)
 
 
 @pytest.mark.slow

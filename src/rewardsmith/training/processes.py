@@ -6,6 +6,7 @@ the step's groups, balanced by distinct tokens, so a run can go on with another 
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import logging
 import math
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
 from accelerate.utils import DistributedType
 from datasets import Dataset as EncodedGroups
@@ -236,6 +237,12 @@ def whole_weights(accelerator: Accelerator) -> Iterator[None]:
         yield
     finally:
         plugin.set_state_dict_type(before)
+
+
+def close_at_exit(accelerator: Accelerator) -> None:
+    """End the group of processes before the interpreter ends: gloo's threads may not outlive it (SIGABRT, rarely)."""
+    if accelerator.num_processes > 1:
+        atexit.register(PartialState().destroy_process_group)
 
 
 def require_processes(args: RewardConfig, accelerator: Accelerator, has_adapter: bool = False) -> None:

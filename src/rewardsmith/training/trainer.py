@@ -124,6 +124,7 @@ class RewardTrainer(Trainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         processes.require_processes(args, self.accelerator, hasattr(parts.model, "peft_config"))
+        processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
         logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
