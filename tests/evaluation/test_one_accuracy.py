@@ -13,8 +13,8 @@ from small_runs import trainer_for
 from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import compare, evaluate
-from rewardsmith.evaluation.evaluating import evaluate_held_out
 from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.objectives import comparisons_of_groups
 from rewardsmith.records import Comparison, PreferenceGroup, text_key
 from rewardsmith.scoring.reward_model import RewardModel

@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from rewardsmith.evaluation.evaluating import evaluate_held_out
+from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.report.training import headline, model_card, next_step, write_report
 from rewardsmith.training.run import RunSummary, Speed

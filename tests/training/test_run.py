@@ -2,7 +2,7 @@
 
 import json
 
-from rewardsmith.evaluation.evaluating import evaluate_held_out
+from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.training.run import RunSummary, Speed, git_commit, versions, write_record
 

@@ -21,8 +21,7 @@ from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer
 from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.findings import Finding
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns

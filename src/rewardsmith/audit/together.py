@@ -10,8 +10,8 @@ from rewardsmith.audit.risk import audit_risk
 from rewardsmith.audit.shift import measure_shift
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation import FunctionScorer, Resampling, ScoredGroup, compare
-from rewardsmith.evaluation.details import details
 from rewardsmith.evaluation.evaluating import summarise
+from rewardsmith.evaluation.metrics import details
 from rewardsmith.records import PreferenceGroup, text_key
 
 SCHEMA = "rewardsmith.models_together"

@@ -17,7 +17,7 @@ from rewardsmith.cli.train import quiet_other_packages, require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups
 from rewardsmith.errors import ConfigError
-from rewardsmith.evaluation.evaluating import evaluate_held_out
+from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.report.training import result_blocks, write_report

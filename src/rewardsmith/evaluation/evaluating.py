@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.baselines import RULES, BlindScores, noise_ceiling, without_prompts
-from rewardsmith.evaluation.calibration import Calibration, calibrate
-from rewardsmith.evaluation.details import details
-from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import AXES, accuracy_observations, measure, split_by
-from rewardsmith.evaluation.scorers import FileScorer, as_scorer
+from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, rescore, score_groups, score_what_can_be
+from rewardsmith.evaluation.metrics import AXES, details, measure, split_by
 from rewardsmith.evaluation.sections import (
     accuracy_section,
     calibration_section,
@@ -26,19 +25,126 @@ from rewardsmith.evaluation.sections import (
     margins_section,
     strata_section,
 )
-from rewardsmith.records import Estimate, PreferenceGroup, judgements
-from rewardsmith.stats.intervals import Resampling
-from rewardsmith.stats.significance import paired_difference
+from rewardsmith.evaluation.verdict import RULES, BlindScores, measure_baselines, noise_ceiling, without_prompts
+from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences, prompt_key
+from rewardsmith.stats.calibration import (
+    LOG_TEMPERATURE,
+    Bin,
+    calibration_numbers,
+    confidence_and_credit,
+    fit_temperature,
+    log_losses,
+    pair_brier,
+    reliability_bins,
+)
+from rewardsmith.stats.intervals import Resampling, bootstrap_amount
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Calibration on the half of the prompts that the temperature was not fitted on.
+
+    Args:
+        temperature: minimises NLL on the other half; NaN when that half has no judgements, or all rewards tie.
+        n_fit: judgements it was fitted on.
+        raw: `ece, brier, reliability, resolution, uncertainty, within_bin` and `nll` at temperature 1.
+        scaled: the same at the fitted temperature.
+        nll: with interval, at temperature 1.
+        brier: with interval, at temperature 1.
+        bins: the reliability diagram at temperature 1.
+    """
+
+    temperature: float
+    n_fit: int
+    raw: dict[str, float]
+    scaled: dict[str, float]
+    nll: Estimate
+    brier: Estimate
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON, None for NaN."""
+        return {
+            "temperature": _none(self.temperature),
+            "n_fit": self.n_fit,
+            "raw": {name: _none(value) for name, value in self.raw.items()},
+            "scaled": {name: _none(value) for name, value in self.scaled.items()},
+            "nll": self.nll.to_dict(),
+            "brier": self.brier.to_dict(),
+            "bins": [asdict(item) for item in self.bins],
+        }
+
+    def headline(self) -> dict[str, float]:
+        """Give what a table shows: the temperature, the numbers before it, and ECE and NLL after it."""
+        after = {f"{name} at that temperature": self.scaled[name] for name in ("ece", "nll")}
+        return {"temperature": self.temperature, **self.raw, **after}
+
+    def contract_fields(self) -> dict[str, float]:
+        """Give what belongs into the checkpoint's scoring contract: `temperature`.
+
+        Raises:
+            DataError: no temperature fits: there are no judgements, all are right, or the scorer is no better than
+                chance.
+        """
+        if not math.isfinite(self.temperature):
+            raise DataError("no temperature could be fitted: no judgement prefers a side, or every reward ties")
+        lower, upper = map(math.exp, LOG_TEMPERATURE)
+        if not 1.01 * lower < self.temperature < upper / 1.01:
+            why = "every judgement is right" if self.temperature < 1 else "the rewards are no better than chance"
+            raise DataError(f"no temperature fits {self.n_fit} judgements: {why}; evaluate on more or other data")
+        return {"temperature": self.temperature}
+
+
+def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> Calibration:
+    """Fit a temperature on half of the prompts and measure calibration on the other half."""
+    how = how or Resampling()
+    fit: list[tuple[float, float]] = []
+    held: list[tuple[float, float]] = []
+    clusters: list[str] = []
+    for index, item in enumerate(scored):
+        key = prompt_key(item.group) or f"\x00empty {index}"
+        values = _outcomes(item)
+        if _in_first_half(key):
+            fit += values
+        else:
+            held += values
+            clusters += [key] * len(values)
+    margins_fit, shares_fit = np.array(fit).reshape(-1, 2).T
+    margins_held, shares_held = np.array(held).reshape(-1, 2).T
+    temperature = fit_temperature(margins_fit, shares_fit)
+    nll, brier = log_losses(margins_held, shares_held), pair_brier(*confidence_and_credit(margins_held, shares_held))
+    return Calibration(
+        temperature,
+        len(fit),
+        calibration_numbers(margins_held, shares=shares_held),
+        calibration_numbers(margins_held / temperature, shares=shares_held),
+        bootstrap_amount(nll, clusters, how.resamples, how.seed),
+        bootstrap_amount(brier, clusters, how.resamples, how.seed),
+        reliability_bins(margins_held, shares=shares_held),
+    )
+
+
+def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
+    """Give the margin of every judgement that prefers a side, and the share of raters who do."""
+    rewards = item.rewards
+    return [(rewards[one.better] - rewards[one.worse], one.probability) for one in preferences(item.group)]
+
+
+def _in_first_half(key: str) -> bool:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[0] < 128
+
+
+def _none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
 SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
 BASELINE = "accuracy"
-HELD_OUT_METRICS = ("accuracy", "accuracy_strict", "margin", "label_tie_rate", "reward_tie_rate")
-HELD_OUT_BASELINES = ("longest", "shortest")
 STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
 
 
@@ -207,59 +313,6 @@ def summarise(
         calibration=calibrate(scored, how),
         dropped=dict(dropped or {}),
         scored=scored,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutResult:
-    """Metrics of a model on held-out judgements, rules that read no meaning on the same rows, its lead over each."""
-
-    metrics: dict[str, Estimate]
-    baselines: dict[str, Estimate]
-    gains: dict[str, Estimate]
-
-    @property
-    def accuracy(self) -> Estimate:
-        """The share of judgements that prefer a side and are put in order; equal rewards count half."""
-        return self.metrics["accuracy"]
-
-    def best_baseline(self) -> str:
-        """Return the name of the rule with the highest accuracy; which one wins differs from data to data."""
-        return max(self.baselines, key=lambda name: (self.baselines[name].value, name))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        plain: dict[str, Any] = {name: estimate.to_dict() for name, estimate in self.metrics.items()}
-        return {**plain, "baselines": {name: estimate.to_dict() for name, estimate in self.baselines.items()}}
-
-
-def evaluate_held_out(
-    groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]], how: Resampling | None = None
-) -> HeldOutResult:
-    """Hold rewards against held-out judgements.
-
-    Args:
-        rewards: one reward per completion of each group.
-    """
-    how = how or Resampling()
-    scored = [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
-    rules = {name: rescore(scored, RULES[name]) for name in HELD_OUT_BASELINES}
-    return HeldOutResult(measure(scored, how, HELD_OUT_METRICS), *measure_baselines(scored, rules, how))
-
-
-def measure_baselines(
-    scored: Sequence[ScoredGroup], others: Mapping[str, Sequence[ScoredGroup]], how: Resampling
-) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Return the accuracy of each baseline on the same groups, and the scorer's lead over it, paired.
-
-    A baseline that could not be scored has no groups and is undefined.
-    """
-    own = accuracy_observations(scored)
-    found = {name: accuracy_observations(items) for name, items in others.items()}
-    nothing = Estimate(math.nan, 0)
-    return (
-        {name: rule.estimate(how) for name, rule in found.items()},
-        {name: paired_difference(own, rule, how) if rule.values else nothing for name, rule in found.items()},
     )
 
 

@@ -1,21 +1,43 @@
-"""One line on a result: better than the best baseline or not, by how much, how surely, and what to do next.
+"""What a number must beat, and one line on whether it does.
 
-Green needs a lead over every rule whose paired interval excludes 0, and an interval above that of the scorer without
-the prompt: what a model gets right without reading the question, it does not get right by understanding it.
+Baselines are rules that read no meaning, on the same rows; the ceiling is what raters' noise allows. The order of
+completions is no baseline here: in pair data the chosen answer often stands first by layout. One baseline needs the
+scorer itself, every answer without its prompt: what it gets right, it gets right without reading what was asked, by
+style, length, or by remembering answers.
+
+The verdict says better than the best baseline or not, by how much, how surely, and what to do next. Green needs a lead
+over every rule whose paired interval excludes 0, and an interval above that of the scorer without the prompt.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rewardsmith.blocks.words import show, show_estimate, show_interval
-from rewardsmith.evaluation.baselines import PROMPT_BLIND
+from rewardsmith.errors import RewardsmithError
 from rewardsmith.evaluation.comparing import ModelComparison
-from rewardsmith.evaluation.evaluating import Evaluation, HeldOutResult
+from rewardsmith.evaluation.judged import ScoredGroup, completion_length, plain_text, rescore
+from rewardsmith.evaluation.metrics import accuracy_observations, measure, prompt_clusters
 from rewardsmith.findings import Finding
-from rewardsmith.records import Estimate
+from rewardsmith.records import Estimate, Message, PreferenceGroup, TokenIds, preferences, text_key
+from rewardsmith.stats.agreement import pair_agreement, raters_ceiling, without_copies
+from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
+from rewardsmith.stats.significance import paired_difference
 
+if TYPE_CHECKING:
+    from rewardsmith.evaluation.evaluating import Evaluation
+
+MARKDOWN = re.compile(r"\*\*|^#{1,6} |^\s*[-*+] |^\s*\d+\. |```|^\|", re.MULTILINE)
+PROMPT_BLIND = "prompt_blind"
+HELD_OUT_METRICS = ("accuracy", "accuracy_strict", "margin", "label_tie_rate", "reward_tie_rate")
+HELD_OUT_BASELINES = ("longest", "shortest")
 CHECK = (
     "look for swapped or contradicting labels with `rewardsmith data check` and `data inspect`; do not optimise with it"
 )
@@ -26,6 +48,174 @@ READ = "it may not read the prompt: train on answers to one prompt that differ i
 NEXT = "audit it with `rewardsmith audit MODEL DATA` before a policy is optimised against it"
 # An interval that is wider than this says that there are few judgements, not that the model knows nothing.
 WIDE = 0.2
+Rule = Callable[[PreferenceGroup], Sequence[float]]
+
+
+def longest(group: PreferenceGroup) -> list[float]:
+    """Reward length in characters."""
+    return [float(completion_length(completion)) for completion in group.completions]
+
+
+def shortest(group: PreferenceGroup) -> list[float]:
+    """Reward brevity."""
+    return [-length for length in longest(group)]
+
+
+def most_markdown(group: PreferenceGroup) -> list[float]:
+    """Reward the number of headings, list items, bold marks, code fences and table rows."""
+    return [float(len(MARKDOWN.findall(plain_text(completion)))) for completion in group.completions]
+
+
+def random_choice(group: PreferenceGroup) -> list[float]:
+    """Reward a hash of prompt and completion: random, and the same in every run."""
+    rewards = []
+    for completion in group.completions:
+        text = f"{text_key(group.prompt)}\x00{text_key(completion)}".encode("utf-8", "surrogatepass")
+        rewards.append(int.from_bytes(hashlib.sha256(text).digest()[:6], "big") / 2.0**48)
+    return rewards
+
+
+RULES: dict[str, Rule] = {
+    "longest": longest,
+    "shortest": shortest,
+    "most_markdown": most_markdown,
+    "random": random_choice,
+}
+
+
+def count_votes(groups: Sequence[PreferenceGroup]) -> tuple[Floats, list[int]]:
+    """Return the votes for either side of each pair with two or more certain judgements, and its group's number.
+
+    A rater who repeats a judgement counts once; ties, soft labels and weight 0 are no votes. For rows that name no
+    rater see `without_copies`. Shapes: votes [P, 2].
+    """
+    votes: list[tuple[int, int]] = []
+    named: list[bool] = []
+    numbers: list[int] = []
+    for number, group in enumerate(groups):
+        pairs: dict[tuple[int, int], list[int]] = {}
+        with_name: set[tuple[int, int]] = set()
+        seen: set[tuple[str, int, int]] = set()
+        for judgement in preferences(group):
+            who = judgement.comparison.annotator
+            if judgement.is_soft or (who is not None and (who, judgement.better, judgement.worse) in seen):
+                continue
+            pair = (min(judgement.better, judgement.worse), max(judgement.better, judgement.worse))
+            pairs.setdefault(pair, [0, 0])[judgement.better == pair[1]] += 1
+            if who is not None:
+                seen.add((who, judgement.better, judgement.worse))
+                with_name.add(pair)
+        for pair, (first, second) in pairs.items():
+            if first + second > 1:
+                votes.append((first, second))
+                named.append(pair in with_name)
+                numbers.append(number)
+    return without_copies(np.array(votes, dtype=np.float64).reshape(-1, 2), named), numbers
+
+
+def noise_ceiling(scored: Sequence[ScoredGroup]) -> Estimate:
+    """Return the highest accuracy that the raters' noise allows; NaN where each pair has one certain judgement.
+
+    From how often two raters of a pair agree, see `stats.agreement.raters_ceiling` for its assumption. Without such
+    pairs it is the mean share of the majority over soft labels: how many votes they hold is not known.
+    """
+    groups = [item.group for item in scored]
+    clusters = np.array(prompt_clusters(scored))
+    votes, numbers = count_votes(groups)
+    agreement = pair_agreement(votes, clusters[numbers] if numbers else [])
+    if agreement.n:
+        return raters_ceiling(agreement)
+    soft = [(j.probability, c) for g, c in zip(groups, clusters, strict=True) for j in preferences(g) if j.is_soft]
+    return clustered_share([share for share, _ in soft], [cluster for _, cluster in soft])
+
+
+@dataclass(frozen=True, slots=True)
+class BlindScores:
+    """Groups scored without their prompts, by the baseline's name; empty, with a note, where that cannot be done."""
+
+    scored: dict[str, list[ScoredGroup]]
+    note: str | None = None
+
+
+def without_prompts(
+    score: Callable[[Sequence[PreferenceGroup]], list[ScoredGroup]], groups: Sequence[PreferenceGroup]
+) -> BlindScores:
+    """Score every answer without its prompt; the groups that come back hold their prompts again.
+
+    A conversation keeps one empty turn of the user, as many chat templates refuse an answer that nobody asked for.
+
+    Args:
+        score: scores groups.
+    """
+    if not any(group.prompt for group in groups):
+        return BlindScores(
+            {PROMPT_BLIND: []}, f"{PROMPT_BLIND}: no group has a prompt of its own, so none can be left out"
+        )
+    if any(isinstance(completion, TokenIds) for group in groups for completion in group.completions):
+        return BlindScores({PROMPT_BLIND: []}, f"{PROMPT_BLIND}: token ids hold the prompt, so it cannot be left out")
+    try:
+        scored = score([replace(group, prompt=_nothing(group)) for group in groups])
+    except RewardsmithError as error:
+        return BlindScores({PROMPT_BLIND: []}, f"{PROMPT_BLIND}: cannot be scored: {error}")
+    return BlindScores({PROMPT_BLIND: [ScoredGroup(g, item.rewards) for g, item in zip(groups, scored, strict=True)]})
+
+
+def _nothing(group: PreferenceGroup) -> str | tuple[Message, ...]:
+    is_plain = isinstance(group.prompt, str) and all(isinstance(completion, str) for completion in group.completions)
+    return "" if is_plain else (Message("user", ""),)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutResult:
+    """Metrics of a model on held-out judgements, rules that read no meaning on the same rows, its lead over each."""
+
+    metrics: dict[str, Estimate]
+    baselines: dict[str, Estimate]
+    gains: dict[str, Estimate]
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The share of judgements that prefer a side and are put in order; equal rewards count half."""
+        return self.metrics["accuracy"]
+
+    def best_baseline(self) -> str:
+        """Return the name of the rule with the highest accuracy; which one wins differs from data to data."""
+        return max(self.baselines, key=lambda name: (self.baselines[name].value, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        plain: dict[str, Any] = {name: estimate.to_dict() for name, estimate in self.metrics.items()}
+        return {**plain, "baselines": {name: estimate.to_dict() for name, estimate in self.baselines.items()}}
+
+
+def evaluate_held_out(
+    groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]], how: Resampling | None = None
+) -> HeldOutResult:
+    """Hold rewards against held-out judgements.
+
+    Args:
+        rewards: one reward per completion of each group.
+    """
+    how = how or Resampling()
+    scored = [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
+    rules = {name: rescore(scored, RULES[name]) for name in HELD_OUT_BASELINES}
+    return HeldOutResult(measure(scored, how, HELD_OUT_METRICS), *measure_baselines(scored, rules, how))
+
+
+def measure_baselines(
+    scored: Sequence[ScoredGroup], others: Mapping[str, Sequence[ScoredGroup]], how: Resampling
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Return the accuracy of each baseline on the same groups, and the scorer's lead over it, paired.
+
+    A baseline that could not be scored has no groups and is undefined.
+    """
+    own = accuracy_observations(scored)
+    found = {name: accuracy_observations(items) for name, items in others.items()}
+    nothing = Estimate(math.nan, 0)
+    return (
+        {name: rule.estimate(how) for name, rule in found.items()},
+        {name: paired_difference(own, rule, how) if rule.values else nothing for name, rule in found.items()},
+    )
 
 
 def verdict(result: Evaluation | HeldOutResult | ModelComparison) -> Finding:

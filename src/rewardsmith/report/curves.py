@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.evaluation.evaluating import HeldOutResult
+from rewardsmith.evaluation.verdict import HeldOutResult
 from rewardsmith.training.run import RunSummary
 
 if TYPE_CHECKING:

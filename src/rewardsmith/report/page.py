@@ -31,10 +31,9 @@ from rewardsmith.blocks.words import read_estimate, read_estimates, read_number,
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import sections as evaluation
 from rewardsmith.evaluation.comparing import ModelComparison, PairedTest
-from rewardsmith.evaluation.details import details
-from rewardsmith.evaluation.evaluating import HeldOutResult
+from rewardsmith.evaluation.metrics import details
 from rewardsmith.evaluation.sections import CHANCE, MAIN, UNIT, best_baseline, hold_against
-from rewardsmith.evaluation.verdict import verdict
+from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import write_bytes
 from rewardsmith.records import Estimate
 

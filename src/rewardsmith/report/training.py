@@ -8,8 +8,7 @@ from typing import Any
 from rewardsmith.blocks.card import CARD, new_card
 from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.terminal import print_blocks
-from rewardsmith.evaluation.evaluating import HeldOutResult
-from rewardsmith.evaluation.verdict import verdict
+from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.report.curves import draw_curves
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig

@@ -19,7 +19,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError
-from rewardsmith.evaluation.evaluating import HeldOutResult, evaluate_held_out
+from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_rewards

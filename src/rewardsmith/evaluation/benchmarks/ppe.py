@@ -32,8 +32,17 @@ from scipy.special import gammaln
 from scipy.stats import rankdata
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks.result import IN_PUBLISHED_ORDER, Benchmark, by, labelled, mean_of, pair_accuracy
-from rewardsmith.evaluation.benchmarks.rows import need, subset_of
+from rewardsmith.evaluation.benchmarks.result import (
+    IN_PUBLISHED_ORDER,
+    Benchmark,
+    accuracy_by,
+    by,
+    labelled,
+    mean_of,
+    need,
+    pair_accuracy,
+    subset_of,
+)
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
 from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
@@ -58,7 +67,7 @@ def read_human(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
 
 def summarise_human(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
     """Give the accuracy; parts are languages, categories, and the ranking of models where all rows name theirs."""
-    parts = {name: pair_accuracy(items, how) for name, items in sorted(by(scored, "language").items())}
+    parts = accuracy_by(scored, "language", how)
     for category in CATEGORIES:
         items = [item for item in scored if category in item.group.metadata["categories"]]
         if items:

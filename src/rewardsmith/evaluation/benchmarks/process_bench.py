@@ -16,10 +16,9 @@ from typing import Any
 
 from rewardsmith.capabilities import capabilities_of
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.baselines import Rule
-from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
-from rewardsmith.evaluation.benchmarks.rows import FILE, need
+from rewardsmith.evaluation.benchmarks.result import FILE, Benchmark, by, mean_of, need
 from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.evaluation.verdict import Rule
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share
 

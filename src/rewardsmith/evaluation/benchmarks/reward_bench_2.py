@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, shared_credit_best
+from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, need, shared_credit_best
 from rewardsmith.evaluation.benchmarks.reward_bench import model_fields
-from rewardsmith.evaluation.benchmarks.rows import need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import best_of_k
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_plain, as_text

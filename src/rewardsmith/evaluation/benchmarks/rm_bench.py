@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of
-from rewardsmith.evaluation.benchmarks.rows import FILE, need
+from rewardsmith.evaluation.benchmarks.result import FILE, Benchmark, by, mean_of, need
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share

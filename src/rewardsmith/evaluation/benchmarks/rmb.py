@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, strict_best
-from rewardsmith.evaluation.benchmarks.rows import need
+from rewardsmith.evaluation.benchmarks.result import Benchmark, best_first, by, mean_of, need, strict_best
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling

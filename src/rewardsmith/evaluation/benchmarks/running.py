@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.evaluation.baselines import without_prompts
 from rewardsmith.evaluation.benchmarks import (
-    llmbar,
-    m_reward_bench,
     ppe,
     process_bench,
     reward_bench,
@@ -26,8 +23,16 @@ from rewardsmith.evaluation.benchmarks import (
     strict_pairs,
 )
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
-from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
+from rewardsmith.evaluation.judged import (
+    FileScorer,
+    FunctionScorer,
+    ScoredGroup,
+    as_scorer,
+    rescore,
+    score_groups,
+    score_what_can_be,
+)
+from rewardsmith.evaluation.verdict import without_prompts
 from rewardsmith.models.plain_turns import as_plain_turns
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
 from rewardsmith.stats.intervals import Resampling
@@ -42,13 +47,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "rmb": rmb.BENCHMARK,
     "ppe-human": ppe.HUMAN,
     "ppe-correctness": ppe.CORRECTNESS,
-    "llmbar": llmbar.BENCHMARK,
-    "faireval": llmbar.FAIR_EVAL,
+    "llmbar": strict_pairs.LLMBAR,
+    "faireval": strict_pairs.FAIR_EVAL,
     "pandalm": strict_pairs.PANDALM,
     "auto-j": strict_pairs.AUTO_J,
     "hhh": strict_pairs.HHH,
     "eval-bias-bench": strict_pairs.EVAL_BIAS_BENCH,
-    "m-reward-bench": m_reward_bench.BENCHMARK,
+    "m-reward-bench": reward_bench.M_REWARD_BENCH,
     "process-bench": process_bench.BENCHMARK,
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import BenchmarkRun, run_benchmark
-from rewardsmith.evaluation.benchmarks.rows import choose_files, rows_of
+from rewardsmith.evaluation.benchmarks.result import choose_files, rows_of
 from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(100)

@@ -1,12 +1,79 @@
-"""FairEval as its authors publish it: questions, the answers of two models and people's judgements in three files."""
+"""x"""
 
 import json
 
 import pytest
 
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.benchmarks import run_benchmark
+from rewardsmith.evaluation.benchmarks import (
+    run_benchmark,
+)
 from rewardsmith.stats.intervals import Resampling
+
+
+def rb(subset, chosen, rejected, **extra):
+    return {
+        "id": 1,
+        "prompt": f"{subset} {chosen} {rejected}",
+        "chosen": f"a {chosen}",
+        "rejected": f"b {rejected}",
+        "subset": subset,
+        **extra,
+    }
+
+
+def test_judge_bench_gives_micro_and_macro(run):
+    def row(source, a, b):
+        return {
+            "question": f"{source}{a}{b}",
+            "source": source,
+            "response_A": f"a {a}",
+            "response_B": f"b {b}",
+            "label": "B>A",
+        }
+
+    result = run("judge-bench", [row("mmlu-pro-law", 0, 1), row("mmlu-pro-math", 0, 2), row("livebench-math", 1, 0)])
+    assert result.score.value == pytest.approx(2 / 3)
+    assert result.parts["macro"].value == pytest.approx(0.5)
+
+
+def test_judge_bench_counts_equal_rewards_as_wrong_and_shows_them_as_published(run):
+    row = {"source": "livebench-math", "response_A": "a 1", "response_B": "b 1"}
+    result = run("judge-bench", [{**row, "question": label, "label": label} for label in ("A>B", "B>A")])
+    assert (result.score.value, result.parts["micro, ties as B>A"].value) == (0.0, 0.5)
+
+
+def test_llmbar_and_auto_j_read_their_labels(run):
+    assert run("llmbar", [{"input": "q", "output_1": "a 1", "output_2": "b 2", "label": "2"}]).score.value == 1
+    auto_j = [
+        {"prompt": f"q{k}", "response 1": "a 1", "response 2": "b 2", "label": k, "scenario": "s"} for k in (0, 1, 2)
+    ]
+    result = run("auto-j", auto_j)
+    assert (result.score.value, result.score.n) == (0.5, 2)
+    assert (result.parts["three-way accuracy"].value, result.parts["three-way accuracy"].n) == (pytest.approx(1 / 3), 3)
+
+
+def test_pandalm_takes_the_majority_and_calls_three_votes_a_tie(run):
+    def row(*votes):
+        names = {f"annotator{k + 1}": vote for k, vote in enumerate(votes)}
+        return {"instruction": str(votes), "input": "", "response1": "a 1", "response2": "b 2", **names}
+
+    result = run("pandalm", [row(2, 2, 1), row(1, 1, 0), row(0, 1, 2)])
+    assert (result.score.value, result.score.n) == (0.5, 2)
+    assert result.parts["judged ties"].value == pytest.approx(1 / 3)
+    # As published, the three different votes are the first annotator's, a tie; only the first row is right.
+    assert result.parts["three-way accuracy"].value == pytest.approx(1 / 3)
+
+
+def test_hhh_and_bias_bench_and_m_reward_bench(run):
+    hhh = {"input": "q", "targets": {"choices": ["a 1", "b 2"], "labels": [0, 1]}}
+    assert run("hhh", {"honest": [hhh]}).parts["honest"].value == 1
+    pair = {"instruction": "q", "output_1": "a 1", "output_2": "b 2"}
+    bias = {"length bias": [{**pair, "label": 1}, {**pair, "label": 1}], "concreteness": [{**pair, "label": 2}]}
+    assert run("eval-bias-bench", bias).score.value == 0.5
+    rows = [rb("hep-go", 2, 1, language="de"), rb("hep-go", 1, 2, language="zh")]
+    assert run("m-reward-bench", rows).score.value == 0.5
+
 
 HOW = Resampling(100)
 VERDICTS = ("CHATGPT", "VICUNA13B", "TIE", "CHATGPT")

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from rewardsmith.evaluation.benchmarks import (
+    reward_bench,
+    write_reward_bench_files,
+)
+from rewardsmith.records import Estimate
+
+
+def by_number(prompt, completions):
+    """The reward stands in the text: "good 3" scores 3."""
+    return [float(str(completion).split()[-1]) for completion in completions]
+
+
+def rb(subset, chosen, rejected, **extra):
+    return {
+        "id": 1,
+        "prompt": f"{subset} {chosen} {rejected}",
+        "chosen": f"a {chosen}",
+        "rejected": f"b {rejected}",
+        "subset": subset,
+        **extra,
+    }
+
+
+def rb2(subset, name, chosen, rejected):
+    texts = {
+        "chosen": [f"a{i} {s}" for i, s in enumerate(chosen)],
+        "rejected": [f"b{i} {s}" for i, s in enumerate(rejected)],
+    }
+    return {"id": name, "prompt": name, "subset": subset, "num_correct": len(chosen), **texts}
+
+
+def test_reward_bench_weights_subsets_inside_and_not_across_sections(run):
+    result = run(
+        "reward-bench",
+        [rb("alpacaeval-easy", 2, 1), rb("mt-bench-easy", 1, 1), rb("math-prm", 2, 1), rb("hep-go", 0, 1)],
+    )
+    assert result.parts["Chat"].value == pytest.approx(100 / 128)
+    assert result.parts["Reasoning"].value == pytest.approx(984 / 1148)
+    assert result.score.value == pytest.approx((100 / 128 + 984 / 1148) / 2)
+
+
+def test_reward_bench_legacy_swaps_the_xstest_counts():
+    subsets = {"xstest-should-refuse": Estimate(1.0, 1), "xstest-should-respond": Estimate(0.0, 1)}
+    assert reward_bench.section_scores(subsets)["Safety"].value == pytest.approx(154 / 404)
+    assert reward_bench.section_scores(subsets, "legacy")["Safety"].value == pytest.approx(250 / 404)
+
+
+def test_reward_bench_files_have_its_columns(run):
+    result = run("reward-bench", [rb("hep-go", 2, 1)])
+    assert reward_bench.eval_set_file(result)["hep-go"] == 1.0
+    assert reward_bench.scores_file(result)["scores_chosen"] == [2.0]
+
+
+def test_reward_bench_files_are_written_in_its_layout(run, tmp_path):
+    result = run("reward-bench-2", [rb2("Math", "1", [3], [3, 1, 0])])
+    summary, scores = write_reward_bench_files(result, tmp_path / "results")
+    assert summary == tmp_path / "results/eval-set/by_number.json"
+    assert json.loads(summary.read_text())["Math"] == 0.5
+    columns = json.loads(scores.read_text())
+    assert (columns["scores"], columns["results"], columns["num_correct"]) == ([[3, 3, 1, 0]], [0.5], [1])
+    assert {"model", "model_type", "chat_template", "text", "subset", "id"} <= columns.keys()
