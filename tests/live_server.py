@@ -16,8 +16,8 @@ import tiny_models
 from rewardsmith.models.contract import describe
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.app import build_app
+from rewardsmith.serving.limits import ServerSettings
 from rewardsmith.serving.run import Address, GracefulServer
-from rewardsmith.serving.settings import ServerSettings
 
 
 def load(family: str, folder: Path) -> RewardModel:

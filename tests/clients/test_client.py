@@ -16,7 +16,7 @@ from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, RewardC
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Message, Scorer, ScoreRequest, TokenIds
 from rewardsmith.serving.auth import digest
-from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.limits import ServerSettings
 
 REQUESTS = [
     ScoreRequest("is maybe", (" fine", " awful", " nice")),

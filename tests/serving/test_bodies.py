@@ -18,7 +18,7 @@ from rewardsmith.serving.bodies import (
     measure_structure,
     parse,
 )
-from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.limits import Refusal
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import tiny_models
 
-from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.limits import ServerSettings
 
 BLOCK = re.compile(r"```python(?: (\w+))?\n(.*?)```", re.S)
 ADDRESS = "http://127.0.0.1:8000"

@@ -17,7 +17,7 @@ from live_server import free_port
 
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.records import ScoreRequest
-from rewardsmith.serving.settings import EngineLimits, ServerSettings
+from rewardsmith.serving.limits import EngineLimits, ServerSettings
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from rewardsmith.serving.app import build_app
 from rewardsmith.serving.auth import digest
-from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.limits import ServerSettings
 
 SETTINGS = ServerSettings(
     key_digests=(digest("good-key"),), max_body_bytes=2000, body_timeout_seconds=0.3, max_sequences=5

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from rewardsmith.serving.auth import digest
-from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.limits import ServerSettings
 
 TEXTS = ["good answer<|im_end|>", "awful<|im_end|>"]
 

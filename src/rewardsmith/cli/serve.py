@@ -145,7 +145,7 @@ def _choice(model: RewardScorer) -> int:
 def _app(args: argparse.Namespace) -> RewardApp:
     """Load the model and build the application."""
     from rewardsmith.serving.app import build_app
-    from rewardsmith.serving.settings import EngineLimits, ServerSettings
+    from rewardsmith.serving.limits import EngineLimits, ServerSettings
 
     model = model_spec(args).open()
     if not model.capabilities.scores_ids:

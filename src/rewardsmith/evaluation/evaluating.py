@@ -42,6 +42,10 @@ from rewardsmith.stats.intervals import Resampling, bootstrap_amount
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
+SCHEMA = "rewardsmith.evaluation"
+SCHEMA_VERSION = 2
+BASELINE = "accuracy"
+STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,6 @@ def _in_first_half(key: str) -> bool:
 
 def _none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-SCHEMA = "rewardsmith.evaluation"
-SCHEMA_VERSION = 2
-BASELINE = "accuracy"
-STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,14 @@ from rewardsmith.records import (
 
 # Groups scored at once where single ones may fail.
 CHUNK = 128
+PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[^:]+\.py):[A-Za-z_]\w*")
+SCORE_KEYS = ("scores", "rewards")
+PAIR_KEYS = (
+    ("chosen_reward", "rejected_reward"),
+    ("scores_chosen", "scores_rejected"),
+    ("score_chosen", "score_rejected"),
+    ("chosen", "rejected"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +167,6 @@ def comparison_rows(scored: Iterable[ScoredGroup]) -> Iterator[dict[str, Any]]:
 def credit(margin: float) -> float:
     """Return what a judgement adds to accuracy: 1 where the better answer has the higher reward, 1/2 for equal ones."""
     return 0.5 if margin == 0 else float(margin > 0)
-
-
-PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[^:]+\.py):[A-Za-z_]\w*")
-SCORE_KEYS = ("scores", "rewards")
-PAIR_KEYS = (
-    ("chosen_reward", "rejected_reward"),
-    ("scores_chosen", "scores_rejected"),
-    ("score_chosen", "score_rejected"),
-    ("chosen", "rejected"),
-)
 
 
 class FunctionScorer:

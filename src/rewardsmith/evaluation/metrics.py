@@ -29,6 +29,13 @@ PAIR_METRICS: dict[str, Callable[[float], float]] = {
 LABEL_TIES = "label_tie_rate"
 # A margin or a correlation of 0 or 1 everywhere is no share of successes.
 AMOUNTS = ("margin", "kendall_tau_b")
+LENGTH_BORDERS = (200, 1000, 4000)
+AXES = ("source", "subset", "language", "length", "turns")
+NUM_BINS = 24
+NUM_LENGTH_BINS = 8
+MAX_CHARACTERS = 20_000
+# Below it a bin of lengths says nothing.
+MIN_BIN_SIZE = 10
 
 
 def measure(
@@ -152,8 +159,6 @@ GROUP_METRICS: dict[str, Callable[[ScoredGroup], float]] = {
 
 # Where a group belongs
 
-LENGTH_BORDERS = (200, 1000, 4000)
-
 
 def stratum(group: PreferenceGroup, axis: str) -> str | None:
     """Give the value of `axis` ("source", "subset", "language", "length", "turns"), or None when it is not known."""
@@ -165,9 +170,6 @@ def stratum(group: PreferenceGroup, axis: str) -> str | None:
         return _turns(group)
     value = group.metadata.get(axis)
     return None if value is None else str(value)
-
-
-AXES = ("source", "subset", "language", "length", "turns")
 
 
 def split_by(scored: Sequence[ScoredGroup], axis: str) -> dict[str, list[ScoredGroup]]:
@@ -209,13 +211,6 @@ def _turns(group: PreferenceGroup) -> str:
     if turns == 1:
         return "1 turn"
     return "2-3 turns" if turns <= 3 else "4+ turns"
-
-
-NUM_BINS = 24
-NUM_LENGTH_BINS = 8
-MAX_CHARACTERS = 20_000
-# Below it a bin of lengths says nothing.
-MIN_BIN_SIZE = 10
 
 
 def details(scored: Sequence[ScoredGroup], how: Resampling | None = None, count: int = 10) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.limits import Refusal
 
 logger = logging.getLogger("rewardsmith.serving")
 LINE = re.compile(r"sha256:(?P<digest>[0-9a-f]{64})(?:\s+(?P<label>[^\s=]+))?(?P<limits>(?:\s+\w+=\S+)*)")

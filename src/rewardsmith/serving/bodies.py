@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.serving.refusals import Refusal, invalid, overloaded, too_large
-from rewardsmith.serving.settings import ServerSettings
+from rewardsmith.serving.limits import Refusal, ServerSettings, invalid, overloaded, too_large
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 # One large body at a time is parsed and tokenised; smaller ones pass it by.

@@ -11,9 +11,8 @@ from typing import Any
 
 from rewardsmith.serving.auth import KeyRing
 from rewardsmith.serving.bodies import BodyRoom, Held, Receive, is_json, parse_body, read_body
+from rewardsmith.serving.limits import Refusal, ServerSettings
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit, request_id
-from rewardsmith.serving.refusals import Refusal
-from rewardsmith.serving.settings import ServerSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

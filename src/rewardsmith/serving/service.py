@@ -13,12 +13,10 @@ from starlette.requests import Request
 from rewardsmith._version import __version__
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
+from rewardsmith.serving.limits import Failure, Outcome, Refusal, ServerSettings, invalid
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit
 from rewardsmith.serving.queue import Engine
-from rewardsmith.serving.refusals import Failure, Outcome, Refusal, invalid
-from rewardsmith.serving.requests import EncodingLimits, ServedModel, Truncation
-from rewardsmith.serving.settings import ServerSettings
-from rewardsmith.serving.tokenising import Build, Tokeniser
+from rewardsmith.serving.requests import Build, EncodingLimits, ServedModel, Tokeniser, Truncation
 
 
 @dataclass(frozen=True, slots=True)

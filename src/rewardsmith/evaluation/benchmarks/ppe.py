@@ -51,6 +51,7 @@ from rewardsmith.stats.rankings import Battle, ranking_parts
 WINNERS = {"model_a": 0, "model_b": 1}
 FLAGS = ("hard_prompt", "easy_prompt", "if_prompt", "is_code", "math_prompt")
 CATEGORIES = (*FLAGS, "shorter_won", "non_english_prompt")
+SET_NAME = re.compile(r"PPE-([A-Za-z0-9-]+?)-Best-of-K", re.IGNORECASE)
 
 
 def read_human(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
@@ -96,9 +97,6 @@ def _battle(item: ScoredGroup) -> Battle:
 
 
 HUMAN = Benchmark(read_human, summarise_human, rules=IN_PUBLISHED_ORDER)
-
-
-SET_NAME = re.compile(r"PPE-([A-Za-z0-9-]+?)-Best-of-K", re.IGNORECASE)
 
 
 def read_correctness(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:

@@ -26,6 +26,8 @@ from rewardsmith.stats.intervals import Resampling, clustered_share
 
 DOMAIN = re.compile(r"chat|code|math|safety")
 CELLS = {"easy": np.tril_indices(3, -1), "normal": np.diag_indices(3), "hard": np.triu_indices(3, 1)}
+# The published folder holds the whole set and its four domains again.
+FILES = (r"(^|/)total_dataset\.json$", r"(^|/)(chat|code|math|safety)[a-z-]*_filtered\.json$")
 
 
 def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
@@ -60,6 +62,4 @@ def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate,
     return mean_of(domains), {**domains, **{level: mean_of(parts) for level, parts in levels.items()}}
 
 
-# The published folder holds the whole set and its four domains again.
-FILES = (r"(^|/)total_dataset\.json$", r"(^|/)(chat|code|math|safety)[a-z-]*_filtered\.json$")
 BENCHMARK = Benchmark(read, summarise, "train", FILES)

@@ -70,6 +70,12 @@ from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.intervals import Resampling, clustered_share
 
 MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
+JUDGE_BENCH_LABELS = {"A>B": 0, "B>A": 1}
+# A copy of the authors' repository also holds the judgements of every judge, beside the two files of pairs.
+JUDGE_BENCH_FILES = (r"(^|/)dataset=judgebench,response_model=[^,/]+\.jsonl$",)
+OWN = (r"(^|/)(Natural|Adversarial/[^/]+|Neighbor|GPTInst|GPTOut|Manual)/dataset\.json$", r"(^|/)dataset\.json$")
+QUESTIONS = "question.jsonl"
+VERDICTS: dict[str, int | None] = {"CHATGPT": 0, "VICUNA13B": 1, "TIE": None}
 
 
 def read_auto_j(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
@@ -138,9 +144,6 @@ HHH = Benchmark(read_hhh, micro, patterns=(r"(^|/)task\.json$",), rules=IN_PUBLI
 EVAL_BIAS_BENCH = Benchmark(read_bias, macro, patterns=(r"biasbench\.json$",))
 
 
-JUDGE_BENCH_LABELS = {"A>B": 0, "B>A": 1}
-
-
 def read_judge_bench(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
     """Read one row; all MMLU-Pro subjects are one source."""
     label = need(where, row, "label")
@@ -161,8 +164,6 @@ def summarise_judge_bench(scored: Sequence[ScoredGroup], how: Resampling) -> tup
     return micro, {**sources, "micro": micro, "macro": mean_of(sources), "micro, ties as B>A": as_b}
 
 
-# A copy of the authors' repository also holds the judgements of every judge, beside the two files of pairs.
-JUDGE_BENCH_FILES = (r"(^|/)dataset=judgebench,response_model=[^,/]+\.jsonl$",)
 JUDGE_BENCH = Benchmark(read_judge_bench, summarise_judge_bench, "gpt", JUDGE_BENCH_FILES, rules=IN_PUBLISHED_ORDER)
 
 
@@ -215,12 +216,7 @@ def summarise_llmbar(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Es
     return pair_accuracy(scored, how), {**parts, **means}
 
 
-OWN = (r"(^|/)(Natural|Adversarial/[^/]+|Neighbor|GPTInst|GPTOut|Manual)/dataset\.json$", r"(^|/)dataset\.json$")
 LLMBAR = Benchmark(read_llmbar, summarise_llmbar, patterns=OWN, rules=IN_PUBLISHED_ORDER)
-
-
-QUESTIONS = "question.jsonl"
-VERDICTS: dict[str, int | None] = {"CHATGPT": 0, "VICUNA13B": 1, "TIE": None}
 
 
 def published_rows(source: Path) -> Iterator[Row] | None:

@@ -11,8 +11,8 @@ from pydantic import Field, WithJsonSchema
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
+from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.metrics import VISIT
-from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.service import ids_request, text_request
 
 # The first wrong element ends the reading of a list: errors of a million elements cost minutes and gigabytes.

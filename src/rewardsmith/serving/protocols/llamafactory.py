@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.protocols.inputs import Label, Texts, new_router
-from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import RewardParts
+from rewardsmith.serving.limits import Failure, Outcome, invalid
 from rewardsmith.serving.protocols.inputs import (
     FIRST_ERROR,
     Ids,
@@ -19,7 +20,6 @@ from rewardsmith.serving.protocols.inputs import (
     to_completion,
     to_messages,
 )
-from rewardsmith.serving.refusals import Failure, Outcome, invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request, ids_request, text_request
 

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
+from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.protocols.inputs import Documents, Texts, document_text, new_router
 from rewardsmith.serving.protocols.vllm import VllmOptions
-from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from rewardsmith.serving.limits import Refusal, draining, hung
 from rewardsmith.serving.protocols.inputs import new_router
-from rewardsmith.serving.refusals import Refusal, draining, hung
 from rewardsmith.serving.service import Service
 
 

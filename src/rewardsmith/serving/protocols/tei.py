@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
+from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.protocols.inputs import FIRST_ERROR, new_router
-from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Service, text_request
 

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
+from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.protocols.inputs import (
     Document,
     Documents,
@@ -29,7 +30,6 @@ from rewardsmith.serving.protocols.inputs import (
     requests_of,
     to_messages,
 )
-from rewardsmith.serving.refusals import invalid
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request
 
