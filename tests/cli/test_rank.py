@@ -42,3 +42,11 @@ def test_pairs_from_a_model_are_preferences(command, tiny_model, tmp_path):
         assert rewards[0] - rewards[1] == pytest.approx(row["margin"], abs=1e-5)
         assert row["margin"] > 0
     assert len(load_preferences(tmp_path / "out.jsonl")) == 3
+
+
+def test_columns_of_ones_own_are_mapped(command, tmp_path):
+    write(tmp_path / "in.jsonl", [{"q": "q", "replies": ["a", "b"], "rewards": [1.0, 2.0]}])
+    code, _, err = command("rank", "in.jsonl", "out.jsonl", "--columns", "q=prompt", "replies=completions")
+    assert code == 0, err
+    row = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (row["prompt"], row["completion"]) == ("q", "b")

@@ -121,3 +121,18 @@ def test_ray_writes_what_one_process_writes(pairs_file, tiny_model, tmp_path):
         assert "wrote 40 of 40 rows" in done.stdout
         written.append(out.read_bytes())
     assert written[0] == written[1]
+
+
+def test_columns_of_ones_own_are_mapped_and_a_row_without_one_is_counted(command, tiny_model, model, tmp_path):
+    rows = [{"q": "Question?", "reply": "good answer", "id": 7}, {"q": "no reply"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = ("--columns", "q=prompt", "reply=completion")
+    code, out, err = command("score", tiny_model, "in.jsonl", "out.jsonl", *names)
+    assert (code, "wrote 1 of 2 rows" in out) == (0, True)
+    assert "not scored: 1 rows (missing column)" in err
+    (line,) = (tmp_path / "out.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert row.pop("reward") == pytest.approx(model.score("Question?", ["good answer"])[0], abs=1e-5)
+    assert row == {"prompt": "Question?", "completion": "good answer", "id": 7}
+    code, _, err = command("score", tiny_model, "in.jsonl", "out.jsonl", "--columns", "reply=completion")
+    assert (code, "options" in err) == (1, True)

@@ -142,3 +142,10 @@ def test_scores_give_the_order_and_a_margin_only_where_it_is_asked_for():
     assert (
         load_preferences([{"prompt": "p", "chosen": "a", "rejected": "b", "margin": 2}])[0].comparisons[0].margin == 2
     )
+
+
+def test_rows_that_name_no_winner_are_counted_where_that_is_asked_for():
+    data = [*rows(["a", "hard to say"]), {"q": "no sides"}, *rows(["b"])]
+    found = load_preferences(data, columns=NAMES, on_error="count", merge_prompts=False)
+    assert len(found) == 2
+    assert found.report.dropped == {"no winner": 1, "missing column": 1}

@@ -83,17 +83,17 @@ def add_limit(parser: argparse.ArgumentParser, what: str = "rows") -> None:
     parser.add_argument("--limit", metavar="N", type=int, help=f"read at most so many {what}")
 
 
+def add_columns(parser: argparse.ArgumentParser, such_as: str) -> None:
+    """Add which of the input's columns is what."""
+    parser.add_argument("--columns", nargs="+", metavar="YOURS=OURS", help=f"your columns: {such_as}")
+
+
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add which rows are read: reader, split and limit."""
     parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
     parser.add_argument("--split", help="which split of a folder or hub data set")
     parser.add_argument("--limit", type=int, help="read at most so many groups")
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        metavar="YOURS=OURS",
-        help="your columns: question=prompt, or left=answer_a right=answer_b vote=winner, and annotator, tie, ...",
-    )
+    add_columns(parser, "question=prompt, or left=answer_a right=answer_b vote=winner, and annotator, tie, ...")
     parser.add_argument(
         "--score-margin",
         metavar="[RATING=]SCALE",

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, write, and print how much was taken and how far it moves from the policy."""
+    from rewardsmith.data.columns import parse_columns
     from rewardsmith.scoring.ranking import Choice, check_place, rank
 
     choice = Choice(args.take, args.k, args.min_reward, args.min_margin)
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         if scored.cut:
             print(f"prompt cut at its start to fit the model: {scored.cut} rows", file=sys.stderr)
     how = {"column": args.column, "split": split, "limit": args.limit, "overwrite": args.overwrite}
-    report = rank(source, args.out, choice, **how)
+    # What was scored here has our names already.
+    columns = None if args.model else parse_columns(args.columns)
+    report = rank(source, args.out, choice, **how, columns=columns)
     print(f"wrote {report.rows} rows to {args.out}: {report.prompts} prompts, {report.answers} answers")
     if report.without_rows:
         print(f"{report.without_rows} prompts gave no row (too few answers, equal rewards, or below the limits)")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.cli.options import add_limit, add_model_options, model_spec
+from rewardsmith.cli.options import add_columns, add_limit, add_model_options, model_spec
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import ProgressBar
 
@@ -33,6 +33,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", default="reward", help="name of the reward's column (default reward)")
     parser.add_argument("--rows-per-part", type=int, default=512, help="rows between two resume points (default 512)")
     add_limit(parser)
+    add_columns(parser, "question=prompt answer=completion; the output has our names")
     add_model_options(parser)
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
     parser.add_argument("--workers", type=int, help="ray: workers with the model (default: as many as fit)")
@@ -65,6 +66,7 @@ def score(
     args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, with_parts: bool = False
 ) -> BulkReport:
     """Load the model, score `source` into `out` and give the report."""
+    from rewardsmith.data.columns import parse_columns
     from rewardsmith.scoring.bulk.job import BulkJob, advance, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
     from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
@@ -81,6 +83,7 @@ def score(
         args.overwrite,
         with_parts=with_parts,
         limit=args.limit,
+        columns=parse_columns(args.columns),
     )
     spec = model_spec(args)
     with ProgressBar("scoring") as bar:

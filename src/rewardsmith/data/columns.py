@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_flag
-from rewardsmith.errors import ConfigError, describe, listed, nearest, row_error
+from rewardsmith.errors import ConfigError, RowError, describe, listed, nearest, row_error
 
-Rows = Iterable[tuple[str, Any]]
 Columns = Mapping[str, str] | Sequence[str]
 ROLES = (
     *("prompt", "system", "chosen", "rejected", "answer_a", "answer_b", "winner", "tie", "annotator", "margin"),
     *("weight", "probability", "time", "rationale", "completions", "ranks", "scores", "ratings", "models"),
     *("source", "group_id", "tools", "chat_template_kwargs", "context", "messages", "rejected_response"),
+    *("completion", "label", "text"),
 )
 SAME_ROLE = {"question": "prompt", "a": "answer_a", "b": "answer_b", "rater": "annotator", "preference": "winner"}
 FIRST = ("a", "answer_a", "response_a", "model_a", "left", "first", "chosen_a")
@@ -46,24 +46,38 @@ def parse_score_margin(word: str | None) -> float | dict[str, float] | None:
         raise ConfigError(f"a score margin is a number such as 0.5, or RATING=0.5, not {word!r}") from error
 
 
-def map_columns(rows: Rows, columns: Columns) -> Iterator[tuple[str, Any]]:
+def map_columns(
+    rows: Iterator[tuple[str, Any]], columns: Columns, on_broken: Callable[[RowError], None] | None = None
+) -> Iterator[tuple[str, Any]]:
     """Yield rows with the columns that formats read.
 
     Args:
         columns: a mapping between the file's columns and ours, in either direction (the file tells which is which):
             prompt, chosen, rejected, completions and so on, or `answer_a`, `answer_b` and `winner`, and perhaps `tie`,
             a column of flags or the winner's value that says tie. A list keeps these columns alone.
+        on_broken: called with the error of a row that lacks a column or names no winner; None raises it.
 
     Raises:
         ConfigError: a name that is neither a column nor one of ours.
-        RowError: a row lacks a column, or names no winner.
+        RowError: a row lacks a column, or names no winner, and `on_broken` is None.
     """
     start = list(itertools.islice(rows, LOOKED_AT))
-    rows = itertools.chain(start, rows)
+    mapped = _mapper(start, columns)
+    for where, row in itertools.chain(start, rows):
+        try:
+            found = mapped(row, where)
+        except RowError as error:
+            if on_broken is None:
+                raise
+            on_broken(error)
+        else:
+            yield where, found
+
+
+def _mapper(start: Sequence[tuple[str, Any]], columns: Columns) -> Callable[[Any, str], dict[str, Any]]:
+    """Return what maps a row, named by its place; the first rows of the file tell names and how winners are counted."""
     if not isinstance(columns, Mapping):
-        for where, row in rows:
-            yield where, {name: _cell(row, name, where) for name in columns}
-        return
+        return lambda row, where: {name: _cell(row, name, where) for name in columns}
     names = dict.fromkeys(str(name) for _, row in start if isinstance(row, Mapping) for name in row)
     roles = _roles(columns, names) if start else {}
     tie_value = roles.pop("tie") if "tie" in roles and roles["tie"] not in names else None
@@ -74,12 +88,13 @@ def map_columns(rows: Rows, columns: Columns) -> Iterator[tuple[str, Any]]:
     winners = [row.get(roles["winner"]) for _, row in start if isinstance(row, Mapping)] if judged else []
     base = _base(winners)
     taken = set(roles.values())
-    for where, row in rows:
-        mapped = {role: _cell(row, column, where) for role, column in roles.items()}
-        others = {name: value for name, value in row.items() if name not in taken and name not in mapped}
-        if judged:
-            mapped = _judged(mapped, roles, (base, tie_value), where)
-        yield where, {**mapped, **others}
+
+    def mapped(row: Any, where: str) -> dict[str, Any]:
+        found = {role: _cell(row, column, where) for role, column in roles.items()}
+        others = {name: value for name, value in row.items() if name not in taken and name not in found}
+        return {**(_judged(found, roles, (base, tie_value), where) if judged else found), **others}
+
+    return mapped
 
 
 def _roles(columns: Mapping[str, str], names: Mapping[str, None]) -> dict[str, str]:

@@ -248,7 +248,7 @@ def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
     if isinstance(source, Iterable):
         rows: Iterator[tuple[str, Any]] = ((f"row {index}", row) for index, row in enumerate(source))
         if request.columns is not None:
-            return _read_named(map_columns(rows, request.columns), request)
+            return _read_named(map_columns(rows, request.columns, request.broken), request)
         return _read_unnamed(rows, request, None) if request.reader is None else _read_named(rows, request)
     raise DataError(f"cannot read preferences from {type(source).__name__}; give a path, a hub id, rows or a Dataset")
 
@@ -258,13 +258,13 @@ def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGrou
     path = Path(source)
     is_path = source != "" and _is_path(path)
     if request.columns is not None:
-        found: Iterable[tuple[str, Any]] = (
+        found: Iterator[tuple[str, Any]] = (
             read_rows(path, split=request.split, on_broken=request.broken)
             if is_path
             else read_hub(str(source), request.split)
         )
         title = path.stem.split(".")[0] if is_path else str(source)
-        yield from _read_named(map_columns(found, request.columns), request, title)
+        yield from _read_named(map_columns(found, request.columns, request.broken), request, title)
         return
     name = request.reader
     if name is None:

@@ -79,7 +79,7 @@ def score_file(
         data: JSON Lines, JSON, CSV, Parquet, Arrow, a folder, or a data set of the hub.
         out: .jsonl (.gz, .zst), .json, .csv or .parquet.
         how: how the model is opened, where it is given by its place.
-        job: fields of `BulkJob`: split, column, rows_per_part, shard, overwrite, with_parts, limit.
+        job: fields of `BulkJob`: split, column, rows_per_part, shard, overwrite, with_parts, limit, columns.
 
     Raises:
         CheckpointError, ConfigError: a job with another model, input or options was begun at `out`.

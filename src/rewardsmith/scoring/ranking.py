@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.cells import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
@@ -106,8 +107,11 @@ def rank(
     split: str | None = None,
     limit: int | None = None,
     overwrite: bool = False,
+    columns: Columns | None = None,
 ) -> RankReport:
     """Write the best answers of each prompt, or best against worst, of a file that `score` wrote.
+
+    `columns` says which of the file's columns is what, as in `load_preferences`.
 
     Raises:
         ConfigError: the output is there already, or would change the input.
@@ -122,7 +126,9 @@ def rank(
     def rows() -> Iterator[Mapping[str, Any]]:
         # A table's columns are read off a first pass, so each pass counts anew.
         reports.append(RankReport())
-        scored = islice(read_rows(source, split=split), limit)
+        scored: Iterator[tuple[str, Mapping[str, Any]]] = islice(read_rows(source, split=split), limit)
+        if columns is not None:
+            scored = map_columns(scored, columns)
         return choose(read_candidates(scored, column), choice or Choice(), reports[-1])
 
     write_rows(out, rows)

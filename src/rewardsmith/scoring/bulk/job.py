@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.tables import check_output, write_rows
@@ -48,6 +49,7 @@ class BulkJob:
         overwrite: throw away an output or ledger that is there.
         with_parts: also write what each reward is made of.
         limit: read at most so many rows of the input.
+        columns: which of the input's columns is what, as in `load_preferences`; the output has our names.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class BulkJob:
     overwrite: bool = False
     with_parts: bool = False
     limit: int | None = None
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         check_output(self.out)
@@ -89,7 +92,10 @@ class BulkJob:
 
     def _all_entries(self) -> Iterator[Entry]:
         broken: list[RowError] = []
-        for where, row in read_source(self.source, self.split, broken.append):
+        rows: Iterator[tuple[str, Any]] = read_source(self.source, self.split, broken.append)
+        if self.columns is not None:
+            rows = map_columns(rows, self.columns, broken.append)
+        for where, row in rows:
             yield from ((str(error).split(": ")[0], error) for error in broken)
             broken.clear()
             yield where, row
@@ -98,6 +104,8 @@ class BulkJob:
     def fingerprints(self) -> dict[str, str]:
         """Give what the result depends on, beside the model."""
         options = fingerprint([str(self.split), self.column, str(self.with_parts), str(self.limit)])
+        if self.columns is not None:
+            options = fingerprint([options, json.dumps(self.columns)])
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
 
 
