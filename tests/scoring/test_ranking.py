@@ -82,3 +82,11 @@ def test_rows_without_their_rewards_are_refused_by_name(row):
 def test_choices_that_make_no_sense_are_refused(fields):
     with pytest.raises(ConfigError):
         Choice(**fields)
+
+
+def test_prompts_under_another_name_are_kept_apart():
+    rows = [
+        {"question": q, "completion": a, "reward": r} for q, a, r in (("1", "a", 1.0), ("1", "b", 2.0), ("2", "c", 0.0))
+    ]
+    found = list(read_candidates([(f"row {i}", row) for i, row in enumerate(rows)]))
+    assert [(group.prompt, len(group.answers)) for group in found] == [("1", 2), ("2", 1)]

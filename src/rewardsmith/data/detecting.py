@@ -129,7 +129,7 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
     system = "system" in names and (format.takes_prompt or format.name == "swift")
     if format.takes_prompt:
         left = sorted(names - set(renames), key=_prompt_order)
-        asked = next((column for column in left if _prompt_order(column) < len(PROMPTS)), None)
+        asked = prompt_column(left)
         if asked is not None and "prompt" not in {*names, *renames.values()}:
             renames[asked] = "prompt"
             notes.append(f"column {asked!r} is read as the prompt")
@@ -138,6 +138,12 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
     if system:
         notes.append("column 'system' is read as a system message before the prompt")
     return RowPlan(format, tuple(renames.items()), system, tuple(notes))
+
+
+def prompt_column(columns: Iterable[str]) -> str | None:
+    """Return the column that holds what was asked, by the names that people give it; None where there is none."""
+    first = min(columns, key=_prompt_order, default="")
+    return first if _prompt_order(first) < len(PROMPTS) else None
 
 
 def _prompt_order(column: str) -> int:

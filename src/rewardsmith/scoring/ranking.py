@@ -15,7 +15,7 @@ from rewardsmith.data.formats.cells import check_list, check_number, require
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint, text_key
-from rewardsmith.scoring.bulk.rows import read_request
+from rewardsmith.scoring.bulk.rows import asked_row, read_request
 
 TAKES = ("best", "top", "pairs")
 
@@ -158,8 +158,9 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
     seen: set[str] = set()
     for where, row in rows:
         if "completions" in row:
-            yield _whole(row, where, column)
+            yield _whole(asked_row(row, "completions", where), where, column)
             continue
+        row = asked_row(row, "completion", where)
         found = fingerprint([text_key(read_request({"completion": "x", **_prompt_of(row)}, where).prompt)])
         if found != key:
             if pending:
@@ -211,7 +212,7 @@ def _whole(row: Mapping[str, Any], where: str, column: str) -> Candidates:
     if len(completions) != len(rewards) or not completions:
         raise DataError(f"{where}: {len(rewards)} rewards for {len(completions)} completions; score the file again")
     values = [check_number(value, where, f"{name}[{i}]") for i, value in enumerate(rewards)]
-    return Candidates(row.get("prompt", row.get("context")), tuple(zip(completions, values, strict=True)))
+    return Candidates(row.get("prompt"), tuple(zip(completions, values, strict=True)))
 
 
 def _prompt_of(row: Mapping[str, Any]) -> dict[str, Any]:

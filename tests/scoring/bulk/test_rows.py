@@ -4,7 +4,7 @@ import pytest
 
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ScoringError
-from rewardsmith.scoring.bulk.rows import score_entries
+from rewardsmith.scoring.bulk.rows import read_request, score_entries
 from rewardsmith.scoring.scorer import RewardParts
 
 
@@ -100,3 +100,29 @@ def test_an_answer_that_is_too_long_stays_an_error_when_prompts_are_cut():
     long, short = score_entries(Cutter(), named(rows))
     assert (long.reason, long.message) == ("too long", "row 1: the answer alone is too long")
     assert short.reason is None
+
+
+@pytest.mark.parametrize("column", ["question", "query", "promt", "User Prompt"])
+def test_what_was_asked_is_read_under_other_names(column, caplog):
+    from rewardsmith.scoring.bulk import rows
+
+    rows._say_prompt.cache_clear()
+    assert read_request({column: "2+2?", "completion": "4", "prompt": None}, "row 1").prompt == "2+2?"
+    assert read_request({column: "2+2?", "completions": ["4", "5"]}, "row 2").prompt == "2+2?"
+    assert caplog.messages == [f"column {column!r} is read as the prompt"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "completion": "Yes"},
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]},
+        {"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}], "rejected": "No"},
+    ],
+)
+def test_a_system_column_comes_before_what_was_asked(row):
+    if isinstance(row.get("chosen"), list):
+        row = {**row, "rejected": [row["chosen"][0], {"role": "assistant", "content": "No"}]}
+    request = read_request({**row, "system": "Be brief."}, "row 1")
+    assert [(turn.role, turn.content) for turn in request.prompt] == [("system", "Be brief."), ("user", "Hi")]
+    assert request.completions[0][0].content == "Yes"

@@ -6,17 +6,22 @@ Rows are scored together so that one that cannot be scored gets its reason and d
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from typing import Any, cast
 
+from rewardsmith.data.detecting import prompt_column, with_system
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
 from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
+
+logger = logging.getLogger(__name__)
 
 Entry = tuple[str, Mapping[str, Any] | RowError]
 
@@ -157,11 +162,11 @@ def read_request(row: Mapping[str, Any], where: str) -> ScoreRequest:
         columns = ", ".join(map(str, row)) or "none"
         wanted = "completion, completions, chosen and rejected, text or messages"
         raise row_error(where, "unknown columns", f"nothing to score in the columns ({columns}); give {wanted}")
-    names, prompt = FORMS[form], row.get("prompt", row.get("context"))
+    names = FORMS[form]
     if form == "ids":
         return ScoreRequest("", tuple(TokenIds(check_ids(row[name], where, name)) for name in names))
-    if form in ("text", "messages"):
-        prompt = None
+    row = row if form == "text" else asked_row(row, form, where)
+    prompt = None if form in ("text", "messages") else row.get("prompt")
     if form == "completions":
         sides = [_answer(entry) for entry in check_list(row["completions"], where, "completions")]
         if not sides:
@@ -197,6 +202,23 @@ def _columns(row: Mapping[str, Any], values: Sequence[Any], column: str) -> dict
     if form in ("pair", "ids"):
         return {f"chosen_{column}": values[0], f"rejected_{column}": values[1]}
     return {f"{column}s": list(values)} if form == "completions" else {column: values[0]}
+
+
+def asked_row(row: Mapping[str, Any], form: str, where: str) -> Mapping[str, Any]:
+    """Return the row with what was asked in `prompt`, and the system message of a column of its own at its place."""
+    if form != "messages":
+        given = [str(name) for name, value in row.items() if value is not None]
+        column = next((name for name in ("prompt", "context") if name in given), None) or prompt_column(given)
+        if column is not None and column != "prompt":
+            row = {**row, "prompt": row[column]}
+            if column != "context":
+                _say_prompt(column)
+    return with_system(row, where) if row.get("system") else row
+
+
+@cache
+def _say_prompt(column: str) -> None:
+    logger.warning("column %r is read as the prompt", column)
 
 
 def _answer(entry: object) -> Any:
