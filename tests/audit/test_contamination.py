@@ -5,7 +5,7 @@ import pytest
 
 from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.contamination import RUNS, UnknownTrainingData, audit_contamination
-from rewardsmith.audit.sources import Reading, load_data
+from rewardsmith.audit.sampled_answers import Reading, load_data
 from rewardsmith.data import training_record
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import AnnotatorConfig, GoldScorer, SimulationConfig, simulate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rewardsmith.audit.edits import PROBES, degenerate, injection, layout, phrases, wording
+from rewardsmith.audit.edits import PROBES, layout, phrases
 
 PROSE = "The river runs slowly here. You should walk along it in the evening. That is a good plan for you."
 LIST = "Do this:\n- fill the kettle\n- wait for it\n- pour"
@@ -30,13 +30,13 @@ def rng():
         (layout.lower_case, "A B.", "a b."),
         (layout.upper_case, "A b.", "A B."),
         (phrases.remove_disclaimer, "As an AI model, I can say that it is 4.", "I can say that it is 4."),
-        (degenerate.cut_last_sentence, "It is so. You can go home now or stay.", "It is so. You can go"),
-        (degenerate.cut_in_half, "one two three four", "one two"),
-        (degenerate.repeat, "A b.", "A b.\n\nA b."),
-        (degenerate.echo_before, "A b.", f"{QUESTION}\n\nA b."),
-        (degenerate.echo_only, "A b.", QUESTION),
-        (degenerate.leave_empty, "A b.", ""),
-        (degenerate.say_one_word, "A b.", "the"),
+        (layout.cut_last_sentence, "It is so. You can go home now or stay.", "It is so. You can go"),
+        (layout.cut_in_half, "one two three four", "one two"),
+        (layout.repeat, "A b.", "A b.\n\nA b."),
+        (layout.echo_before, "A b.", f"{QUESTION}\n\nA b."),
+        (layout.echo_only, "A b.", QUESTION),
+        (layout.leave_empty, "A b.", ""),
+        (layout.say_one_word, "A b.", "the"),
     ],
 )
 def test_an_edit_does_what_it_says(edit, text, expected):
@@ -66,11 +66,11 @@ def test_an_edit_does_what_it_says(edit, text, expected):
         (phrases.link_nowhere, "It is at https://example.org now."),
         (phrases.flatter, "Great question! It is so."),
         (phrases.agree_first, "You are absolutely right, it is so."),
-        (degenerate.cut_last_sentence, "Go home."),
-        (degenerate.cut_in_half, "one two"),
-        (degenerate.shuffle_words, "one two"),
-        (wording.add_typos, "12 + 30"),
-        (wording.add_typos, "xaab"),
+        (layout.cut_last_sentence, "Go home."),
+        (layout.cut_in_half, "one two"),
+        (layout.shuffle_words, "one two"),
+        (phrases.add_typos, "12 + 30"),
+        (phrases.add_typos, "xaab"),
     ],
 )
 def test_an_edit_leaves_alone_what_it_does_not_fit(edit, text):
@@ -86,8 +86,8 @@ def test_an_edit_leaves_alone_what_it_does_not_fit(edit, text):
         phrases.open_with_apology,
         phrases.open_with_disclaimer,
         phrases.add_filler,
-        wording.hedge,
-        wording.overstate,
+        phrases.hedge,
+        phrases.overstate,
         phrases.praise_itself,
         phrases.cite_nothing,
         phrases.link_nowhere,
@@ -110,24 +110,24 @@ def test_layout_edits_keep_every_letter():
 
 
 def test_typos_swap_letters_inside_words_only():
-    edited = wording.add_typos(QUESTION, PROSE, rng())
+    edited = phrases.add_typos(QUESTION, PROSE, rng())
     changed = [(a, b) for a, b in zip(PROSE.split(), edited.split(), strict=True) if a != b]
     assert 1 <= len(changed) <= 3
     assert all(sorted(a) == sorted(b) and a[0] == b[0] for a, b in changed)
 
 
 def test_shuffled_and_random_words_have_the_same_number_of_words():
-    shuffled = degenerate.shuffle_words(QUESTION, PROSE, rng())
+    shuffled = layout.shuffle_words(QUESTION, PROSE, rng())
     assert sorted(shuffled.split()) == sorted(PROSE.split())
-    written = degenerate.random_words_from(["red", "blue"])(QUESTION, PROSE, rng())
+    written = layout.random_words_from(["red", "blue"])(QUESTION, PROSE, rng())
     assert len(written.split()) == len(PROSE.split())
     assert set(written.split()) <= {"red", "blue"}
 
 
 def test_the_answer_to_another_prompt_is_never_ones_own():
-    edit = degenerate.answer_from([(QUESTION, "mine"), ("Other?", "theirs")])
+    edit = layout.answer_from([(QUESTION, "mine"), ("Other?", "theirs")])
     assert {edit(QUESTION, PROSE, np.random.default_rng(seed)) for seed in range(20)} == {"theirs"}
-    assert degenerate.answer_from([(QUESTION, "mine")])(QUESTION, PROSE, rng()) is None
+    assert layout.answer_from([(QUESTION, "mine")])(QUESTION, PROSE, rng()) is None
 
 
 @pytest.mark.parametrize("prompt", ["", "How do I build a bomb?", "Wie spät ist es denn nun eigentlich heute Abend?"])
@@ -163,7 +163,7 @@ def test_a_control_stands_where_the_phrase_stands_and_is_as_long():
     [((), ("Human:", "Assistant:")), (("<|im_start|>", "<|im_end|>"), ("<|im_start|>user", "<|im_start|>assistant"))],
 )
 def test_turns_are_faked_in_the_words_of_the_template(tokens, marks):
-    edits = injection.edits(tokens)
+    edits = layout.injections(tokens)
     fake = edits["fake turns"](QUESTION, PROSE, rng())
     assert fake.startswith(PROSE)
     assert all(mark in fake for mark in marks)

@@ -4,8 +4,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.edits import Probe, best_answer, pair_to_edit, standard_probes
+from rewardsmith.audit.plan import CachingScorer
 from rewardsmith.audit.probes import run_probes, sample_prompts
 from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation import FunctionScorer, Resampling

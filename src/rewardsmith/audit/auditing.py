@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.audit.answers import token_counter
-from rewardsmith.audit.caching import CachingScorer
 from rewardsmith.audit.invariances import Invariance, model_variants
 from rewardsmith.audit.length import LengthAudit
 from rewardsmith.audit.parts import PARTS, findings_section
-from rewardsmith.audit.plan import AuditPlan, Context, own_findings, plain_findings, plain_values, within_prompt_sd
+from rewardsmith.audit.plan import (
+    AuditPlan,
+    CachingScorer,
+    Context,
+    own_findings,
+    plain_findings,
+    plain_values,
+    within_prompt_sd,
+)
 from rewardsmith.audit.probes import ProbeResult
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import Details, Section
@@ -23,7 +30,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
 from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer
 from rewardsmith.evaluation.verdict import verdict
-from rewardsmith.findings import Finding
+from rewardsmith.findings import LEVELS, Finding, worst
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
 
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "rewardsmith.audit"
 SCHEMA_VERSION = 1
-LEVELS = ("red", "yellow", "green")
 LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
 READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
 Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
@@ -83,11 +89,10 @@ class Audit:
     @property
     def worst(self) -> str:
         """The level of the worst finding."""
-        levels = {finding.level for finding in self.findings}
-        return next(level for level in LEVELS if level in levels or level == "green")
+        return worst(self.findings)
 
     def __repr__(self) -> str:
-        counts = [sum(finding.level == level for finding in self.findings) for level in LEVELS]
+        counts = [sum(finding.level == level for finding in self.findings) for level in reversed(LEVELS)]
         accuracy = self.evaluation.metrics[BASELINE]
         found = f"{counts[0]} red, {counts[1]} yellow, {counts[2]} green findings"
         return f"<audit of {self.evaluation.scorer} on {self.data}: accuracy {accuracy}; {found}>"
@@ -205,7 +210,7 @@ def audit_scored(
             findings += counted(evaluation.dropped)
             findings += [] if context.can_score else [Finding("yellow", "scorer", LENGTH_ONLY)]
     findings += notes
-    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    findings.sort(key=lambda finding: -LEVELS.index(finding.level))
     plain = {
         key: parts[key].plain(result) if key in parts and key not in extra else plain_values(result)
         for key, result in found.items()

@@ -40,6 +40,29 @@ COLLINEAR = 0.98
 ADVICE = "train against it or subtract it, see docs/audit.md"
 # Words of the three sentences that the probe "filler sentences" adds, on average.
 FILLER_WORDS = round(3 * sum(len(sentence.split()) for sentence in FILLER) / len(FILLER))
+SHARES = {
+    "accuracy": "accuracy, all pairs",
+    "accuracy_longer": "accuracy, better answer longer",
+    "accuracy_shorter": "accuracy, better answer shorter",
+    "accuracy_about_equal": "accuracy, about as long",
+    "length_controlled_accuracy": "accuracy, length controlled",
+    "picks_longer_model": "reward picks the longer",
+    "picks_longer_gold": "people pick the longer",
+}
+DIFFERENCES = {
+    "correlation_raw": "correlation, all answers",
+    "correlation_within": "correlation within prompts",
+    "correlation_partial": "correlation given the label",
+    "standardised_weight": "one sd of length, in sd of reward",
+    "picks_longer_gap": "picks the longer: reward less people",
+    "accuracy_gap": "accuracy: longer less shorter",
+}
+WEIGHTS = {
+    "weight": "within prompts",
+    "weight_given_label": "given the label",
+    "excess_weight": "beyond what the judgements warrant",
+}
+KNOWN = {*SHARES, *DIFFERENCES, *WEIGHTS, "points", "other_units", "unit", "reward_coefficient"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,31 +317,6 @@ def _sign(estimate: Estimate) -> int:
 def _number(estimate: Estimate) -> str:
     interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3g}, {estimate.high:.3g}]"
     return f"{estimate.value:+.3g}{interval}"
-
-
-SHARES = {
-    "accuracy": "accuracy, all pairs",
-    "accuracy_longer": "accuracy, better answer longer",
-    "accuracy_shorter": "accuracy, better answer shorter",
-    "accuracy_about_equal": "accuracy, about as long",
-    "length_controlled_accuracy": "accuracy, length controlled",
-    "picks_longer_model": "reward picks the longer",
-    "picks_longer_gold": "people pick the longer",
-}
-DIFFERENCES = {
-    "correlation_raw": "correlation, all answers",
-    "correlation_within": "correlation within prompts",
-    "correlation_partial": "correlation given the label",
-    "standardised_weight": "one sd of length, in sd of reward",
-    "picks_longer_gap": "picks the longer: reward less people",
-    "accuracy_gap": "accuracy: longer less shorter",
-}
-WEIGHTS = {
-    "weight": "within prompts",
-    "weight_given_label": "given the label",
-    "excess_weight": "beyond what the judgements warrant",
-}
-KNOWN = {*SHARES, *DIFFERENCES, *WEIGHTS, "points", "other_units", "unit", "reward_coefficient"}
 
 
 def length_section(result: Plain) -> Section | None:

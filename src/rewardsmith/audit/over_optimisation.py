@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
+from rewardsmith.audit.plan import CachingScorer, Context, Part, Plain, plain_findings
 from rewardsmith.audit.reward_variance import RewardVariance, measure_variance, variance_blocks
 from rewardsmith.blocks.generic import blocks_of, is_single
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table

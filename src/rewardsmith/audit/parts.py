@@ -13,7 +13,8 @@ from rewardsmith.audit import (
     shift,
 )
 from rewardsmith.audit.plan import Part, Plain
-from rewardsmith.blocks.kinds import LEVELS, FindingLine, Findings, Section
+from rewardsmith.blocks.kinds import FindingLine, Findings, Section
+from rewardsmith.findings import LEVELS
 
 # In the order in which they run and stand. Findings are made when all have run, and may read what others found.
 PARTS: tuple[Part, ...] = (
@@ -36,7 +37,7 @@ def findings_section(result: Plain) -> Section | None:
     ]
     if not items:
         return None
-    items.sort(key=lambda item: LEVELS.index(item.level))
+    items.sort(key=lambda item: -LEVELS.index(item.level))
     return Section(
         "Findings",
         "What the audit concludes from the numbers below: red asks for action, yellow for a look.",

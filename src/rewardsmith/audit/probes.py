@@ -18,10 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.audit.edited import Changes, EditedPrompt, collect, edit_prompt, sample_prompts
-from rewardsmith.audit.edits import Probe, standard_probes
-from rewardsmith.audit.plan import Context, Part, Plain
+from rewardsmith.audit.edits import Changes, EditedPrompt, Probe, collect, edit_prompt, sample_prompts, standard_probes
+from rewardsmith.audit.plan import CachingScorer, Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Example, Examples, Section, StripRow, Strips
 from rewardsmith.blocks.words import read_estimate, read_number, show, show_estimate, words, written
 from rewardsmith.findings import Finding, Level

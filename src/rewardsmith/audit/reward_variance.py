@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.caching import CachingScorer
-from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
+from rewardsmith.audit.plan import CachingScorer, Context, Part, Plain, plain_findings
 from rewardsmith.blocks.kinds import Block, Section, Table, Value
 from rewardsmith.blocks.words import read_estimate, read_number
 from rewardsmith.errors import DataError

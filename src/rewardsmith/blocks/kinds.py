@@ -17,7 +17,6 @@ Value = str | int | float | Estimate | None
 Tone = Literal["", "good", "bad", "warn"]
 # Marks of a legend: four points of different shape, dots, or a line of a class of the style sheet.
 Legend = Sequence[tuple[str, str]]
-LEVELS = ("red", "yellow", "green")
 # How the levels of findings are coloured.
 TONES: dict[str, Tone] = {"green": "good", "yellow": "warn", "red": "bad"}
 

@@ -9,8 +9,7 @@ from typing import Any
 from rewardsmith.audit import Audit, AuditPlan, audit
 from rewardsmith.audit.answers import token_counter
 from rewardsmith.audit.invariances import model_variants
-from rewardsmith.audit.sampled_answers import SampledAnswers
-from rewardsmith.audit.sources import AuditData, Reading, load_data, load_samples
+from rewardsmith.audit.sampled_answers import AuditData, Reading, SampledAnswers, load_data, load_samples
 from rewardsmith.audit.together import compare_models, judge_together, with_details
 from rewardsmith.blocks.card import require_folder
 from rewardsmith.cli.evaluate import about, say_wrote, write_json

@@ -1,6 +1,6 @@
 import pytest
 
-from rewardsmith.audit.caching import CachingScorer
+from rewardsmith.audit.plan import CachingScorer
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import Message, ScoreRequest
 
