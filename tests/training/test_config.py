@@ -31,3 +31,10 @@ def config(tmp_path, **changes) -> RewardConfig:
 def test_settings_that_cannot_train_are_refused_at_once(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **changes)
+
+
+def test_a_start_says_nothing_of_renamed_fields(tmp_path, recwarn):
+    config = RewardConfig(str(tmp_path))
+    assert config.gradient_checkpointing
+    assert not RewardConfig(str(tmp_path), gradient_checkpointing=False).gradient_checkpointing
+    assert [w for w in recwarn if issubclass(w.category, FutureWarning)] == []

@@ -353,7 +353,8 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any], p
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # type: ignore[operator]
         model.resize_token_embeddings(len(tokenizer))
-    adapted: Any = PeftModel.from_pretrained(model, path)
+    with heads.quiet_renames():
+        adapted: Any = PeftModel.from_pretrained(model, path)
     stored = next((Path(path) / name for name in ADAPTER_WEIGHTS if (Path(path) / name).is_file()), None)
     taken = get_peft_model_state_dict(adapted)
     unused = heads.unused_weights(name for name in names_in(stored) if name not in taken) if stored else ()

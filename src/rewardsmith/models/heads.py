@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -257,3 +258,11 @@ def copy_code(folder: str | Path, model: PreTrainedModel) -> None:
     if model.config.model_type in CONFIG_MAPPING:
         code += NAMES_CONFIG.format(model_type=model.config.model_type)
     (Path(folder) / CODE.name).write_text(code)
+
+
+@contextmanager
+def quiet_renames() -> Iterator[None]:
+    """Keep back what transformers says of names that peft still asks by: nobody who trains or loads can act on it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
+        yield

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
-from rewardsmith.models.heads import find_head
+from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import ModelConfig
 
@@ -95,7 +95,8 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
         notes.append(f"the adapter gets task_type='SEQ_CLS', so that the reward head '{head}' is trained and saved")
         peft_config.task_type = "SEQ_CLS"
     try:
-        return get_peft_model(model, peft_config)
+        with quiet_renames():
+            return get_peft_model(model, peft_config)
     except (ValueError, TypeError) as error:
         known = sorted({n.split(".")[-1] for n, module in model.named_modules() if isinstance(module, nn.Linear)})
         raise ConfigError(

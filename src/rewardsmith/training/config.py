@@ -135,6 +135,7 @@ class RewardConfig(TrainingArguments):
         if self.learning_rate != "auto":
             self.learning_rate = _number("learning_rate", self.learning_rate)
             _require_not_negative("learning_rate", self.learning_rate)
+        take_new_names(self)
         super().__post_init__()
         require_known_parallelism(self)
         # Several processes hold the loss of their own rows; the trainer divides by the whole step's comparisons.
@@ -285,3 +286,11 @@ class DatasetMixtureConfig:
     test_split_size: float | None = _field(
         None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
     )
+
+
+def take_new_names(args: TrainingArguments) -> None:
+    """Set what newer transformers calls activation checkpointing from TRL's names, which it warns of at every start."""
+    for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
+        new = old.replace("gradient", "activation")
+        if getattr(args, new, "absent") is None:
+            setattr(args, new, getattr(args, old))

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.rl.ppo.formulas import KL_ESTIMATORS
+from rewardsmith.training.config import take_new_names
 
 COUNTS = (
     *("num_mini_batches", "response_length", "num_ppo_epochs", "local_rollout_forward_batch_size"),
@@ -107,6 +108,7 @@ class PPOConfig(TrainingArguments):
         # A field of TRL's that stands where TrainingArguments has a property.
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self._check()
+        take_new_names(self)
         super().__post_init__()
 
     def _check(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.heads import quiet_renames
 from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.ppo.models import means_the_same
@@ -48,7 +49,8 @@ def policy_of(model: Given, tokenizer: Given, peft_config: Given) -> Policy:
         raise ConfigError("the policy already has an adapter; merge it first, or leave peft_config unset")
     from peft import get_peft_model
 
-    wrapped: Given = get_peft_model(policy.model, peft_config)
+    with quiet_renames():
+        wrapped: Given = get_peft_model(policy.model, peft_config)
     return Policy(wrapped, policy.tokenizer, policy.name)
 
 
