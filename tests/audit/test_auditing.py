@@ -10,7 +10,7 @@ from rewardsmith.audit import AuditPlan, audit
 from rewardsmith.audit.auditing import accuracy_findings, counted
 from rewardsmith.audit.probes import PART as PROBES_PART
 from rewardsmith.audit.probes import ProbeResult, probe_findings
-from rewardsmith.blocks.terminal import print_sections
+from rewardsmith.blocks.text import print_sections
 from rewardsmith.data.simulate import AnnotatorConfig, BiasedScorer, GoldScorer, SimulationConfig, simulate
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling, evaluate

@@ -9,7 +9,7 @@ from rewardsmith.audit.over_optimisation import audit_over_optimisation
 from rewardsmith.audit.parts import PARTS
 from rewardsmith.audit.risk import audit_risk
 from rewardsmith.audit.shift import measure_shift
-from rewardsmith.blocks.terminal import print_sections
+from rewardsmith.blocks.text import print_sections
 from rewardsmith.data.simulate import BiasedScorer, GoldScorer, SimulationConfig, sample_groups, simulate
 from rewardsmith.evaluation import Resampling, score_groups
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.scoring.bulk.sources import code_fingerprint, spec_fingerprints
+from rewardsmith.scoring.bulk.rows import code_fingerprint, spec_fingerprints
 from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 
 

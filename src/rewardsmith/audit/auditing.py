@@ -1,4 +1,7 @@
-"""`audit(scorer, data)`: the evaluation and every part that was asked for, as one value."""
+"""`audit(scorer, data)`: the evaluation and every part that was asked for, as one value.
+
+Also what several audited models show together: paired comparisons, a matrix of data sets, and an ensemble's risk.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,21 @@ from rewardsmith.audit.plan import (
     within_prompt_sd,
 )
 from rewardsmith.audit.probes import ProbeResult
+from rewardsmith.audit.risk import audit_risk
+from rewardsmith.audit.shift import measure_shift
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import Details, Section
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.errors import DataError
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.evaluation import FunctionScorer, Resampling, compare
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
 from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer
+from rewardsmith.evaluation.metrics import details
 from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.findings import LEVELS, Finding, worst
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
-from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
+from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, text_key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +49,10 @@ SCHEMA_VERSION = 1
 LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
 READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
 Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
+TOGETHER_SCHEMA = "rewardsmith.models_together"
+TOGETHER_VERSION = 1
+MAX_FLIPPED = 50
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,3 +270,87 @@ def _score(
         raise DataError(f"{cached.name} could score none of {len(groups)} groups ({', '.join(cached.failures)})")
     reasons = " or ".join(cached.failures) or "cannot be scored"
     return scored, ({f"an answer is {reasons}" if "too long" in reasons else reasons: left_out} if left_out else {})
+
+
+def compare_models(audits: Sequence[Audit], how: Resampling) -> list[dict[str, Any]]:
+    """Compare the first model with each other one on the groups that both could score."""
+    found = []
+    for other in audits[1:]:
+        sides = _common([audits[0], other])
+        names = (audits[0].evaluation.scorer, other.evaluation.scorer)
+        plain = compare(names[0], sides[0], names[1], sides[1], how).to_dict()
+        flipped = plain["flipped"]
+        found.append(plain | {"data": audits[0].data, "num_flipped": len(flipped), "flipped": flipped[:MAX_FLIPPED]})
+    return found
+
+
+def judge_together(
+    audits: Sequence[Audit], trained_on: Sequence[str], how: Resampling, *, is_ensemble: bool
+) -> list[dict[str, Any]]:
+    """Return the matrix of training source by test source, and the selective risk of the models as one ensemble.
+
+    Args:
+        audits: one for each model.
+        trained_on: name of the data set that each model was trained on, in the order of the models; or nothing.
+        how: bootstrap over prompts.
+        is_ensemble: whether the models are members of one ensemble.
+
+    Raises:
+        ConfigError: not as many names as models, or a name twice.
+    """
+    parts: dict[str, Any] = {}
+    names = [found.evaluation.scorer for found in audits]
+    if trained_on:
+        if len(trained_on) != len(audits) or len(set(trained_on)) != len(trained_on):
+            raise ConfigError(f"--trained-on: {len(trained_on)} names for {len(audits)} models; give each its own")
+        parts["shift"] = _matrix(audits, trained_on, how)
+    if is_ensemble:
+        if len(audits) < 2:
+            raise ConfigError("--ensemble-risk needs two or more models")
+        parts["risk"] = audit_risk(dict(zip(names, _common(audits), strict=True)), how).to_dict()
+    if not parts:
+        return []
+    head = {"schema": TOGETHER_SCHEMA, "schema_version": TOGETHER_VERSION, "scorer": "All models together"}
+    return [{**head, "models": names, "data": audits[0].data, "seed": how.seed, **parts}]
+
+
+def _matrix(audits: Sequence[Audit], trained_on: Sequence[str], how: Resampling) -> dict[str, Any]:
+    """Return accuracy of every model on every data set, and what is lost away from home, from the rewards at hand."""
+    sides = _common(audits)
+    data: dict[str, list[PreferenceGroup]] = {}
+    for item in sides[0]:
+        data.setdefault(item.group.source or audits[0].data, []).append(item.group)
+    models = {name: _known(side) for name, side in zip(trained_on, sides, strict=True)}
+    return measure_shift(models, data, how).to_dict()
+
+
+def _known(scored: Sequence[ScoredGroup]) -> FunctionScorer:
+    """Return a scorer that knows the rewards of these groups."""
+    table = {
+        (text_key(item.group.prompt), text_key(completion)): reward
+        for item in scored
+        for completion, reward in zip(item.group.completions, item.rewards, strict=True)
+    }
+    return FunctionScorer(lambda prompt, answers: [table[text_key(prompt), text_key(answer)] for answer in answers])
+
+
+def _common(audits: Sequence[Audit]) -> list[list[ScoredGroup]]:
+    """Return the groups that every model could score, in one order."""
+    tables = [_by_text(found.evaluation.scored) for found in audits]
+    shared = [key for key in tables[0] if all(key in table for table in tables[1:])]
+    return [[table[key] for key in shared] for table in tables]
+
+
+def _by_text(scored: Sequence[ScoredGroup]) -> dict[Key, ScoredGroup]:
+    return {(i.group.source, text_key(i.group.prompt), *map(text_key, i.group.completions)): i for i in scored}
+
+
+def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
+    """Return an audit over all data and, where there are several data sets, the evaluation on each, with details."""
+    scored, scorer = found.evaluation.scored, found.evaluation.scorer
+    results = [found.to_dict() | details(scored, how)]
+    for name in names if len(names) > 1 else ():
+        own = [item for item in scored if item.group.source == name]
+        if own:
+            results.append(summarise(scorer, own, how).to_dict() | {"data": name} | details(own, how))
+    return results

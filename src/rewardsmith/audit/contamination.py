@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.audit.plan import Context, Part, Plain, plain_findings
-from rewardsmith.blocks.generic import blocks_of
 from rewardsmith.blocks.kinds import Section
+from rewardsmith.blocks.words import blocks_of
 from rewardsmith.data.checks.overlap import KINDS, find_overlap
 from rewardsmith.data.training_record import FILE_NAME, TrainingRecord, read_training_record
 from rewardsmith.evaluation.judged import ScoredGroup

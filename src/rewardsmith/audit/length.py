@@ -21,9 +21,8 @@ from rewardsmith.audit.answers import Measure, count_characters, count_words
 from rewardsmith.audit.edits.phrases import FILLER
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
-from rewardsmith.blocks.generic import blocks_of
 from rewardsmith.blocks.kinds import Block, Cell, Plot, Scatter, Section, StripRow, Strips, Table, Value
-from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words
+from rewardsmith.blocks.words import blocks_of, read_estimate, read_estimates, read_number, words
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import copeland, prompt_clusters

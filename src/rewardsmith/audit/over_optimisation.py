@@ -15,9 +15,8 @@ import numpy as np
 
 from rewardsmith.audit.plan import CachingScorer, Context, Part, Plain, plain_findings
 from rewardsmith.audit.reward_variance import RewardVariance, measure_variance, variance_blocks
-from rewardsmith.blocks.generic import blocks_of, is_single
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
-from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words, written
+from rewardsmith.blocks.words import blocks_of, is_single, read_estimate, read_estimates, read_number, words, written
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import score_groups
 from rewardsmith.findings import Finding

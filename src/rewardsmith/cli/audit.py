@@ -8,10 +8,10 @@ from typing import Any
 
 from rewardsmith.audit import Audit, AuditPlan, audit
 from rewardsmith.audit.answers import token_counter
+from rewardsmith.audit.auditing import compare_models, judge_together, with_details
 from rewardsmith.audit.invariances import model_variants
 from rewardsmith.audit.sampled_answers import AuditData, Reading, SampledAnswers, load_data, load_samples
-from rewardsmith.audit.together import compare_models, judge_together, with_details
-from rewardsmith.blocks.card import require_folder
+from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.evaluate import about, say_wrote, write_json
 from rewardsmith.cli.options import add_limit, add_model_options, model_options, open_scorer
 from rewardsmith.data.training_record import FILE_NAME
@@ -19,7 +19,7 @@ from rewardsmith.errors import UsageError
 from rewardsmith.evaluation import Resampling
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.report import print_audits, write_report
-from rewardsmith.report.cards import write_audit
+from rewardsmith.report.folders import write_audit
 
 SET_SCHEMA = "rewardsmith.audits"
 SCHEMA_VERSION = 1

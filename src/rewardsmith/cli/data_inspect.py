@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from rewardsmith.blocks.terminal import print_sections
+from rewardsmith.blocks.text import print_sections
 from rewardsmith.cli.options import add_source_options, source_options
 from rewardsmith.data.checks.inspected import Inspected, inspect_sources
 from rewardsmith.files.progress import track

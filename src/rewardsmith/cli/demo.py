@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rewardsmith.blocks.terminal import print_blocks
+from rewardsmith.blocks.text import print_blocks
 from rewardsmith.cli.train import quiet_other_packages, require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups

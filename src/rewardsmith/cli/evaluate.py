@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.blocks.card import require_folder
+from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import Calibration, FileScorer, Resampling, as_scorer, evaluate
@@ -20,7 +20,7 @@ from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
-from rewardsmith.report.cards import write_benchmark, write_evaluation
+from rewardsmith.report.folders import write_benchmark, write_evaluation
 from rewardsmith.training.run import versions
 
 

@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sample, choose, write, and print what it bought. Returns 0."""
     from rewardsmith.blocks.kinds import Table
-    from rewardsmith.blocks.terminal import print_blocks
+    from rewardsmith.blocks.text import print_blocks
     from rewardsmith.files.progress import ProgressBar
     from rewardsmith.rl.best_of_n import BestOfN, best_of_n
     from rewardsmith.rl.policy import Sampling, load_prompts, open_policy

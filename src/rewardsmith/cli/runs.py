@@ -17,9 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, sort and print; files that cannot be read are named. Returns 0."""
-    from rewardsmith.blocks.terminal import print_blocks
+    from rewardsmith.blocks.text import print_blocks
     from rewardsmith.files.writing import to_json
-    from rewardsmith.report.runs import read_runs, runs_table
+    from rewardsmith.report.folders import read_runs, runs_table
 
     if not args.folder.is_dir():
         raise DataError(f"{args.folder} is no folder; name one that holds runs")

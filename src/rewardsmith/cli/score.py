@@ -69,7 +69,7 @@ def score(
     from rewardsmith.data.columns import parse_columns
     from rewardsmith.scoring.bulk.job import BulkJob, advance, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
-    from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
+    from rewardsmith.scoring.bulk.rows import find_source, spec_fingerprints
 
     cluster = _cluster(args)
     found = find_source(str(source), args.split)

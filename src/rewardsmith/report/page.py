@@ -9,7 +9,6 @@ from typing import Any
 
 from rewardsmith.audit.parts import PARTS, findings_section
 from rewardsmith.audit.probes import EFFECT_LIMIT
-from rewardsmith.blocks.generic import blocks_of
 from rewardsmith.blocks.html import render_page
 from rewardsmith.blocks.kinds import (
     Cell,
@@ -26,8 +25,17 @@ from rewardsmith.blocks.kinds import (
     Value,
     Verdict,
 )
-from rewardsmith.blocks.terminal import print_blocks
-from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, short_names, show, show_interval, words
+from rewardsmith.blocks.text import print_blocks
+from rewardsmith.blocks.words import (
+    blocks_of,
+    read_estimate,
+    read_estimates,
+    read_number,
+    short_names,
+    show,
+    show_interval,
+    words,
+)
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import sections as evaluation
 from rewardsmith.evaluation.comparing import ModelComparison, PairedTest

@@ -20,7 +20,7 @@ from rewardsmith.files.progress import ProgressBar
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.bulk.job import BulkJob, BulkReport, advance
 from rewardsmith.scoring.bulk.job import score_file as score_into
-from rewardsmith.scoring.bulk.sources import find_source, spec_fingerprints
+from rewardsmith.scoring.bulk.rows import find_source, spec_fingerprints
 from rewardsmith.scoring.exporting import ExportOptions, ExportReport, export_model
 from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 from rewardsmith.scoring.scorer import RewardScorer

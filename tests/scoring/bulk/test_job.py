@@ -16,8 +16,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringE
 from rewardsmith.files.reading import read_rows
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
-from rewardsmith.scoring.bulk.rows import score_entries
-from rewardsmith.scoring.bulk.sources import hash_files
+from rewardsmith.scoring.bulk.rows import hash_files, score_entries
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 

@@ -12,7 +12,7 @@ import pytest
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Shard
-from rewardsmith.scoring.bulk.sources import spec_fingerprints
+from rewardsmith.scoring.bulk.rows import spec_fingerprints
 from rewardsmith.scoring.opening import ModelSpec
 
 pytest.importorskip("ray.data", reason="needs rewardsmith[ray]")

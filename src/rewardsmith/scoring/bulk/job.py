@@ -20,8 +20,17 @@ from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
 from rewardsmith.scoring.bulk.ledger import MANIFEST, Ledger, Shard, Verdict, publish, writer_lock
-from rewardsmith.scoring.bulk.rows import Entry, add_rewards, row_hash, score_entries
-from rewardsmith.scoring.bulk.sources import HubInput, Source, code_fingerprint, hash_source, read_source
+from rewardsmith.scoring.bulk.rows import (
+    Entry,
+    HubInput,
+    Source,
+    add_rewards,
+    code_fingerprint,
+    hash_source,
+    read_source,
+    row_hash,
+    score_entries,
+)
 from rewardsmith.scoring.scorer import RewardScorer
 
 ROWS_PER_PART = 512

@@ -32,8 +32,7 @@ from rewardsmith.scoring.bulk.job import (
     parts_to_do,
 )
 from rewardsmith.scoring.bulk.ledger import Ledger
-from rewardsmith.scoring.bulk.rows import score_entries
-from rewardsmith.scoring.bulk.sources import HubInput, code_fingerprint, spec_fingerprints
+from rewardsmith.scoring.bulk.rows import HubInput, code_fingerprint, score_entries, spec_fingerprints
 from rewardsmith.scoring.opening import ModelSpec
 
 logger = logging.getLogger(__name__)

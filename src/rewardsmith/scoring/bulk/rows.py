@@ -1,29 +1,166 @@
 """From a row of a file to what is asked of the scorer, and from its rewards to the columns that are added.
 
-Rows are scored together so that one that cannot be scored gets its reason and does not hurt the others.
+Rows are scored together so that one that cannot be scored gets its reason and does not hurt the others. An input is a
+file, a folder or a data set of the hub, with the fingerprints that say whether a job may go on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from rewardsmith.data.detecting import prompt_column, with_system
+from rewardsmith._version import __version__
+from rewardsmith.data.detecting import prompt_column, read_rows, with_system
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
+from rewardsmith.files.hub import hub_files, is_hub_id
 from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from rewardsmith.scoring.opening import ModelSpec
+    from rewardsmith.scoring.scorer import RewardScorer
 
+OnBroken = Callable[[RowError], None]
+Rows = Iterator[tuple[str, Mapping[str, Any]]]
+# What rewards and their order depend on; the rooms above only call these.
+CODE = ("records.py", "files", "data", "models", "scoring")
+logger = logging.getLogger(__name__)
 Entry = tuple[str, Mapping[str, Any] | RowError]
+# Form -> the columns that make it; the first that fits is taken.
+FORMS = {
+    "ids": ("chosen_ids", "rejected_ids"),
+    "pair": ("chosen", "rejected"),
+    "completions": ("completions",),
+    "completion": ("completion",),
+    "messages": ("messages",),
+    "text": ("text",),
+}
+
+
+@dataclass(frozen=True)
+class HubInput:
+    """A data set of the hub, or a local folder in the layout of one.
+
+    It is downloaded whole, once, since a job reads its input several times; memory does not grow with it.
+
+    Args:
+        name: "owner/name", or "owner/name/configuration".
+        split: may be left out when there is only one.
+    """
+
+    name: str
+    split: str | None = None
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The Arrow files of the split. Raises DataError when it cannot be had."""
+        return hub_files(self.name, self.split)
+
+    def rows(self, on_broken: OnBroken | None = None) -> Rows:
+        """Give (where, row), rows counted from 1 through all files."""
+        number = 0
+        for path in self.files:
+            for _, row in read_rows(path, on_broken=on_broken):
+                number += 1
+                yield f"{self.name}:row {number}", row
+
+    def hash(self) -> str:
+        """Give the SHA-256 of the contents, wherever they are cached."""
+        return fingerprint([hash_files(path) for path in self.files])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | HubInput
+
+
+def find_source(name: str, split: str | None = None) -> Source:
+    """Give the file or folder of that name, or else the data set of the hub. Raises ConfigError."""
+    path = Path(name)
+    if path.exists():
+        return path.resolve()
+    if is_hub_id(name):
+        return HubInput(name, split)
+    raise ConfigError(f"{name}: no such file or folder, and not a hub id like 'owner/name'")
+
+
+def read_source(source: Source, split: str | None, on_broken: OnBroken | None = None) -> Rows:
+    """Give (where, row) for every row of a source."""
+    if isinstance(source, HubInput):
+        return source.rows(on_broken)
+    return read_rows(source, split=split, on_broken=on_broken)
+
+
+def hash_source(source: Source) -> str:
+    """Give the SHA-256 of what a source holds."""
+    return source.hash() if isinstance(source, HubInput) else hash_files(source)
+
+
+def spec_fingerprints(spec: ModelSpec, model: RewardScorer) -> dict[str, str]:
+    """Return what the rewards of a loaded model depend on, beside the input."""
+    how = spec.options
+    own = {"combine": f"{how.combine} {how.penalty:g}", "aggregate": how.aggregate, "truncation": model.truncation}
+    return {**_model_fingerprints(model, spec.paths[0]), **own}
+
+
+def _model_fingerprints(model: RewardScorer, path: str) -> dict[str, str]:
+    """Return weights, template, precision, batches and package versions of a loaded model."""
+    from rewardsmith.models.contract import package_versions, template_hash
+
+    if len(model.members) > 1:
+        own = [_model_fingerprints(member, member.name) for member in model.members]
+        return {key: fingerprint([prints[key] for prints in own]) for key in own[0]}
+    folder = Path(path)
+    config = model.model.config
+    weights = model.model.dtype, model.model.device.type, model.tokens_per_batch, model.capabilities.shares_prefix
+    return {
+        "model": hash_files(folder) if folder.is_dir() else f"{path}@{config._commit_hash}",
+        "template": fingerprint([str(template_hash(model.tokenizer)), model.text_rule]),
+        "dtype": " ".join(map(str, weights)),
+        "packages": " ".join(f"{name}={version}" for name, version in sorted(package_versions().items())),
+    }
+
+
+def code_fingerprint() -> str:
+    """Return the version and a hash of the source files that scoring runs through."""
+    root = Path(__file__).resolve().parents[2]
+    files = [path for room in CODE for path in ([root / room] if room.endswith(".py") else _sources(root / room))]
+    texts = [text for path in files for text in (path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))]
+    return f"{__version__} {fingerprint(texts)[:16]}"
+
+
+def _sources(room: Path) -> list[Path]:
+    return sorted(room.rglob("*.py"))
+
+
+def hash_files(path: Path) -> str:
+    """Return one SHA-256 of a file, or of the names and contents of all files of a folder that are not hidden.
+
+    Raises:
+        ConfigError: there is nothing at `path`.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file or folder")
+    if path.is_file():
+        return _hash_file(path)
+    files = [f for f in sorted(path.rglob("*")) if f.is_file() and not f.relative_to(path).as_posix().startswith(".")]
+    return fingerprint([text for file in files for text in (file.relative_to(path).as_posix(), _hash_file(file))])
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +269,6 @@ def _failure(where: str, error: Exception) -> Verdict:
     message = " ".join(str(error).split()) or type(error).__name__
     reason = error.reason if isinstance(error, RowError) else "cannot be scored"
     return Verdict(where, (), reason, message if message.startswith(where) else f"{where}: {message}")
-
-
-# Form -> the columns that make it; the first that fits is taken.
-FORMS = {
-    "ids": ("chosen_ids", "rejected_ids"),
-    "pair": ("chosen", "rejected"),
-    "completions": ("completions",),
-    "completion": ("completion",),
-    "messages": ("messages",),
-    "text": ("text",),
-}
 
 
 def form_of(columns: Iterable[str]) -> str | None:

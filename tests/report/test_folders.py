@@ -2,7 +2,7 @@
 
 import json
 
-from rewardsmith.report.runs import read_runs, runs_table
+from rewardsmith.report.folders import read_runs, runs_table
 
 
 def write(folder, accuracy, objective="bradley_terry"):
