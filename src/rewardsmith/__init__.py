@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from rewardsmith.data import load_preferences
     from rewardsmith.data.checks.checking import check
     from rewardsmith.data.splitting import split
-    from rewardsmith.doctor.examining import doctor
-    from rewardsmith.doctor.inspecting import inspect
+    from rewardsmith.doctor.examining import doctor, inspect
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.report.training import train
     from rewardsmith.report.twins import compare, evaluate, export, score_file
@@ -38,7 +37,7 @@ _HOMES = {
     "doctor": "rewardsmith.doctor",
     "evaluate": "rewardsmith.report.twins",
     "export": "rewardsmith.report.twins",
-    "inspect": "rewardsmith.doctor.inspecting",
+    "inspect": "rewardsmith.doctor.examining",
     "load_preferences": "rewardsmith.data",
     "rank": "rewardsmith.scoring.ranking",
     "score_file": "rewardsmith.report.twins",

@@ -1,6 +1,8 @@
 """`examine` on folders and data: silent on a healthy run, and each planted fault is named."""
 
 import json
+import subprocess
+import sys
 
 import healthy_runs
 import pytest
@@ -10,6 +12,7 @@ from healthy_runs import judged_rows, train
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
+from rewardsmith import inspect
 from rewardsmith.doctor import Examination, examine, worst
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.tokenizer import prepare_tokenizer
@@ -265,3 +268,22 @@ def test_real_dialogues_are_read(healthy_run, real_data):
     found = by_check(examine(None, real_data / "hh-rlhf" / "helpful-base-test.jsonl.gz"))
     assert found["identical pairs"].level == "yellow"
     assert found["length bias"].level == "green"
+
+
+ROWS = healthy_runs.judged_rows(12, 3)
+
+
+def test_a_tokenizer_gives_lengths_in_tokens_that_are_scored():
+    _, tokenizer = tiny_models.qwen2()
+    found = inspect(ROWS, tokenizer=tokenizer).found
+    assert (found.unit, found.saving.is_exact) == ("tokens", True)
+    assert inspect(ROWS).found.unit == "words"
+
+
+def test_words_are_counted_without_torch():
+    code = (
+        "import sys; from rewardsmith import check, inspect; rows = [{'prompt': 'p', 'chosen': 'a', 'rejected': 'b'}];"
+        "inspect(rows); check(rows); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["False", "False"]

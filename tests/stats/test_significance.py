@@ -6,11 +6,14 @@ import pytest
 from rewardsmith.evaluation import Resampling, ScoredGroup
 from rewardsmith.evaluation.metrics import accuracy_observations
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.stats.intervals import Observations
+from rewardsmith.stats.intervals import Observations, bootstrap_ratio
 from rewardsmith.stats.significance import (
+    ClusteredSums,
+    Statistic,
     benjamini_hochberg,
     holm,
     paired_difference,
+    resample_totals,
     sign_flip_p_values,
     unpaired_difference,
 )
@@ -111,3 +114,39 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says():
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_a_ratio_has_the_interval_of_the_bootstrap_of_ratios():
+    generator = np.random.default_rng(0)
+    cluster = generator.integers(0, 80, 400)
+    top = generator.normal(1.0, 1.0, 400) + cluster / 80
+    sums = ClusteredSums(80)
+    sums.add(cluster, top=top, n=np.ones(400))
+    found = sums.estimate({"mean": Statistic(lambda t: t["top"] / t["n"], 400)}, Resampling(8000))["mean"]
+    other = bootstrap_ratio(top, np.ones(400), cluster, 8000, 1)
+    assert found.value == pytest.approx(other.value)
+    assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=0.02)
+
+
+def test_totals_of_samples_draw_as_many_clusters_as_there_are():
+    totals = resample_totals(np.ones((7, 2)), Resampling(50))
+    assert totals.shape == (50, 2)
+    assert (totals == 7).all()
+
+
+def test_an_undefined_statistic_is_nan_with_its_n():
+    sums = ClusteredSums(3)
+    sums.add(np.array([0, 1, 2]), top=np.zeros(3), n=np.zeros(3))
+    found = sums.estimate({"share": Statistic(lambda t: t["top"] / t["n"], 0, True)}, Resampling(50))["share"]
+    assert math.isnan(found.value)
+    assert found.n == 0
+    assert math.isnan(found.low)
+
+
+def test_a_perfect_share_gets_wilsons_interval_and_not_certainty():
+    sums = ClusteredSums(10)
+    sums.add(np.arange(10), top=np.ones(10), n=np.ones(10))
+    found = sums.estimate({"share": Statistic(lambda t: t["top"] / t["n"], 10, True)}, Resampling(50))["share"]
+    assert found.value == 1.0
+    assert 0.6 < found.low < 0.8
+    assert found.high == pytest.approx(1.0)

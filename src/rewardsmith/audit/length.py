@@ -28,8 +28,8 @@ from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import copeland, prompt_clusters
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, preferences
-from rewardsmith.stats.clustered_sums import ClusteredSums, Statistic, Totals, add_logistics, logistic_statistics
 from rewardsmith.stats.intervals import Floats, Resampling
+from rewardsmith.stats.significance import ClusteredSums, Statistic, Totals, add_logistics, logistic_statistics
 
 # Answers whose lengths differ by less than a tenth of the longer one count as equal.
 ABOUT_EQUAL = 0.1

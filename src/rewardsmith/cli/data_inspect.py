@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rewardsmith.blocks.text import print_sections
 from rewardsmith.cli.options import add_source_options, source_options
-from rewardsmith.data.checks.inspected import Inspected, inspect_sources
+from rewardsmith.data.checks.inspected import Inspected
+from rewardsmith.doctor.examining import inspect_sources, sequence_encoder
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_bytes
 
@@ -29,8 +30,6 @@ def run(args: argparse.Namespace) -> int:
     """Read once, print, and write what was asked for. Bad rows are counted, never a reason to stop."""
     options = {name: value for name, value in source_options(args).items() if name != "on_error"}
     if args.tokenizer:
-        from rewardsmith.doctor.inspecting import sequence_encoder
-
         options["encode"], notes = sequence_encoder(args.tokenizer)
         for note in notes:
             print(f"tokenizer: {note}", file=sys.stderr)

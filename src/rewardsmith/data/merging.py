@@ -153,13 +153,4 @@ def _merge_models(models: Sequence[str | None], index: Sequence[int], size: int)
 
 def _moved(comparison: Comparison, better: int, worse: int) -> Comparison:
     """Point a comparison at other completions."""
-    return Comparison(
-        better,
-        worse,
-        comparison.outcome,
-        comparison.margin,
-        comparison.weight,
-        comparison.probability,
-        comparison.annotator,
-        comparison.time,
-    )
+    return replace(comparison, better=better, worse=worse)

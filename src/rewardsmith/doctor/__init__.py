@@ -13,11 +13,11 @@ from rewardsmith.findings import Finding, worst
 if TYPE_CHECKING:
     from rewardsmith.doctor.checkpoint import examine_loaded
     from rewardsmith.doctor.examining import Diagnosis, doctor, examine
-    from rewardsmith.doctor.running import Examination
+    from rewardsmith.doctor.subject import Examination
 
 _HOMES = {
     "Diagnosis": "rewardsmith.doctor.examining",
-    "Examination": "rewardsmith.doctor.running",
+    "Examination": "rewardsmith.doctor.subject",
     "doctor": "rewardsmith.doctor.examining",
     "examine": "rewardsmith.doctor.examining",
     "examine_loaded": "rewardsmith.doctor.checkpoint",

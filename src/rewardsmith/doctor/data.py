@@ -6,7 +6,7 @@ Nothing is counted here: `data check` and the doctor give one number for one thi
 from __future__ import annotations
 
 from rewardsmith.data.checks import faults as f
-from rewardsmith.doctor.running import Reading
+from rewardsmith.doctor.subject import Reading
 from rewardsmith.findings import Finding, Level
 
 SYSTEMATIC = 0.05

@@ -1,23 +1,30 @@
-"""`doctor` as a function: examine a checkpoint, preference data, or both; findings with their verdict."""
+"""`doctor` and `inspect` as functions: findings on a checkpoint, data, or both; and all that one pass knows of data."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import TONES, Block, Details, FindingLine, Findings, Verdict
+from rewardsmith.data.checks.inspected import Inspected, Items, example_rows, source_name
 from rewardsmith.data.checks.inspection import inspect_groups
+from rewardsmith.data.checks.lengths import Measure, TokenMeasure
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.data.texts import locate
+from rewardsmith.data.texts import as_sources, locate, locate_each
 from rewardsmith.doctor.data import DATA_CHECKS
-from rewardsmith.doctor.running import Examination, Reading, Watch, run_checks, unwatched
-from rewardsmith.errors import ConfigError
+from rewardsmith.doctor.subject import Examination, Reading, Watch, run_checks, unwatched
+from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.findings import Finding, Level, by_level, worst
 from rewardsmith.records import PreferenceGroup
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 MAX_GROUPS = 20_000
 SCHEMA, SCHEMA_VERSION = "rewardsmith.doctor", 1
@@ -163,3 +170,92 @@ def doctor(
 
 def _lines(findings: Sequence[Finding]) -> Findings:
     return Findings([FindingLine(f.level, f"{f.check}: {f.message}", f.remedy) for f in findings])
+
+
+def inspect(data: Any, *, tokenizer: Any = None, quote: bool = True, **options: Any) -> Inspected:
+    """Look through preference data once: size, faults, leaks, lengths, sources, agreement.
+
+    Args:
+        data: what `load_preferences` takes; a list of paths is read as one set.
+        tokenizer: a tokenizer, or the name of one: lengths are then tokens of the sequences that are scored.
+        quote: read again for the texts of a few rows that are named.
+        options: of `iter_preferences`: reader, split, limit. Rows that cannot be read are counted.
+
+    Raises:
+        DataError: no row could be read.
+
+    Example:
+        >>> inspect([{"prompt": "2+2?", "chosen": "4", "rejected": "five"}])
+        <inspected 1 row in memory: 1 comparison on 1 prompt; the longer answer wins in 0.000>
+    """
+    encode = None if tokenizer is None else sequence_encoder(tokenizer)[0]
+    return inspect_sources(as_sources(data), encode=encode, quote=quote, **options)
+
+
+def inspect_sources(
+    sources: Sequence[Any],
+    *,
+    encode: Callable[[PreferenceGroup], list[list[int]]] | None = None,
+    quote: bool = False,
+    watch: Callable[[Items], Iterable[tuple[str, PreferenceGroup]]] = iter,
+    **options: Any,
+) -> Inspected:
+    """Look through sources once, as one set; see `rewardsmith.inspect`.
+
+    Args:
+        sources: paths, hub ids or lists of rows.
+        encode: gives the token ids of every sequence of a group; None counts words.
+        quote: read again for the texts of a few rows that are named.
+        watch: wraps the groups as they pass, for a progress bar.
+        options: of `iter_preferences`: reader, split, limit. Rows that cannot be read are counted.
+
+    Raises:
+        DataError: no row could be read.
+    """
+    report = LoadReport()
+    options = {**options, "on_error": "count"}
+    measure: Measure | None = None if encode is None else TokenMeasure(encode)
+    found = inspect_groups(watch(locate_each(sources, report, **options)), measure)
+    if not found.tally.rows:
+        reasons = "; ".join(report.examples.values()) or "it holds no rows"
+        raise DataError(f"{', '.join(map(source_name, sources))}: nothing to inspect: {reasons}")
+    examples = _fetch(sources, example_rows(found), options) if quote else {}
+    return Inspected(sources, found, report, examples)
+
+
+def _fetch(sources: Sequence[Any], wanted: set[str], options: Mapping[str, Any]) -> dict[str, PreferenceGroup]:
+    """Read again until the rows that the page quotes are found; only their texts are held."""
+    found: dict[str, PreferenceGroup] = {}
+    if not wanted:
+        return found
+    for where, group in locate_each(sources, LoadReport(), **options):
+        if where in wanted:
+            found[where] = group
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def sequence_encoder(
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[Callable[[PreferenceGroup], list[list[int]]], list[str]]:
+    """Return what gives the token ids that training and scoring see, and what was changed in the tokenizer for it."""
+    from rewardsmith.models.rendering import Renderer
+    from rewardsmith.models.tokenizer import prepare_tokenizer
+
+    if isinstance(tokenizer, str):
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    notes = prepare_tokenizer(tokenizer)
+    renderer = Renderer(tokenizer)
+    # The warning that a sequence is longer than the model takes is what the histogram is for.
+    tokenizer.model_max_length = sys.maxsize
+
+    def encode(group: PreferenceGroup) -> list[list[int]]:
+        return [
+            renderer.encode(group.prompt, completion, group.tools, group.chat_template_kwargs)
+            for completion in group.completions
+        ]
+
+    return encode, notes

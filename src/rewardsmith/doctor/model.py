@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from rewardsmith.doctor.running import one_line
-from rewardsmith.doctor.subject import Subject
+from rewardsmith.doctor.subject import Subject, one_line
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.contract import golden_requests

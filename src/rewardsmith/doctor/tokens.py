@@ -7,8 +7,7 @@ from typing import Any
 
 from transformers.utils import chat_template_utils
 
-from rewardsmith.doctor.running import one_line
-from rewardsmith.doctor.subject import REFUSED, Subject
+from rewardsmith.doctor.subject import REFUSED, Subject, one_line
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Message
 

@@ -9,7 +9,7 @@ from rewardsmith.data.simulate import (
     simulate,
     write_prompt,
 )
-from rewardsmith.data.simulate.answers import num_prompts
+from rewardsmith.data.simulate.gold import num_prompts
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import ScoreRequest
 

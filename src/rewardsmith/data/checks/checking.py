@@ -155,7 +155,7 @@ def check_preferences(
     watch: Callable[[Items], Iterable[tuple[str, PreferenceGroup]]] = iter,
     **options: Any,
 ) -> Check:
-    """Read everything once and say what is wrong. Rows stream; see `judgement_table` for what is held.
+    """Read everything once and say what is wrong. Rows stream; see `checks.agreement` for what is held.
 
     Args:
         sources: paths, hub ids or lists of rows.

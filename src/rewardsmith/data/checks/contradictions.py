@@ -1,13 +1,20 @@
-"""Judgements that do not fit together: the same one again, both ways, or in a circle."""
+"""Where data do not fit together or give the label away: judgements again, both ways or in a circle; marks, leaks."""
 
 from __future__ import annotations
 
-from collections import deque
+import re
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.checks.judgement_table import Edges, Ints, Keys, join_keys
+from rewardsmith.data.checks.agreement import Edges, Ints, Keys, Names, join_keys, text_hash
+from rewardsmith.data.similarity import words_of
+from rewardsmith.files.reading import SPLITS
 
 EXAMPLES = 5
 
@@ -166,3 +173,170 @@ def _shortest_circle(start: np.ndarray, end: np.ndarray) -> list[int]:
     while circle[-1] != 0:
         circle.append(came[int(start[circle[-1]])])
     return circle[::-1]
+
+
+# Below so many characters an answer stands in another by chance: "Yes" in "Yes, it is".
+LEAST_HELD = 30
+_WORD = r"(?:chosen|rejected|reject|preferred|dispreferred|non-preferred|winner|loser)"
+_NAMED = rf"(?:label|verdict|judge?ment|preference)\s*[:=]\W{{0,2}}(?:{_WORD}|better|worse|good|bad|[01])\b"
+_BRACKETED = rf"[\[(<{{]\W*(?:\w+\W+)?{_WORD}\W*[\])>}}]"
+_OPENING = rf"{_WORD}(?:\s+(?:answer|response|completion))?\s*[:=]"
+_AT_START = re.compile(rf"\A\W*(?:{_BRACKETED}|{_OPENING}|{_NAMED})", re.IGNORECASE)
+_AT_END = re.compile(rf"(?:{_BRACKETED}|{_NAMED})\W*\Z", re.IGNORECASE)
+_TAG = re.compile(r"[<\[({][A-Za-z][\w/+-]{0,23}[>\])}]")
+# Where to look for a label; a text between them is the answer itself.
+_EDGE = 80
+
+
+def label_in(text: str) -> str | None:
+    """Return the words at the beginning or the end of a text that name a label, such as "[CHOSEN]" or "Rejected:".
+
+    Example:
+        >>> label_in("[chosen] The capital is Paris."), label_in("We have chosen Paris.")
+        ('[chosen]', None)
+    """
+    match = _AT_START.search(text[:_EDGE]) or _AT_END.search(text[-_EDGE:])
+    return match[0].strip() if match else None
+
+
+def holds_whole(longer: str, shorter: str) -> bool:
+    """Whether one answer stands in the other as a whole, as a cut or a continued one does."""
+    shorter = shorter.strip()
+    return len(shorter) >= LEAST_HELD and len(longer) > len(shorter) and shorter in longer
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A mark that one side of preferences has and the other has not.
+
+    Args:
+        place: "begins with", "ends with" or "holds".
+        mark: the word.
+        count: preferences in which exactly one side has it.
+        preferred: share of them in which that side is preferred.
+    """
+
+    place: str
+    mark: str
+    count: int
+    preferred: float
+
+
+class Tells:
+    """Counts first words, last words and bracketed words of both sides of every preference.
+
+    Memory is bounded: when many marks were seen once only, these are forgotten (Manku and Motwani 2002, "Approximate
+    Frequency Counts over Data Streams"), so a mark that stands in a percent of the preferences stays.
+    """
+
+    MOST_MARKS = 200_000
+
+    def __init__(self) -> None:
+        self.num_preferences = 0
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._wins: Counter[tuple[str, str]] = Counter()
+
+    def add(self, better: str, worse: str) -> None:
+        """Enter one preference."""
+        self.num_preferences += 1
+        winner, loser = set(_marks(better)), set(_marks(worse))
+        for mark in winner ^ loser:
+            self._counts[mark] += 1
+            self._wins[mark] += mark in winner
+        if len(self._counts) > self.MOST_MARKS:
+            self._counts = Counter({mark: n for mark, n in self._counts.items() if n > 1})
+            self._wins = Counter({mark: n for mark, n in self._wins.items() if mark in self._counts})
+
+    def find(self, least: int = 20, share: float = 0.1, purity: float = 0.98) -> list[Tell]:
+        """Return the marks that decide: in `share` of the preferences (and `least` of them), one way nearly always."""
+        enough = max(least, share * self.num_preferences)
+        tells = [
+            Tell(place, mark, count, self._wins[place, mark] / count)
+            for (place, mark), count in self._counts.items()
+            if count >= enough
+        ]
+        decided = [tell for tell in tells if max(tell.preferred, 1 - tell.preferred) >= purity]
+        return sorted(decided, key=lambda tell: (-tell.count, tell.place, tell.mark))
+
+
+def _marks(text: str) -> Iterator[tuple[str, str]]:
+    text = text.strip()
+    if not text:
+        return
+    yield "begins with", text[:200].split()[0][:24]
+    yield "ends with", text[-200:].split()[-1][-24:]
+    text = text[:2000]
+    if "<" in text or "[" in text or "{" in text or "(" in text:
+        for tag in _TAG.findall(text):
+            yield "holds", tag
+
+
+def split_of(file: str) -> str | None:
+    """Find the name of a split in a path; the file's own name decides before its folders."""
+    for part in reversed(PurePath(file).parts):
+        words = set(re.split(r"[-_. ]", part.lower()))
+        found = next((name for name, aliases in SPLITS.items() if words & set(aliases)), None)
+        if found:
+            return found
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrompts:
+    """Prompts that stand in several files, or in several splits.
+
+    Args:
+        count: how many prompts.
+        rows: numbers of all rows with such a prompt, in order.
+        examples: for the first of them a row of one side and a row of another.
+    """
+
+    count: int
+    rows: list[int]
+    examples: list[tuple[int, int]]
+
+
+class PromptPlaces:
+    """Which files and which splits ask what: 24 bytes a row. Case, punctuation and blanks do not count."""
+
+    def __init__(self) -> None:
+        self.files, self.splits = Names(), Names()
+        self._columns: list[array[Any]] = [array(kind) for kind in "QQII"]
+
+    def add(self, row: int, where: str, question: str, split: str | None = None) -> None:
+        """Enter a row by its question text; `split` says where it belongs when its file's name does not."""
+        words = " ".join(words_of(question))
+        if not words:
+            return
+        file = where.rpartition(":row ")[0]
+        values = (text_hash(words), row, self.files.encode(file), self.splits.encode(split or split_of(file)))
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+
+    def in_several_files(self) -> SharedPrompts:
+        """Find the prompts that stand in several files."""
+        return self._shared(2)
+
+    def in_several_splits(self) -> SharedPrompts:
+        """Find the prompts that stand in several splits; rows of no known split are left out."""
+        return self._shared(3)
+
+    def _shared(self, place: int) -> SharedPrompts:
+        kinds: list[Any] = [np.uint64, np.uint64, np.uint32, np.uint32]
+        columns: list[Any] = [np.frombuffer(c, dtype=k) for c, k in zip(self._columns, kinds, strict=True)]
+        known = columns[place] > 0
+        key, row, side = columns[0][known], columns[1][known], columns[place][known]
+        if not len(key):
+            return SharedPrompts(0, [], [])
+        order = np.lexsort((row, side, key))
+        key, row, side = key[order], row[order], side[order]
+        starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        ends = np.append(starts[1:], len(key)) - 1
+        # Sorted by side inside a prompt: it has several exactly when its first and its last differ.
+        shared = np.flatnonzero(side[starts] != side[ends])
+        inside = np.repeat(side[starts] != side[ends], np.diff(np.append(starts, len(key))))
+        examples = []
+        for first, last in zip(starts[shared[:5]].tolist(), ends[shared[:5]].tolist(), strict=True):
+            other = first + int(np.flatnonzero(side[first : last + 1] != side[first])[0])
+            examples.append((int(row[first]), int(row[other])))
+        return SharedPrompts(len(shared), sorted(row[inside].tolist()), examples)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rewardsmith.data.checks.leaks import PromptPlaces, Tells, holds_whole, label_in
+from rewardsmith.data.checks.contradictions import PromptPlaces, Tells, holds_whole, label_in
 from rewardsmith.data.checks.lengths import AnswerLengths
 from rewardsmith.data.formats import cells
 from rewardsmith.data.texts import plain_text, question_text

@@ -1,6 +1,6 @@
 """Look at preference data as a whole: size, ties, lengths, bias, duplicates, contradictions, agreement.
 
-One pass; texts are hashed as they go by (see judgement_table for what is held).
+One pass; texts are hashed as they go by (see agreement.py for what is held).
 """
 
 from __future__ import annotations
@@ -13,11 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.checks.agreement import Agreement, measure_agreement
+from rewardsmith.data.checks.agreement import (
+    Agreement,
+    Edges,
+    JudgementTable,
+    Nodes,
+    RowNames,
+    join_keys,
+    measure_agreement,
+)
 from rewardsmith.data.checks.contradictions import (
     Contradictions,
     Cycles,
     Duplicates,
+    SharedPrompts,
+    Tell,
     find_contradictions,
     find_cycles,
     find_duplicates,
@@ -31,8 +41,6 @@ from rewardsmith.data.checks.faults import (
     TURN_FAULTS,
     RowTally,
 )
-from rewardsmith.data.checks.judgement_table import Edges, JudgementTable, Nodes, RowNames, join_keys
-from rewardsmith.data.checks.leaks import SharedPrompts, Tell
 from rewardsmith.data.checks.lengths import (
     Distribution,
     LengthBias,

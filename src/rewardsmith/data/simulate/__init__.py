@@ -1,7 +1,6 @@
 """Preferences from a known gold reward: for the demo, for tests of training, and for tests of audits."""
 
-from rewardsmith.data.simulate.answers import sample_answers, write_prompt
-from rewardsmith.data.simulate.gold import BiasedScorer, GoldScorer, simulated_scorer
+from rewardsmith.data.simulate.gold import BiasedScorer, GoldScorer, sample_answers, simulated_scorer, write_prompt
 from rewardsmith.data.simulate.simulation import (
     AnnotatorConfig,
     SimulationConfig,

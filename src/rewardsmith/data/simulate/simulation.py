@@ -13,14 +13,15 @@ from itertools import combinations
 from typing import Any, Literal
 
 from rewardsmith.data.loading import LoadReport, PreferenceSet
-from rewardsmith.data.simulate.answers import (
-    SENTENCES,
+from rewardsmith.data.simulate.gold import (
+    NUM_SENTENCES,
     as_conversation,
     distinct_answers,
+    gold_reward,
     sample_answers,
+    standard_length,
     write_prompt,
 )
-from rewardsmith.data.simulate.gold import gold_reward, standard_length
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
@@ -128,7 +129,7 @@ class SimulationConfig:
 
     prompts: int = 1000
     answers: tuple[int, int] = (2, 6)
-    sentences: tuple[int, int] = SENTENCES
+    sentences: tuple[int, int] = NUM_SENTENCES
     pairs: int | None = None
     conversational: bool = False
     seed: int = 0
