@@ -20,7 +20,7 @@ MOST_ANY = 207
 MOST_WITHOUT_TESTS = 88
 # Folders of which a file is one of a kind, but for these, which all of the kind share.
 KINDS = {
-    "data/sets": {"entry", "layouts", "published"},
+    "data/sets": {"entry", "published"},
     "data/formats": {"cells", "converting", "format", "pairs", "rankings", "rewardsmith", "trl"},
     "objectives": {"bradley_terry", "comparisons", "regularisers", "table"},
     "models/foreign": {"folder", "imported", "linear_head", "loading"},

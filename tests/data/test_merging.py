@@ -53,3 +53,10 @@ def test_metadata_that_differs_is_kept_group_by_group():
 def test_a_group_alone_in_its_prompt_is_unchanged():
     group = PreferenceGroup("p", ("a", "b", "unused"), (Comparison(0, 1),))
     assert merge_groups([group]) == [group]
+
+
+def test_a_comparison_keeps_all_that_it_says_when_its_completions_move():
+    said = {"annotator": "ann", "time": 3.0, "rationale": "the second names its source", "margin": 1.5, "weight": 2.0}
+    groups = [PreferenceGroup("p", ("a", "b"), (Comparison(0, 1),))]
+    (group,) = merge_groups([*groups, PreferenceGroup("p", ("c", "a"), (Comparison(0, 1, **said),))])
+    assert group.comparisons[1] == Comparison(2, 0, **said)

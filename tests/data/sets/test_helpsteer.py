@@ -1,3 +1,5 @@
+"""HelpSteer, HelpSteer2 and HelpSteer3: answers rated by attributes, preferences with their strength, edits."""
+
 import json
 
 import pytest
@@ -44,7 +46,7 @@ def test_the_sign_of_the_strength_says_who_wins(strength, expected, read_publish
     assert group.comparisons == (expected,)
 
 
-def test_every_annotator_gives_a_comparison_when_asked(read_published):
+def test_every_annotator_gives_a_comparison_when_asked_in_helpsteer(read_published):
     (group,) = read_published("helpsteer2-preference:raters", [PAIR])
     assert group.comparisons == (
         Comparison(1, 0, margin=3.0, annotator="rater 1"),
@@ -61,7 +63,7 @@ def test_marks_in_the_prompt_are_turns():
     ]
 
 
-def test_dirty_rows_are_counted(read_dirty):
+def test_dirty_rows_are_counted_in_helpsteer(read_dirty):
     bad = {**PAIR, "preference_strength": 4}
     unrated = {**PAIR, "all_preferences_unprocessed": [{"strength": -100}]}
     assert read_dirty("helpsteer2-preference", [bad, PAIR]).reasons == {"out of range": 1}
@@ -90,3 +92,39 @@ def test_a_copy_of_the_repository_gives_its_splits_and_its_other_files_on_reques
     assert load_preferences(tmp_path / "preference").report.reader == "helpsteer2-preference"
     with pytest.raises(DataError, match="name one with --reader"):
         load_preferences(tmp_path, split="train")
+
+
+ROW = ROWS["helpsteer3"][0]
+
+
+@pytest.mark.parametrize(
+    ("strength", "expected"),
+    [(-3, Comparison(0, 1, margin=3.0)), (1, Comparison(1, 0, margin=1.0)), (0, Comparison(0, 1, "tie"))],
+)
+def test_the_sign_of_the_preference_says_who_wins(strength, expected, read_published):
+    (group,) = read_published("helpsteer3", [{**ROW, "overall_preference": strength}])
+    assert group.prompt[0].content == "Name a river."
+    assert group.comparisons == (expected,)
+    assert group.metadata["reasonings"] == ["a river", "both fine"]
+
+
+def test_every_annotator_gives_a_comparison_when_asked_in_helpsteer3(read_published):
+    (group,) = read_published("helpsteer3:raters", [ROW])
+    assert group.comparisons == (
+        Comparison(0, 1, margin=3.0, annotator="rater 1"),
+        Comparison(0, 1, "tie", annotator="rater 2"),
+    )
+
+
+@pytest.mark.parametrize(("name", "worse"), [("helpsteer3-edit", "Paris."), ("helpsteer3-edit-quality", "London.")])
+def test_edits_prefer_the_good_edit(name, worse, read_published):
+    (group,) = read_published(name, ROWS[name])
+    assert [side[0].content for side in group.completions] == ["Loire.", worse]
+    assert group.comparisons == (Comparison(0, 1),)
+
+
+def test_dirty_rows_are_counted_in_helpsteer3(read_dirty):
+    ended = {**ROW, "context": [*ROW["context"], {"role": "assistant", "content": "x"}]}
+    found = read_dirty("helpsteer3", [ended, {**ROW, "overall_preference": -4}, {**ROW, "response2": None}, ROW])
+    assert sum(found.reasons.values()) == 3
+    assert found.reasons["out of range"] == found.reasons["null value"] == 1

@@ -83,7 +83,7 @@ def step_group(
 ) -> PreferenceGroup:
     """Build the group of one reasoning: no comparisons, the rating "worst_step", steps in the metadata."""
     first_error = ratings.index(-1) if -1 in ratings else -1
-    asked, completions = ask(question if isinstance(question, str) else "", ["\n".join(steps)])
+    asked, completions = dialogue_of(question if isinstance(question, str) else "", ["\n".join(steps)])
     prompt = asked if isinstance(question, str) else question
     model = extra.get("generator")
     return PreferenceGroup(
@@ -96,7 +96,7 @@ def step_group(
     )
 
 
-def ask(question: str, answers: Sequence[str]) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
+def dialogue_of(question: str, answers: Sequence[str]) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
     """Give one question and its answers as a user turn and assistant turns.
 
     An empty answer stays: people judged it, and `data check` names it.

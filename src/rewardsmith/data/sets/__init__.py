@@ -20,7 +20,7 @@ def _collect() -> dict[str, Entry]:
         for one in getattr(module, "ENTRIES", () if entry is None else (entry,)):
             assert one.name not in entries, f"two entries are named {one.name}"
             entries[one.name] = one
-    return entries
+    return dict(sorted(entries.items()))
 
 
 CATALOGUE = _collect()

@@ -14,8 +14,7 @@ from functools import partial
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
-from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
-from rewardsmith.data.sets.layouts import split_turns
+from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each, split_turns
 from rewardsmith.data.sets.published import attempt_run
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import Message, PreferenceGroup

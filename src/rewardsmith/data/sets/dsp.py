@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from rewardsmith.data.formats.cells import check_mapping, check_text, require
-from rewardsmith.data.formats.trl import ask
+from rewardsmith.data.formats.trl import dialogue_of
 from rewardsmith.data.sets.entry import Entry, Row, Rows, read_each
 from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError, row_error
@@ -31,7 +31,7 @@ def _read_query(row: Row, where: str, domain: str | None) -> PreferenceGroup:
     if domain is not None and domain not in names:
         raise row_error(where, "no answer of the domain", f"'responses' has {', '.join(names)}, not {domain!r}")
     answers = [check_text(responses[name], where, f"responses.{name}", empty=True) for name in names]
-    prompt, completions = ask(check_prompt(require(row, "query", where), where, "query"), answers)
+    prompt, completions = dialogue_of(check_prompt(require(row, "query", where), where, "query"), answers)
     best = names.index(domain) if domain is not None else None
     return PreferenceGroup(
         prompt=prompt,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_list, require
-from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each
-from rewardsmith.data.sets.layouts import split_shared
+from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each, split_shared
 from rewardsmith.data.sets.published import (
     Turns,
     answer,

@@ -17,8 +17,7 @@ from rewardsmith.data.formats.cells import (
     find_role_faults,
     require,
 )
-from rewardsmith.data.sets.entry import Read, Row, Rows
-from rewardsmith.data.sets.layouts import split_shared
+from rewardsmith.data.sets.entry import Read, Row, Rows, split_shared
 from rewardsmith.errors import DataError, RowError, describe, row_error
 from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup
 

@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.data.detecting import read_rows
-from rewardsmith.data.sets.layouts import split_turns
+from rewardsmith.data.sets.entry import split_turns
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks.result import (
     IN_PUBLISHED_ORDER,
