@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
@@ -13,6 +14,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 VOCABULARY = 128
+# Spread of a fresh model's weights, and of those that are examined.
+FRESH, LIVELY = 0.02, 0.15
 # What makes a model small, under every name that a config of transformers has for it.
 SMALL: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "width"), 32),
@@ -76,6 +79,16 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "layer_types": None},
+    "zamba2": {"mamba_headdim": 8, "n_mamba_heads": 8, "layer_types": None, "layers_block_type": ["linear_attention", "hybrid"] * 2},
+    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0}, "ffn_config": {"ffn_hidden_size": 64}},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
+    },
+    "zaya": {"num_experts_per_tok": 1},
+    "qwen4_exp_text": {
+        **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 512},
+        "indexer_compress_ratio": 1,
+    },
     "qwen3_next": {"linear_num_value_heads": 4, "linear_num_key_heads": 2},
 }
 
@@ -127,9 +140,16 @@ def _shrunk(default: PreTrainedConfig) -> dict[str, Any]:
 
 
 def tiny_language_model(name: str) -> PreTrainedModel:
-    """Return a causal language model with random weights, those included that a family leaves as they are."""
+    """Return a causal language model with random weights, those included that a family leaves as they are.
+
+    They are larger than a fresh model's, so that every layer has its say in what comes out.
+    """
     model = AutoModelForCausalLM.from_config(tiny_config(name))
-    for parameter in model.parameters():
-        if not parameter.isfinite().all() or parameter.abs().max() > 1e3:
-            nn.init.normal_(parameter, std=0.02)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.isfinite().all() or parameter.abs().max() > 1e3:
+                nn.init.normal_(parameter, std=FRESH)
+            spread = float(parameter.float().std()) if parameter.ndim > 1 else 0.0
+            if 0 < spread < 2 * FRESH:
+                parameter.mul_(LIVELY / spread)
     return model

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import Qwen2Config
+from transformers import FalconH1Config, Qwen2Config
 
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 
@@ -37,3 +37,18 @@ def test_a_bias_shifts_every_reward():
     before = made(IDS).logits
     torch.nn.init.constant_(made.score.bias, made.score.bias.item() + 2.0)
     assert torch.allclose(made(IDS).logits, before + 2.0, atol=1e-5)
+
+
+def test_buffers_that_a_decoder_computes_for_its_layers_are_computed_after_loading(tmp_path):
+    config = FalconH1Config(
+        **{"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "pad_token_id": 0},
+        **{"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "mamba_d_ssm": 16, "mamba_n_heads": 2},
+        **{"mamba_d_head": 8, "mamba_d_state": 8, "ssm_multipliers": [0.5, 2.0, 3.0, 0.25, 1.5]},
+    )
+    config.reward_pooling = "last"
+    made = PooledRewardModel(config).eval()
+    made.save_pretrained(tmp_path)
+    loaded = PooledRewardModel.from_pretrained(tmp_path).eval()
+    assert torch.allclose(loaded(IDS).logits, made(IDS).logits, atol=1e-6)
+    buffers = [dict(m.named_buffers()) for m in (made, loaded)]
+    assert all(torch.equal(value, buffers[1][name]) for name, value in buffers[0].items())

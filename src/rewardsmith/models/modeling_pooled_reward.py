@@ -39,6 +39,10 @@ class PooledRewardModel(PreTrainedModel):
     def _check_and_adjust_experts_implementation(self, experts_implementation, *args, **kwargs):
         return experts_implementation
 
+    # What transformers takes for custom code keeps uninitialised memory where a decoder computes buffers for its layers.
+    def is_custom_code(self):
+        return self.model.is_custom_code()
+
     def get_input_embeddings(self):
         return self.model.get_input_embeddings()
 

@@ -46,3 +46,38 @@ def test_segments_and_flex_attention_compute_the_dense_attention(window, softcap
     with torch.no_grad():
         flexed, _ = flex_attention_forward(module, query, key, value, block, **options)
     assert torch.allclose(flexed, dense, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 13])
+def test_sinks_take_weight_from_every_key_by_segments_and_by_masks(window):
+    layout = random_layout()
+    torch.manual_seed(0)
+    module = torch.nn.Module().eval()
+    module.num_key_value_groups = 2
+    query = torch.randn(1, 4, layout.num_tokens, 16)
+    key, value = torch.randn(2, 1, 2, layout.num_tokens, 16)
+    options = {"scaling": 0.25, "s_aux": torch.tensor([1.0, -2.0, 0.0, 3.0])}
+    ours, _ = shared_prefix_attention(
+        module, query, key, value, None, prefix_layout=layout, sliding_window=window, **options
+    )
+    dense = dense_with_sinks(query, key, value, layout.dense_mask(window), options["s_aux"])
+    assert torch.allclose(ours, dense, atol=1e-5)
+
+
+def test_an_ordinary_call_knows_sinks_too():
+    torch.manual_seed(0)
+    module = torch.nn.Module().eval()
+    module.num_key_value_groups = 2
+    query, sinks_H = torch.randn(1, 4, 9, 16), torch.tensor([1.0, -2.0, 0.0, 3.0])
+    key, value = torch.randn(2, 1, 2, 9, 16)
+    plain, _ = shared_prefix_attention(module, query, key, value, None, scaling=0.25, s_aux=sinks_H)
+    causal = torch.ones(9, 9, dtype=torch.bool).tril()
+    assert torch.allclose(plain, dense_with_sinks(query, key, value, causal, sinks_H), atol=1e-5)
+
+
+def dense_with_sinks(query, key, value, mask, sinks_H):
+    scores = query @ key.repeat_interleave(2, 1).transpose(-1, -2) * 0.25
+    scores = scores.masked_fill(~mask, -torch.inf)
+    sink = sinks_H[None, :, None, None].expand(*scores.shape[:3], 1)
+    weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
+    return (weights @ value.repeat_interleave(2, 1)).transpose(1, 2)

@@ -38,7 +38,7 @@ def both(layout, dtype, scale):
     found = []
     weight = torch.randn(1, 2, layout.num_tokens, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
     for attend in (
-        lambda *qkv: attend_by_segments(*qkv, layout.segment_plan(), scale),
+        lambda *qkv: attend_by_segments(*qkv, layout.segment_plan(), (scale, None)),
         lambda *qkv: scaled_dot_product_attention(*qkv, attn_mask=dense_mask(layout), scale=scale),
     ):
         tensors = inputs(layout, dtype)
@@ -65,11 +65,36 @@ def test_scores_too_large_for_exp_stay_finite_and_exact():
     layout = LAYOUTS["pairs"]
     query, key, value = (tensor.detach() for tensor in inputs(layout, torch.float32))
     query, key = query * 60, key * 60
-    ours = attend_by_segments(query, key, value, layout.segment_plan(), None)
+    ours = attend_by_segments(query, key, value, layout.segment_plan(), (None, None))
     dense = scaled_dot_product_attention(query, key, value, attn_mask=dense_mask(layout))
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
 
 
 def test_the_kernels_are_there_in_the_tested_torch():
-    assert is_available(torch.zeros(1))
-    assert not is_available(torch.zeros(1, dtype=torch.float16))
+    assert is_available(torch.zeros(1), torch.zeros(1))
+    assert not is_available(torch.zeros(1, dtype=torch.float16), torch.zeros(1, dtype=torch.float16))
+    assert not is_available(torch.zeros(1, 8), torch.zeros(1, 4))
+
+
+def with_sinks(query, key, value, sinks_H, mask):
+    """Softmax over the keys and one term more, which has no value."""
+    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).masked_fill(~mask, -torch.inf)
+    sink = sinks_H[None, :, None, None].expand(*scores.shape[:3], 1)
+    return torch.cat([scores, sink], -1).softmax(-1)[..., :-1] @ value
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_sink_is_one_more_term_of_every_softmax_and_has_its_gradient(name):
+    layout, found = LAYOUTS[name], []
+    weight = torch.randn(1, 2, layout.num_tokens, 16, generator=torch.Generator().manual_seed(1)).double()
+    for ours in (True, False):
+        tensors = inputs(layout, torch.float64)
+        sinks_H = torch.tensor([0.5, -1.5], dtype=torch.float64, requires_grad=True)
+        if ours:
+            output = attend_by_segments(*tensors, layout.segment_plan(), (None, sinks_H))
+        else:
+            output = with_sinks(*tensors, sinks_H, dense_mask(layout))
+        (output * weight).sum().backward()
+        found.append([output.detach(), *(tensor.grad for tensor in tensors), sinks_H.grad])
+    for ours, dense in zip(*found, strict=True):
+        torch.testing.assert_close(ours, dense, rtol=1e-10, atol=1e-12)

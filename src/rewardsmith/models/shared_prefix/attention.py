@@ -155,6 +155,19 @@ class PrefixLayout:
         return self._cache[key]
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """How scores become weights: their scale, soft cap and window, and a logit per head that takes weight and gives nothing.
+
+    Shapes: sinks_H [H].
+    """
+
+    scaling: float | None = None
+    softcap: float | None = None
+    window: int | None = None
+    sinks_H: Tensor | None = None
+
+
 def shared_prefix_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -169,55 +182,50 @@ def shared_prefix_attention(
     Shapes: query [1, H, L, D], key and value [1, H_kv, L, D] -> [1, L, H, D].
 
     Raises:
-        ScoringError: attention sinks, position biases or dropout, which this computation cannot keep exact.
+        ScoringError: position biases or dropout, which this computation cannot keep exact.
     """
-    softcap = options.get("softcap")
+    names = ("scaling", "softcap", "sliding_window", "s_aux")
+    how = _Scores(*(options.get(name) for name in names))
     if prefix_layout is None:
-        if softcap is None:
+        if how.softcap is None and how.sinks_H is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return _plain_softcapped(module, query, key, value, attention_mask, options), None
-    for name in ("s_aux", "position_bias"):
-        if options.get(name) is not None:
-            raise ScoringError(f"{type(module).__name__} uses {name}, which shared-prefix attention cannot keep exact")
+        return _plainly(module, query, key, value, attention_mask, how), None
+    if options.get("position_bias") is not None:
+        message = f"{type(module).__name__} uses position_bias, which shared-prefix attention cannot keep exact"
+        raise ScoringError(message)
     if module.training and options.get("dropout"):
         raise ScoringError("shared-prefix attention is exact only without attention dropout; set disable_dropout=True")
-    scaling, window = options.get("scaling"), options.get("sliding_window")
     if query.device.type == "cuda":
-        block_mask = prefix_layout.block_mask(window, query.device)
-        flex_options = {"scaling": scaling, "softcap": softcap}
+        block_mask = prefix_layout.block_mask(how.window, query.device)
+        flex_options = {"scaling": how.scaling, "softcap": how.softcap, "s_aux": how.sinks_H}
         return flex_attention_forward(module, query, key, value, block_mask, **flex_options)
     groups = getattr(module, "num_key_value_groups", query.shape[1] // key.shape[1])
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if prefix_layout.has_few_queries():
-        return _attend_from_queries(query, key, value, prefix_layout, (scaling, softcap, window)), None
-    cuts = window is not None and window < prefix_layout.longest_sequence
-    if softcap is None and not cuts and is_available(query):
-        attended = attend_by_segments(query, key, value, prefix_layout.segment_plan(), scaling)
+        return _attend_from_queries(query, key, value, prefix_layout, how), None
+    cuts = how.window is not None and how.window < prefix_layout.longest_sequence
+    if how.softcap is None and not cuts and is_available(query, value):
+        attended = attend_by_segments(query, key, value, prefix_layout.segment_plan(), (how.scaling, how.sinks_H))
     else:
-        attended = _attend_with_masks(query, key, value, prefix_layout, (scaling, softcap, window))
+        attended = _attend_with_masks(query, key, value, prefix_layout, how)
     return attended.transpose(1, 2).contiguous(), None
 
 
-def _attend_from_queries(
-    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, settings: tuple[float | None, float | None, Any]
-) -> Tensor:
+def _attend_from_queries(query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, how: _Scores) -> Tensor:
     """Attend from the tokens that are read alone; the others' output is zero. Shapes: [1, H, L, D] -> [1, L, H, D]."""
-    scaling, softcap, window = settings
     queries_U = layout.queries_U
     assert queries_U is not None
     chosen = query.index_select(2, queries_U)
-    attended = _attend(chosen, key, value, layout.query_mask(window), (scaling, softcap)).transpose(1, 2)
+    attended = _attend(chosen, key, value, layout.query_mask(how.window), how).transpose(1, 2)
     return attended.new_zeros(1, layout.num_tokens, *attended.shape[2:]).index_copy(1, queries_U, attended)
 
 
-def _attend_with_masks(
-    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, settings: tuple[float | None, float | None, Any]
-) -> Tensor:
+def _attend_with_masks(query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, how: _Scores) -> Tensor:
     """Run one masked attention per prefix and per branch, as windows and soft caps need it.
 
     Shapes: all [1, H, L, D] -> [1, H, L, D].
     """
-    scaling, softcap, window = settings
+    window = how.window
     # One split instead of many slices: a slice's gradient is a tensor of full length, a split's is one concatenation.
     lengths = [n for _, prefix, branches in layout.spans() for n in (prefix, *branches)]
     pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
@@ -225,50 +233,55 @@ def _attend_with_masks(
     for _, prefix, branches in layout.spans():
         prefix_query, prefix_key, prefix_value = next(pieces)
         if prefix:
-            long = window is not None and prefix > window
-            mask = layout.branch_mask(0, prefix, window, query.device) if long or softcap is not None else None
-            outputs.append(_attend(prefix_query, prefix_key, prefix_value, mask, (scaling, softcap)))
+            causal = (window is None or prefix <= window) and how.softcap is None and how.sinks_H is None
+            mask = None if causal else layout.branch_mask(0, prefix, window, query.device)
+            outputs.append(_attend(prefix_query, prefix_key, prefix_value, mask, how))
         for length in branches:
             own_query, own_key, own_value = next(pieces)
             if prefix:
                 own_key = torch.cat([prefix_key, own_key], dim=2)
                 own_value = torch.cat([prefix_value, own_value], dim=2)
             mask = layout.branch_mask(prefix, length, window, query.device)
-            outputs.append(_attend(own_query, own_key, own_value, mask, (scaling, softcap)))
+            outputs.append(_attend(own_query, own_key, own_value, mask, how))
     return torch.cat(outputs, dim=2)
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, settings: tuple[float | None, float | None]
-) -> Tensor:
-    """Attend with a boolean mask, or causally where the mask is None."""
-    scaling, softcap = settings
-    if softcap is None:
-        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scaling)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * scale / softcap)
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: _Scores) -> Tensor:
+    """Attend with a boolean mask, or causally where the mask is None (without soft cap and sinks)."""
+    scale = query.shape[-1] ** -0.5 if how.scaling is None else how.scaling
+    if how.sinks_H is not None:
+        query, key, value, mask = _with_sink_key(query, key, value, mask, how.sinks_H / scale)
+    if how.softcap is None:
+        attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scale)
+        return attended if how.sinks_H is None else attended[..., :-1]
+    scores = how.softcap * torch.tanh(query @ key.transpose(-1, -2) * scale / how.softcap)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ value
 
 
-def _plain_softcapped(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    options: dict[str, Any],
+def _with_sink_key(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, logits_H: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Add a key that every query meets with its head's logit, and whose value is zero: one feature more says so."""
+    assert mask is not None, "a sink is seen beside the keys of a mask"
+    batch, heads, _, size = key.shape
+    sink = F.pad(logits_H.to(key.dtype)[None, :, None, None], (size, 0)).expand(batch, heads, 1, size + 1)
+    key = torch.cat([F.pad(key, (0, 1)), sink], dim=2)
+    return F.pad(query, (0, 1), value=1.0), key, F.pad(value, (0, 1, 0, 1)), F.pad(mask, (0, 1), value=True)
+
+
+def _plainly(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, how: _Scores
 ) -> Tensor:
-    """Attend in an ordinary call of a soft-capped model, which SDPA cannot compute."""
+    """Attend in an ordinary call of a model with soft caps or sinks, which SDPA does not know."""
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if attention_mask is None:
         attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(
             key.shape[2] - query.shape[2]
         )
-    attended = _attend(query, key, value, attention_mask, (options.get("scaling"), options["softcap"]))
-    return attended.transpose(1, 2).contiguous()
+    return _attend(query, key, value, attention_mask, how).transpose(1, 2).contiguous()
 
 
 def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:

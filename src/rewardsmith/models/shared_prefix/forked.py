@@ -3,8 +3,7 @@
 Packed attention shares a prefix only where every layer is plain attention. Layers that carry a state (gated delta rule,
 Mamba, short convolutions) and attention with sinks or with code of its own go on from a cache instead, exactly as in
 generation, but with the gradient: the prefix of a group runs with a cache, the cache is copied by index for every
-completion, and the rests run as rows on it. transformers writes linear-attention states in place, to keep addresses
-static; that would break the gradient, so the layers of the cache are replaced by ones that assign.
+completion, and the rests run as rows on it (`past.py`).
 
 Rests stand right-padded without a mask: a token never sees those after it.
 
@@ -13,22 +12,14 @@ Shapes: G groups of one prefix length P, U distinct sequences, L tokens of the l
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import (
-    LinearAttentionAndFullAttentionLayer,
-    LinearAttentionAndSlidingWindowAttentionLayer,
-    LinearAttentionLayer,
-)
 
 from rewardsmith.models.shared_prefix.packing import (
     Chunk,
@@ -40,6 +31,8 @@ from rewardsmith.models.shared_prefix.packing import (
     pad_rows,
     shared_prefix_length,
 )
+from rewardsmith.models.shared_prefix.past import Past
+from rewardsmith.models.shared_prefix.states import empty_past
 
 # Groups run together when their prefixes agree in length but for fewer tokens than this; the difference is repeated.
 PREFIX_STEP = 16
@@ -54,120 +47,27 @@ Place = tuple[int, int]
 Rest = tuple[int, Sequence[int]]
 
 
-class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
-    """States are assigned, not written in place."""
-
-    def update_conv_state(
-        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **options: object
-    ) -> Tensor:
-        """Keep the last inputs of a convolution. Returns them with the new ones, as the layer expects."""
-        size = conv_kernel_size or self.conv_kernel_size[state_idx] or conv_states.shape[-1]
-        self.conv_kernel_size[state_idx] = size
-        self.is_conv_states_initialized[state_idx] = True
-        self.dtype, self.device = conv_states.dtype, conv_states.device  # type: ignore[assignment]
-        if self.has_previous_state[state_idx]:
-            whole = torch.cat([self.conv_states[state_idx], conv_states], dim=-1)  # type: ignore[list-item]
-        else:
-            self.has_previous_state[state_idx] = True
-            whole = F.pad(conv_states, (max(0, size - conv_states.shape[-1]), 0))
-        self.conv_states[state_idx] = whole[..., -size:]
-        return whole
-
-    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **options: object) -> Tensor:
-        """Keep the state after the last token."""
-        self.is_recurrent_states_initialized[state_idx] = True
-        self.recurrent_states[state_idx] = recurrent_states
-        return recurrent_states
-
-
-class _AssignsBesideFull(_Assigns, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc, override]
-    """The same beside keys and values."""
-
-
-class _AssignsBesideSliding(_Assigns, LinearAttentionAndSlidingWindowAttentionLayer):  # type: ignore[misc, override]
-    """The same beside the keys and values of a window."""
-
-
-ASSIGNING: dict[type, type] = {
-    LinearAttentionLayer: _Assigns,
-    LinearAttentionAndFullAttentionLayer: _AssignsBesideFull,
-    LinearAttentionAndSlidingWindowAttentionLayer: _AssignsBesideSliding,
-}
-
-
-def new_cache(config: PreTrainedConfig) -> DynamicCache:
-    """Return an empty cache for a model of this config whose states carry their gradient."""
-    cache = DynamicCache(config=config)
-    for layer in cache.layers:
-        layer.__class__ = ASSIGNING.get(type(layer), type(layer))
-    return cache
-
-
-def cache_tensors(cache: DynamicCache) -> list[Tensor]:
-    """Return every tensor of a cache that a completion goes on from, in a fixed order."""
-    return [holder[name] for layer in cache.layers for holder, name in _places(layer)]
-
-
-def fork(cache: DynamicCache, tensors: Sequence[Tensor], group_U: Tensor) -> DynamicCache:
-    """Return a cache of one row per completion that can be extended without touching `cache`.
-
-    Args:
-        cache: what the prefixes left.
-        tensors: `cache_tensors(cache)`, or the same values with a graph of their own.
-        group_U: the row of `cache` that each completion goes on from. Shapes: [U].
-    """
-    new = copy.copy(cache)
-    new.layers = [_copied(layer) for layer in cache.layers]
-    rows = iter(tensors)
-    for layer in new.layers:
-        for holder, name in _places(layer):
-            holder[name] = next(rows).index_select(0, group_U)
-    return new
-
-
-def _copied(layer: object) -> Any:
-    new = copy.copy(layer)
-    for name, value in vars(layer).items():
-        if isinstance(value, list | dict):
-            setattr(new, name, copy.copy(value))
-    return new
-
-
-def _places(layer: object) -> Iterator[tuple[dict[Any, Any], Any]]:
-    """Yield where a layer holds tensors with one row per sequence: attributes, and entries of its dictionaries."""
-    for name, value in sorted(vars(layer).items(), key=lambda item: item[0]):
-        if isinstance(value, Tensor) and value.ndim > 1:
-            yield vars(layer), name
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                if isinstance(inner, Tensor) and inner.ndim > 1:
-                    yield value, key
-
-
 def last_hidden(backbone: Any, chunk: ForkedChunk, *, recompute: bool) -> Iterator[tuple[Tensor, Tensor, Rests]]:
     """Yield the hidden states of the prefixes, of the rests, and the rests, part by part.
 
     Args:
-        backbone: any decoder that takes `past_key_values`.
+        backbone: any decoder that goes on from a past.
         recompute: compute every pass again in the backward pass instead of keeping what is between.
 
     Shapes: -> `[G, P, D]`, `[U, L, D]`.
     """
-    cache: list[DynamicCache] = []
-
-    def read(ids: Tensor, past: DynamicCache) -> Tensor:
-        with _without_layer_checkpoints(backbone):
-            return backbone(input_ids=ids, past_key_values=past, use_cache=True).last_hidden_state
+    left: list[Past] = []
 
     def read_prefix(ids: Tensor) -> tuple[Tensor, ...]:
-        fresh = new_cache(backbone.config)
-        hidden = read(ids, fresh)
-        cache[:] = [fresh]
-        return (hidden, *cache_tensors(fresh))
+        past = empty_past(backbone)
+        with _without_layer_checkpoints(backbone):
+            hidden = past.read(backbone, ids)
+        left[:] = [past]
+        return (hidden, *past.tensors())
 
     def read_rests(ids: Tensor, group_U: Tensor, *tensors: Tensor) -> Tensor:
-        forked = fork(cache[0], tensors, group_U)
-        return read(ids, forked)
+        with _without_layer_checkpoints(backbone):
+            return left[0].forked(tensors, group_U).read(backbone, ids)
 
     keeps_graph = torch.is_grad_enabled()
     prefix, *tensors = _passed(read_prefix, recompute and keeps_graph, chunk.prefix_ids)

@@ -68,12 +68,13 @@ def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
 
 def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     """Shapes: -> `rewards_U`."""
-    if not has_token_head(core):
+    head = token_head(core)
+    if head is None:
         assert isinstance(chunk, RowChunk)
         # Encoders pool in their own way; rows are right-padded and masked, so their logits are the rewards.
         base = type(core)._reward_base  # type: ignore[attr-defined]
         return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits[:, 0].float()
-    return _apply_head(core.score, pooled_hidden(core, chunk, narrows))
+    return _apply_head(head, pooled_hidden(core, chunk, narrows))
 
 
 def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> Tensor:
@@ -116,9 +117,22 @@ def _narrowed_layer(core: PreTrainedModel) -> LastLayer:
     return last_layer(getattr(core, core.base_model_prefix))
 
 
+# Decoders whose head has another name than `score`, or several parts.
+HEADS = {"ctrl": ("classifier",), "modernbert-decoder": ("head", "drop", "classifier")}
+
+
+def token_head(core: PreTrainedModel) -> nn.Module | None:
+    """Return the head that reads a decoder's hidden states token by token; None where there is none."""
+    names = HEADS.get(core.config.model_type, ("score",))
+    parts = [getattr(core, name, None) for name in names]
+    if not hasattr(core, core.base_model_prefix) or not all(isinstance(part, nn.Module) for part in parts):
+        return None
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)  # type: ignore[arg-type]
+
+
 def has_token_head(core: PreTrainedModel) -> bool:
-    """Whether the reward is a linear head `score` over a decoder's last hidden states."""
-    return isinstance(getattr(core, "score", None), nn.Module) and hasattr(core, core.base_model_prefix)
+    """Whether the reward is a head over a decoder's last hidden states."""
+    return token_head(core) is not None
 
 
 def _pool(core: PreTrainedModel, hidden: Tensor, chunk: PackedChunk | RowChunk) -> Tensor:

@@ -20,7 +20,7 @@ from rewardsmith.errors import ConfigError, RewardsmithError
 from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, IMPLEMENTATION
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
-from rewardsmith.models.shared_prefix.forward import core_model, install_forward, pooled_hidden
+from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, install_forward, pooled_hidden
 from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,8 @@ def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
 
     def watch(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         seen.append(output.detach().requires_grad_())
-        return seen[-1]
+        # Some families add positions to it in place.
+        return seen[-1].clone()
 
     handle = core.get_input_embeddings().register_forward_hook(watch)
     try:
@@ -232,9 +233,11 @@ def reason_not_to_share(core: PreTrainedModel) -> str:
     """Return why completions cannot go on from a prefix that was computed once; empty when they can."""
     config = core.config.get_text_config()
     name = type(core).__name__
-    if config.is_encoder_decoder or not hasattr(core, "score"):
-        return f"{name} is not a decoder with a linear reward head, its tokens attend in both directions"
-    if getattr(config, "is_causal", True) is False or getattr(config, "use_bidirectional_attention", False):
+    if config.is_encoder_decoder or not has_token_head(core):
+        return f"{name} is not a decoder with a reward head, its tokens attend in both directions"
+    # Where only pictures are read in both directions, texts are read from left to right.
+    both_ways = getattr(config, "use_bidirectional_attention", False) not in (False, None, "vision")
+    if getattr(config, "is_causal", True) is False or both_ways:
         return f"{name} attends in both directions"
     if getattr(config, "attention_dropout", 0) and core.training and not _dropout_is_off(core):
         return f"{name} has attention dropout; set disable_dropout=True"

@@ -49,28 +49,35 @@ class SegmentPlan:
         return cls(tuple(_segments(spans)), tuple(prefixes))
 
 
-def is_available(query: Tensor) -> bool:
-    """Whether this torch has the kernels with a log-sum-exp, for this device and precision."""
+def is_available(query: Tensor, value: Tensor) -> bool:
+    """Whether this torch has the kernels with a log-sum-exp, for this device, precision and size of heads."""
     kernels = _FORWARD is not None and _BACKWARD is not None
-    return kernels and query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16, torch.float64)
+    known = query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16, torch.float64)
+    return kernels and known and query.shape[-1] == value.shape[-1]
 
 
-def attend_by_segments(query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, scale: float | None) -> Tensor:
+def attend_by_segments(
+    query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, scores: tuple[float | None, Tensor | None]
+) -> Tensor:
     """Attend inside every segment and from every answer to its prefix.
 
-    Shapes: query, key, value [1, H, L, D] -> [1, H, L, D], laid out in memory as [1, L, H, D].
+    Args:
+        scores: their scale, and the logit of each head's sink: one more term of every softmax, whose value is zero.
+
+    Shapes: query, key, value [1, H, L, D] -> [1, H, L, D], laid out in memory as [1, L, H, D]; sinks [H].
     """
     if torch.is_autocast_enabled("cpu"):
         # Rotary embeddings leave query and key in fp32 beside a bf16 value; autocast knows SDPA, not its kernels.
         query, key, value = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (query, key, value))
-    return _SegmentAttention.apply(query, key, value, plan, scale)
+    return _SegmentAttention.apply(query, key, value, plan, *scores)
 
 
 class _SegmentAttention(torch.autograd.Function):
     """One node of the graph for all segments of a batch."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, scale: float | None) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, *scores: Any) -> Tensor:
+        scale, sinks_H = scores
         assert _FORWARD is not None
         output = _token_major(query)
         lse = query.new_empty(query.shape[:3], dtype=torch.float64 if query.dtype == torch.float64 else torch.float32)
@@ -81,14 +88,18 @@ class _SegmentAttention(torch.autograd.Function):
             shared = (query[:, :, answers], key[:, :, prefix], value[:, :, prefix])
             extra, extra_lse = _FORWARD(*shared, 0.0, False, scale=scale)
             _merge(output[:, :, answers], lse[:, :, answers], extra, extra_lse)
-        ctx.save_for_backward(query, key, value, output, lse)
+        if sinks_H is not None:
+            merged = torch.logaddexp(lse, sinks_H.to(lse.dtype)[:, None])
+            output.mul_((lse - merged).exp_()[..., None])
+            lse = merged
+        ctx.save_for_backward(query, key, value, output, lse, sinks_H)
         ctx.plan, ctx.scale = plan, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         assert _BACKWARD is not None
-        query, key, value, output, lse = ctx.saved_tensors
+        query, key, value, output, lse, sinks_H = ctx.saved_tensors
         grads = [_token_major(tensor) for tensor in (query, key, value)]
 
         for part in ctx.plan.segments:
@@ -105,7 +116,11 @@ class _SegmentAttention(torch.autograd.Function):
             )
             for whole, place, extra in zip(grads, (answers, prefix, prefix), found, strict=True):
                 whole[:, :, place] += extra
-        return (*grads, None, None)
+        of_sinks = None
+        if sinks_H is not None:
+            weight = (sinks_H.to(lse.dtype)[:, None] - lse).exp_()
+            of_sinks = -(weight * (grad * output).sum(-1)).sum((0, 2)).to(sinks_H.dtype)
+        return (*grads, None, None, of_sinks)
 
 
 def _token_major(like: Tensor) -> Tensor:

@@ -1,0 +1,257 @@
+"""What a prefix leaves behind: keys, values and states that every completion goes on from, with their gradient.
+
+Most families of transformers take a cache of one kind, which is here; `states.py` has those that hold their states in a
+way of their own. All assign what transformers writes in place (to keep addresses static), since writing in place would
+break the gradient and touch what other completions go on from.
+
+Shapes: U completions, L tokens, D hidden, N size of a state.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import DynamicCache
+from transformers.cache_utils import (
+    DynamicLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionLayer,
+)
+
+from rewardsmith.errors import ScoringError
+
+
+class Past(ABC):
+    """What was read so far, one row a prefix or completion."""
+
+    @abstractmethod
+    def read(self, backbone: Any, ids: Tensor) -> Tensor:
+        """Read on, and hold what that leaves. Shapes: ids [U, L] -> hidden states [U, L, D]."""
+
+    @abstractmethod
+    def tensors(self) -> list[Tensor]:
+        """Return every tensor that a completion goes on from, one row a prefix, in a fixed order."""
+
+    @abstractmethod
+    def holding(self, tensors: Sequence[Tensor]) -> Past:
+        """Return the same past with these tensors in place of `tensors()`; this one stays as it is."""
+
+    def forked(self, tensors: Sequence[Tensor], group_U: Tensor) -> Past:
+        """Return a past of one row a completion that can be read on without touching this one.
+
+        Args:
+            tensors: those of `tensors()`, or the same values with a graph of their own.
+            group_U: the row that each completion goes on from. Shapes: [U].
+        """
+        return self.holding([tensor.index_select(0, group_U) for tensor in tensors])
+
+
+class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
+    """States are assigned, not written in place."""
+
+    def update_conv_state(
+        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **options: object
+    ) -> Tensor:
+        """Keep the last inputs of a convolution. Returns them with the new ones, as the layer expects."""
+        size = conv_kernel_size or self.conv_kernel_size[state_idx] or conv_states.shape[-1]
+        self.conv_kernel_size[state_idx] = size
+        self.is_conv_states_initialized[state_idx] = True
+        self.dtype, self.device = conv_states.dtype, conv_states.device  # type: ignore[assignment]
+        if self.has_previous_state[state_idx]:
+            whole = torch.cat([self.conv_states[state_idx], conv_states], dim=-1)  # type: ignore[list-item]
+        else:
+            self.has_previous_state[state_idx] = True
+            whole = F.pad(conv_states, (max(0, size - conv_states.shape[-1]), 0))
+        self.conv_states[state_idx] = whole[..., -size:]
+        return whole
+
+    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **options: object) -> Tensor:
+        """Keep the state after the last token."""
+        self.is_recurrent_states_initialized[state_idx] = True
+        self.recurrent_states[state_idx] = recurrent_states
+        return recurrent_states
+
+
+class _AssignsBesideFull(_Assigns, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc, override]
+    """The same beside keys and values."""
+
+
+class _AssignsBesideSliding(_Assigns, LinearAttentionAndSlidingWindowAttentionLayer):  # type: ignore[misc, override]
+    """The same beside the keys and values of a window."""
+
+
+ASSIGNING: dict[type, type] = {
+    LinearAttentionLayer: _Assigns,
+    LinearAttentionAndFullAttentionLayer: _AssignsBesideFull,
+    LinearAttentionAndSlidingWindowAttentionLayer: _AssignsBesideSliding,
+}
+# They count positions from zero whatever the cache holds.
+FORGETS_POSITIONS = {"bamba"}
+# They take a cache of their own class, which this names.
+OWN_CACHES = {"minimax": "MiniMaxCache"}
+
+
+def own_cache(backbone: nn.Module) -> type[DynamicCache] | None:
+    """Return the class of cache that this family alone takes, if there is one."""
+    name = OWN_CACHES.get(backbone.config.model_type)  # type: ignore[union-attr]
+    return getattr(sys.modules[_own_class(backbone).__module__], name) if name else None
+
+
+class _Counted(DynamicLayer):
+    """The place of a layer without keys in a cache that asks its first layer how many tokens were read."""
+
+    def __init__(self, num_read: int) -> None:
+        super().__init__()
+        self.num_read, self.is_initialized = num_read, True
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens were read."""
+        return self.num_read
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the number of keys that a mask covers, and where they begin."""
+        return self.num_read + query_length, 0
+
+
+class KeysAndStates(Past):
+    """A cache of transformers: keys, values and the states of linear attention, layer by layer."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        own = own_cache(backbone)
+        self.cache: DynamicCache = own() if own else DynamicCache(config=backbone.config)  # type: ignore[arg-type]
+        for layer in self.cache.layers:
+            layer.__class__ = ASSIGNING.get(type(layer), type(layer))
+        known = inspect.signature(_own_class(backbone).forward).parameters
+        names = [name for name in ("past_key_values", "cache_params") if name in known]
+        if not names:
+            raise ScoringError(f"{type(backbone).__name__} takes no cache")
+        self._name = names[0]
+        self._num_read = 0
+
+    def read(self, backbone: Any, ids: Tensor) -> Tensor:
+        """Read on over the cache."""
+        options: dict[str, Any] = {self._name: self.cache, "use_cache": True}
+        if backbone.config.model_type in FORGETS_POSITIONS:
+            options["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None] + self._num_read
+        for place, layer in enumerate(self.cache.layers if own_cache(backbone) else ()):
+            if not layer.is_initialized:
+                self.cache.layers[place] = _Counted(self._num_read)
+        self._num_read += ids.shape[1]
+        with scans_from_states(backbone, self.cache):
+            return backbone(input_ids=ids, **options).last_hidden_state
+
+    def tensors(self) -> list[Tensor]:
+        """Return keys, values and states."""
+        return [_rows_first(holder[name], name) for holder, name in _places(self.cache)]
+
+    def holding(self, tensors: Sequence[Tensor]) -> KeysAndStates:
+        """Return a copy of the cache with these tensors."""
+        new = copy.copy(self)
+        new.cache = _copied(self.cache)
+        new.cache.layers = [_copied(layer) for layer in self.cache.layers]
+        for (holder, name), tensor in zip(_places(new.cache), tensors, strict=True):
+            holder[name] = _rows_first(tensor, name)
+        return new
+
+
+def _rows_first(tensor: Tensor, name: object) -> Tensor:
+    """Swap the first two axes of what has its rows second (doing so twice gives it back)."""
+    return tensor.transpose(0, 1) if name == "indexer_position_ids" else tensor
+
+
+def _own_class(backbone: nn.Module) -> type[nn.Module]:
+    """Return the class that transformers wrote, below what compiling or quantising may have put on top."""
+    kinds = type(backbone).__mro__
+    return next((kind for kind in kinds if kind.__module__.startswith("transformers")), type(backbone))
+
+
+def _copied(layer: object) -> Any:
+    new = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, list | dict):
+            setattr(new, name, copy.copy(value))
+    return new
+
+
+def _places(cache: DynamicCache) -> Iterator[tuple[Any, Any]]:
+    """Yield where a cache holds tensors with one row per sequence: attributes, and entries of lists and dictionaries."""
+    for holder in (cache, *cache.layers):
+        for name, value in sorted(vars(holder).items(), key=lambda item: item[0]):
+            if _is_rows(value):
+                yield vars(holder), name
+            elif isinstance(value, dict | list):
+                inside = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from ((value, key) for key, inner in list(inside) if _is_rows(inner))
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 1
+
+
+# The states that the scans of the layer now running begin from, in the order in which it scans.
+_BEGINNINGS: ContextVar[Iterator[Tensor] | None] = ContextVar("beginnings", default=None)
+SCAN = "mamba_selective_scan"
+
+
+@contextmanager
+def scans_from_states(backbone: nn.Module, cache: DynamicCache) -> Iterator[None]:
+    """Let Mamba's first selective scan begin from the cache's states: its kernels begin from zero.
+
+    The scan is linear in its state, so what a state adds to every output is added to what the kernel returns.
+    """
+    mixers = [m for m in backbone.modules() if hasattr(m, "A_log") and SCAN in vars(sys.modules[type(m).__module__])]
+
+    def begin(mixer: Any, inputs: object) -> None:
+        layer: Any = cache.layers[mixer.layer_idx]
+        known = getattr(layer, "has_previous_state", {}).get(0)
+        state = layer.recurrent_states[0] if known else None
+        # Zamba scans head by head.
+        _BEGINNINGS.set(None if state is None else iter(state.unbind(1) if state.ndim == 4 else [state]))
+
+    def end(mixer: object, inputs: object, output: object) -> None:
+        _BEGINNINGS.set(None)
+
+    with ExitStack() as handles:
+        for mixer in mixers:
+            home = sys.modules[type(mixer).__module__]
+            if not hasattr(vars(home)[SCAN], "begins_anywhere"):
+                setattr(home, SCAN, _beginning_anywhere(vars(home)[SCAN]))
+            handles.callback(mixer.register_forward_pre_hook(begin).remove)
+            handles.callback(mixer.register_forward_hook(end, always_call=True).remove)
+        yield
+
+
+def _beginning_anywhere(scan: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a selective scan that begins from the state at hand, if there is one."""
+
+    @functools.wraps(scan)
+    def scan_on(
+        inputs: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None = None, **options: Any
+    ) -> Any:
+        found = scan(inputs, dt, A, B, C, z=z, **options)
+        beginnings = _BEGINNINGS.get()
+        if beginnings is None:
+            return found
+        bias, state = options.get("delta_bias"), next(beginnings)
+        steps = dt if bias is None else dt + bias.to(dt.dtype)[..., None]
+        steps = F.softplus(steps) if options.get("delta_softplus") else steps
+        decay = torch.exp(A[None, :, None] * steps.cumsum(-1)[..., None])  # [U, D, L, N]
+        carried = torch.einsum("udln,unl,udn->udl", decay, C.to(decay.dtype), state.to(decay.dtype))
+        output, last = found
+        output = output + (carried if z is None else carried * F.silu(z)).to(output.dtype)
+        return output, last + decay[:, :, -1] * state
+
+    scan_on.begins_anywhere = True  # type: ignore[attr-defined]
+    return scan_on
