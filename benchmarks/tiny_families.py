@@ -79,8 +79,16 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "layer_types": None},
-    "zamba2": {"mamba_headdim": 8, "n_mamba_heads": 8, "layer_types": None, "layers_block_type": ["linear_attention", "hybrid"] * 2},
-    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0}, "ffn_config": {"ffn_hidden_size": 64}},
+    "zamba2": {
+        "mamba_headdim": 8,
+        "n_mamba_heads": 8,
+        "layer_types": None,
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+    },
+    "dbrx": {
+        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 64},
+    },
     "cohere_compass_text": {
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
     },

@@ -48,7 +48,7 @@ def test_buffers_that_a_decoder_computes_for_its_layers_are_computed_after_loadi
     config.reward_pooling = "last"
     made = PooledRewardModel(config).eval()
     made.save_pretrained(tmp_path)
-    loaded = PooledRewardModel.from_pretrained(tmp_path).eval()
+    loaded = PooledRewardModel.from_pretrained(tmp_path, config=config).eval()
     assert torch.allclose(loaded(IDS).logits, made(IDS).logits, atol=1e-6)
     buffers = [dict(m.named_buffers()) for m in (made, loaded)]
     assert all(torch.equal(value, buffers[1][name]) for name, value in buffers[0].items())

@@ -39,7 +39,7 @@ class PooledRewardModel(PreTrainedModel):
     def _check_and_adjust_experts_implementation(self, experts_implementation, *args, **kwargs):
         return experts_implementation
 
-    # What transformers takes for custom code keeps uninitialised memory where a decoder computes buffers for its layers.
+    # As custom code, a decoder that computes buffers for its layers would be left with unset memory.
     def is_custom_code(self):
         return self.model.is_custom_code()
 

@@ -157,9 +157,10 @@ class PrefixLayout:
 
 @dataclass(frozen=True)
 class _Scores:
-    """How scores become weights: their scale, soft cap and window, and a logit per head that takes weight and gives nothing.
+    """How scores become weights: their scale, soft cap and window, and the sinks.
 
-    Shapes: sinks_H [H].
+    Args:
+        sinks_H: a logit per head that takes weight and has no value. Shapes: [H].
     """
 
     scaling: float | None = None

@@ -186,7 +186,7 @@ def _copied(layer: object) -> Any:
 
 
 def _places(cache: DynamicCache) -> Iterator[tuple[Any, Any]]:
-    """Yield where a cache holds tensors with one row per sequence: attributes, and entries of lists and dictionaries."""
+    """Yield where a cache holds tensors of one row a sequence: attributes, and entries of lists and dictionaries."""
     for holder in (cache, *cache.layers):
         for name, value in sorted(vars(holder).items(), key=lambda item: item[0]):
             if _is_rows(value):

@@ -53,7 +53,9 @@ class RwkvStates(Past):
         """Return states that add nothing."""
         layers = backbone.config.num_hidden_layers
         weight = backbone.get_input_embeddings().weight
-        start = [weight.new_full((1, 1), value, dtype=None if i < 2 else torch.float32) for i, value in enumerate(cls.EMPTY)]
+        start = [
+            weight.new_full((1, 1), value, dtype=None if i < 2 else torch.float32) for i, value in enumerate(cls.EMPTY)
+        ]
         return cls([_Columns([tensor] * layers) for tensor in start])
 
     def read(self, backbone: Any, ids: Tensor) -> Tensor:
