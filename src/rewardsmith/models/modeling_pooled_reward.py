@@ -40,7 +40,7 @@ class PooledRewardModel(PreTrainedModel):
         return experts_implementation
 
     # As custom code, a decoder that computes buffers for its layers would be left with unset memory.
-    def is_custom_code(self):
+    def is_custom_code(self):  # type: ignore[override]
         return self.model.is_custom_code()
 
     def get_input_embeddings(self):

@@ -198,8 +198,9 @@ def shared_prefix_attention(
         raise ScoringError("shared-prefix attention is exact only without attention dropout; set disable_dropout=True")
     if query.device.type == "cuda":
         block_mask = prefix_layout.block_mask(how.window, query.device)
-        flex_options = {"scaling": how.scaling, "softcap": how.softcap, "s_aux": how.sinks_H}
-        return flex_attention_forward(module, query, key, value, block_mask, **flex_options)
+        return flex_attention_forward(
+            module, query, key, value, block_mask, scaling=how.scaling, softcap=how.softcap, s_aux=how.sinks_H
+        )
     groups = getattr(module, "num_key_value_groups", query.shape[1] // key.shape[1])
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if prefix_layout.has_few_queries():

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import (
     DynamicLayer,
     LinearAttentionAndFullAttentionLayer,
@@ -103,9 +103,9 @@ FORGETS_POSITIONS = {"bamba"}
 OWN_CACHES = {"minimax": "MiniMaxCache"}
 
 
-def own_cache(backbone: nn.Module) -> type[DynamicCache] | None:
+def own_cache(backbone: PreTrainedModel) -> type[DynamicCache] | None:
     """Return the class of cache that this family alone takes, if there is one."""
-    name = OWN_CACHES.get(backbone.config.model_type)  # type: ignore[union-attr]
+    name = OWN_CACHES.get(backbone.config.model_type)
     return getattr(sys.modules[_own_class(backbone).__module__], name) if name else None
 
 
@@ -128,9 +128,9 @@ class _Counted(DynamicLayer):
 class KeysAndStates(Past):
     """A cache of transformers: keys, values and the states of linear attention, layer by layer."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: PreTrainedModel) -> None:
         own = own_cache(backbone)
-        self.cache: DynamicCache = own() if own else DynamicCache(config=backbone.config)  # type: ignore[arg-type]
+        self.cache: DynamicCache = own() if own else DynamicCache(config=backbone.config)
         for layer in self.cache.layers:
             layer.__class__ = ASSIGNING.get(type(layer), type(layer))
         known = inspect.signature(_own_class(backbone).forward).parameters
@@ -145,9 +145,10 @@ class KeysAndStates(Past):
         options: dict[str, Any] = {self._name: self.cache, "use_cache": True}
         if backbone.config.model_type in FORGETS_POSITIONS:
             options["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None] + self._num_read
-        for place, layer in enumerate(self.cache.layers if own_cache(backbone) else ()):
-            if not layer.is_initialized:
-                self.cache.layers[place] = _Counted(self._num_read)
+        if own_cache(backbone):
+            layers: list[Any] = self.cache.layers
+            counted = _Counted(self._num_read)
+            self.cache.layers = [layer if layer.is_initialized else counted for layer in layers]
         self._num_read += ids.shape[1]
         with scans_from_states(backbone, self.cache):
             return backbone(input_ids=ids, **options).last_hidden_state

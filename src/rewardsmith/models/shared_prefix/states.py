@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rewardsmith.models.shared_prefix.past import KeysAndStates, Past
 
 
-def empty_past(backbone: nn.Module) -> Past:
+def empty_past(backbone: PreTrainedModel) -> Past:
     """Return the past of a model that has read nothing."""
-    kind = backbone.config.model_type  # type: ignore[union-attr]
+    kind = backbone.config.model_type
     if kind == "rwkv":
         return RwkvStates.empty(backbone)
     if kind == "xlstm":
