@@ -3,9 +3,7 @@
 import json
 
 import pytest
-
-ROW = {"prompt": "Question?\n", "completion": "good answer"}
-CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+from hostile import CHAT, GROW, LOOP, ROW, says_one_line
 
 
 def line(**changes) -> bytes:
@@ -15,14 +13,6 @@ def line(**changes) -> bytes:
 def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
     return b'{"prompt": "q", "completion": ' + opening.encode() * depth + closing.encode() * depth + b"}"
 
-
-LOOP = (
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
-    "{% endfor %}{% endfor %}{% endfor %}"
-)
-GROW = (
-    "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}"
-)
 
 # name: what stands as the second of three lines of a JSONL file.
 ROWS = {
@@ -64,14 +54,6 @@ ROWS = {
     "terminal escapes": line(completion="\u001b]0;x\u0007\u001b[2J"),
     "a bidirectional override": line(completion="\u202eabc"),
 }
-
-
-def says_one_line(code: int, err: str) -> None:
-    assert "Traceback" not in err
-    assert "\x1b" not in err
-    errors = [found for found in err.splitlines() if ": error: " in found]
-    assert len(errors) == (0 if code == 0 else 1), err[-2000:]
-    assert all(len(found) < 1500 for found in errors)
 
 
 @pytest.mark.slow

@@ -58,13 +58,25 @@ def test_the_date_stays_fixed_inside_a_template_that_was_made_to_end_right():
 
 def test_a_template_that_loops_is_stopped(monkeypatch):
     monkeypatch.setattr(templates, "SECONDS_PER_TEMPLATE", 0.1)
+    monkeypatch.setattr(templates, "_took_too_long", set())
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}"
     with pytest.raises(ScoringError, match=r"the chat template took over 0\.1 s"):
         templates.apply_template(tokenizer_with(loops), CHAT)
 
 
+def test_a_template_that_took_too_long_once_has_less_time_from_then_on(monkeypatch):
+    monkeypatch.setattr(templates, "SECONDS_PER_TEMPLATE", 0.1)
+    monkeypatch.setattr(templates, "SECONDS_AFTER_THAT", 0.05)
+    monkeypatch.setattr(templates, "_took_too_long", set())
+    loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}"
+    for seconds in ("0.1", "0.05", "0.05"):
+        with pytest.raises(ScoringError, match=rf"took over {seconds} s"):
+            templates.apply_template(tokenizer_with(loops), CHAT)
+
+
 def test_a_loop_in_another_thread_is_stopped_there_alone(monkeypatch):
     monkeypatch.setattr(templates, "SECONDS_PER_TEMPLATE", 0.1)
+    monkeypatch.setattr(templates, "_took_too_long", set())
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}"
     found = []
 

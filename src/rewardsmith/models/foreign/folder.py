@@ -83,11 +83,15 @@ class Folder:
         return f"architecture {self.architecture or 'unnamed'}, weights outside the layers: {shown}{more}"
 
 
+# transformers makes a name for every label and an object for every layer before it looks at the weights.
+LARGEST = {"num_labels": 100_000, "num_hidden_layers": 10_000}
+
+
 def read_config(path: str) -> dict[str, Any]:
     """Read the config.json of a folder or hub id; empty for a folder that has none.
 
     Raises:
-        CheckpointError: there is neither such a folder nor such a model on the hub.
+        CheckpointError: there is neither such a folder nor such a model on the hub, or it names sizes of no model.
     """
     from transformers import PretrainedConfig
 
@@ -95,7 +99,7 @@ def read_config(path: str) -> dict[str, Any]:
     if is_folder and not (Path(path) / "config.json").is_file():
         return {}
     try:
-        return dict(PretrainedConfig.get_config_dict(path)[0])
+        config = dict(PretrainedConfig.get_config_dict(path)[0])
     except (OSError, ValueError) as error:
         if is_folder:
             return {}
@@ -103,6 +107,11 @@ def read_config(path: str) -> dict[str, Any]:
         raise CheckpointError(
             f"no model {path!r} could be loaded: there is no such folder, and as a hub id: {reason}"
         ) from error
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name, most in LARGEST.items():
+            if isinstance(part.get(name), int) and part[name] > most:
+                raise CheckpointError(f"{path}: config.json says {name} is {part[name]}, above {most}; copy it again")
+    return config
 
 
 def load_tokenizer(path: str | Path, trust_remote_code: bool) -> Any:
