@@ -1,8 +1,9 @@
 """docs/architecture.md walks a row through the files; here real runs are traced, and the page is held to them.
 
 A file counts when one of its functions runs with the row in hand: from the moment in which the rows' file is opened to
-the loss, with the callers that wait for what comes of it. Three kinds of code run in that time and see no row: the
-functions of READY and what they call, which load a model, try it on tokens of their own and listen for signals;
+the loss, or to the HTML, with the callers that wait for what comes of it. Three kinds of code run in that time and see
+no row: the functions of READY and what they call, which load a model, try it on tokens of their own, listen for signals
+and name the versions a report was made with;
 `cli/main.py` and `training/launching.py`, which find the command and call it, in one process or several; and the bodies
 of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has not seen the
 row either.
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+import pytest
 
 import rewardsmith
 
@@ -34,9 +37,12 @@ READY = {
     ("training/checkpoints.py", "choose_checkpoint"),
     ("training/checkpoints.py", "listening"),
     ("training/checkpoints.py", "on_step_end"),
+    ("cli/evaluate.py", "about"),
 }
 DISPATCH = {"cli/main.py", "training/launching.py"}
-MOST_FILES = 26
+MOST_FILES = {"train": 26, "evaluate": 32}
+HEADINGS = {"train": "A row from `train` to the loss", "evaluate": "A row from `evaluate` to its HTML"}
+FIRST = ("files/reading.py", "read_rows")
 
 
 class AtTheEnd(BaseException):
@@ -83,41 +89,59 @@ def listed(heading: str) -> list[str]:
     return re.findall(r"^\d+\. `([\w/]+\.py)`", rest.split("\n## ")[0], re.M)
 
 
-def train(folder: Path) -> set[str]:
-    """Train on pairs up to the first loss."""
-    import accelerate
+def arrive(*args: object, **kwargs: object) -> None:
+    # What runs while the end is reported has no row.
+    sys.setprofile(None)
+    raise AtTheEnd
+
+
+def inputs(folder: Path) -> tuple[str, str]:
+    """Write a tiny model and a file of pairs; return where they are."""
     import tiny_models
-
-    from rewardsmith.cli.main import main
-
-    def arrive(*args: object, **kwargs: object) -> None:
-        # What runs while the end is reported has no row.
-        sys.setprofile(None)
-        raise AtTheEnd
 
     model, tokenizer = tiny_models.qwen2()
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     rows = [{"prompt": f"question {i} ", "chosen": f"good answer {i}", "rejected": f"bad {i}"} for i in range(8)]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(folder / "model"), str(folder / "pairs.jsonl")
+
+
+def walk(command: str, folder: Path) -> set[str]:
+    """Train on pairs up to the first loss, or evaluate up to the page that is to be written."""
+    import accelerate
+
+    from rewardsmith.cli.main import main
+    from rewardsmith.report import page
+
+    model, pairs = inputs(folder)
     accelerate.Accelerator.backward = arrive
-    argv = ["train", "--dataset_name", str(folder / "pairs.jsonl"), "--model_name_or_path", str(folder / "model")]
-    with traced(("files/reading.py", "read_rows")) as files:
+    page.write_bytes = arrive
+    argv = {
+        "train": ["--dataset_name", pairs, "--model_name_or_path", model, "--max_steps", "1", "--report_to", "none"],
+        "evaluate": [model, pairs, "--resamples", "100", "--html", str(folder / "page.html")],
+    }[command]
+    if command == "train":
+        argv += ["--output_dir", str(folder / "run")]
+    with traced(FIRST) as files:
         try:
-            main([*argv, "--max_steps", "1", "--report_to", "none", "--output_dir", str(folder / "run")])
+            main([command, *argv])
         except AtTheEnd:
-            return files
-    raise AssertionError("no loss was reached")
+            return {name for name in files if name.endswith(".py")}
+    raise AssertionError("the row did not arrive")
 
 
-def test_a_row_passes_the_files_that_the_page_lists_from_train_to_the_loss(tmp_path):
+@pytest.mark.parametrize("command", HEADINGS)
+def test_a_row_passes_the_files_that_the_page_lists(command, tmp_path):
     # In a process of its own: a run sets logging, signals and caches of the whole process.
-    run = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, __file__, command, str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr
-    page = listed("A row from `train` to the loss")
+    page = listed(HEADINGS[command])
     assert json.loads(run.stdout.splitlines()[-1]) == sorted(page)
-    assert len(page) <= MOST_FILES
+    assert len(page) <= MOST_FILES[command]
 
 
 if __name__ == "__main__":
-    print(json.dumps(sorted(train(Path(sys.argv[1])))))
+    print(json.dumps(sorted(walk(sys.argv[1], Path(sys.argv[2])))))
