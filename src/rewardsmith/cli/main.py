@@ -178,7 +178,7 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     try:
         return int(command.run(args) or 0)
     finally:
-        say_cut()
+        say_cut(args)
 
 
 def run_area(area: str, commands: Mapping[str, str], args: argparse.Namespace) -> int:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 AGGREGATES = ("min", "product", "last", "mean")
-# What the command that runs has opened; it is asked once more at the end.
-_opened: list[Scorer] = []
 SCORER_HELP = (
     "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
     "module:function, file of scores, or simulator:gold"
@@ -159,10 +157,9 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
     )
 
 
-def say_cut() -> None:
+def say_cut(args: argparse.Namespace) -> None:
     """Say on stderr how many texts of a command's whole run had their prompt cut to fit the model."""
-    while _opened:
-        scorer = _opened.pop(0)
+    for scorer in getattr(args, "opened", ()):
         count = getattr(scorer, "num_cut", 0)
         if count:
             print(f"{scorer.name}: {count} texts scored with the start of their prompt cut", file=sys.stderr)
@@ -176,8 +173,12 @@ def model_spec(args: argparse.Namespace) -> ModelSpec:
 
 
 def open_scorer(name: str, args: argparse.Namespace, ensemble: Sequence[str] = ()) -> Scorer:
-    """Open what `name` names, as the flags say. Raises CheckpointError or ConfigError."""
+    """Open what `name` names, as the flags say, and note it in `args.opened`.
+
+    Raises CheckpointError or ConfigError.
+    """
     from rewardsmith.clients.opening import open_scorer as open_by_name
 
-    _opened.append(open_by_name(name, model_options(args), ensemble))
-    return _opened[-1]
+    scorer = open_by_name(name, model_options(args), ensemble)
+    args.opened = [*getattr(args, "opened", ()), scorer]
+    return scorer
