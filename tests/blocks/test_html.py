@@ -13,7 +13,6 @@ from rewardsmith.blocks.kinds import (
     Section,
     Table,
     Verdict,
-    as_plain,
 )
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate
@@ -52,12 +51,6 @@ def test_every_kind_of_block_is_drawn_and_escaped():
 def test_a_page_that_cannot_be_made_small_is_an_error():
     with pytest.raises(DataError, match=r"above 0\.001 MB"):
         render_page(Page("t", [Section("S", "x" * 2000, "")]), 1000)
-
-
-def test_blocks_are_values_for_json():
-    plain = as_plain(Section("S", "", "", [Table("c", ("a", "b"), [["x", ESTIMATE]])]))
-    assert plain["blocks"][0]["kind"] == "table"
-    assert plain["blocks"][0]["rows"][0][1] == ESTIMATE.to_dict()
 
 
 def test_a_piece_for_a_notebook_has_no_style_for_what_stands_around_it():
