@@ -22,7 +22,7 @@ from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import accuracy_observations, prompt_clusters, stratum
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.stats.intervals import Resampling, bootstrap_ratio, clustered_share
+from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_ratio, clustered_share
 from rewardsmith.stats.significance import unpaired_difference
 
 # With one group in twenty seen before, an accuracy is no longer one on new data.
@@ -200,7 +200,7 @@ def _by_record(scored: Sequence[ScoredGroup], record: TrainingRecord, how: Resam
     )
 
 
-def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> dict[str, Estimate]:
+def _accuracies(scored: Sequence[ScoredGroup], seen: Floats, how: Resampling) -> dict[str, Estimate]:
     """Return the accuracy on seen and on clean groups, and their difference."""
     sides = [
         accuracy_observations([item for item, hit in zip(scored, seen, strict=True) if bool(hit) is wanted])
@@ -213,7 +213,7 @@ def _accuracies(scored: Sequence[ScoredGroup], seen: Any, how: Resampling) -> di
     }
 
 
-def _subsets(scored: Sequence[ScoredGroup], seen: object, how: Resampling) -> dict[str, dict[str, Estimate]]:
+def _subsets(scored: Sequence[ScoredGroup], seen: Floats, how: Resampling) -> dict[str, dict[str, Estimate]]:
     """Return share and accuracies by subset, or by source where there are no subsets; nothing where there is one."""
     for axis in ("subset", "source"):
         parts: dict[str, list[int]] = {}
@@ -224,14 +224,14 @@ def _subsets(scored: Sequence[ScoredGroup], seen: object, how: Resampling) -> di
     return {}
 
 
-def _subset(scored: Sequence[ScoredGroup], seen: Any, places: list[int], how: Resampling) -> dict[str, Estimate]:
+def _subset(scored: Sequence[ScoredGroup], seen: Floats, places: list[int], how: Resampling) -> dict[str, Estimate]:
     own, hits = [scored[i] for i in places], np.array([float(seen[i]) for i in places])
     accuracies = _accuracies(own, hits, how)
     share = clustered_share(hits, prompt_clusters(own))
     return {"share": share, "seen": accuracies["seen"], "clean": accuracies["clean"]}
 
 
-def _flags(numbers: set[int], size: int) -> Any:
+def _flags(numbers: set[int], size: int) -> Floats:
     flags = np.zeros(size)
     flags[list(numbers)] = 1.0
     return flags

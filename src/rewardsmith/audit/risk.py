@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
@@ -174,7 +174,7 @@ def _areas(wrong_P: Floats, weights_RP: Floats) -> tuple[Floats, Floats]:
     return aurc, np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
-def _resampled_areas(wrong_P: Floats, labels_P: Any, how: Resampling) -> tuple[Floats, Floats]:
+def _resampled_areas(wrong_P: Floats, labels_P: NDArray[np.int64], how: Resampling) -> tuple[Floats, Floats]:
     """Draw clusters with replacement; memory does not grow with the number of draws."""
     size = int(labels_P.max()) + 1
     generator = np.random.default_rng(how.seed)
@@ -187,7 +187,7 @@ def _resampled_areas(wrong_P: Floats, labels_P: Any, how: Resampling) -> tuple[F
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _with_interval(value: float, draws: Floats, labels_P: Any) -> Estimate:
+def _with_interval(value: float, draws: Floats, labels_P: NDArray[np.int64]) -> Estimate:
     known = draws[~np.isnan(draws)]
     if math.isnan(value) or labels_P.max() < 1 or not len(known):
         return Estimate(value, len(labels_P))

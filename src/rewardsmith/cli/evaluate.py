@@ -8,7 +8,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
@@ -22,6 +22,10 @@ from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
 from rewardsmith.report.folders import write_benchmark, write_evaluation
 from rewardsmith.training.run import versions
+
+if TYPE_CHECKING:
+    from rewardsmith.evaluation import Evaluation, ModelComparison
+    from rewardsmith.evaluation.benchmarks import BenchmarkResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +154,7 @@ def is_model_folder(name: str) -> bool:
     return any((Path(name) / file).is_file() for file in ("config.json", "adapter_config.json"))
 
 
-def show(result: Any, json_path: str | None) -> None:
+def show(result: Evaluation | ModelComparison | BenchmarkResult, json_path: str | None) -> None:
     """Print the table of a result, and write its JSON where asked."""
     from rich.console import Console
 

@@ -221,7 +221,7 @@ class FileScorer:
         for text, score in zip(texts, scores, strict=True):
             self.by_text[prompt, text_key(as_text(text, where))] = score
 
-    def _find(self, request: ScoreRequest, completion: Any) -> float:
+    def _find(self, request: ScoreRequest, completion: Completion) -> float:
         try:
             return self.by_text[text_key(request.prompt), text_key(completion)]
         except KeyError:

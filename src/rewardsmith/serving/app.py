@@ -189,6 +189,6 @@ def _install_error_answers(app: FastAPI) -> None:
         return JSONResponse(refusal_body(http.url.path, refusal), error.status_code, error.headers)
 
 
-def _problem(problem: Any) -> str:
+def _problem(problem: Mapping[str, Any]) -> str:
     place = ".".join(str(part)[:40] for part in problem["loc"])
     return f"{place}: {problem['msg'][:200]}"

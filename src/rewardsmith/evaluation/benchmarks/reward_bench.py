@@ -26,6 +26,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.benchmarks.result import (
     FILE,
     Benchmark,
+    BenchmarkResult,
     accuracy_by,
     best_first,
     by,
@@ -104,18 +105,18 @@ def legacy(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, di
     return summarise(scored, how, "legacy")
 
 
-def eval_set_file(result: Any) -> dict[str, Any]:
+def eval_set_file(result: BenchmarkResult) -> dict[str, Any]:
     """Give what RewardBench writes to `results/eval-set/<model>.json`: each subset's accuracy under its name."""
     subsets = {name: part.value for name, part in result.parts.items() if name in KNOWN}
     return {**model_fields(result), **subsets}
 
 
-def model_fields(result: Any) -> dict[str, str]:
+def model_fields(result: BenchmarkResult) -> dict[str, str]:
     """Give the fields about the model that both of RewardBench's files hold."""
     return {"model": result.scorer, "model_type": "Seq. Classifier", "chat_template": "tokenizer"}
 
 
-def scores_file(result: Any) -> dict[str, Any]:
+def scores_file(result: BenchmarkResult) -> dict[str, Any]:
     """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns."""
     items = result.scored
     return {

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.evaluation.benchmarks.result import Benchmark, by, mean_of, need, shared_credit_best
+from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult, by, mean_of, need, shared_credit_best
 from rewardsmith.evaluation.benchmarks.reward_bench import model_fields
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.evaluation.metrics import best_of_k
@@ -83,13 +83,13 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def eval_set_file(result: Any) -> dict[str, Any]:
+def eval_set_file(result: BenchmarkResult) -> dict[str, Any]:
     """Give what RewardBench writes to `results/eval-set/<model>.json`: each domain's score under its name."""
     domains = {name: part.value for name, part in result.parts.items()}
     return {**model_fields(result), **domains}
 
 
-def scores_file(result: Any) -> dict[str, Any]:
+def scores_file(result: BenchmarkResult) -> dict[str, Any]:
     """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns.
 
     The result of a row of Ties is whether its worst correct answer beats its best incorrect one.

@@ -172,14 +172,16 @@ def write_reward_bench_files(result: BenchmarkResult, folder: str | Path) -> lis
     Raises:
         ConfigError: the benchmark is not RewardBench 1 or 2.
     """
-    layouts = {"reward-bench": reward_bench, "reward-bench-legacy": reward_bench, "reward-bench-2": reward_bench_2}
+    first = (reward_bench.eval_set_file, reward_bench.scores_file)
+    second = (reward_bench_2.eval_set_file, reward_bench_2.scores_file)
+    layouts = {"reward-bench": first, "reward-bench-legacy": first, "reward-bench-2": second}
     if result.benchmark not in layouts:
         raise ConfigError(f"{result.benchmark} has no RewardBench files; only {', '.join(layouts)} have")
-    layout: Any = layouts[result.benchmark]
+    eval_set_file, scores_file = layouts[result.benchmark]
     # A model's name may be a path or an address; only "owner/model" is kept.
     name = "/".join([part for part in re.split(r"[/\\:]+", result.scorer) if part.strip(".")][-2:])
     written = []
-    contents = {"eval-set": layout.eval_set_file(result), "eval-set-scores": layout.scores_file(result)}
+    contents = {"eval-set": eval_set_file(result), "eval-set-scores": scores_file(result)}
     for kind, content in contents.items():
         path = Path(folder) / kind / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

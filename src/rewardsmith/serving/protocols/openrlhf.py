@@ -6,8 +6,6 @@ the probability of beating an average answer, by the contract's mean, or 0 witho
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
@@ -20,8 +18,8 @@ class GetRewardBody(BaseModel):
     """Full texts with their special tokens; prompts and labels are not needed for a reward."""
 
     query: str | Texts
-    prompts: Any = None
-    labels: Any = None
+    prompts: object = None
+    labels: object = None
 
 
 class GetRewardAnswer(BaseModel):
