@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -188,6 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5, help="the longest /health may take")
     parser.add_argument("--mib", type=float, default=300, help="the most that memory may rise")
+    parser.add_argument("--every", type=int, default=1, help="send each of so many shapes only")
     parser.add_argument("--only", default="", help="shapes and paths that hold this text")
     parser.add_argument("--all", action="store_true", help="print every shape, not only the ten slowest")
     args = parser.parse_args()
@@ -198,7 +200,7 @@ def main() -> int:
         with server_process(our_command(model, port), port) as (address, process):
             send(address, "/classify", b'{"input": "w1"}', KEY)
             before, rows, seen = resident_mib(process.pid), [], set()
-            for name, path, body in shapes():
+            for name, path, body in islice(shapes(), 0, None, args.every):
                 if args.only not in f"{name} {path}":
                     continue
                 # Without a key nothing depends on what the body holds.
