@@ -129,8 +129,7 @@ class RewardTrainer(Trainer):
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
         logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
-        self._num_tokens = 0
-        self._offload = models.activation_offloading(args)
+        self._num_tokens, self._offload = 0, models.activation_offloading(args)
         # Steps that an earlier process trained, of a run that goes on.
         self.first_step, self.batches_per_step = 0, args.gradient_accumulation_steps * args.world_size
         self.stopper = StopOnSignal()
