@@ -113,7 +113,8 @@ def try_halves(
     """Run a batch and return, for each item in order, its result or the `expected` error that it causes alone.
 
     A batch that fails is run as two halves, down to the single item, so what fails costs its neighbours nothing.
-    Models refuse before they compute, so the extra runs are cheap.
+    Models refuse before they compute, so the extra runs are cheap. A server that does not answer is no fault of an
+    item: UnreachableError is raised.
 
     Example:
         >>> try_halves(lambda batch: [1 // x for x in batch], [1, 0, 1], ZeroDivisionError)[::2]
@@ -123,6 +124,8 @@ def try_halves(
         return []
     try:
         return list(run(items))
+    except UnreachableError:
+        raise
     except expected as error:
         if len(items) == 1:
             return [error]

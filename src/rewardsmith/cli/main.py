@@ -49,7 +49,7 @@ COMMANDS = {
     "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
     "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
     "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
-    "rl": ("rewardsmith.cli.rl", "optimise against a reward: best of n (PPO, GRPO and RLOO from Python)"),
+    "rl": ("rewardsmith.cli.rl", "optimise against a reward: GRPO, RLOO, PPO, RAFT, best of n"),
     "completion": ("rewardsmith.cli.completion", "completion of commands and flags in bash, zsh or tcsh"),
     "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
 }
@@ -181,12 +181,14 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
         say_cut(args)
 
 
-def run_area(area: str, commands: Mapping[str, str], args: argparse.Namespace) -> int:
-    """Run one command of an area such as `data`, each in a file of its own name. Returns its exit code."""
+def run_area(
+    area: str, commands: Mapping[str, str], args: argparse.Namespace, shared: Mapping[str, str] | None = None
+) -> int:
+    """Run one command of an area such as `data`, in the file of its name or of `shared`. Returns its exit code."""
     name = args.command
     if name not in commands:
         raise UsageError(f"unknown {area} command {name!r}; {nearest_or_known(name, commands)}")
-    module = f"rewardsmith.cli.{area}_{name.replace('-', '_')}"
+    module = f"rewardsmith.cli.{area}_{(shared or {}).get(name, name).replace('-', '_')}"
     return run_command(f"{area} {name}", module, commands[name], args.arguments)
 
 

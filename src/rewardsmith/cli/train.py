@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,21 +71,21 @@ def make_parser(prog: str, description: str) -> TrainParser:
             action.type = _rate
         elif action.nargs is None and getattr(action.type, "__name__", "") == "string_to_bool":
             action.nargs, action.const = "?", True
-    _group(parser)
+    group_flags(parser, GROUPS)
     return parser
 
 
-def _group(parser: argparse.ArgumentParser) -> None:
+def group_flags(parser: argparse.ArgumentParser, groups: Mapping[str, str]) -> None:
     """Put the flags under headings, those that a user asks for first at the top."""
     [plain] = [group for group in parser._action_groups if group.title == "options"]
     plain.title = "all other settings of transformers"
-    first = [parser.add_argument_group(title) for title in GROUPS]
+    first = [parser.add_argument_group(title) for title in groups]
     rest: list[argparse.Action] = []
     for action in plain._group_actions:
         place = next(
             (
                 g
-                for g, starts in zip(first, GROUPS.values(), strict=True)
+                for g, starts in zip(first, groups.values(), strict=True)
                 if action.dest.startswith(tuple(starts.split()))
             ),
             None,
@@ -187,7 +188,7 @@ def quiet_other_packages() -> None:
     """Show our own notes on stderr and keep other packages' bars and notes away."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("rewardsmith").setLevel(logging.ERROR if rank() else logging.INFO)
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

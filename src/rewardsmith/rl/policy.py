@@ -289,6 +289,14 @@ class AnswerLogits:
         scaled = torch.log_softmax(self.logits.float() / (temperature or 1.0), dim=-1)
         return -(scaled.exp() * scaled).sum(-1) * self.mask
 
+    def kl_from(self, other: AnswerLogits, temperature: float = 1.0) -> torch.Tensor:
+        """Return KL(this || other) of the next token at each place in nats, 0 where the mask is; shape [B, L].
+
+        Its sum over an answer is an unbiased estimate of the KL of whole answers, and never negative.
+        """
+        own, others = (torch.log_softmax(x.logits.float() / (temperature or 1.0), dim=-1) for x in (self, other))
+        return (own.exp() * (own - others)).sum(-1) * self.mask
+
 
 def answer_logits(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_token_id: int
@@ -298,7 +306,9 @@ def answer_logits(
     prompt_BL, prompt_mask = pad_left(prompts, pad_token_id, device)
     ids_BL, mask_BL = pad_right(answers, pad_token_id, device)
     mask = torch.cat([prompt_mask, mask_BL], dim=1)
-    known = inspect.signature(model.forward).parameters
+    # An adapter and TRL's trainers put a forward of their own, which names no arguments, before that of the class.
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    known = inspect.signature(type(base).forward).parameters
     more: dict[str, object] = {}
     if "position_ids" in known:
         more["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from rewardsmith.capabilities import capabilities_of
@@ -21,7 +22,7 @@ from rewardsmith.clients.asking import group_samples, in_sample_order
 from rewardsmith.clients.client import ClientOptions, RewardClient
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, try_halves
-from rewardsmith.records import Scorer, ScoreRequest
+from rewardsmith.records import Scorer, ScoreRequest, as_plain
 from rewardsmith.rl.judges import GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
 from rewardsmith.scoring.opening import ModelOptions
@@ -81,7 +82,7 @@ def _open(source: Source, options: RewardOptions, api_key: str | None, model: Mo
         return _ScorerPart(RewardClient(source, api_key, how), options)
     if isinstance(source, str):
         return _ScorerPart(open_scorer(source, model), options)
-    if isinstance(source, Scorer):
+    if isinstance(source, Scorer) and not isinstance(source, RewardFunction):
         return _ScorerPart(source, options)
     if callable(source):
         return _FunctionPart(source)
@@ -99,8 +100,24 @@ class RewardFunction:
 
     def __init__(self, parts: Sequence[_Part], weights: Sequence[float], name: str | None = None) -> None:
         self.parts, self.weights = tuple(parts), tuple(weights)
-        self.__name__ = name or "+".join(part.name for part in parts)
+        self.name = self.__name__ = name or "+".join(part.name for part in parts)
         self.batches_without_signal = 0
+
+    @property
+    def sources(self) -> list[object]:
+        """What is asked: scorers and functions."""
+        return [part.source for part in self.parts]
+
+    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Score as any scorer does. Raises ScoringError also where an answer gets no reward."""
+        prompts = [as_plain(request.prompt) for request in requests for _ in request.completions]
+        said = [as_plain(completion) for request in requests for completion in request.completions]
+        rewards = self.score(prompts, said)
+        if None in rewards:
+            place = rewards.index(None)
+            raise ScoringError(f"{self.name} gave no reward for the answer {str(said[place])[:60]!r}")
+        found = iter(float(reward) for reward in rewards if reward is not None)
+        return [list(islice(found, len(request.completions))) for request in requests]
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: object) -> Any:
         """Return one reward a sample, None where nothing could score it. TRL calls this by keyword."""
@@ -161,6 +178,7 @@ class _Part(ABC):
     """One source of rewards."""
 
     name: str
+    source: object
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -176,7 +194,7 @@ class _FunctionPart(_Part):
     """A function that TRL could call, sync or async."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+        self.source = self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
@@ -192,7 +210,8 @@ class _ScorerPart(_Part):
     """A scorer, all answers of a prompt in one request."""
 
     def __init__(self, scorer: Scorer, options: RewardOptions) -> None:
-        self.scorer, self.options = scorer, options
+        self.source = self.scorer = scorer
+        self.options = options
         self.name = str(scorer.name).rstrip("/").split("/")[-1]
         self.num_not_scored = 0
         if options.needs_parts and not capabilities_of(scorer).gives_parts:
@@ -209,11 +228,11 @@ class _ScorerPart(_Part):
         """Score samples; None where the scorer refuses one."""
         tools = columns.get("tools")
         requests, members = group_samples(prompts, completions, tools if isinstance(tools, Sequence) else None)
-        rows = self._try(requests)
+        rows: list[Any] = try_halves(self._read_patiently, requests, ScoringError)
         for place in [number for number, row in enumerate(rows) if isinstance(row, Exception)]:
             # The answer that cannot be scored shall not take the others of its prompt along.
             single = [replace(requests[place], completions=(one,)) for one in requests[place].completions]
-            found = self._try(single)
+            found = try_halves(self._read_patiently, single, ScoringError)
             rows[place] = [None if isinstance(row, Exception) else row[0] for row in found]
             errors = [row for row in found if isinstance(row, Exception)]
             if errors and not self.num_not_scored:
@@ -224,14 +243,8 @@ class _ScorerPart(_Part):
             [shape(self.options, r, row, self._statistics()) for r, row in zip(requests, kept, strict=True)], members
         )
 
-    def _try(self, requests: Sequence[ScoreRequest]) -> list[Any]:
-        try:
-            return try_halves(self._read_patiently, requests, ScoringError)
-        except _GoneError as gone:
-            raise gone.reason from gone
-
     def _read_patiently(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
-        """Score, and wait for a server that does not answer. Raises _GoneError, which ends all halves."""
+        """Score, and wait for a server that does not answer. Raises UnreachableError."""
         until, pause = time.monotonic() + self.options.wait_seconds, 0.5
         while True:
             try:
@@ -239,7 +252,7 @@ class _ScorerPart(_Part):
             except UnreachableError as error:
                 if time.monotonic() + pause > until:
                     waited = f"after waiting {self.options.wait_seconds:g} s"
-                    raise _GoneError(UnreachableError(f"{error}; given up {waited}")) from error
+                    raise UnreachableError(f"{error}; given up {waited}") from error
                 logger.warning("%s: %s; waiting %.1f s", self.name, error, pause)
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -263,14 +276,6 @@ class _ScorerPart(_Part):
                 f"{self.scorer.name} names no mean and standard deviation of rewards; leave normalized out"
             )
         return contract.reward_mean, contract.reward_std
-
-
-class _GoneError(Exception):
-    """Carries the reason through code that tries halves of a batch again."""
-
-    def __init__(self, reason: UnreachableError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 def _check(name: str, prompts: Sequence[Any], rewards: Rewards) -> None:

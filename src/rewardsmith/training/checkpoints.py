@@ -25,7 +25,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from rewardsmith.errors import CheckpointError, ConfigError, one_line
+from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_line
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import RewardConfig
@@ -107,6 +107,22 @@ def save_whole(
             use_mtime=True,
         )
     trainer.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def stopping_whole(trainer: Trainer) -> Iterator[None]:
+    """Keep what a run has learned where its rewards fail: a checkpoint of the last step, named by the error.
+
+    Before the first step there is nothing to keep but the place; a run whose server came back begins from it.
+    """
+    try:
+        yield
+    except ScoringError as error:
+        name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
+        trainer._save_checkpoint(trainer.model, None)  # type: ignore[arg-type]
+        raise type(error)(
+            f"{error}; {name} in {trainer.args.output_dir} holds the run: go on with resume_from_checkpoint"
+        ) from error
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -189,7 +189,8 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
 class TrainingProgress(TrainerCallback):
     """Show steps, time left and the last metrics: a bar on a terminal, a line per log elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Sequence[str] = SHOWN) -> None:
+        self.shown = shown
         self._bar: ProgressBar | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
@@ -216,7 +217,7 @@ class TrainingProgress(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Show the metrics that say whether training works."""
-        shown = "  ".join(f"{name} {logs[name]:.3f}" for name in SHOWN if logs and name in logs)
+        shown = "  ".join(f"{name} {logs[name]:.3f}" for name in self.shown if logs and name in logs)
         if not shown or not state.is_world_process_zero:
             return
         if self._bar is not None:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.heads import pool_backbone
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.rl.policy import answer_logits, pad_left, pad_right
+from rewardsmith.rl.policy import AnswerLogits, answer_logits, pad_left, pad_right
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.scoring.scorer import RewardScorer
 
@@ -142,16 +142,13 @@ def _new_head(backbone: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def reference_logprobs(
-    policy: PreTrainedModel,
-    reference: PreTrainedModel | None,
-    batch: tuple[Sequences, Sequences, int],
-    temperature: float,
-) -> Tensor:
-    """Return log-probabilities under the reference, or under the policy with its adapter off; shape [B, L]."""
+def reference_logits(
+    policy: PreTrainedModel, reference: PreTrainedModel | None, batch: tuple[Sequences, Sequences, int]
+) -> AnswerLogits:
+    """Return what the reference says of answers, or the policy with its adapter off; without gradient."""
     with torch.no_grad():
         if reference is not None:
-            return answer_logits(reference, *batch).logprobs(temperature)
+            return answer_logits(reference, *batch)
         off = policy.disable_adapter() if hasattr(policy, "disable_adapter") else nullcontext()  # type: ignore[operator]
         with off:
-            return answer_logits(policy, *batch).logprobs(temperature)
+            return answer_logits(policy, *batch)

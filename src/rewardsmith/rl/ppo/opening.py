@@ -15,7 +15,7 @@ from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.ppo.models import means_the_same
 from rewardsmith.rl.ppo.rollout import Asked, TextRewards, TokenRewards
-from rewardsmith.rl.rewards import reward_function
+from rewardsmith.rl.rewards import RewardFunction, reward_function
 from rewardsmith.rl.shaping import RewardOptions
 from rewardsmith.training import checkpoints
 
@@ -62,8 +62,11 @@ def rewards_of(given: Given, args: PPOConfig, policy: Policy, has_ids_only: bool
     """
     if isinstance(given, PreTrainedModel):
         return TokenRewards(given.to(args.device).eval()), given  # type: ignore[arg-type]
-    function = reward_function(given, options=RewardOptions(wait_seconds=args.wait_seconds))
-    source: Given = getattr(function.parts[0], "scorer", given)
+    if isinstance(given, RewardFunction):
+        function = given
+    else:
+        function = reward_function(given, options=RewardOptions(wait_seconds=args.wait_seconds))
+    source: Given = function.sources[0]
     if not has_ids_only:
         return TextRewards(function), source
     tokenizer = getattr(source, "tokenizer", None)

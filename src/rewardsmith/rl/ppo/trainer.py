@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_utils import TrainOutput
 
-from rewardsmith.errors import ConfigError, DataError, RewardsmithError
+from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models.heads import copy_code
 from rewardsmith.models.shared_prefix.plan import longest_input
@@ -23,7 +23,7 @@ from rewardsmith.rl.policy import Answer, Sampling, generate
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.ppo.losses import compute_losses
-from rewardsmith.rl.ppo.models import PolicyAndValue, reference_logprobs, value_model_from, without_dropout
+from rewardsmith.rl.ppo.models import PolicyAndValue, reference_logits, value_model_from, without_dropout
 from rewardsmith.rl.ppo.opening import Given, identity_of, policy_of, rewards_of, seed_of
 from rewardsmith.rl.ppo.rollout import (
     Asked,
@@ -153,8 +153,8 @@ class PPOTrainer(Trainer):
         self.state.num_train_epochs = math.ceil(total * int(args.batch_size or 1) / len(self.prompts))
         self.state.is_local_process_zero = self.is_local_process_zero()
         self.state.is_world_process_zero = self.is_world_process_zero()
-        self.control = self.callback_handler.on_train_begin(args, self.state, self.control)
-        with self._stopper.listening(args):
+        with self._stopper.listening(args), checkpoints.stopping_whole(self):
+            self.control = self.callback_handler.on_train_begin(args, self.state, self.control)
             while self.state.global_step < total and not self.control.should_training_stop:
                 self._update()
         self.control = self.callback_handler.on_train_end(args, self.state, self.control)
@@ -166,10 +166,7 @@ class PPOTrainer(Trainer):
     def _update(self) -> None:
         """Sample a batch, learn from it, log, and save where it is time to."""
         args, step = self.args, self.state.global_step
-        try:
-            rollout, metrics = self.roll_out(step)
-        except RewardsmithError as error:
-            self._stop_whole(error)
+        rollout, metrics = self.roll_out(step)
         metrics |= self.learn(rollout, step)
         self.lr_scheduler.step()  # type: ignore[union-attr]
         if args.kl_target is not None:
@@ -186,16 +183,6 @@ class PPOTrainer(Trainer):
         every = max(1, self.state.max_steps // max(1, args.num_sample_generations))
         if self.eval_prompts and args.num_sample_generations > 0 and step % every == 0:
             self.generate_completions()
-
-    def _stop_whole(self, error: RewardsmithError) -> None:
-        """Keep what the run has learned, and raise the error with the name of the checkpoint."""
-        step = self.state.global_step
-        if step == 0:
-            raise error
-        self._save_checkpoint(self.model, None)
-        raise type(error)(
-            f"{error}; checkpoint-{step} in {self.args.output_dir} holds the run: go on with resume_from_checkpoint"
-        ) from error
 
     # Sampling
 
@@ -253,7 +240,7 @@ class PPOTrainer(Trainer):
                 logprobs, _, values, mask = self.model_wrapped(prompts[rows], said[rows], args.temperature)
                 with self.compute_loss_context_manager():
                     batch = (prompts[rows], said[rows], self.policy.pad_token_id)
-                    ref = reference_logprobs(self.policy.model, self.ref_model, batch, args.temperature)
+                    ref = reference_logits(self.policy.model, self.ref_model, batch).logprobs(args.temperature)
                 gap = longest - mask.shape[1]
                 parts.append([torch.nn.functional.pad(t, (0, gap)) for t in (logprobs, ref, values, mask)])
         whole = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]

@@ -1,0 +1,200 @@
+"""`rewardsmith rl grpo|rloo|ppo|raft`: optimise a policy against a reward, measured before, on the way and after."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewardsmith.cli.options import SCORER_HELP
+from rewardsmith.cli.train import TrainParser, group_flags, quiet_other_packages, require_writable
+from rewardsmith.errors import ConfigError
+from rewardsmith.training.checkpoints import require_unused
+from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.recipes import resolve
+
+EXAMPLES = """examples:
+  rewardsmith rl {0} {0} --model_name_or_path POLICY --reward_model_name_or_path REWARD --dataset_name PROMPTS
+  rewardsmith rl {0} --config my.yaml --gold LARGER_REWARD_MODEL --resume"""
+GROUPS = {
+    "policy, prompts and rewards": "model_name dataset_name split train_limit reward_ gold trust_remote",
+    "what is measured": "num_eval eval_answers num_measure",
+    "what is done to rewards": "combine penalty length_penalty normalized uncertainty clip wait_seconds",
+    "adapter": "use_peft lora_ use_rslora use_dora",
+    "sampling": "num_generations max_completion response_length temperature top_ min_p stop_token num_rounds "
+    "prompts_per",
+    "objective": "beta kl_ cliprange epsilon num_ppo num_mini num_iterations loss_type scale_rewards vf_coef gamma lam "
+    "whiten missing_eos",
+    "training": "learning_rate num_train max_steps total_episodes per_device gradient_acc lr_ warmup seed bf16 fp16 "
+    "gradient_check max_grad optim weight_decay use_cpu",
+    "output": "output_dir overwrite_output resume save_ logging_ report_to run_name",
+}
+# Of TRL's ModelConfig what a policy's adapter needs.
+ADAPTER = ("use_peft", "use_rslora", "use_dora", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+
+
+def _field(default: object, text: str, **metadata: object) -> Any:
+    return field(default=default, metadata={"help": text, **metadata})
+
+
+@dataclass
+class RunArguments:
+    """The policy, its prompts and its rewards; names are TRL's where TRL has them."""
+
+    model_name_or_path: str | None = _field(None, "Policy: folder or hub id of a language model.")
+    dataset_name: str | None = _field(None, "Rows with a column prompt, preference data, or simulator:N[,SEED].")
+    split: str | None = _field(None, "Split of a data set that holds several.")
+    train_limit: int | None = _field(None, "Read at most so many prompts.")
+    reward_model_name_or_path: list[str] | None = _field(None, f"One or more: {SCORER_HELP}.")
+    reward_weights: list[float] | None = _field(None, "One a reward.")
+    gold: str | None = _field(None, "A second reward that nothing is optimised by, named like the first.")
+    num_eval_prompts: int = _field(64, "Prompts held out to measure on.")
+    eval_answers: int = _field(1, "Answers to each held-out prompt at every point.")
+    num_measurements: int = _field(10, "Points of the curve after the start.")
+    combine: str | None = _field(None, "How an ensemble becomes one reward; by default its mean.")
+    penalty: float = _field(1.0, "What mean_minus_std and _variance multiply with, beta of soft_min.")
+    length_penalty: str | None = _field(None, "JSON of an audit, whose excess weight of length is taken off.")
+    normalized: bool = _field(False, "Divide by the standard deviation of the reward model's contract, less its mean.")
+    uncertainty: float | None = _field(None, "Spread of an ensemble at which an answer counts half.")
+    clip: float | None = _field(None, "Rewards beyond plus or minus this are cut.")
+    wait_seconds: float = _field(600.0, "How long a reward server that does not answer is waited for.")
+    trust_remote_code: bool = _field(False, "Run Python code that a model brings.")
+    overwrite_output_dir: bool = _field(False, "Replace the run that output_dir holds.")
+
+
+def make_parser(prog: str, description: str) -> TrainParser:
+    """Build the parser of the algorithm that `prog` ends in."""
+    algorithm = prog.rsplit(" ", 1)[-1]
+    # A field of two classes is one flag, and both get its value.
+    classes: tuple[Any, ...] = (RunArguments, ModelConfig, config_class(algorithm))
+    parser = TrainParser(
+        list(classes),
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        conflict_handler="resolve",
+    )
+    parser.usage = f"{prog} [RECIPE] --model_name_or_path POLICY --reward_model_name_or_path REWARD --dataset_name DATA"
+    parser.epilog, parser.formatter_class = None, argparse.RawDescriptionHelpFormatter
+    parser.description = f"{description}\n\n{EXAMPLES.format(algorithm)}"
+    parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
+    parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that output_dir holds")
+    has_gpu = torch.cuda.is_available()
+    parser.set_defaults(algorithm=algorithm, output_dir=None, report_to="none", use_cpu=not has_gpu, logging_steps=1)
+    parser.set_defaults(bf16=has_gpu, disable_tqdm=False)
+    group_flags(parser, GROUPS)
+    return parser
+
+
+def config_class(algorithm: str) -> Any:
+    """Return the configuration of an algorithm: TRL's, or ours where TRL has none."""
+    from rewardsmith.rl.ppo import PPOConfig
+    from rewardsmith.rl.raft import RaftConfig
+    from rewardsmith.rl.trl_trainers import trl_classes
+
+    own = {"ppo": PPOConfig, "raft": RaftConfig}
+    return own[algorithm] if algorithm in own else trl_classes(algorithm)[1]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Keep the parser as `make_parser` built it; the configurations are its flags."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Optimise, save, write the report and print what it bought. Returns 0."""
+    from rewardsmith.blocks.terminal import print_blocks
+    from rewardsmith.report.optimising import REPORT, run_blocks, write_run_report
+    from rewardsmith.rl.running import optimise
+
+    algorithm = arguments.algorithm
+    parser = make_parser(f"rewardsmith rl {algorithm}", "")
+    if arguments.config or arguments.recipe:
+        arguments = resolve(parser, arguments, arguments.given)
+    quiet_other_packages()
+    result = optimise(_plan(arguments))
+    write_run_report(result)
+    print_blocks(run_blocks(result))
+    print(f"\npolicy, samples.jsonl, curve.jsonl, run.json: {result.folder}")
+    print(f"report with plots: {result.folder / REPORT}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Any:
+    """Open everything that the flags name. Raises ConfigError where something is missing."""
+    from rewardsmith.clients.opening import open_scorer
+    from rewardsmith.rl.policy import load_prompts, open_policy
+    from rewardsmith.rl.rewards import reward_function
+    from rewardsmith.rl.running import RunPlan
+    from rewardsmith.scoring.opening import ModelOptions
+    from rewardsmith.training.adapter import peft_config
+
+    script = _part(arguments, RunArguments)
+    for name in ("model_name_or_path", "reward_model_name_or_path", "dataset_name"):
+        if not getattr(script, name):
+            raise ConfigError(f"--{name} is missing; give it as a flag or in the recipe")
+    config = _config(arguments, script)
+    prompts = load_prompts(script.dataset_name, limit=script.train_limit, split=script.split)
+    held_out = min(script.num_eval_prompts, len(prompts) // 4)
+    device = "cpu" if config.use_cpu else None
+    models = ModelOptions(device=device, trust_remote_code=script.trust_remote_code)
+    sources = script.reward_model_name_or_path
+    reward = reward_function(sources, weights=script.reward_weights, options=_options(script), model=models)
+    adapter = _part(arguments, ModelConfig)
+    adapter.lora_task_type = "CAUSAL_LM"
+    if adapter.use_peft and arguments.algorithm == "raft":
+        raise ConfigError("raft trains all weights; leave --use_peft out, or take ppo, grpo or rloo")
+    return RunPlan(
+        arguments.algorithm,
+        open_policy(script.model_name_or_path, device=device, trust_remote_code=script.trust_remote_code),
+        prompts[held_out:],
+        prompts[:held_out],
+        reward,
+        config,
+        gold=open_scorer(script.gold, models) if script.gold else None,
+        num_measurements=script.num_measurements,
+        eval_answers=script.eval_answers,
+        peft_config=peft_config(adapter) if adapter.use_peft else None,
+    )
+
+
+def _config(arguments: argparse.Namespace, script: RunArguments) -> Any:
+    """Return the configuration of the algorithm, with a folder that may be written."""
+    kind = config_class(arguments.algorithm)
+    if arguments.output_dir is None:
+        arguments.output_dir = f"{Path(str(script.model_name_or_path)).name}-{arguments.algorithm.upper()}"
+    if arguments.resume:
+        arguments.resume_from_checkpoint = "true"
+    try:
+        config = _part(arguments, kind)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"settings refused: {str(error).strip().splitlines()[0]}") from error
+    folder = Path(arguments.output_dir)
+    require_writable(folder)
+    if str(config.resume_from_checkpoint).lower() in ("none", "false", ""):
+        require_unused(folder, script.overwrite_output_dir)
+    return config
+
+
+def _options(script: RunArguments) -> Any:
+    from rewardsmith.rl.shaping import LengthPenalty, RewardOptions
+
+    return RewardOptions(
+        combine=script.combine,
+        penalty=script.penalty,
+        length=LengthPenalty.from_audit(script.length_penalty) if script.length_penalty else None,
+        normalized=script.normalized,
+        uncertainty=script.uncertainty,
+        clip=script.clip,
+        wait_seconds=script.wait_seconds,
+    )
+
+
+def _part(arguments: argparse.Namespace, kind: Any) -> Any:
+    values = vars(arguments)
+    return kind(**{f.name: values[f.name] for f in fields(kind) if f.init and f.name in values})

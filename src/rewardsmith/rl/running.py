@@ -1,0 +1,325 @@
+"""One run: a policy optimised against a reward by GRPO, RLOO, PPO or RAFT, measured before, on the way and after."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.files.writing import write_json
+from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
+from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
+from rewardsmith.rl.policy import Policy, Sampling, ask
+from rewardsmith.rl.ppo import PPOTrainer
+from rewardsmith.rl.raft import run_raft
+from rewardsmith.rl.rewards import RewardFunction
+from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer
+from rewardsmith.training import checkpoints
+from rewardsmith.training.run import RECORD, TrainingProgress, git_commit, versions
+
+ALGORITHMS = (*TRL_KINDS, "ppo", "raft")
+START = "start"
+# What the algorithms call the same thing in their logs.
+LOGGED = {
+    "reward": ("reward", "objective/scores"),
+    "kl": ("kl", "objective/kl"),
+    "entropy": ("entropy", "policy/entropy_avg"),
+    "length": ("completions/mean_length", "val/length"),
+    "cut": ("completions/clipped_ratio", "val/cut_share"),
+}
+SHOWN = tuple(name for names in LOGGED.values() for name in names)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is optimised, by what and how.
+
+    Args:
+        algorithm: grpo, rloo, ppo or raft.
+        policy: its weights are trained in place; with `peft_config` an adapter around them is.
+        prompts: to train on.
+        held_out: prompts that are only measured.
+        reward: what is optimised.
+        config: TRL's GRPOConfig or RLOOConfig, PPOConfig or RaftConfig, with `output_dir`.
+        gold: a second reward that nothing is optimised by.
+        num_measurements: points of the curve after the start.
+        eval_answers: sampled to each held-out prompt at every point.
+        peft_config: of an adapter; None trains all weights.
+    """
+
+    algorithm: str
+    policy: Policy
+    prompts: Sequence[Text]
+    held_out: Sequence[Text]
+    reward: RewardFunction
+    config: Any
+    gold: Scorer | None = None
+    num_measurements: int = 10
+    eval_answers: int = 1
+    peft_config: Any = None
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"no algorithm {self.algorithm!r}; one of {', '.join(ALGORITHMS)}")
+        if not self.prompts or len(self.held_out) < 2:
+            raise ConfigError(
+                f"{len(self.prompts)} prompts to train on and {len(self.held_out)} held out; give more prompts, as two "
+                "or more are measured on"
+            )
+        if self.num_measurements < 1 or self.eval_answers < 1:
+            raise ConfigError(
+                f"num_measurements and eval_answers must be 1 or more, not {self.num_measurements} and "
+                f"{self.eval_answers}"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the run is written."""
+        return Path(str(self.config.output_dir))
+
+    @property
+    def sampling(self) -> Sampling:
+        """How held-out answers are drawn: as in training, with one seed for all points."""
+        config = self.config
+        longest = getattr(config, "max_completion_length", None) or config.response_length
+        return Sampling(
+            int(longest),
+            config.temperature,
+            getattr(config, "top_p", 1.0),
+            getattr(config, "top_k", 0) or 0,
+            seed=config.seed + 1,
+        )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did; `points` are in order of steps, the first one before any training."""
+
+    folder: Path
+    algorithm: str
+    points: Sequence[Point]
+    turn: Turn | None
+    history: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any]
+
+    @property
+    def before(self) -> Point:
+        """The start."""
+        return self.points[0]
+
+    @property
+    def after(self) -> Point:
+        """The end."""
+        return self.points[-1]
+
+    @property
+    def measures(self) -> list[str]:
+        """What was measured, in the order of `MEASURES`."""
+        return [name for name in ("reward", "gold", "kl", "length", "entropy", "cut") if self.before.known(name)]
+
+
+def optimise(plan: RunPlan) -> RunResult:
+    """Optimise a policy, save it with samples, curve and record in `output_dir`, and say what it bought.
+
+    A run that was stopped goes on where `config.resume_from_checkpoint` says, given the policy that it began with.
+
+    Raises:
+        ConfigError: settings that cannot be used, or a conversation for a policy without chat template.
+        CheckpointError: a checkpoint that is damaged or of another run.
+        ScoringError, UnreachableError: rewards failed; the message names the checkpoint that holds the run.
+
+    Example:
+        ```python
+        plan = RunPlan("ppo", open_policy("my-policy"), prompts[64:], prompts[:64], reward_function("my-reward"),
+                       PPOConfig(output_dir="out", response_length=128), gold=open_scorer("simulator:gold"))
+        optimise(plan).after.change("gold", result.before)
+        ```
+    """
+    for prompt in (*plan.prompts, *plan.held_out):
+        ask(plan.policy, prompt)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    resumes = str(getattr(plan.config, "resume_from_checkpoint", None) or "false").lower() != "false"
+    if not resumes:
+        for name in (CURVE, SAMPLES):
+            (plan.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(plan.folder / "rounds", ignore_errors=True)
+    history = _raft(plan) if plan.algorithm == "raft" else _train(plan)
+    meter_points = history.meter.points
+    result = RunResult(
+        plan.folder, plan.algorithm, meter_points, find_turn(meter_points), [_named(row) for row in history.rows], {}
+    )
+    result = replace(result, record=_record(plan, result))
+    write_json(plan.folder / RECORD, result.record)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    meter: Meter
+    rows: Sequence[Mapping[str, Any]]
+
+
+def _meter(plan: RunPlan, policy: Policy) -> Meter:
+    asking = Asking(plan.held_out, plan.sampling, plan.eval_answers, plan.gold)
+    return Meter(policy, plan.reward, asking, plan.folder)
+
+
+def _raft(plan: RunPlan) -> _Done:
+    meter = _meter(plan, plan.policy)
+
+    def after_round(number: int) -> None:
+        if not meter.points:
+            meter.take_up(number)
+        due = steps_to_measure(plan.config.num_rounds, plan.num_measurements)
+        if number in due or not meter.points:
+            meter.measure(number)
+
+    rows = run_raft(plan.policy, plan.prompts, plan.reward, plan.config, after_round)
+    _save(plan.policy, plan.folder)
+    return _Done(meter, rows)
+
+
+def _train(plan: RunPlan) -> _Done:
+    """Run a trainer between two measurements."""
+    trainer, policy = _trainer(plan)
+    meter = _meter(plan, policy)
+    trainer.add_callback(_Measuring(meter, plan.num_measurements))
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    if not plan.config.disable_tqdm:
+        trainer.add_callback(TrainingProgress(SHOWN))
+    resume = plan.config.resume_from_checkpoint
+    resume = True if str(resume).lower() in ("true", "last") else resume
+    resume = None if str(resume).lower() in ("none", "false", "") else resume
+    if isinstance(trainer, PPOTrainer):
+        trainer.train(resume_from_checkpoint=resume)
+    else:
+        _train_whole(trainer, checkpoints.choose_checkpoint(resume, str(plan.folder)))
+    trainer.save_model(str(plan.folder))
+    policy.tokenizer.save_pretrained(plan.folder)
+    return _Done(meter, trainer.state.log_history)
+
+
+def _trainer(plan: RunPlan) -> tuple[Trainer, Policy]:
+    if plan.algorithm == "ppo":
+        rows = [{"prompt": as_plain(prompt)} for prompt in plan.prompts]
+        ppo = PPOTrainer(
+            plan.config,
+            plan.policy.tokenizer,
+            plan.policy.model,
+            reward_model=plan.reward,
+            train_dataset=rows,
+            peft_config=plan.peft_config,
+        )
+        return ppo, ppo.policy
+    # TRL loads what KL is measured from by the policy's name; one that was made in memory has none.
+    if plan.policy.model.config._name_or_path != plan.policy.name:
+        _save(plan.policy, plan.folder / START)
+        plan.policy.model.config._name_or_path = str(plan.folder / START)
+    plan.config.reward_weights = None
+    trainer = build_trl_trainer(plan.algorithm, plan.policy, plan.prompts, plan.reward, plan.config, plan.peft_config)
+    return trainer, Policy(
+        trainer.model,  # type: ignore[arg-type]
+        plan.policy.tokenizer,
+        plan.policy.name,
+    )
+
+
+def _train_whole(trainer: Trainer, folder: str | None) -> None:
+    """Train; a signal, or rewards that fail, leave a checkpoint of the last step."""
+    stopper = checkpoints.StopOnSignal()
+    trainer.add_callback(stopper)
+    with stopper.listening(trainer.args), checkpoints.stopping_whole(trainer):
+        trainer.train(resume_from_checkpoint=folder)
+    stopper.raise_if_stopped(trainer.args, trainer.state)
+
+
+class _Measuring(TrainerCallback):
+    """Measures at the start, at evenly spaced steps and at the end."""
+
+    def __init__(self, meter: Meter, count: int) -> None:
+        self.meter, self.count = meter, count
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Measure the start, or the step from which a run goes on, which it may have stopped before measuring."""
+        self.meter.take_up(state.global_step)
+        self._measure_if_due(state)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Measure where it is time to."""
+        self._measure_if_due(state)
+
+    def _measure_if_due(self, state: TrainerState) -> None:
+        if state.global_step in {0, state.max_steps, *steps_to_measure(state.max_steps, self.count)}:
+            self.meter.measure(state.global_step)
+
+
+def _save(policy: Policy, folder: Path) -> None:
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the common names beside those of the algorithm."""
+    common = {
+        name: next(row[own] for own in names if own in row)
+        for name, names in LOGGED.items()
+        if any(own in row for own in names)
+    }
+    return {**row, **common}
+
+
+def _record(plan: RunPlan, result: RunResult) -> dict[str, Any]:
+    """Return what `run.json` holds."""
+    before, after = result.before, result.after
+    return {
+        "algorithm": plan.algorithm,
+        "policy": plan.policy.name,
+        "reward": plan.reward.name,
+        "reward_contracts": [_contract(source) for source in plan.reward.sources],
+        "gold": None if plan.gold is None else plan.gold.name,
+        "num_prompts": len(plan.prompts),
+        "num_held_out": len(plan.held_out),
+        "prompts": fingerprint([text_key(prompt) for prompt in (*plan.prompts, *plan.held_out)]),
+        "before": {name: before.estimate(name).to_dict() for name in result.measures},
+        "after": {name: after.estimate(name).to_dict() for name in result.measures},
+        "change": {name: after.change(name, before).to_dict() for name in result.measures},
+        "turn": None
+        if result.turn is None
+        else {
+            "step": result.turn.step,
+            "kl": result.turn.kl,
+            "gold": result.turn.gold.to_dict(),
+            "lost": result.turn.lost.to_dict(),
+        },
+        "settings": plan.config.to_dict(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "command": ["rewardsmith", *sys.argv[1:]],
+        "history": result.history,
+    }
+
+
+def _contract(source: object) -> Any:
+    """Return the contracts of a reward model's members, or of the model itself."""
+    members = getattr(source, "members", ()) or (source,)
+    found = [getattr(member, "contract", None) for member in members]
+    return [None if contract is None else contract.model_dump() for contract in found]
