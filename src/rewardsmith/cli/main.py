@@ -181,15 +181,18 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
         say_cut(args)
 
 
-def run_area(
-    area: str, commands: Mapping[str, str], args: argparse.Namespace, shared: Mapping[str, str] | None = None
-) -> int:
-    """Run one command of an area such as `data`, in the file of its name or of `shared`. Returns its exit code."""
+def run_area(area: str, commands: Mapping[str, str | tuple[str, str]], args: argparse.Namespace) -> int:
+    """Run one command of an area such as `data`. Returns its exit code.
+
+    Args:
+        commands: name to summary, where each has a file of its name, or to module and summary.
+    """
     name = args.command
     if name not in commands:
         raise UsageError(f"unknown {area} command {name!r}; {nearest_or_known(name, commands)}")
-    module = f"rewardsmith.cli.{area}_{(shared or {}).get(name, name).replace('-', '_')}"
-    return run_command(f"{area} {name}", module, commands[name], args.arguments)
+    entry = commands[name]
+    module, summary = (f"{area}_{name.replace('-', '_')}", entry) if isinstance(entry, str) else entry
+    return run_command(f"{area} {name}", f"rewardsmith.cli.{module}", summary, args.arguments)
 
 
 def declare_commands(

@@ -6,23 +6,22 @@ import argparse
 
 from rewardsmith.cli.main import declare_commands, run_area
 
-# Command -> one-line summary; `best-of-n` lives in rewardsmith.cli.rl_best_of_n.
+# Command -> (module, one-line summary).
 COMMANDS = {
-    "grpo": "group-relative policy optimisation, by TRL's trainer",
-    "rloo": "REINFORCE with a leave-one-out baseline, by TRL's trainer",
-    "ppo": "proximal policy optimisation with a value model",
-    "raft": "rounds of best of n and supervised training on the best",
-    "best-of-n": "sample n answers from a policy, keep the best by a reward; KL, gain and gold with intervals",
+    "grpo": ("rl_optimise", "group-relative policy optimisation, by TRL's trainer"),
+    "rloo": ("rl_optimise", "REINFORCE with a leave-one-out baseline, by TRL's trainer"),
+    "ppo": ("rl_optimise", "proximal policy optimisation with a value model"),
+    "raft": ("rl_optimise", "rounds of best of n and supervised training on the best"),
+    "best-of-n": ("rl_best_of_n", "sample n answers, keep the best by a reward; KL, gain and gold with intervals"),
 }
-# Commands that live in one file.
-SHARED = dict.fromkeys(("grpo", "rloo", "ppo", "raft"), "optimise")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command; its own flags are declared by its own file."""
-    declare_commands(parser, "rl", "Optimise a policy against a reward.", COMMANDS)
+    summaries = {name: summary for name, (_, summary) in COMMANDS.items()}
+    declare_commands(parser, "rl", "Optimise a policy against a reward.", summaries)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one command. Returns its exit code."""
-    return run_area("rl", COMMANDS, args, SHARED)
+    return run_area("rl", COMMANDS, args)

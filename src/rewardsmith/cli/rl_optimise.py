@@ -139,7 +139,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
     config = _config(arguments, script)
     prompts = load_prompts(script.dataset_name, limit=script.train_limit, split=script.split)
     held_out = min(script.num_eval_prompts, len(prompts) // 4)
-    device = "cpu" if config.use_cpu else None
+    device = "cpu" if config.use_cpu and torch.cuda.is_available() else None
     models = ModelOptions(device=device, trust_remote_code=script.trust_remote_code)
     sources = script.reward_model_name_or_path
     reward = reward_function(sources, weights=script.reward_weights, options=_options(script), model=models)
