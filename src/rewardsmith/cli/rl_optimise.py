@@ -195,6 +195,6 @@ def _options(script: RunArguments) -> Any:
     )
 
 
-def _part(arguments: argparse.Namespace, kind: Any) -> Any:
+def _part(arguments: argparse.Namespace, kind: type) -> Any:
     values = vars(arguments)
     return kind(**{f.name: values[f.name] for f in fields(kind) if f.init and f.name in values})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -104,17 +103,16 @@ class Meter:
 
     Args:
         policy: what is trained; its weights change between calls.
+        start: what KL is measured from; None where the policy has an adapter, which switched off is the start.
         reward: as the run optimises it.
         asking: what is asked.
         folder: for `curve.jsonl` and `samples.jsonl`.
     """
 
-    def __init__(self, policy: Policy, reward: RewardFunction, asking: Asking, folder: Path) -> None:
-        self.policy, self.reward, self.asking, self.folder = policy, reward, asking, folder
-        # An adapter switched off is the start; anything else is kept as it was.
-        self.start: PreTrainedModel | None = None
-        if not hasattr(policy.model, "disable_adapter"):
-            self.start = copy.deepcopy(policy.model).eval().requires_grad_(False)
+    def __init__(
+        self, policy: Policy, start: PreTrainedModel | None, reward: RewardFunction, asking: Asking, folder: Path
+    ) -> None:
+        self.policy, self.start, self.reward, self.asking, self.folder = policy, start, reward, asking, folder
         self.points: list[Point] = []
         self._encoded = [encode_prompt(policy, prompt) for prompt in asking.prompts]
 

@@ -6,6 +6,7 @@ follow the mask, so padding changes nothing.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,16 @@ def open_policy(
 
 # Its declared type is that of a call without loading info.
 _load_causal: Callable[..., tuple[PreTrainedModel, dict[str, Any]]] = AutoModelForCausalLM.from_pretrained  # type: ignore[assignment]
+
+
+def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy that nothing trains.
+
+    TRL's trainers and accelerate put a forward on the model itself; copied along it would run the original.
+    """
+    copied = copy.deepcopy(model)
+    copied.__dict__.pop("forward", None)
+    return copied.eval().requires_grad_(False)
 
 
 def _is_classifier(path: Path) -> bool:

@@ -100,7 +100,7 @@ def run_raft(
     identity = {
         "data": fingerprint([text_key(prompt) for prompt in prompts]),
         "model": checkpoints.fingerprint_model(policy.model),
-        "settings": {name: getattr(config, name) for name in SETTINGS} | {"reward": reward.name},
+        "settings": {name: getattr(config, name) for name in SETTINGS},
     }
     asked = config.resume_from_checkpoint
     found = checkpoints.choose_checkpoint(True if asked in ("true", "True", "last") else asked, str(folder))
@@ -150,7 +150,9 @@ def _round(
     out = Path(str(config.output_dir)) / "rounds" / f"round-{number + 1}.jsonl"
     seed = config.seed * 1_000_003 + number * 10_007
     plan = BestOfN(config.num_generations, sampling=Sampling(**{**asdict(config.sampling), "seed": seed}))
-    found = best_of_n(policy, asked, reward, out, plan)
+    # Samples are told by their policy; a server may come back under another address.
+    unnamed = RewardFunction(reward.parts, reward.weights, "reward")
+    found = best_of_n(policy, asked, unnamed, out, plan)
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     examples = [_example(policy, as_text(row["prompt"], "prompt"), row["completion"]) for row in rows]
     how = SupervisedConfig(

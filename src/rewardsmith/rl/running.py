@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -23,8 +24,9 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
-from rewardsmith.rl.policy import Policy, Sampling, ask
+from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy
 from rewardsmith.rl.ppo import PPOTrainer
+from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.raft import run_raft
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer
@@ -66,11 +68,11 @@ class RunPlan:
     prompts: Sequence[Text]
     held_out: Sequence[Text]
     reward: RewardFunction
-    config: Any
+    config: Given
     gold: Scorer | None = None
     num_measurements: int = 10
     eval_answers: int = 1
-    peft_config: Any = None
+    peft_config: object = None
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -173,13 +175,13 @@ class _Done:
     rows: Sequence[Mapping[str, Any]]
 
 
-def _meter(plan: RunPlan, policy: Policy) -> Meter:
+def _meter(plan: RunPlan, policy: Policy, start: PreTrainedModel | None) -> Meter:
     asking = Asking(plan.held_out, plan.sampling, plan.eval_answers, plan.gold)
-    return Meter(policy, plan.reward, asking, plan.folder)
+    return Meter(policy, start, plan.reward, asking, plan.folder)
 
 
 def _raft(plan: RunPlan) -> _Done:
-    meter = _meter(plan, plan.policy)
+    meter = _meter(plan, plan.policy, frozen_copy(plan.policy.model))
 
     def after_round(number: int) -> None:
         if not meter.points:
@@ -195,8 +197,10 @@ def _raft(plan: RunPlan) -> _Done:
 
 def _train(plan: RunPlan) -> _Done:
     """Run a trainer between two measurements."""
+    is_adapted = plan.peft_config is not None or hasattr(plan.policy.model, "disable_adapter")
+    start = None if is_adapted else frozen_copy(plan.policy.model)
     trainer, policy = _trainer(plan)
-    meter = _meter(plan, policy)
+    meter = _meter(plan, policy, start)
     trainer.add_callback(_Measuring(meter, plan.num_measurements))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -231,7 +235,7 @@ def _trainer(plan: RunPlan) -> tuple[Trainer, Policy]:
         _save(plan.policy, plan.folder / START)
         plan.policy.model.config._name_or_path = str(plan.folder / START)
     plan.config.reward_weights = None
-    trainer = build_trl_trainer(plan.algorithm, plan.policy, plan.prompts, plan.reward, plan.config, plan.peft_config)
+    trainer = build_trl_trainer(plan.policy, plan.prompts, plan.reward, plan.config, plan.peft_config)
     return trainer, Policy(
         trainer.model,  # type: ignore[arg-type]
         plan.policy.tokenizer,
@@ -261,10 +265,16 @@ class _Measuring(TrainerCallback):
         self.meter.take_up(state.global_step)
         self._measure_if_due(state)
 
-    def on_step_end(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Measure where it is time to."""
+        """Measure what the last step left, where it is time to: by now it is logged, and saved if it should be."""
+        self._measure_if_due(state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Measure the end."""
         self._measure_if_due(state)
 
     def _measure_if_due(self, state: TrainerState) -> None:

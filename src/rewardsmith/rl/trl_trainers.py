@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -11,6 +11,7 @@ from transformers import Trainer
 from rewardsmith.errors import ConfigError, missing_extra
 from rewardsmith.records import Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.policy import Policy, ask
+from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.training import checkpoints
 
@@ -34,27 +35,34 @@ def trl_classes(kind: str) -> tuple[type[Trainer], Any]:
 
 
 def build_trl_trainer(
-    kind: str, policy: Policy, prompts: Sequence[Text], reward: RewardFunction, config: Any, peft_config: Any = None
+    policy: Policy,
+    prompts: Sequence[Text],
+    reward: RewardFunction,
+    config: Given,
+    adapter: object = None,
 ) -> Trainer:
     """Return TRL's trainer, ready to train.
 
     Args:
         policy: loaded from a folder or from the hub; from there TRL loads what KL is measured from.
         prompts: asked as messages where the policy has a chat template.
+        config: a GRPOConfig or RLOOConfig.
+        adapter: of PEFT, to train in place of all weights.
 
     Raises:
         ConfigError: TRL refuses a setting.
     """
+    kind = type(config).__name__.removesuffix("Config").lower()
     rows = Dataset.from_list([{"prompt": as_plain(ask(policy, prompt))} for prompt in prompts])
-    whole: Any = _with_whole_checkpoints(trl_classes(kind)[0])
+    whole: Callable[..., Trainer] = _with_whole_checkpoints(trl_classes(kind)[0])
     try:
-        trainer: Trainer = whole(
+        trainer = whole(
             model=policy.model,
             reward_funcs=reward,
             args=config,
             train_dataset=rows,
             processing_class=policy.tokenizer,
-            peft_config=peft_config,
+            peft_config=adapter,
         )
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"TRL refuses these settings: {str(error).strip().splitlines()[0]}") from error
@@ -62,7 +70,7 @@ def build_trl_trainer(
     trainer.identity = {  # type: ignore[attr-defined]
         "data": fingerprint([text_key(prompt) for prompt in prompts]),
         "model": checkpoints.fingerprint_model(policy.model),
-        "settings": {name: given[name] for name in SETTINGS if name in given} | {"reward": reward.name},
+        "settings": {name: given[name] for name in SETTINGS if name in given},
     }
     return trainer
 
@@ -87,7 +95,7 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
         def _get_output_dir(self, trial: object) -> str:
             return self._checkpoint_dir or str(super()._get_output_dir(trial))
 
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: object, **kwargs: object) -> None:
             checkpoints.require_same_run(resume_from_checkpoint, self.identity)
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import random
@@ -19,7 +18,7 @@ from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models.heads import copy_code
 from rewardsmith.models.shared_prefix.plan import longest_input
-from rewardsmith.rl.policy import Answer, Sampling, generate
+from rewardsmith.rl.policy import Answer, Sampling, frozen_copy, generate
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.ppo.losses import compute_losses
@@ -110,7 +109,7 @@ class PPOTrainer(Trainer):
         self.reward_source = source
         value_model = value_model or value_model_from(source, policy.model, policy.tokenizer)
         is_adapted = hasattr(policy.model, "peft_config")
-        self.ref_model = ref_model or (None if is_adapted else copy.deepcopy(policy.model))
+        self.ref_model = ref_model or (None if is_adapted else frozen_copy(policy.model))
         without_dropout(policy.model, value_model, self.ref_model)
         self.policy = policy
         super().__init__(
@@ -156,8 +155,9 @@ class PPOTrainer(Trainer):
         with self._stopper.listening(args), checkpoints.stopping_whole(self):
             self.control = self.callback_handler.on_train_begin(args, self.state, self.control)
             while self.state.global_step < total and not self.control.should_training_stop:
+                self.control = self.callback_handler.on_step_begin(args, self.state, self.control)
                 self._update()
-        self.control = self.callback_handler.on_train_end(args, self.state, self.control)
+            self.control = self.callback_handler.on_train_end(args, self.state, self.control)
         self._record()
         self._stopper.raise_if_stopped(args, self.state)
         losses = [row["loss/policy_avg"] for row in self.state.log_history if "loss/policy_avg" in row]

@@ -1,0 +1,202 @@
+"""Runs of tiny policies by all four algorithms: what they leave, how they go on, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import tiny_models
+import torch
+from live_server import load
+
+from rewardsmith import PPOConfig
+from rewardsmith.clients.client import RewardClient
+from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, UnreachableError
+from rewardsmith.records import Message
+from rewardsmith.rl.policy import Policy
+from rewardsmith.rl.raft import RaftConfig
+from rewardsmith.rl.rewards import reward_function
+from rewardsmith.rl.running import ALGORITHMS, RunPlan, optimise
+from rewardsmith.rl.shaping import RewardOptions
+
+PROMPTS = tuple(f"{word} question" for word in ("good", "bad", "nice", "poor", "fine", "great", "awful", "maybe"))
+COMMON = {
+    "report_to": "none", "use_cpu": True, "bf16": False, "disable_tqdm": True, "save_strategy": "no",
+    "logging_steps": 1, "learning_rate": 1e-3, "gradient_checkpointing": False, "temperature": 1.0, "seed": 3,
+    "per_device_train_batch_size": 4,
+}  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+
+
+def letters(prompts, completions, **_):
+    return [float(str(text).count("a")) for text in completions]
+
+
+class Gold:
+    name = "gold"
+
+    def score_requests(self, requests):
+        return [[-float(len(str(text))) for text in request.completions] for request in requests]
+
+
+def config(algorithm, folder, **changes):
+    if algorithm == "raft":
+        raft = {"num_rounds": 2, "prompts_per_round": 2, "num_generations": 4, "max_completion_length": 6}
+        return RaftConfig(output_dir=str(folder), learning_rate=1e-2, use_cpu=True, **(raft | changes))
+    if algorithm == "ppo":
+        return PPOConfig(output_dir=str(folder), response_length=6, **(COMMON | {"total_episodes": 8} | changes))
+    from trl import GRPOConfig, RLOOConfig
+
+    kind = {"grpo": GRPOConfig, "rloo": RLOOConfig}[algorithm]
+    steps = {"max_steps": 2, "num_generations": 2, "max_completion_length": 6, "beta": 0.05}
+    return kind(output_dir=str(folder), **(COMMON | steps | changes))
+
+
+def plan(algorithm, folder, reward=letters, policy=None, options=None, **changes):
+    function = reward_function(reward, options=options)
+    policy = policy or Policy(*tiny_models.qwen2_causal())
+    how = config(algorithm, folder, **changes)
+    return RunPlan(algorithm, policy, PROMPTS[3:], PROMPTS[:3], function, how, gold=Gold(), num_measurements=2)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_run_leaves_policy_samples_curve_and_record(algorithm, tmp_path):
+    result = optimise(plan(algorithm, tmp_path))
+    assert [point.step for point in result.points] == [0, 1, 2]
+    assert result.measures == ["reward", "gold", "kl", "length", "entropy", "cut"]
+    assert result.before.estimate("kl").value == pytest.approx(0, abs=1e-6)
+    assert result.after.estimate("kl").value > 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["algorithm"] == algorithm
+    assert record["change"]["reward"]["n"] == 3
+    assert {"reward", "length", "cut"} <= set().union(*record["history"])
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in samples} == {0, 1, 2}
+    assert {"prompt", "completion", "reward", "gold", "kl", "cut"} <= set(samples[0])
+    saved = type(tiny_models.qwen2_causal()[0]).from_pretrained(tmp_path)
+    start, _ = tiny_models.qwen2_causal()
+    assert not torch.equal(saved.lm_head.weight, start.lm_head.weight)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_kl_is_measured_from_the_start_of_a_policy_that_has_no_folder(algorithm, tmp_path):
+    policy = Policy(*tiny_models.qwen2_causal())
+    with torch.no_grad():
+        policy.model.lm_head.weight.mul_(1.5)
+    result = optimise(plan(algorithm, tmp_path, policy=policy, learning_rate=0.0))
+    assert all(row["kl"] == pytest.approx(0, abs=1e-5) for row in result.history if "kl" in row)
+    assert (tmp_path / "start" / "model.safetensors").is_file()
+
+
+def test_an_adapter_is_trained_and_its_base_is_the_start(tmp_path):
+    from peft import LoraConfig
+
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    for algorithm in ("ppo", "rloo"):
+        folder = tmp_path / algorithm
+        result = optimise(replace(plan(algorithm, folder, learning_rate=1e-1), peft_config=adapter))
+        assert result.before.estimate("kl").value == pytest.approx(0, abs=1e-6)
+        assert result.after.estimate("kl").value > 0
+        assert (folder / "adapter_model.safetensors").is_file()
+
+
+class Dying:
+    """A server that answers so many requests and is gone after them."""
+
+    def __init__(self, client, answers):
+        self.client, self.left, self.name = client, answers, client.name
+
+    def score_requests(self, requests):
+        self.left -= 1
+        if self.left < 0:
+            raise UnreachableError(f"{self.name}: no answer")
+        return self.client.score_requests(requests)
+
+
+@pytest.mark.parametrize(("answers", "step"), [(0, 0), (1, 0), (2, 1)])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_server_that_stops_answering_leaves_a_checkpoint_to_go_on_from(algorithm, answers, step, url, tmp_path):
+    gone = plan(algorithm, tmp_path, Dying(RewardClient(url), answers), options=RewardOptions(wait_seconds=0.0))
+    named = rf"no answer; given up after waiting 0 s; checkpoint-{step} in .* go on with resume_from_checkpoint"
+    with pytest.raises(UnreachableError, match=named):
+        optimise(gone)
+    again = optimise(plan(algorithm, tmp_path, url, resume_from_checkpoint="true"))
+    assert [point.step for point in again.points] == [0, 1, 2]
+    assert len({row["step"] for row in again.history if "reward" in row}) == 2
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_server_gives_the_rewards_of_its_model(algorithm, reward_model, url, tmp_path):
+    local = optimise(plan(algorithm, tmp_path / "local", reward_model))
+    served = optimise(plan(algorithm, tmp_path / "served", url))
+    # The values of PPO start from a reward model in this process, so only what comes before them is the same.
+    last = {"grpo": -1, "ppo": 0}[algorithm]
+    for name in ("reward", "kl"):
+        assert served.points[last].values[name] == pytest.approx(local.points[last].values[name], abs=1e-5)
+    first = [result.history[0]["reward"] for result in (local, served)]
+    assert first[0] == pytest.approx(first[1], abs=1e-5)
+
+
+def test_the_answers_of_a_prompt_are_one_forward_of_the_server(reward_model, start_server, tmp_path):
+    with start_server(reward_model) as address:
+        seen = []
+        function = reward_function(address)
+        hook = reward_model.model.get_input_embeddings().register_forward_hook(lambda m, ids, o: seen.append(1))
+        try:
+            function.score(["is it good"] * 4, [" good", " bad", " great", " awful"])
+        finally:
+            hook.remove()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_conversation_for_a_policy_without_chat_template_is_one_line(algorithm, tmp_path):
+    policy = Policy(*tiny_models.qwen2_causal())
+    policy.tokenizer.chat_template = None
+    made = plan(algorithm, tmp_path, policy=policy)
+    conversation = replace(made, prompts=((Message("user", "is it good"),),))
+    with pytest.raises(ConfigError, match="has no chat template, and the prompts are conversations; set"):
+        optimise(conversation)
+    assert not (tmp_path / "curve.jsonl").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_reward_model_of_another_vocabulary_and_template_is_asked_in_texts(algorithm, tmp_path, caplog):
+    folder = tmp_path / "reward"
+    load("llama", folder)
+    result = optimise(plan(algorithm, tmp_path / "out", str(folder)))
+    assert result.after.known("reward")
+    if algorithm == "ppo":
+        assert "its vocabulary is not the policy's" in caplog.text
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rewards_that_are_no_numbers_are_one_line(algorithm, tmp_path):
+    made = plan(algorithm, tmp_path, lambda prompts, **_: [float("nan")] * len(prompts))
+    with pytest.raises(ScoringError, match=r"gave the reward nan for an answer to .*; return None for what cannot"):
+        optimise(made)
+
+
+@pytest.mark.parametrize(("algorithm", "text"), [("grpo", "all answers of a prompt had"), ("ppo", "every answer had")])
+def test_answers_of_one_reward_are_said_to_teach_nothing(algorithm, text, tmp_path, caplog):
+    longer = {"total_episodes": 40} if algorithm == "ppo" else {"max_steps": 11}
+    optimise(plan(algorithm, tmp_path, lambda prompts, **_: [1.0] * len(prompts), **longer))
+    assert text in caplog.text
+
+
+def test_a_run_of_other_prompts_is_not_gone_on_with(tmp_path):
+    gone = plan("grpo", tmp_path, Dying(Gold(), 2), options=RewardOptions(wait_seconds=0.0))
+    with pytest.raises(UnreachableError):
+        optimise(gone)
+    other = replace(plan("grpo", tmp_path, resume_from_checkpoint="true"), prompts=PROMPTS[4:])
+    with pytest.raises(CheckpointError, match="was trained on other data"):
+        optimise(other)
+
+
+def test_what_measures_nothing_is_refused(tmp_path):
+    made = plan("ppo", tmp_path)
+    with pytest.raises(ConfigError, match="no algorithm 'dpo'"):
+        RunPlan("dpo", made.policy, PROMPTS, PROMPTS, made.reward, made.config)
+    with pytest.raises(ConfigError, match="8 prompts to train on and 1 held out"):
+        RunPlan("ppo", made.policy, PROMPTS, PROMPTS[:1], made.reward, made.config)
+    with pytest.raises(ConfigError, match="num_measurements and eval_answers"):
+        RunPlan("ppo", made.policy, PROMPTS, PROMPTS, made.reward, made.config, num_measurements=0)
