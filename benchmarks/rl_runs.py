@@ -22,7 +22,7 @@ from trl import GRPOConfig, RLOOConfig
 
 from rewardsmith import RewardModel
 from rewardsmith.blocks.kinds import Table
-from rewardsmith.blocks.terminal import print_blocks
+from rewardsmith.blocks.text import print_blocks
 from rewardsmith.blocks.words import read_estimate
 from rewardsmith.cli.train import quiet_other_packages
 from rewardsmith.clients.opening import open_scorer

@@ -106,7 +106,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Optimise, save, write the report and print what it bought. Returns 0."""
-    from rewardsmith.blocks.terminal import print_blocks
+    from rewardsmith.blocks.text import print_blocks
     from rewardsmith.report.optimising import REPORT, run_blocks, write_run_report
     from rewardsmith.rl.running import optimise
 
