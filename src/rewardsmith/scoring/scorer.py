@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from rewardsmith.capabilities import Capabilities
+from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
 
@@ -61,6 +61,16 @@ class RewardScorer(ABC):
     def members(self) -> tuple[RewardScorer, ...]:
         """The models that answer together; itself when it is one model."""
         return (self,)
+
+    def keep_prefixes(self, max_tokens: int) -> None:
+        """Keep what texts begin with from call to call, up to `max_tokens` of them. Raises ConfigError if it cannot."""
+        if max_tokens:
+            raise ConfigError(f"{self.name} cannot keep prefixes")
+
+    @property
+    def prefix_counts(self) -> PrefixCounts:
+        """What kept prefixes saved; zeros where none are kept."""
+        return PrefixCounts()
 
     @property
     @abstractmethod

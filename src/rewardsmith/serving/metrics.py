@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.serving.auth import Key
 from rewardsmith.serving.bodies import Held
 from rewardsmith.serving.limits import Failure, Outcome
@@ -106,6 +107,12 @@ class Metrics:
         self.tokenise_seconds = Histogram(
             "rewardsmith_tokenise_seconds", "Rendering and tokenising a request", buckets=SECONDS, registry=registry
         )
+        self.prefix_hits = Counter(
+            "rewardsmith_prefix_hits", "Sequences that went on from a kept prefix", registry=registry
+        )
+        self.prefix_saved = Counter("rewardsmith_prefix_saved_tokens", "Tokens not computed again", registry=registry)
+        self.prefix_kept = Gauge("rewardsmith_prefix_kept_tokens", "Tokens of all kept prefixes", registry=registry)
+        self._prefixes = PrefixCounts()
         self.rewards = Histogram("rewardsmith_reward", "Raw rewards, for drift", buckets=REWARDS, registry=registry)
 
     def observe_batch(self, rows: int, tokens: int, seconds: float, waits: Sequence[float]) -> None:
@@ -115,6 +122,13 @@ class Metrics:
         self.batch_seconds.observe(seconds)
         for wait in waits:
             self.wait_seconds.observe(max(wait, 0.0))
+
+    def observe_prefixes(self, counts: PrefixCounts) -> None:
+        """Record what kept prefixes have saved since the start."""
+        self.prefix_hits.inc(counts.hits - self._prefixes.hits)
+        self.prefix_saved.inc(counts.saved_tokens - self._prefixes.saved_tokens)
+        self.prefix_kept.set(counts.kept_tokens)
+        self._prefixes = counts
 
     def observe_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Record rewards and failures."""

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
 from rewardsmith.models.shared_prefix.packing import (
     MIN_SHARED_TOKENS,
@@ -324,6 +325,8 @@ class Engine:
         tokens = sum(len(row.ids) for row in rows)
         speed = tokens / seconds
         self._tokens_per_second = 0.8 * self._tokens_per_second + 0.2 * speed if self._tokens_per_second else speed
+        if isinstance(counts := getattr(self._scorer, "prefix_counts", None), PrefixCounts):
+            self._metrics.observe_prefixes(counts)
         self._metrics.observe_batch(len(rows), tokens, seconds, [started - row.arrived for row in rows])
         self._settle(rows, outcomes)
         self._running = []

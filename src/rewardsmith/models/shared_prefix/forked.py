@@ -184,11 +184,11 @@ def _forked_chunk(groups: Sequence[Sequences], prefix: int, layout: ForkedLayout
     prefix_ids = torch.tensor([list(sequences[0][:prefix]) for sequences in groups])
     limit = layout.tokens_per_part
     total = prefix_ids.numel() + sum(len(rest) for _, rest in rests)
-    parts = tuple(_rest_rows(part, layout.pad_token_id) for part in _into_parts(rests, limit))
+    parts = tuple(rest_rows(part, layout.pad_token_id) for part in into_parts(rests, limit))
     return ForkedChunk(prefix_ids, parts, limit is not None and total > limit), order
 
 
-def _into_parts(rests: list[Rest], limit: int | None) -> Iterator[list[Rest]]:
+def into_parts(rests: Sequence[Rest], limit: int | None) -> Iterator[list[Rest]]:
     """Yield runs of rests (sorted by length) that waste little padding and stay within `limit` padded tokens."""
     part: list[Rest] = []
     tokens = 0
@@ -203,7 +203,7 @@ def _into_parts(rests: list[Rest], limit: int | None) -> Iterator[list[Rest]]:
     yield part
 
 
-def _rest_rows(rests: Sequence[Rest], pad_token_id: int) -> Rests:
+def rest_rows(rests: Sequence[Rest], pad_token_id: int) -> Rests:
     """Turn (group, rest) pairs into right-padded rows. Shapes: U = len(rests)."""
     length = max(SHORTEST_REST, *(len(rest) for _, rest in rests))
     input_ids = torch.full((len(rests), length), pad_token_id)

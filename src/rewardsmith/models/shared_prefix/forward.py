@@ -74,7 +74,7 @@ def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
         # Encoders pool in their own way; rows are right-padded and masked, so their logits are the rewards.
         base = type(core)._reward_base  # type: ignore[attr-defined]
         return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits[:, 0].float()
-    return _apply_head(head, pooled_hidden(core, chunk, narrows))
+    return apply_head(head, pooled_hidden(core, chunk, narrows))
 
 
 def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> Tensor:
@@ -169,7 +169,7 @@ def _summarise(parts: tuple[Tensor, ...], pooling: str) -> Tensor:
     return torch.cat([mean, maximum])
 
 
-def _apply_head(head: nn.Module, pooled: Tensor) -> Tensor:
+def apply_head(head: nn.Module, pooled: Tensor) -> Tensor:
     """Apply the head in fp32 whatever the autocast. Shapes: [U, D] -> [U]."""
     with torch.autocast(pooled.device.type, enabled=False):
         weight = getattr(head, "weight", None)

@@ -12,6 +12,7 @@ from torch import nn
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 from rewardsmith.models.shared_prefix.packing import Sequences, distinct, shared_prefix_length
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 
@@ -22,7 +23,12 @@ _TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 
 
 def compute_rewards(
-    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int = 8192, *, plan: ForwardPlan | None = None
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int = 8192,
+    *,
+    plan: ForwardPlan | None = None,
+    kept: KeptPrefixes | None = None,
 ) -> list[list[float]]:
     """Score every sequence of every group, in input order, without gradients.
 
@@ -30,6 +36,7 @@ def compute_rewards(
 
     Args:
         groups: per group the token ids of every full sequence.
+        kept: prefixes of earlier calls for this model.
         tokens_per_batch: distinct tokens (padded tokens where prefixes are not shared) of one forward.
 
     Raises:
@@ -39,21 +46,31 @@ def compute_rewards(
     for number, group in enumerate(groups):
         if any(len(sequence) == 0 for sequence in group):
             raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
-    rewards: list[list[float]] = [[0.0] * len(group) for group in groups]
     training = model.training
     with _turn_of(model), torch.no_grad():
         model.eval()
         try:
-            for places in _inference_batches(groups, tokens_per_batch, plan):
-                chunk = [[groups[g][k] for k in members] for g, members in places]
-                batch = plan.batch(chunk, tokens_per_batch).to(core_model(model).device)
-                values = iter(model(reward_batch=batch).logits[:, 0].tolist())
-                for g, members in places:
-                    for k in members:
-                        rewards[g][k] = next(values)
+            if kept is None:
+                rewards = _batch_by_batch(model, groups, tokens_per_batch, plan)
+            else:
+                rewards = kept.rewards(groups, tokens_per_batch)
         finally:
             model.train(training)
     _require_finite(rewards)
+    return rewards
+
+
+def _batch_by_batch(
+    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int, plan: ForwardPlan
+) -> list[list[float]]:
+    rewards: list[list[float]] = [[0.0] * len(group) for group in groups]
+    for places in _inference_batches(groups, tokens_per_batch, plan):
+        chunk = [[groups[g][k] for k in members] for g, members in places]
+        batch = plan.batch(chunk, tokens_per_batch).to(core_model(model).device)
+        values = iter(model(reward_batch=batch).logits[:, 0].tolist())
+        for g, members in places:
+            for k in members:
+                rewards[g][k] = next(values)
     return rewards
 
 

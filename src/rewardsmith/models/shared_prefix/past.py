@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import (
     DynamicLayer,
+    DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
     LinearAttentionAndSlidingWindowAttentionLayer,
     LinearAttentionLayer,
@@ -34,19 +35,35 @@ from rewardsmith.errors import ScoringError
 
 
 class Past(ABC):
-    """What was read so far, one row a prefix or completion."""
+    """What was read so far, one row a prefix or completion, and how many tokens that is."""
 
-    @abstractmethod
+    num_read = 0
+
     def read(self, backbone: Any, ids: Tensor) -> Tensor:
         """Read on, and hold what that leaves. Shapes: ids [U, L] -> hidden states [U, L, D]."""
+        hidden = self._read(backbone, ids)
+        self.num_read += ids.shape[1]
+        return hidden
+
+    def holding(self, tensors: Sequence[Tensor]) -> Past:
+        """Return the same past with these tensors in place of `tensors()`; this one stays as it is."""
+        new = self._holding(tensors)
+        new.num_read = self.num_read
+        return new
+
+    @abstractmethod
+    def _read(self, backbone: Any, ids: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _holding(self, tensors: Sequence[Tensor]) -> Past: ...
 
     @abstractmethod
     def tensors(self) -> list[Tensor]:
         """Return every tensor that a completion goes on from, one row a prefix, in a fixed order."""
 
-    @abstractmethod
-    def holding(self, tensors: Sequence[Tensor]) -> Past:
-        """Return the same past with these tensors in place of `tensors()`; this one stays as it is."""
+    def cut(self, row: int, num_tokens: int) -> Past | None:
+        """Return what the first tokens of one row left; None where only the end is known."""
+        return None
 
     def forked(self, tensors: Sequence[Tensor], group_U: Tensor) -> Past:
         """Return a past of one row a completion that can be read on without touching this one.
@@ -138,18 +155,15 @@ class KeysAndStates(Past):
         if not names:
             raise ScoringError(f"{type(backbone).__name__} takes no cache")
         self._name = names[0]
-        self._num_read = 0
 
-    def read(self, backbone: Any, ids: Tensor) -> Tensor:
-        """Read on over the cache."""
+    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
         options: dict[str, Any] = {self._name: self.cache, "use_cache": True}
         if backbone.config.model_type in FORGETS_POSITIONS:
-            options["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None] + self._num_read
+            options["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None] + self.num_read
         if own_cache(backbone):
             layers: list[Any] = self.cache.layers
-            counted = _Counted(self._num_read)
+            counted = _Counted(self.num_read)
             self.cache.layers = [layer if layer.is_initialized else counted for layer in layers]
-        self._num_read += ids.shape[1]
         with scans_from_states(backbone, self.cache):
             return backbone(input_ids=ids, **options).last_hidden_state
 
@@ -157,14 +171,29 @@ class KeysAndStates(Past):
         """Return keys, values and states."""
         return [_rows_first(holder[name], name) for holder, name in _places(self.cache)]
 
-    def holding(self, tensors: Sequence[Tensor]) -> KeysAndStates:
-        """Return a copy of the cache with these tensors."""
+    def cut(self, row: int, num_tokens: int) -> Past | None:
+        """Cut keys and values (as views), where every layer holds those of all tokens."""
+        if not all(_holds_every_token(layer) for layer in self.cache.layers):
+            return None
+        new = self._holding([tensor[row : row + 1, :, :num_tokens] for tensor in self.tensors()])
+        new.num_read = num_tokens
+        for layer in new.cache.layers:
+            if isinstance(layer, DynamicSlidingWindowLayer):
+                layer.cumulative_length = num_tokens
+        return new
+
+    def _holding(self, tensors: Sequence[Tensor]) -> KeysAndStates:
         new = copy.copy(self)
         new.cache = _copied(self.cache)
         new.cache.layers = [_copied(layer) for layer in self.cache.layers]
         for (holder, name), tensor in zip(_places(new.cache), tensors, strict=True):
             holder[name] = _rows_first(tensor, name)
         return new
+
+
+def _holds_every_token(layer: Any) -> bool:
+    """Whether a layer keeps keys and values alone, and dropped none."""
+    return type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.get_seq_length() == layer.keys.shape[-2]
 
 
 def _rows_first(tensor: Tensor, name: object) -> Tensor:

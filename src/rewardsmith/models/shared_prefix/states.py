@@ -59,16 +59,14 @@ class RwkvStates(Past):
         ]
         return cls([_Columns([tensor] * layers) for tensor in start])
 
-    def read(self, backbone: Any, ids: Tensor) -> Tensor:
-        """Read on from the states."""
+    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
         return backbone(input_ids=ids, state=self.states, use_cache=True).last_hidden_state
 
     def tensors(self) -> list[Tensor]:
         """Return the states, kind by kind and layer by layer."""
         return [tensor for columns in self.states for tensor in columns.layers]
 
-    def holding(self, tensors: Sequence[Tensor]) -> RwkvStates:
-        """Return states of these tensors."""
+    def _holding(self, tensors: Sequence[Tensor]) -> RwkvStates:
         rows = iter(tensors)
         return RwkvStates([_Columns([next(rows) for _ in columns.layers]) for columns in self.states])
 
@@ -93,8 +91,7 @@ class XlstmStates(Past):
     def __init__(self, states: Sequence[tuple[Tensor, ...]] = ()) -> None:
         self.states = list(states)
 
-    def read(self, backbone: Any, ids: Tensor) -> Tensor:
-        """Read on from the memories."""
+    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
         before = _XlstmCache(_Fresh(enumerate(self.states))) if self.states else None
         left: list[tuple[Tensor, ...]] = []
         with ExitStack() as handles:
@@ -108,8 +105,7 @@ class XlstmStates(Past):
         """Return the memories, layer by layer."""
         return [tensor for states in self.states for tensor in states]
 
-    def holding(self, tensors: Sequence[Tensor]) -> XlstmStates:
-        """Return memories of these tensors."""
+    def _holding(self, tensors: Sequence[Tensor]) -> XlstmStates:
         rows = iter(tensors)
         return XlstmStates([tuple(next(rows) for _ in states) for states in self.states])
 
@@ -117,11 +113,10 @@ class XlstmStates(Past):
 class GriffinStates(Past):
     """RecurrentGemma's: keys and values in a cache, states on the layers, convolutions that begin from nothing."""
 
-    def __init__(self, attention: KeysAndStates, states: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
+    def __init__(self, attention: Past, states: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
         self.attention, self.states = attention, list(states)
 
-    def read(self, backbone: Any, ids: Tensor) -> Tensor:
-        """Read on: each convolution is given the inputs before, each recurrence its state."""
+    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
         blocks = [layer.temporal_block for layer in backbone.layers if hasattr(layer.temporal_block, "rg_lru")]
         inputs: list[Tensor] = []
 
@@ -150,8 +145,7 @@ class GriffinStates(Past):
         """Return keys and values, then the states."""
         return [*self.attention.tensors(), *(tensor for pair in self.states for tensor in pair)]
 
-    def holding(self, tensors: Sequence[Tensor]) -> GriffinStates:
-        """Return a past of these tensors."""
+    def _holding(self, tensors: Sequence[Tensor]) -> GriffinStates:
         keys = len(self.attention.tensors())
         pairs = list(zip(tensors[keys::2], tensors[keys + 1 :: 2], strict=True))
         return GriffinStates(self.attention.holding(tensors[:keys]), pairs)

@@ -1,0 +1,210 @@
+"""Prefixes kept from one call to the next: a prompt that comes again, in another request, is not computed again.
+
+What a row left behind is kept under its token ids, the least recently used going first. A later row goes on from the
+entry that it shares most with: from a part of it where keys and values can be cut (plain attention), else from an entry
+that is a whole prefix of it. Where an entry cannot be cut, the first row that shares a part of it computes that part as
+a prefix of its own, which is kept.
+
+Shapes: U rows, L tokens, D hidden.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from rewardsmith.capabilities import PrefixCounts
+from rewardsmith.errors import ConfigError
+from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, rest_rows
+from rewardsmith.models.shared_prefix.forward import apply_head, core_model, token_head
+from rewardsmith.models.shared_prefix.packing import (
+    TOKEN_BYTES,
+    Sequences,
+    distinct,
+    num_shared_tokens,
+    shared_prefix_length,
+    sort_key,
+)
+from rewardsmith.models.shared_prefix.past import Past
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.shared_prefix.states import empty_past
+
+# Fewer tokens cost less to compute than to look after.
+SHORTEST_KEPT = 32
+Row = tuple[int, ...]
+
+
+class PrefixStore:
+    """Pasts under their token ids, at most `max_tokens` of them; the least recently used go first."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens, self.num_tokens = max_tokens, 0
+        # None where a row was seen whose past cannot be cut: the next one that shares its start is worth keeping.
+        self._entries: OrderedDict[bytes, Past | None] = OrderedDict()
+        self._keys: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, key: bytes, past: Past | None) -> None:
+        """Keep a past, and drop others until all fit; what is larger than everything is not kept."""
+        size = len(key) // TOKEN_BYTES
+        if not SHORTEST_KEPT <= size <= self.max_tokens or (past is None and key in self._entries):
+            return
+        if key not in self._entries:
+            insort(self._keys, key)
+            self.num_tokens += size
+        self._entries[key] = past
+        self._entries.move_to_end(key)
+        while self.num_tokens > self.max_tokens:
+            self._drop(next(iter(self._entries)))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._keys.clear()
+        self.num_tokens = 0
+
+    def closest(self, key: bytes) -> tuple[int, bytes]:
+        """Return how many tokens the nearest entry shares with a key, and that entry; nothing is `(0, b"")`."""
+        place = bisect_left(self._keys, key)
+        near = self._keys[max(0, place - 1) : place + 1]
+        return max(((num_shared_tokens(one, key), one) for one in near), default=(0, b""))
+
+    def longest_prefix(self, key: bytes) -> bytes:
+        """Return the longest entry that has a past and that a key begins with; empty where there is none."""
+        while place := bisect_right(self._keys, key):
+            found = self._keys[place - 1]
+            shared = num_shared_tokens(found, key) * TOKEN_BYTES
+            if shared == len(found) and self._entries[found] is not None:
+                return found
+            key = found[: shared if shared < len(found) else shared - TOKEN_BYTES]
+        return b""
+
+    def past(self, key: bytes) -> Past | None:
+        """Return an entry's past, which is now the most recently used."""
+        self._entries.move_to_end(key)
+        return self._entries[key]
+
+    def _drop(self, key: bytes) -> None:
+        del self._entries[key]
+        del self._keys[bisect_left(self._keys, key)]
+        self.num_tokens -= len(key) // TOKEN_BYTES
+
+
+class KeptPrefixes:
+    """The rewards of a model that keeps prefixes between calls. One thread at a time may ask.
+
+    Args:
+        model: whose pasts are kept; a change of its weights forgets them.
+        plan: how its prefixes are shared.
+        max_tokens: tokens of all prefixes that are kept.
+
+    Raises:
+        ConfigError: the model cannot go on from a prefix, pools over all tokens, or has an adapter, which may change.
+    """
+
+    def __init__(self, model: nn.Module, plan: ForwardPlan, max_tokens: int) -> None:
+        self.core = core_model(model)
+        reason = ""
+        if max_tokens < SHORTEST_KEPT:
+            reason = f"{max_tokens} tokens hold none; {SHORTEST_KEPT} or more do"
+        elif not (plan.way == "forked" or plan.forks):
+            reason = f"it cannot go on from them ({plan.reason})"
+        elif plan.longest is not None:
+            reason = "its positions depend on the length of a text"
+        elif getattr(self.core.config, "reward_pooling", "last") != "last":
+            reason = "its reward pools over all tokens"
+        elif hasattr(model, "peft_config"):
+            reason = "its adapter may change: merge it with rewardsmith export"
+        if reason:
+            raise ConfigError(f"prefixes of this model cannot be kept: {reason}")
+        self.plan, self.store, self.counts = plan, PrefixStore(max_tokens), PrefixCounts()
+        self._weights = -1
+
+    def rewards(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[float]]:
+        """Return one reward a sequence of every group."""
+        self._forget_other_weights()
+        found: dict[Row, float] = {}
+        fresh: list[Row] = []
+        for group in groups:
+            rows = distinct(group)[0]
+            start = rows[0][: shared_prefix_length(rows)] if len(rows) > 1 else rows[0][:-1]
+            if len(rows) > 1 or self.store.closest(sort_key(start))[0] >= SHORTEST_KEPT:
+                found |= self._going_on(rows, start, tokens_per_batch)
+            else:
+                fresh += rows
+        for part in into_parts([(0, row) for row in sorted(fresh, key=len)], tokens_per_batch) if fresh else ():
+            found |= self._read(part, empty_past(self._backbone), 0)
+        self.counts.kept_tokens = self.store.num_tokens
+        return [[found[tuple(sequence)] for sequence in group] for group in groups]
+
+    @property
+    def _backbone(self) -> Any:
+        return getattr(self.core, self.core.base_model_prefix)
+
+    def _forget_other_weights(self) -> None:
+        weights = sum(parameter._version for parameter in self.core.parameters())
+        if weights != self._weights:
+            self.store.clear()
+        self._weights = weights
+
+    def _hit(self, start: Row) -> tuple[int, Past | None]:
+        """Return what is kept of a row's start: how many tokens, and what they left."""
+        key = sort_key(start)
+        shared, entry = self.store.closest(key)
+        if shared >= SHORTEST_KEPT and (past := self.store.past(entry)) and (cut := past.cut(0, shared)):
+            return shared, cut
+        whole = self.store.longest_prefix(key)
+        return (len(whole) // TOKEN_BYTES, self.store.past(whole)) if whole else (0, None)
+
+    def _going_on(self, rows: Sequence[Row], start: Row, limit: int) -> dict[Row, float]:
+        """Return the rewards of rows that begin with `start`, from what is kept of it or what will be."""
+        num_kept, past = self._hit(start)
+        if past is not None:
+            self.counts.hits += len(rows)
+            self.counts.saved_tokens += num_kept
+        wanted = len(start) if len(rows) > 1 else self.store.closest(sort_key(start))[0]
+        if wanted - num_kept >= SHORTEST_REST:
+            past = _copied(past) if past else empty_past(self._backbone)
+            past.read(self._backbone, torch.tensor([start[num_kept:wanted]], device=self.core.device))
+            self._keep(past, 0, start[:wanted], num_kept)
+            num_kept = wanted
+        past = past or empty_past(self._backbone)
+        rests = sorted(((0, row) for row in rows), key=lambda rest: len(rest[1]))
+        found: dict[Row, float] = {}
+        for part in into_parts(rests, limit):
+            found |= self._read(part, past, num_kept)
+        return found
+
+    def _read(self, rows: Sequence[Rest], past: Past, num_kept: int) -> dict[Row, float]:
+        """Return the rewards of rows that go on from `past`, which holds their first `num_kept` tokens."""
+        rests = rest_rows([(0, row[num_kept:]) for _, row in rows], self.plan.pad_token_id)
+        places = rests.last_U.to(self.core.device)
+        past = past.forked(past.tensors(), rests.group_U.to(self.core.device))
+        hidden = past.read(self._backbone, rests.input_ids.to(self.core.device))
+        head = token_head(self.core)
+        assert head is not None
+        rewards = apply_head(head, hidden[torch.arange(len(hidden), device=hidden.device), places]).tolist()
+        if num_kept == 0 or len(rows) == 1:
+            for place, (_, row) in enumerate(rows):
+                self._keep(past, place, tuple(row), num_kept)
+        return {tuple(row): reward for (_, row), reward in zip(rows, rewards, strict=True)}
+
+    def _keep(self, past: Past, place: int, row: Row, num_kept: int) -> None:
+        """Keep what a row left, unless most of it is kept already: answers to one prompt would crowd others out."""
+        is_whole = len(past.tensors()[0]) == 1 and past.num_read == len(row)
+        left = past if is_whole else past.cut(place, len(row))
+        if len(row) - num_kept > num_kept or (left is not None and is_whole and past.cut(0, len(row)) is None):
+            self.store.put(sort_key(row), _copied(left) if left else None)
+
+
+def _copied(past: Past) -> Past:
+    """Return a past of one row in memory of its own."""
+    tensors = past.tensors()
+    return past.forked(tensors, torch.zeros(1, dtype=torch.long, device=tensors[0].device))

@@ -1,0 +1,133 @@
+"""Prefixes kept between calls change no reward, save tokens, fit their budget and are forgotten with the weights."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.kept import KeptPrefixes, PrefixStore
+from rewardsmith.models.shared_prefix.packing import sort_key
+from rewardsmith.models.shared_prefix.plan import prepare_model
+
+SMALL = {
+    **{"vocab_size": 101, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "num_labels": 1},
+    **{"pad_token_id": 0, "attention_dropout": 0.0},
+}
+DELTA = {
+    **{"layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 4, "linear_num_key_heads": 2},
+    **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
+}
+FAMILIES = {"qwen2": {}, "mistral": {"sliding_window": 16}, "qwen3_5_text": DELTA}
+PROMPT = [5 + (7 * i) % 90 for i in range(40)]
+ROWS = [[*PROMPT, *range(50 + 3 * k, 54 + 4 * k), 2] for k in range(5)]
+
+
+def build(family: str) -> nn.Module:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[family](**{**SMALL, **FAMILIES[family]})
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    nn.init.normal_(model.score.weight, std=0.5)
+    return model
+
+
+def kept_and_plain(family: str, max_tokens: int = 1000):
+    model = build(family)
+    plan = prepare_model(model)
+    return model, plan, KeptPrefixes(model, plan, max_tokens)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_prompt_in_requests_of_their_own_has_the_same_rewards(family):
+    model, plan, kept = kept_and_plain(family)
+    for row in [*ROWS, ROWS[0]]:
+        (plain,) = compute_rewards(model, [[row]], plan=plan)
+        (found,) = compute_rewards(model, [[row]], plan=plan, kept=kept)
+        assert found == pytest.approx(plain, abs=1e-5)
+    # What cannot be cut is computed as a prefix of its own by the second request.
+    assert kept.counts.hits >= (5 if family == "qwen2" else 4)
+    assert kept.counts.saved_tokens >= 40 * (5 if family == "qwen2" else 4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_groups_go_on_from_kept_prefixes(family):
+    model, plan, kept = kept_and_plain(family)
+    asked = [[ROWS[:3], [[7, 8, 9], [7, 8]]], [ROWS[3:], [[7, 8, 9]]], [[[*ROWS[0], 60, 61], [*ROWS[0], 70]]]]
+    for groups in asked:
+        plain = compute_rewards(model, groups, plan=plan)
+        found = compute_rewards(model, groups, plan=plan, kept=kept)
+        for left, right in zip(plain, found, strict=True):
+            assert right == pytest.approx(left, abs=1e-5)
+    assert kept.counts.hits == 4
+    assert kept.counts.saved_tokens >= 80
+
+
+def test_the_model_reads_a_prompt_once(monkeypatch):
+    model, plan, kept = kept_and_plain("qwen2")
+    seen = []
+    handle = model.model.embed_tokens.register_forward_hook(lambda _, args, __: seen.append(args[0].numel()))
+    for row in ROWS:
+        compute_rewards(model, [[row]], plan=plan, kept=kept)
+    handle.remove()
+    assert sum(seen) == len(PROMPT) + sum(len(row) - len(PROMPT) for row in ROWS)
+
+
+def test_the_least_recently_used_entry_goes_first_and_the_budget_holds():
+    store, past = PrefixStore(100), object()
+    keys = [sort_key([n] * 40) for n in (1, 2, 3)]
+    store.put(keys[0], past)
+    store.put(keys[1], past)
+    assert store.past(keys[0]) is past
+    store.put(keys[2], past)
+    assert store.num_tokens == 80
+    assert store.closest(keys[1])[0] == 0
+    assert store.closest(keys[0]) == (40, keys[0])
+    store.put(sort_key([4] * 101), past)
+    assert len(store) == 2
+
+
+def test_the_longest_whole_prefix_is_found_past_entries_that_are_none():
+    store, past = PrefixStore(1000), object()
+    ids = list(range(100))
+    store.put(sort_key(ids[:40]), past)
+    store.put(sort_key(ids[:50]), None)
+    store.put(sort_key([*ids[:60], 7]), past)
+    assert store.longest_prefix(sort_key(ids[:90])) == sort_key(ids[:40])
+    assert store.longest_prefix(sort_key(ids[:39])) == b""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_budget_changes_a_reward_or_is_exceeded_in_tokens_and_bytes(family):
+    model, plan, kept = kept_and_plain(family, max_tokens=100)
+    prompts = [[(n + i * 3) % 90 + 5 for i in range(40)] for n in range(6)]
+    for prompt in [*prompts, *prompts]:
+        groups = [[[*prompt, 7, 8, 2], [*prompt, 9]]]
+        plain = compute_rewards(model, groups, plan=plan)
+        assert compute_rewards(model, groups, plan=plan, kept=kept)[0] == pytest.approx(plain[0], abs=1e-5)
+        assert kept.store.num_tokens <= 100
+        held = [t.untyped_storage().nbytes() for p in kept.store._entries.values() if p for t in p.tensors()]
+        assert sum(held) <= 2 * 100 * 2 * 2 * 2 * 8 * 4 + 2 * 2 * 10_000
+
+
+def test_other_weights_forget_every_prefix():
+    model, plan, kept = kept_and_plain("qwen2")
+    compute_rewards(model, [ROWS[:2]], plan=plan, kept=kept)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+    plain = compute_rewards(model, [ROWS[2:4]], plan=plan)
+    assert compute_rewards(model, [ROWS[2:4]], plan=plan, kept=kept)[0] == pytest.approx(plain[0], abs=1e-5)
+    assert kept.counts.hits == 0
+
+
+def test_models_that_cannot_keep_prefixes_are_refused():
+    model = build("qwen2")
+    plan = prepare_model(model, share=False)
+    with pytest.raises(ConfigError, match="cannot go on from them"):
+        KeptPrefixes(model, plan, 100)
+    plan = prepare_model(model)
+    model.config.reward_pooling = "mean"
+    with pytest.raises(ConfigError, match="pools over all tokens"):
+        KeptPrefixes(model, plan, 100)
