@@ -39,7 +39,7 @@ class Past(ABC):
 
     num_read = 0
 
-    def read(self, backbone: Any, ids: Tensor) -> Tensor:
+    def read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor:
         """Read on, and hold what that leaves. Shapes: ids [U, L] -> hidden states [U, L, D]."""
         hidden = self._read(backbone, ids)
         self.num_read += ids.shape[1]
@@ -52,7 +52,7 @@ class Past(ABC):
         return new
 
     @abstractmethod
-    def _read(self, backbone: Any, ids: Tensor) -> Tensor: ...
+    def _read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor: ...
 
     @abstractmethod
     def _holding(self, tensors: Sequence[Tensor]) -> Past: ...
@@ -156,7 +156,7 @@ class KeysAndStates(Past):
             raise ScoringError(f"{type(backbone).__name__} takes no cache")
         self._name = names[0]
 
-    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
+    def _read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor:
         options: dict[str, Any] = {self._name: self.cache, "use_cache": True}
         if backbone.config.model_type in FORGETS_POSITIONS:
             options["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None] + self.num_read

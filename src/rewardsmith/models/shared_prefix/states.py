@@ -59,7 +59,7 @@ class RwkvStates(Past):
         ]
         return cls([_Columns([tensor] * layers) for tensor in start])
 
-    def _read(self, backbone: Any, ids: Tensor) -> Tensor:
+    def _read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor:
         return backbone(input_ids=ids, state=self.states, use_cache=True).last_hidden_state
 
     def tensors(self) -> list[Tensor]:
