@@ -35,6 +35,7 @@ def read_rows(
     split: str | None = None,
     on_broken: OnBroken | None = None,
     folders: Sequence[FolderReader] = (),
+    skip: int = 0,
 ) -> Iterator[Row]:
     """Yield (where, row) for every row, `where` being like "train.jsonl:row 12".
 
@@ -43,6 +44,7 @@ def read_rows(
         folders: readers of folders that only make sense together, asked first.
         on_broken: called with the error of a row that cannot be read, after which reading goes on; without it the
             error is raised. Files that cannot be read any further always raise.
+        skip: the number of the row in a file behind which reading begins; lines of JSON are not parsed up to it.
 
     Raises:
         DataError: the path is missing, of an unknown kind, or broken; the message names file and row.
@@ -58,11 +60,30 @@ def read_rows(
     if kind is None:
         raise DataError(f"{path}: unknown kind of file; give one of {', '.join(READERS)} (or .gz, .zst, .xz)")
     try:
-        yield from READERS[kind](path, on_broken)
+        yield from READERS[kind](path, on_broken) if not skip else _rows_behind(skip, path, kind, on_broken)
     except RewardsmithError:
         raise
     except (OSError, EOFError, UnicodeError, ValueError, RecursionError, lzma.LZMAError) as error:
         raise DataError(f"{path.name}: cannot be read as {kind[1:]}: {one_line(error)}") from error
+
+
+def row_number(where: str) -> int:
+    """Return the number of a row in its file, of the `where` that `read_rows` gave."""
+    return int(where.rpartition(" ")[2])
+
+
+def _rows_behind(skip: int, path: Path, kind: str, on_broken: OnBroken | None) -> Iterator[Row]:
+    if kind in (".jsonl", ".ndjson"):
+        return _read_jsonl(path, on_broken, skip)
+    if kind == ".parquet":
+        return read_parquet(path, skip)
+
+    def broken(error: RowError) -> None:
+        # The place of an error begins its message: "train.csv:row 12: ...".
+        if row_number(str(error).removeprefix(f"{path.name}:").split(":")[0]) > skip:
+            _hand_over(error, error, on_broken)
+
+    return (item for item in READERS[kind](path, broken) if row_number(item[0]) > skip)
 
 
 def file_kind(path: Path) -> str | None:
@@ -152,10 +173,12 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read_jsonl(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
+def _read_jsonl(path: Path, on_broken: OnBroken | None, skip: int = 0) -> Iterator[Row]:
     """Read one JSON object a line; blank lines are skipped."""
     with open_bytes(path) as lines:
         for number, line in enumerate(_lines(lines, path), 1):
+            if number <= skip:
+                continue
             if number == 1 and line is not None:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line is not None and (line.isspace() or not line):

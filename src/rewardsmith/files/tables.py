@@ -75,13 +75,21 @@ def _decode_cell(column: str, cell: str) -> Any:
     return value if column in JSON_COLUMNS or all(isinstance(item, dict) for item in value) else cell
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
-    """Read Parquet by batches of one row group after the other; all at once, their buffers pile up."""
+def read_parquet(path: Path, skip: int = 0) -> Iterator[Row]:
+    """Read Parquet by batches of one row group after the other; all at once, their buffers pile up.
+
+    Row groups that lie before row `skip` as a whole are not read.
+    """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        one_by_one = (file.iter_batches(BATCH_ROWS, [index]) for index in range(file.num_row_groups))
-        yield from _number_rows(path, itertools.chain.from_iterable(one_by_one))
+        first, before = 0, 0
+        while first < file.num_row_groups and before + file.metadata.row_group(first).num_rows <= skip:
+            before += file.metadata.row_group(first).num_rows
+            first += 1
+        one_by_one = (file.iter_batches(BATCH_ROWS, [index]) for index in range(first, file.num_row_groups))
+        rows = _number_rows(path, itertools.chain.from_iterable(one_by_one), before)
+        yield from islice(rows, skip - before, None)
 
 
 def read_arrow(path: Path) -> Iterator[Row]:
@@ -98,8 +106,7 @@ def read_arrow(path: Path) -> Iterator[Row]:
         yield from _number_rows(path, batches)
 
 
-def _number_rows(path: Path, batches: Iterator[Any]) -> Iterator[Row]:
-    number = 0
+def _number_rows(path: Path, batches: Iterator[Any], number: int = 0) -> Iterator[Row]:
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
             for row in batch.slice(start, BATCH_ROWS).to_pylist():

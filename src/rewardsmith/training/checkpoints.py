@@ -29,6 +29,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_l
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.streams import EncodedStream
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ SETTINGS = (
     *("pooling", "merge_prompts", "tokens_per_batch", "max_length", "overflow", "disable_dropout", "bf16", "fp16"),
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
     *("adam_epsilon", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "seed"),
-    *("data_seed", "train_sampling_strategy", "dataloader_drop_last", "neftune_noise_alpha"),
+    *("data_seed", "train_sampling_strategy", "dataloader_drop_last", "neftune_noise_alpha", "shuffle_buffer"),
 )
 LENGTHS = ("num_train_epochs", "max_steps")
 # Values of a frozen parameter that stand for all of it: another base differs nearly everywhere.
@@ -257,7 +258,9 @@ def batches_per_step(folder: str | Path) -> int | None:
 
 
 def fingerprint_rows(dataset: object) -> str | None:
-    """Return a digest of the rows that are trained on, ids and labels; None for a stream, which is read once."""
+    """Return a digest of the rows that are trained on, ids and labels; a stream knows its own, or None."""
+    if isinstance(dataset, EncodedStream):
+        return dataset.rows.fingerprint()
     if not isinstance(dataset, Dataset):
         return None
     digest = hashlib.sha256()

@@ -70,6 +70,7 @@ class RewardConfig(TrainingArguments):
             transformers does). A trained head is never touched.
         merge_prompts: make one group of all rows with the same prompt, so that it is computed once.
         tokens_per_batch: fill batches by distinct tokens instead of `per_device_train_batch_size` rows.
+        shuffle_buffer: draw the groups of a stream from a buffer of so many; 0 keeps their order. Saved in checkpoints.
         overflow: rows over max_length are dropped ("drop") or lose the oldest tokens of their prompt
             ("truncate_prompt"); both are counted, an answer is never cut.
         share_prefix: "auto" shares prefixes where that is exact; "on" insists; "off" computes separate rows.
@@ -112,6 +113,7 @@ class RewardConfig(TrainingArguments):
     head_init: str = _field("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
     merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
     tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")
+    shuffle_buffer: int = _field(0, "Draw the groups of a stream from a buffer of so many; 0 keeps their order.")
     overflow: str = _field("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
     share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
     verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
@@ -173,6 +175,10 @@ class RewardConfig(TrainingArguments):
             raise ConfigError(
                 "train_sampling_strategy='batch_rebalance' reads padded rows; take 'group_by_length', or set "
                 "tokens_per_batch"
+            )
+        if self.shuffle_buffer < 0:
+            raise ConfigError(
+                f"shuffle_buffer must be a number of groups, not {self.shuffle_buffer}; 0 keeps the order"
             )
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed must lie in [0, 2**32), not {self.seed}")

@@ -28,6 +28,7 @@ from rewardsmith.models.templates import (
     keep_plain_template,
 )
 from rewardsmith.records import PreferenceGroup, TokenIds
+from rewardsmith.training.streams import EncodedStream, as_stream, is_stream
 
 # Names of tokenised columns that trainers of earlier years read.
 OLD_COLUMNS = {
@@ -57,10 +58,19 @@ class EncodingReport:
     groups: int = 0
     comparisons: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    # Reason to the first error of that kind, which names file and row; where rows are left out and not refused.
+    first: dict[str, str] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Count from nothing again."""
+        self.rows = self.groups = self.comparisons = 0
+        self.dropped.clear()
+        self.first.clear()
 
     def __str__(self) -> str:
         text = f"{self.rows} rows -> {self.groups} groups with {self.comparisons} comparisons"
-        return text + "".join(f"; {reason}: {count}" for reason, count in sorted(self.dropped.items()))
+        named = {reason: f" (first: {error})" for reason, error in self.first.items()}
+        return text + "".join(f"; {reason}: {n}{named.get(reason, '')}" for reason, n in sorted(self.dropped.items()))
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,11 @@ class Encoder:
             counts["rows dropped"] += 1
             return None, +counts
         return encoded, +counts
+
+    def keep_template(self) -> None:
+        """Give the tokenizer the built-in chat template where conversations were written with it."""
+        if self.renderer.wrote_plainly:
+            keep_plain_template(self.renderer.tokenizer)
 
     def _write(self, group: PreferenceGroup, where: str) -> tuple[list[str], list[list[int]]]:
         """Return the rendered text and the ids of every completion."""
@@ -182,26 +197,30 @@ def encode_groups(
 
 def encode_dataset(
     dataset: Any, encoder: Encoder, name: str, *, merge_prompts: bool = False, num_proc: int | None = None
-) -> tuple[Dataset | IterableDataset, EncodingReport]:
+) -> tuple[Dataset | EncodedStream, EncodingReport]:
     """Encode a data set; rows stay in order unless `merge_prompts` makes one group of a prompt's rows.
 
     Args:
-        dataset: a `Dataset`, an `IterableDataset`, or a sequence of rows or of PreferenceGroups.
+        dataset: a `Dataset`, a stream (`IterableDataset`), or a sequence of rows or of PreferenceGroups.
         name: stands in messages ("train", "eval").
 
     Raises:
         DataError: nothing is left to train on; the message gives the counts by reason.
     """
     report = EncodingReport()
+    if isinstance(dataset, EncodedStream):
+        return dataset, dataset.report
     if is_encoded(dataset, FEATURES):
-        return dataset, report
+        if isinstance(dataset, Dataset):
+            return dataset, report
+        return EncodedStream(as_stream(dataset, name), None, name, report), report
     if isinstance(dataset, Mapping):
         splits = ", ".join(map(str, dataset))
         raise DataError(f"{name}: the data set holds the splits {splits}; pass one of them, as in dataset['train']")
-    if isinstance(dataset, IterableDataset):
+    if is_stream(dataset):
         if merge_prompts:
             raise DataError(f"{name}: merge_prompts needs all rows at hand; switch it off for a streamed data set")
-        return _stream(dataset, encoder, name, report), report
+        return EncodedStream(as_stream(dataset, name), encoder, name, report), report
     if len(dataset) == 0:
         raise DataError(f"{name}: the data set is empty; give at least one row")
     if isinstance(dataset, Dataset) and not merge_prompts:
@@ -270,13 +289,6 @@ def _map(dataset: Dataset, encoder: Encoder, name: str, report: EncodingReport, 
     return mapped if len(kept) == len(mapped) else mapped.select(kept)
 
 
-def _stream(dataset: IterableDataset, encoder: Encoder, name: str, report: EncodingReport) -> IterableDataset:
-    def rows() -> Iterator[dict[str, Any]]:
-        yield from encode_groups(_groups(dataset, name), encoder, report)
-
-    return IterableDataset.from_generator(rows, features=FEATURES)
-
-
 def _collect(encoded: Iterator[dict[str, Any]]) -> Dataset:
     """Gather encoded groups into an Arrow table, a chunk at a time."""
     parts: list[Dataset] = []
@@ -322,8 +334,7 @@ def encode_pairs(dataset: Any, encoder: Encoder, name: str) -> Dataset | Iterabl
     rows = list(_pair_rows(dataset, encoder, name))
     if not rows:
         raise DataError(f"{name}: no rows are left; raise max_length or set overflow='truncate_prompt'")
-    if encoder.renderer.wrote_plainly:
-        keep_plain_template(encoder.renderer.tokenizer)
+    encoder.keep_template()
     return Dataset.from_list(rows)
 
 

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
+from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import DistributedType
 from datasets import Dataset as EncodedGroups
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.training.checkpoints import batches_per_step
-from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, whole_dataloader
+from rewardsmith.training.collator import LengthSampler, TokenBatchSampler
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import COLUMNS, token_costs
+from rewardsmith.training.encoding import COLUMNS
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
@@ -85,20 +85,21 @@ class StepSampler(Sampler[list[int]]):
         for batch in self.batches:
             step.append(batch)
             if len(step) == self.share.batches_per_step:
-                yield from self._own(step)
+                yield from own_batches(step, self.costs, self.share)
                 step = []
         if step:
-            yield from self._own(step)
+            yield from own_batches(step, self.costs, self.share)
 
-    def _own(self, step: list[list[int]]) -> Iterator[list[int]]:
-        """Yield the micro-batches of one step; those that run at a time on all processes are alike in size."""
-        size = self.share.num_processes
-        rounds = math.ceil(len(step) / size)
-        dealt = deal(step, self.costs, rounds * size)
-        for number in range(rounds):
-            row = dealt[number * size : (number + 1) * size]
-            # Back and forth, so that the first process is not the busiest in every round.
-            yield row[self.share.rank if number % 2 == 0 else size - 1 - self.share.rank]
+
+def own_batches(step: Sequence[Sequence[int]], costs: Sequence[int], share: Share) -> Iterator[list[int]]:
+    """Yield a process's micro-batches of one step; those that run at a time on all processes are alike in size."""
+    size = share.num_processes
+    rounds = math.ceil(len(step) / size)
+    dealt = deal(step, costs, rounds * size)
+    for number in range(rounds):
+        row = dealt[number * size : (number + 1) * size]
+        # Back and forth, so that the first process is not the busiest in every round.
+        yield row[share.rank if number % 2 == 0 else size - 1 - share.rank]
 
 
 def deal(step: Sequence[Sequence[int]], costs: Sequence[int], size: int) -> list[list[int]]:
@@ -137,36 +138,6 @@ class WithFillers(Dataset):
         if index >= 0:
             return dict(self.groups[index])
         return {**self.groups[~index], **{name: [] for name in COLUMNS}}
-
-
-def train_dataloader(trainer: RewardTrainer) -> DataLoader:
-    """Return this process's share of the batches that one process would train on."""
-    args, dataset = trainer.args, trainer.train_dataset
-    costs = token_costs(dataset, trainer.plan.cost)
-    if args.tokens_per_batch is not None:
-        batches: TokenBatchSampler | BatchSampler = TokenBatchSampler(costs, args.tokens_per_batch, args.order_seed)
-    else:
-        sampler = trainer._get_train_sampler(dataset)
-        if isinstance(sampler, RandomSampler):
-            # The order that accelerate gives one process.
-            sampler = SeedableRandomSampler(dataset, data_seed=args.order_seed)
-        batches = BatchSampler(sampler, args.per_device_train_batch_size, args.dataloader_drop_last)
-    share = Share(trainer.batches_per_step, args.world_size, args.process_index)
-    loader = DataLoader(
-        WithFillers(dataset), batch_sampler=StepSampler(batches, costs, share), collate_fn=trainer.data_collator
-    )
-    # What it reads is this process's share already, so nothing is sharded again.
-    device = trainer.accelerator.device
-    return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
-
-
-def eval_dataloader(trainer: RewardTrainer, dataset: EncodedGroups) -> DataLoader:
-    """Return all rows on every process, filled by tokens where training is."""
-    budget = trainer.args.tokens_per_batch
-    filled: dict[str, Any] = {"batch_size": trainer.args.eval_batch_size}
-    if budget is not None:
-        filled = {"costs": token_costs(dataset, trainer.plan.cost), "budget": budget}
-    return whole_dataloader(dataset, trainer.data_collator, trainer.accelerator.device, **filled)
 
 
 def keep_steps(trainer: RewardTrainer, checkpoint: str) -> None:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
@@ -29,6 +29,7 @@ from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
+from rewardsmith.training.streams import EncodedStream, is_stream
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
@@ -194,7 +195,7 @@ def record_training_data(rows: Iterable[object], folder: str | Path) -> None:
     """
     (Path(folder) / training_record.FILE_NAME).unlink(missing_ok=True)
     is_encoded = isinstance(rows, Dataset) and set(FEATURES) <= set(rows.column_names)
-    if is_encoded or isinstance(rows, IterableDataset):
+    if is_encoded or is_stream(rows):
         return
     record = training_record.TrainingRecord.of_groups(_readable(rows))
     if record.groups:
@@ -212,7 +213,7 @@ def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
 
 def reward_statistics(model: PreTrainedModel, dataset: object, plan: ForwardPlan) -> dict[str, float | int | None]:
     """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are."""
-    if not isinstance(dataset, Dataset | IterableDataset) or "ids" not in (dataset.column_names or []):
+    if not isinstance(dataset, Dataset | EncodedStream) or "ids" not in (dataset.column_names or []):
         return {"reward_mean": None, "reward_std": None, "reward_n": 0}
     groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
     rewards = torch.tensor([r for row in compute_rewards(model, groups, plan=plan) for r in row])

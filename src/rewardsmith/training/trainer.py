@@ -16,25 +16,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.training import checkpoints, encoding, processes, publishing
+from rewardsmith.training import checkpoints, encoding, loaders, processes, publishing, stream_batches
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
-from rewardsmith.training.collator import (
-    LengthSampler,
-    PreferenceCollator,
-    TokenBatchSampler,
-    read_batch,
-)
+from rewardsmith.training.collator import LengthSampler, PreferenceCollator, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
+from rewardsmith.training.streams import EncodedStream
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +68,9 @@ class RewardTrainer(Trainer):
     train_dataset: Any
     eval_dataset: Any
     _checkpoint_dir: str | None = None
+    # The place in the rows of a stream, and the checkpoint that a run goes on from.
+    stream: stream_batches.StreamBatches | None = None
+    resumed_from: str | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
 
@@ -142,8 +141,9 @@ class RewardTrainer(Trainer):
         encoded, report = encoding.encode_dataset(
             dataset, self.encoder, name, merge_prompts=self._merge, num_proc=self._num_proc
         )
-        if report.rows:
+        if report.rows or isinstance(encoded, EncodedStream):
             self.encoding_reports[name] = report
+        if report.rows:
             logger.log(logging.WARNING if report.dropped else logging.INFO, "%s: %s", name, report)
         return encoded
 
@@ -159,22 +159,15 @@ class RewardTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of rows, or of `tokens_per_batch` distinct tokens."""
-        is_sized = hasattr(self.train_dataset, "__len__")
-        if self.args.world_size > 1 and self._own_collator and is_sized:
-            return processes.train_dataloader(self)
-        if self.args.tokens_per_batch is None or not is_sized:
-            return super().get_train_dataloader()
-        return self._token_dataloader(self.train_dataset, shuffle=True)
+        found = loaders.train_loader(self) if self._own_collator else None
+        return super().get_train_dataloader() if found is None else found
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return the evaluation batches, filled by tokens where training is."""
         name = eval_dataset if isinstance(eval_dataset, str) else None
         dataset = self.eval_dataset[name] if name else (self.eval_dataset if eval_dataset is None else eval_dataset)
-        if self.args.world_size > 1 and self.compute_metrics is None and hasattr(dataset, "__len__"):
-            return processes.eval_dataloader(self, dataset)
-        if self.args.tokens_per_batch is None or not hasattr(dataset, "__len__"):
-            return super().get_eval_dataloader(eval_dataset)
-        return self._token_dataloader(dataset, shuffle=False)
+        found = loaders.eval_loader(self, dataset)
+        return super().get_eval_dataloader(eval_dataset) if found is None else found
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -190,14 +183,6 @@ class RewardTrainer(Trainer):
         if self.args.world_size > 1 or not isinstance(eval_dataset, Dataset):
             return None
         return SequentialSampler(eval_dataset)
-
-    def _token_dataloader(self, dataset: Any, shuffle: bool) -> DataLoader:
-        assert self.args.tokens_per_batch is not None
-        costs = encoding.token_costs(dataset, self.plan.cost)
-        batches = TokenBatchSampler(costs, self.args.tokens_per_batch, self.args.order_seed, shuffle)
-        workers = self.args.dataloader_num_workers
-        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
-        return self.accelerator.prepare(loader)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """Collect the micro-batches of a step and what its loss is divided by."""
@@ -311,6 +296,7 @@ class RewardTrainer(Trainer):
         SIGTERM and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
         """
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
+        self.resumed_from = folder
         self.first_step = 0
         if self.args.world_size > 1:
             # Before a wrapper shards the weights.
@@ -341,6 +327,11 @@ class RewardTrainer(Trainer):
         """What a checkpoint of this run says that it is of."""
         return checkpoints.run_identity(self.args, self.model, self.train_dataset)
 
+    def _init_training_state(self, *args: Any) -> tuple[int, int]:
+        epochs, batches = super()._init_training_state(*args)
+        # The stream itself goes on from its place; nothing is left to skip.
+        return (0, 0) if self.stream is not None else (epochs, batches)
+
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         def save(folder: str) -> None:
             self._checkpoint_dir = folder
@@ -348,6 +339,8 @@ class RewardTrainer(Trainer):
                 super(RewardTrainer, self)._save_checkpoint(model, trial)
             finally:
                 self._checkpoint_dir = None
+            if self.stream is not None and self.args.should_save:
+                self.stream.save(Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
         identity = {**self.identity, "batches_per_step": self.batches_per_step}
         checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective_state(), identity)
