@@ -15,6 +15,7 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from rewardsmith import RewardConfig, RewardTrainer
+from rewardsmith.training.streams import FileStream
 
 
 class Kill(TrainerCallback):
@@ -47,7 +48,7 @@ def say_what_is_open(folder: Path) -> None:
 def main(folder: Path, given: dict) -> None:
     # What is registered first runs last.
     atexit.register(say_what_is_open, folder)
-    own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail") if name in given}
+    own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail", "stream") if name in given}
     if own.get("fsdp2"):
         let_the_cpu_shard()
         given |= {
@@ -67,7 +68,7 @@ def main(folder: Path, given: dict) -> None:
     trainer = RewardTrainer(
         str(folder / "model"),
         config,
-        train_dataset=rows,
+        train_dataset=FileStream(folder / "rows.jsonl") if own.get("stream") else rows,
         eval_dataset=rows[:7],
         peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="SEQ_CLS") if own.get("lora") else None,
         callbacks=[Kill(own["kill_at"])] if "kill_at" in own else None,

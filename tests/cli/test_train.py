@@ -1,6 +1,7 @@
 """`rewardsmith train`: from flags and YAML to a folder that loads."""
 
 import csv
+import gzip
 import json
 import shutil
 
@@ -239,3 +240,40 @@ def test_margins_that_are_far_too_large_are_named_with_the_first_loss(command, t
     assert code == 0, err
     assert "objective bradley_terry, margins from 9 to 9" in caplog.text
     assert "margins are read in units of the reward (logits)" in caplog.text
+
+
+def test_a_stream_of_shards_trains_and_goes_on_to_the_same_weights(command, pairs_file, tmp_path):
+    rows = (tmp_path / pairs_file).read_text().splitlines()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.jsonl").write_text("\n".join([*rows[:9], "{broken"]))
+    (tmp_path / "shards" / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(rows[9:]).encode()))
+    flags = ("--streaming", "--dataset_name", "shards", "--shuffle_buffer", "7", "--tokens_per_batch", "400")
+    flags += (*FAST, "--save_strategy", "steps", "--save_steps", "1", "--eval_dataset_name", pairs_file)
+    code, out, err = command("train", *flags, "--output_dir", "out")
+    assert code == 0, err
+    assert "nothing is held out of it" in err
+    assert "distinct tokens per second" in out
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert any("a.jsonl:row 10" in note for note in run["data_notes"])
+    whole = (tmp_path / "out" / "model.safetensors").read_bytes()
+    resume = ("--resume_from_checkpoint", "out/checkpoint-1")
+    code, _, err = command("train", *flags, "--output_dir", "out", *resume)
+    assert code == 0, err
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--streaming",), "max_steps"),
+        (("--streaming", "--max_steps", "2", "--test_split_size", "0.2"), "eval_dataset_name"),
+        (("--streaming", "--max_steps", "2", "--train_limit", "5"), "train_limit"),
+        (("--shuffle_buffer", "5"), "--streaming"),
+    ],
+)
+def test_settings_that_do_not_fit_a_stream_are_refused_before_data_are_read(command, tmp_path, flags, said):
+    flags = ("--from_config", "tiny", "--dataset_name", "none.jsonl", *flags, "--output_dir", "out")
+    code, _, err = command("train", *flags)
+    assert code == 1, err
+    assert said in err
+    assert err.count("\n") == 1

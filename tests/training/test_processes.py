@@ -131,6 +131,7 @@ def prepare(folder: Path, kind: str) -> Path:
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     (folder / "rows.json").write_text(json.dumps(rows_of(kind)))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(kind)))
     return folder
 
 
@@ -164,6 +165,13 @@ def require_same(one, several) -> None:
 KWISE = {"loss_type": "davidson", "merge_prompts": False}
 CASES = [
     pytest.param(2, "pairs", {"tokens_per_batch": 200}, id="ddp-tokens"),
+    pytest.param(
+        2,
+        "pairs",
+        {"tokens_per_batch": 200, "stream": True, "shuffle_buffer": 9},
+        id="ddp-stream",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(2, "kwise", {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-kwise-ties", marks=pytest.mark.slow),
     pytest.param(3, "kwise", KWISE | {"tokens_per_batch": 200}, id="ddp3-kwise-threshold", marks=pytest.mark.slow),
     pytest.param(3, "pairs", {"lora": True}, id="ddp3-lora", marks=pytest.mark.slow),
@@ -200,8 +208,31 @@ def test_a_run_of_two_processes_goes_on_with_another_number_in_the_middle_of_an_
     require_same(whole, trained(tmp_path, size, resume=checkpoint, **settings))
 
 
+STREAM = {"stream": True, "shuffle_buffer": 9, "tokens_per_batch": 200}
+STREAM |= {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 2, "max_steps": 12}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_at", random.Random(7).sample(range(2, 20), int(os.environ.get("KILLS", "3"))))
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_killed_run_over_a_stream_goes_on_to_the_same_bits(tmp_path, size):
+    prepare(tmp_path, "pairs")
+    whole = trained(tmp_path, size, **STREAM)
+    shutil.rmtree(tmp_path / "run")
+    assert start(tmp_path, size, kill_at=7, **STREAM).returncode != 0
+    resumed = trained(tmp_path, size, resume=True, **STREAM)
+    assert all(torch.equal(resumed[0][name], value) for name, value in whole[0].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_stream_of_two_processes_goes_on_with_another_number(tmp_path, size):
+    prepare(tmp_path, "pairs")
+    whole = trained(tmp_path, 2, **STREAM | {"save_total_limit": 20})
+    require_same(whole, trained(tmp_path, size, resume=str(tmp_path / "run" / "checkpoint-5"), **STREAM))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", random.Random(7).sample(range(2, 20), int(os.environ.get("KILLS", "10"))))
 def test_a_killed_process_ends_the_others_and_the_run_goes_on(tmp_path, kill_at):
     prepare(tmp_path, "pairs")
     settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2}

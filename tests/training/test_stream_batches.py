@@ -116,7 +116,8 @@ def test_a_checkpoint_without_a_place_is_refused(tmp_path):
 
 def jsonl(folder):
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in tiny_models.pairs(23)))
+    # The broken line is counted as often as it is read, also by a run that was resumed.
+    path.write_text("".join(json.dumps(row) + "\n" for row in tiny_models.pairs(23)) + "{broken\n")
     return FileStream(path)
 
 
@@ -133,7 +134,7 @@ def table(folder):
     return Dataset.from_list(tiny_models.pairs(23)).to_iterable_dataset(num_shards=2)
 
 
-SETTINGS = {"max_steps": 9, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1}
+SETTINGS = {"max_steps": 7, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1}
 RUNS = [
     pytest.param(jsonl, {"tokens_per_batch": 60, "shuffle_buffer": 6}, id="jsonl-tokens-buffer"),
     pytest.param(parquet, {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}, id="parquet-rows"),
@@ -150,14 +151,17 @@ def weights(trainer) -> dict[str, torch.Tensor]:
 def test_a_run_goes_on_to_the_same_bits(tmp_path, kind, changes):
     whole = trainer_for(tmp_path / "run", kind(tmp_path), **SETTINGS | changes)
     whole.train()
-    for step in (1, 4, 7):
+    for step in (2, 5):
         resumed = trainer_for(tmp_path / "run", kind(tmp_path), **SETTINGS | changes, save_total_limit=None)
         resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{step}"))
-        assert resumed.state.global_step == 9
+        assert resumed.state.global_step == 7
         for name, value in weights(whole).items():
             assert torch.equal(resumed.model.state_dict()[name], value), (step, name)
         mine, its = (
-            [{k: v for k, v in log.items() if "runtime" not in k and "per_second" not in k} for log in t.state.log_history]
+            [
+                {k: v for k, v in log.items() if "runtime" not in k and "per_second" not in k}
+                for log in t.state.log_history
+            ]
             for t in (whole, resumed)
         )
         assert its[:-1] == mine[:-1]
@@ -200,7 +204,9 @@ def test_an_endless_stream_is_read_no_further_than_its_steps(tmp_path):
 def test_a_stream_is_evaluated_while_another_trains(tmp_path):
     rows = tiny_models.pairs(12)
     settings = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "tokens_per_batch": 60}
-    trainer = trainer_for(tmp_path, generator(tmp_path), eval_rows=IterableDataset.from_generator(lambda: iter(rows)), **settings)
+    trainer = trainer_for(
+        tmp_path, generator(tmp_path), eval_rows=IterableDataset.from_generator(lambda: iter(rows)), **settings
+    )
     trainer.train()
     logs = [log for log in trainer.state.log_history if "eval_loss" in log]
     assert [log["eval_num_comparisons"] for log in logs] == [12, 12]

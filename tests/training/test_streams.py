@@ -197,7 +197,9 @@ def test_conversations_of_a_stream_leave_their_template_with_the_tokenizer(tmp_p
         talk = [{"role": "user", "content": row["prompt"]}]
         return {side: [*talk, {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
 
-    trainer = trainer_for(tmp_path, IterableDataset.from_generator(lambda: map(turns, tiny_models.pairs(8))), max_steps=1)
+    trainer = trainer_for(
+        tmp_path, IterableDataset.from_generator(lambda: map(turns, tiny_models.pairs(8))), max_steps=1
+    )
     trainer.processing_class.chat_template = None
     trainer.train()
     assert trainer.processing_class.chat_template

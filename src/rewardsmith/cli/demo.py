@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(folder / "held_out.jsonl", held_out)
     _say(f"1  data: {_describe(train)} to train on, {_describe(held_out)} held out; annotators are noisy")
     data = TrainingData(train, held_out, ["simulated; gold reward known"])
-    tokenizer = fresh_model.train_tokenizer(fresh_model.texts_of(data.train), 600)
+    tokenizer = fresh_model.train_tokenizer(fresh_model.texts_of(data.first_groups()), 600)
     model = fresh_model.build_model("tiny", tokenizer, arguments.seed)
     size = sum(p.numel() for p in model.parameters())
     _say(f"2  model: a decoder with {size:,} random weights, a tokenizer of {len(tokenizer)} entries trained just now")

@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     name = script.dataset_name or ", ".join(str(entry) for entry in mixture.datasets or [])
     model_name = model.model_name_or_path or f"random weights ({model.from_config})"
-    parts = named_model(model, config, data.train)
+    parts = named_model(model, config, data.first_groups)
     summary = train_run(parts, config, data, (model_name, name), vars(model))
     if not rank():
         write_report(summary)
@@ -166,7 +166,19 @@ def build_configs(
             "give a positive number to one of them, and leave the other out"
         )
     script = ScriptArguments(**values[ScriptArguments])
-    return script, config, model, DatasetMixtureConfig(**values[DatasetMixtureConfig])
+    mixture = DatasetMixtureConfig(**values[DatasetMixtureConfig])
+    require_stream_settings(config, mixture.streaming or script.dataset_streaming)
+    return script, config, model, mixture
+
+
+def require_stream_settings(config: RewardConfig, is_stream: bool) -> None:
+    """Refuse a stream without a number of steps, and a buffer without a stream; rows of a stream are not merged."""
+    if is_stream and config.max_steps < 0:
+        raise ConfigError("streaming needs --max_steps: how many rows a stream has is not known before its end")
+    if not is_stream and config.shuffle_buffer:
+        raise ConfigError("shuffle_buffer is for --streaming; rows at hand are shuffled as a whole: leave it out")
+    if is_stream:
+        config.merge_prompts = False
 
 
 def require_writable(folder: Path) -> None:

@@ -19,8 +19,13 @@ def read_hub(name: str, split: str | None) -> Iterator[tuple[str, Mapping[str, A
     Raises:
         DataError: the name is no hub id, or the hub cannot give the data set or the split.
     """
-    for index, row in enumerate(_load(name, split=split or "train", streaming=True)):
+    for index, row in enumerate(stream_hub(name, split)):
         yield f"{name}:row {index}", row
+
+
+def stream_hub(name: str, split: str | None) -> Any:
+    """Return the `datasets.IterableDataset` of a split, which nothing is read of yet. Raises DataError."""
+    return _load(name, split=split or "train", streaming=True)
 
 
 def hub_files(name: str, split: str | None) -> tuple[Path, ...]:

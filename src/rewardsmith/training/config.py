@@ -230,7 +230,7 @@ class ScriptArguments:
     dataset_config: str | None = _field(None, "Name of the hub data set's configuration.")
     dataset_train_split: str = _field("train", "Split to train on.")
     dataset_test_split: str = _field("test", "Split to evaluate on, where there is one.")
-    dataset_streaming: bool = _field(False, "Accepted for compatibility; needs merge_prompts off.")
+    dataset_streaming: bool = _field(False, "As streaming.")
     ignore_bias_buffers: bool = _field(False, "Accepted for compatibility.")
     eval_dataset_name: str | None = _field(None, "Held-out data in a file or data set of its own.")
     reader: str | None = _field(None, "Name of the format, where it cannot be told from the columns.")
@@ -288,7 +288,7 @@ class DatasetMixtureConfig:
     """Several data sets at once (YAML only), and the held-out share."""
 
     datasets: list[str] | None = _field(None, "Data sets of a mixture: paths, or mappings in YAML.")
-    streaming: bool = _field(False, "Accepted for compatibility; needs merge_prompts off.")
+    streaming: bool = _field(False, "Read rows one by one while training, whatever their number; needs max_steps.")
     test_split_size: float | None = _field(
         None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
     )

@@ -16,11 +16,13 @@ from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
-from rewardsmith.files.hub import read_hub
+from rewardsmith.files.hub import read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
 from rewardsmith.training.config import DatasetMixtureConfig, ScriptArguments
+from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
 
 DEFAULT_HELD_OUT = 0.1
+SAMPLED_GROUPS = 10_000
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parquet", ".arrow")
 
 
@@ -28,13 +30,22 @@ SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parq
 class TrainingData:
     """Groups to train on and held-out groups, and what is said about where they come from."""
 
-    train: list[PreferenceGroup]
+    train: list[PreferenceGroup] | RowStream
     held_out: list[PreferenceGroup]
     notes: list[str] = field(default_factory=list)
 
-    def text_fingerprint(self) -> str:
-        """Return a SHA-256 digest of every text and comparison, in order; that of the contract is of token ids."""
+    def text_fingerprint(self) -> str | None:
+        """Return a SHA-256 digest of every text and comparison, in order; that of the contract is of token ids.
+
+        That of a stream is of the names and sizes of its files, or None.
+        """
+        if isinstance(self.train, RowStream):
+            return self.train.fingerprint()
         return fingerprint(list(_texts([*self.train, *self.held_out])))
+
+    def first_groups(self) -> list[PreferenceGroup]:
+        """Return what a tokenizer is trained on: all groups, or the first of a stream."""
+        return self.train.sample(SAMPLED_GROUPS) if isinstance(self.train, RowStream) else self.train
 
 
 def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, merge: bool) -> TrainingData:
@@ -45,8 +56,9 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
         DataError: a row that cannot be read, or no comparison left.
     """
     if mixture.streaming or script.dataset_streaming:
-        raise ConfigError("streaming is not supported by the command; use RewardTrainer with an IterableDataset")
-    data = _load_several(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
+        data = _open_stream(script, mixture)
+    else:
+        data = _load_several(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
     if script.eval_dataset_name:
         groups, said = _load(script.eval_dataset_name, script, merge, split=None, limit=script.eval_limit)
         if not any(group.comparisons for group in groups):
@@ -55,11 +67,43 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
     if script.dataset_config and Path(str(script.dataset_name)).expanduser().exists():
         data.notes.append(f"dataset_config={script.dataset_config!r} is not used: it is for data sets of the hub")
     share = mixture.test_split_size
+    if isinstance(data.train, RowStream):
+        return data
     if not data.held_out and (share is None or share > 0):
         share = DEFAULT_HELD_OUT if share is None else share
         data = _hold_out(data, share)
     _require_comparisons(data)
     return data
+
+
+def _open_stream(script: ScriptArguments, mixture: DatasetMixtureConfig) -> TrainingData:
+    """Open a file, a folder of them or a data set of the hub, to be read while training."""
+    named = {
+        "datasets": mixture.datasets,
+        "test_split_size": mixture.test_split_size,
+        "train_limit": script.train_limit,
+    }
+    given = next((name for name, value in named.items() if value), None)
+    if given:
+        raise ConfigError(
+            f"{given} needs all rows at hand, and streaming reads them one by one; give one --dataset_name, "
+            "--eval_dataset_name for held-out rows, and --max_steps"
+        )
+    name = script.dataset_name
+    if not name:
+        raise ConfigError("no data: set --dataset_name to a file, a folder or a hub id")
+    notes = [f"{name}: read as a stream; prompts are not merged, and nothing is held out of it"]
+    path = Path(name).expanduser()
+    if not path.exists():
+        hub = f"{name}/{script.dataset_config}" if script.dataset_config else name
+        return TrainingData(DatasetStream(stream_hub(hub, script.dataset_train_split), name), [], notes)
+    files = _split_files(path) if path.is_dir() else {}
+    split = script.dataset_train_split
+    source = files.get(split, path)
+    options = (parse_columns(script.columns), parse_score_margin(script.score_margin))
+    stream = FileStream(source, None if source is not path or path.is_file() else split, script.reader, *options)
+    test = files.get(script.dataset_test_split)
+    return TrainingData(stream, _load(str(test), script, False, None, script.eval_limit)[0] if test else [], notes)
 
 
 def from_rows(data: object, held_out: object, merge: bool, share: float) -> TrainingData:
@@ -143,6 +187,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _hold_out(data: TrainingData, share: float) -> TrainingData:
     """Hold out a share of the prompts, so that neither a prompt nor its near-duplicate is on both sides."""
+    assert isinstance(data.train, list)
     train, held_out, _ = hold_out(data.train, share)
     if not data.train:
         return data
@@ -158,6 +203,7 @@ def _hold_out(data: TrainingData, share: float) -> TrainingData:
 
 
 def _require_comparisons(data: TrainingData) -> None:
+    assert isinstance(data.train, list)
     if not data.train:
         raise DataError(f"no rows to train on ({'; '.join(data.notes)}); check --dataset_name")
     if not any(group.comparisons for group in data.train):

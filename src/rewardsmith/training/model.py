@@ -235,7 +235,9 @@ def _disable_dropout(model: nn.Module) -> None:
             module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
-def named_model(model: ModelConfig, config: RewardConfig, train: Sequence[PreferenceGroup]) -> dict[str, Any]:
+def named_model(
+    model: ModelConfig, config: RewardConfig, train: Callable[[], Sequence[PreferenceGroup]]
+) -> dict[str, Any]:
     """Return the trainer's arguments `model`, `processing_class` and, where asked for, `peft_config` and
     `quantization_config`.
 
@@ -270,9 +272,9 @@ def named_model(model: ModelConfig, config: RewardConfig, train: Sequence[Prefer
     return {**parts, "model": model.model_name_or_path, "processing_class": _named_tokenizer(model)}
 
 
-def _tokenizer(model: ModelConfig, train: Sequence[PreferenceGroup]) -> Any:
+def _tokenizer(model: ModelConfig, train: Callable[[], Sequence[PreferenceGroup]]) -> Any:
     return _named_tokenizer(model) or fresh_model.train_tokenizer(
-        fresh_model.texts_of(train), model.tokenizer_vocab_size
+        fresh_model.texts_of(train()), model.tokenizer_vocab_size
     )
 
 

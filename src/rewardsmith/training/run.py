@@ -176,7 +176,10 @@ def _encode_held_out(trainer: RewardTrainer, group: PreferenceGroup, limit: floa
 
 def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> Speed:
     """Return rates over the whole of `train()`, evaluations and checkpoints included."""
-    state, rows = trainer.state, trainer.train_dataset
+    state, rows, stream = trainer.state, trainer.train_dataset, trainer.stream
+    if stream is not None:
+        saving = stream.logical_tokens / stream.distinct_tokens if stream.distinct_tokens else math.nan
+        return Speed(stream.comparisons / seconds, stream.distinct_tokens / seconds, saving)
     columns: Any = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
     epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
     comparisons = sum(len(better) for better in columns["better"])
@@ -255,7 +258,7 @@ class RunSummary:
     held_out: HeldOutResult | None
     speed: Speed
     settings: Mapping[str, Any]
-    text_fingerprint: str
+    text_fingerprint: str | None
     notes: Sequence[str]
     history: Sequence[Mapping[str, Any]]
 

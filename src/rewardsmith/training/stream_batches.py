@@ -10,7 +10,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from transformers import TrainerCallback, TrainerState
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.writing import write_json
+from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.encoding import COLUMNS, FEATURES
 from rewardsmith.training.processes import Share, own_batches
 from rewardsmith.training.streams import EncodedStream
@@ -89,8 +90,8 @@ class StreamBatches(IterableDataset[list[Group]]):
     def __init__(self, stream: EncodedStream, filling: Filling, share: Share) -> None:
         self.stream, self.filling, self.share = stream, filling, share
         self.position = Position()
-        # Of what this process trained on, for the speed of the run.
-        self.comparisons = self.distinct_tokens = 0
+        # Of the steps since the run began or went on, over all processes.
+        self.comparisons = self.distinct_tokens = self.logical_tokens = 0
 
     def __iter__(self) -> Iterator[list[Group]]:
         ended = False
@@ -133,6 +134,7 @@ class StreamBatches(IterableDataset[list[Group]]):
         costs = [self.filling.cost(group["ids"]) for group in groups]
         self.comparisons += sum(len(group["better"]) for group in groups)
         self.distinct_tokens += sum(costs)
+        self.logical_tokens += sum(map(tokens_of_pairs, groups))
         numbers = iter(range(len(groups)))
         dealt = [list(islice(numbers, len(batch))) for batch in step]
         if self.share.num_processes > 1:
@@ -168,7 +170,7 @@ class StreamBatches(IterableDataset[list[Group]]):
 
     def save(self, folder: Path) -> None:
         """Write the position into a checkpoint."""
-        position = asdict(self.position) | {"place": self.stream.rows.tell(), "report": asdict(self.stream.report)}
+        position = {**vars(self.position), "place": self.stream.rows.tell(), "report": vars(self.stream.report)}
         if not self.position.steps:
             position["place"] = {}
         groups = [*position.pop("buffer"), *position.pop("waiting")]

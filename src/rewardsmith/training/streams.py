@@ -11,6 +11,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,12 @@ class RowStream(ABC):
 
     def sample(self, count: int) -> list[PreferenceGroup]:
         """Return the first groups that can be read."""
-        rows = islice(self.read({}, 0, LoadReport()), count)
-        return [row for _, row in rows if isinstance(row, PreferenceGroup)]
+        found = []
+        for where, row in islice(self.read({}, 0, LoadReport()), count):
+            # What cannot be read is counted where it is trained on.
+            with suppress(DataError):
+                found.append(row if isinstance(row, PreferenceGroup) else parse_row(row, where))  # type: ignore[arg-type]
+        return found
 
 
 class FileStream(RowStream):
