@@ -28,7 +28,7 @@ from rewardsmith.models.templates import (
     keep_plain_template,
 )
 from rewardsmith.records import PreferenceGroup, TokenIds
-from rewardsmith.training.streams import EncodedStream, as_stream, is_stream
+from rewardsmith.training.streams import STREAMS, EncodedStream, as_stream
 
 # Names of tokenised columns that trainers of earlier years read.
 OLD_COLUMNS = {
@@ -217,7 +217,7 @@ def encode_dataset(
     if isinstance(dataset, Mapping):
         splits = ", ".join(map(str, dataset))
         raise DataError(f"{name}: the data set holds the splits {splits}; pass one of them, as in dataset['train']")
-    if is_stream(dataset):
+    if isinstance(dataset, STREAMS):
         if merge_prompts:
             raise DataError(f"{name}: merge_prompts needs all rows at hand; switch it off for a streamed data set")
         return EncodedStream(as_stream(dataset, name), encoder, name, report), report

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
 
 
-def train_loader(trainer: RewardTrainer) -> DataLoader | None:
-    """Return this process's batches; None where those of transformers are right.
+def train_loader(trainer: RewardTrainer) -> DataLoader:
+    """Return this process's batches, where those of transformers are not right: a stream, a budget, several processes.
 
     Raises:
         ConfigError: a shuffle buffer for rows that are at hand.
@@ -34,9 +34,7 @@ def train_loader(trainer: RewardTrainer) -> DataLoader | None:
         return _stream_loader(trainer.stream, trainer.data_collator)
     if args.shuffle_buffer:
         raise ConfigError("shuffle_buffer is for streams; rows at hand are shuffled as a whole: leave it out")
-    if args.world_size > 1:
-        return _shared_loader(trainer)
-    return None if args.tokens_per_batch is None else _token_loader(trainer, dataset, shuffle=True)
+    return _shared_loader(trainer) if args.world_size > 1 else _token_loader(trainer, dataset, shuffle=True)
 
 
 def eval_loader(trainer: RewardTrainer, dataset: object) -> DataLoader | None:

@@ -29,7 +29,7 @@ from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
-from rewardsmith.training.streams import EncodedStream, is_stream
+from rewardsmith.training.streams import STREAMS, EncodedStream
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
@@ -195,7 +195,7 @@ def record_training_data(rows: Iterable[object], folder: str | Path) -> None:
     """
     (Path(folder) / training_record.FILE_NAME).unlink(missing_ok=True)
     is_encoded = isinstance(rows, Dataset) and set(FEATURES) <= set(rows.column_names)
-    if is_encoded or is_stream(rows):
+    if is_encoded or isinstance(rows, STREAMS):
         return
     record = training_record.TrainingRecord.of_groups(_readable(rows))
     if record.groups:

@@ -268,10 +268,10 @@ class EncodedStream(IterableDataset[dict[str, Any]]):
         if not report.groups:
             raise DataError(f"{self.name}: no rows are left ({report}); check the data and max_length")
 
-    def _encode(self, where: str, row: Any, report: EncodingReport) -> dict[str, Any] | None:
+    def _encode(self, where: str, row: object, report: EncodingReport) -> dict[str, Any] | None:
         if self.encoder is None:
-            return dict(row)
-        encoded, counts = self.encoder.encode_row(row, where)
+            return dict(row)  # type: ignore[call-overload, no-any-return]
+        encoded, counts = self.encoder.encode_row(row, where)  # type: ignore[arg-type]
         report.dropped += counts
         if encoded is not None and not report.groups:
             self.encoder.keep_template()
@@ -288,9 +288,8 @@ def _move_counts(found: LoadReport, report: LoadReport | EncodingReport) -> None
     found.dropped.clear()
 
 
-def is_stream(data: object) -> bool:
-    """Whether rows are read one by one: a RowStream, or an IterableDataset of datasets or torch."""
-    return isinstance(data, RowStream | EncodedStream | datasets.IterableDataset | IterableDataset)
+# Of these, rows are read one by one.
+STREAMS = (RowStream, EncodedStream, datasets.IterableDataset, IterableDataset)
 
 
 def as_stream(data: object, name: str) -> RowStream:

@@ -159,8 +159,11 @@ class RewardTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of rows, or of `tokens_per_batch` distinct tokens."""
-        found = loaders.train_loader(self) if self._own_collator else None
-        return super().get_train_dataloader() if found is None else found
+        args, is_plain = self.args, isinstance(self.train_dataset, Dataset)
+        is_plain = is_plain and args.tokens_per_batch is None and args.world_size == 1 and not args.shuffle_buffer
+        if is_plain or not self._own_collator:
+            return super().get_train_dataloader()
+        return loaders.train_loader(self)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return the evaluation batches, filled by tokens where training is."""
