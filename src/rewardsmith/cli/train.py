@@ -21,7 +21,7 @@ from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
-from rewardsmith.training.data import load_training_data
+from rewardsmith.training.data import load_training_data, require_stream_settings
 from rewardsmith.training.launching import launch, one_clear_line, rank
 from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS, resolve
@@ -169,16 +169,6 @@ def build_configs(
     mixture = DatasetMixtureConfig(**values[DatasetMixtureConfig])
     require_stream_settings(config, mixture.streaming or script.dataset_streaming)
     return script, config, model, mixture
-
-
-def require_stream_settings(config: RewardConfig, is_stream: bool) -> None:
-    """Refuse a stream without a number of steps, and a buffer without a stream; rows of a stream are not merged."""
-    if is_stream and config.max_steps < 0:
-        raise ConfigError("streaming needs --max_steps: how many rows a stream has is not known before its end")
-    if not is_stream and config.shuffle_buffer:
-        raise ConfigError("shuffle_buffer is for --streaming; rows at hand are shuffled as a whole: leave it out")
-    if is_stream:
-        config.merge_prompts = False
 
 
 def require_writable(folder: Path) -> None:

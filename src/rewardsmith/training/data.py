@@ -18,7 +18,7 @@ from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
 from rewardsmith.files.hub import read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
-from rewardsmith.training.config import DatasetMixtureConfig, ScriptArguments
+from rewardsmith.training.config import DatasetMixtureConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
 
 DEFAULT_HELD_OUT = 0.1
@@ -74,6 +74,16 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
         data = _hold_out(data, share)
     _require_comparisons(data)
     return data
+
+
+def require_stream_settings(config: RewardConfig, is_stream: bool) -> None:
+    """Refuse a stream without a number of steps, and a buffer without a stream; rows of a stream are not merged."""
+    if is_stream and config.max_steps < 0:
+        raise ConfigError("streaming needs --max_steps: how many rows a stream has is not known before its end")
+    if not is_stream and config.shuffle_buffer:
+        raise ConfigError("shuffle_buffer is for --streaming; rows at hand are shuffled as a whole: leave it out")
+    if is_stream:
+        config.merge_prompts = False
 
 
 def _open_stream(script: ScriptArguments, mixture: DatasetMixtureConfig) -> TrainingData:
