@@ -24,6 +24,18 @@ def model(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def reward(tmp_path_factory):
+    """A tiny reward model as it is saved."""
+    from rewardsmith.models import fresh_model
+
+    folder = tmp_path_factory.mktemp("reward")
+    tokenizer = fresh_model.train_tokenizer(["Question 1? good answer bad answer"] * 9, 300)
+    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def run_example(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
@@ -65,3 +77,10 @@ class TestScripts:
         ]
         out = run_example("ranked_lists.py", model, write(tmp_path / "r.jsonl", rows), "out")
         assert len(json.loads(out.strip().splitlines()[-1])) == 3
+
+    @pytest.mark.parametrize("name", ["rl_grpo.py", "rl_ppo.py", "rl_dpo_pairs.py"])
+    def test_a_policy_is_optimised_against_a_saved_reward_model(self, name, run_example, model, reward, tmp_path):
+        rows = [{"prompt": f"Question {i}?"} for i in range(8)]
+        out = run_example(name, model, reward, write(tmp_path / "prompts.jsonl", rows), "out")
+        assert "saved out" in out
+        assert (tmp_path / "out" / "model.safetensors").is_file()

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_models
 
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 from rewardsmith.evaluation import as_scorer
 from rewardsmith.rl.best_of_n import PROMPTS_PER_PART, BestOfN, best_of_n
 from rewardsmith.rl.policy import Policy, Sampling
@@ -80,3 +80,19 @@ def test_pairs_for_dpo_and_answers_that_cannot_be_scored(policy, tmp_path):
     assert all(set(row) >= {"prompt", "chosen", "rejected"} for row in pairs)
     with pytest.raises(ConfigError, match="2 answers or more"):
         BestOfN(1)
+
+
+def test_a_server_that_is_gone_is_asked_once_and_named(policy, tmp_path):
+    asked = []
+
+    class Gone:
+        name = "http://reward"
+
+        def score_requests(self, requests):
+            asked.append(len(requests))
+            raise UnreachableError("http://reward: no answer")
+
+    with pytest.raises(UnreachableError, match="no answer"):
+        best_of_n(policy, PROMPTS, Gone(), tmp_path / "best.jsonl", PLAN)
+    assert asked == [PROMPTS_PER_PART]
+    assert best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "other.jsonl", PLAN).prompts == len(PROMPTS)

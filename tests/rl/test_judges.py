@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import tiny_models
+from datasets import Dataset
 
 from rewardsmith.clients.chat import ChatModel, ChatOptions
+from rewardsmith.data.texts import plain_text
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.rl.judges import ChatComparer, Criterion, GroupJudge, RubricJudge, draw_pairs
@@ -186,3 +189,43 @@ def test_a_busy_judge_is_an_unreachable_one_and_braces_in_answers_stay():
 def test_rubrics_without_names_or_weights_are_refused():
     with pytest.raises(ConfigError, match="different names"):
         RubricJudge(ChatModel("http://127.0.0.1:9", "j"), [Criterion("a", "?"), Criterion("a", "?")])
+
+
+class Longer:
+    """A comparer that prefers the longer answer, and keeps what it was asked."""
+
+    name = "longer"
+
+    def __init__(self):
+        self.asked = []
+
+    def compare(self, prompt, first, second):
+        self.asked.append(prompt)
+        sizes = [len(plain_text(answer)) for answer in (first, second)]
+        return 0.5 if sizes[0] == sizes[1] else float(sizes[0] > sizes[1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_comparer_judges_the_pairs_of_online_dpo(tmp_path):
+    """TRL took its judges out; a comparer goes in as a reward function."""
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    model, tokenizer = tiny_models.qwen2_causal()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "policy")
+    model = type(model).from_pretrained(tmp_path / "policy")
+    settings = {"per_device_train_batch_size": 2, "max_new_tokens": 4, "max_steps": 1, "use_cpu": True, "bf16": False}
+    settings |= {"report_to": "none", "save_strategy": "no", "logging_steps": 1}
+    rows = [{"prompt": [{"role": "user", "content": text}]} for text in ("is it good", "is it bad")]
+    comparer = Longer()
+    trainer = OnlineDPOTrainer(
+        model=model,
+        reward_funcs=reward_function(GroupJudge(comparer)),
+        args=OnlineDPOConfig(output_dir=str(tmp_path), **settings),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    assert comparer.asked
+    [logged] = [row for row in trainer.state.log_history if "loss" in row]
+    assert math.isfinite(logged["loss"])

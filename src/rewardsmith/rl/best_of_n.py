@@ -179,7 +179,7 @@ def _score(
         kept = None if isinstance(found, Exception) else [float(value) for value in found]
         yield {
             "prompt": as_plain(prompt),
-            "completions": [answer.text for answer in row],
+            "completions": [as_plain(_completion(prompt, answer.text)) for answer in row],
             "rewards": kept,
             **({"error": str(found)} if kept is None else {}),
             **({} if true is None else {"gold": [float(value) for value in true]}),
