@@ -1,6 +1,7 @@
 """Shared flags mean one thing: what they ask of a model and of rows."""
 
 import argparse
+import math
 
 import pytest
 
@@ -18,6 +19,19 @@ def test_flags_of_a_model_become_its_options():
     options = model_options(parsed(add_model_options, "--device", "cpu", "--batch-tokens", "64", "--no-verify"))
     assert (options.device, options.tokens_per_batch, options.verify) == ("cpu", 64, False)
     assert (options.combine, options.aggregate, options.truncate_prompt) == ("mean", "min", False)
+
+
+def test_auto_knows_about_how_many_tokens_a_file_holds_and_that_a_server_has_no_end(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("x" * 400)
+
+    def expected(**given):
+        return model_options(argparse.Namespace(**vars(parsed(add_model_options, "--compile", "auto")), **given))
+
+    assert expected(input=str(file)).expected_tokens == expected(data=tmp_path).expected_tokens == 100
+    assert expected(data="a/hub-id").expected_tokens == 0
+    assert expected(served_name=[]).expected_tokens == math.inf
+    assert expected().compile == "auto"
 
 
 def test_a_budget_of_no_tokens_is_refused():

@@ -48,6 +48,13 @@ def test_fingerprints_tell_what_changed(folder, tmp_path):
     assert {"model", "template"} <= {name for name in first if first[name] != third[name]}
 
 
+def test_compiled_layers_are_told_in_the_fingerprints_and_in_one_line(folder, caplog):
+    plain, spec = ModelSpec.of(str(folder)), ModelSpec.of(str(folder), options=ModelOptions(compile="on"))
+    first, second = (spec_fingerprints(each, each.open()) for each in (plain, spec))
+    assert {name for name in first if first[name] != second[name]} == {"dtype"}
+    assert "layers are compiled when they are first used" in caplog.text
+
+
 def test_the_code_has_one_fingerprint_which_names_the_version():
     from rewardsmith import __version__
 

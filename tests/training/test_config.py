@@ -25,6 +25,7 @@ def config(tmp_path, **changes) -> RewardConfig:
         ({"seed": -1}, "seed must lie in"),
         ({"include_for_metrics": ["inputs"]}, "cannot hold 'inputs'"),
         ({"train_sampling_strategy": "batch_rebalance"}, "group_by_length"),
+        ({"compile": "onn"}, "did you mean 'on'"),
         ({"max_length": "long"}, "positive number of tokens"),
     ],
 )
@@ -38,3 +39,11 @@ def test_a_start_says_nothing_of_renamed_fields(tmp_path, recwarn):
     assert config.gradient_checkpointing
     assert not RewardConfig(str(tmp_path), gradient_checkpointing=False).gradient_checkpointing
     assert [w for w in recwarn if issubclass(w.category, FutureWarning)] == []
+
+
+def test_trls_torch_compile_is_ours_and_keeps_trainer_from_compiling_the_whole_model(tmp_path, caplog):
+    asked = config(tmp_path, torch_compile=True)
+    assert (asked.compile, asked.torch_compile, asked.torch_compile_backend) == ("on", True, None)
+    assert (config(tmp_path).compile, config(tmp_path).torch_compile) == ("off", False)
+    assert config(tmp_path, torch_compile_mode="max-autotune").compile == "on"
+    assert "torch_compile_backend and torch_compile_mode are not taken" in caplog.text

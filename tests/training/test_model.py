@@ -1,12 +1,19 @@
 """Models and tokenizers that cannot be trained are refused with the remedy."""
 
+import functools
+import logging
+
 import pytest
 import tiny_models
+import torch
 from small_runs import config, trainer_for
+from torch._dynamo.utils import counters
 from transformers import TrainingArguments
 
 from rewardsmith import RewardTrainer
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.compiling import compile_layers, is_compiled
+from rewardsmith.training import model as models
 
 
 def test_settings_of_another_library_are_named(tmp_path):
@@ -54,3 +61,50 @@ def test_the_options_of_trls_scripts_are_taken(tmp_path, options, refused):
         return
     trainer = trainer_for(tmp_path, tiny_models.pairs(2), model=str(tmp_path / "base"), model_init_kwargs=options)
     assert trainer.args.trust_remote_code is True
+
+
+def trained(folder, **changes):
+    """Train on a few pairs of many lengths. Returns the trainer and all weights as one vector."""
+    torch._dynamo.reset()
+    counters.clear()
+    rows = [{**row, "prompt": row["prompt"] + " good" * number} for number, row in enumerate(tiny_models.pairs(12))]
+    trainer = trainer_for(folder, rows, learning_rate=1e-4, seed=3, **changes)
+    trainer.train()
+    weights = torch.cat([p.detach().double().flatten() for _, p in sorted(trainer.model.named_parameters())])
+    torch._dynamo.reset()
+    return trainer, weights
+
+
+COMPILED_RUNS = [{}, {"gradient_checkpointing": False}, {"bf16": True}, {"share_prefix": "off"}]
+
+
+def assert_compiling_changes_nothing(tmp_path, changes):
+    plain, expected = trained(tmp_path / "plain", **changes)
+    compiled, weights = trained(tmp_path / "compiled", torch_compile=True, **changes)
+    assert is_compiled(compiled.model)
+    assert not is_compiled(plain.model)
+    assert (weights - expected).norm() <= 2e-5 * expected.norm()
+    for trainer in (plain, compiled):
+        trainer.save_model()
+    files = [sorted(f.name for f in (tmp_path / name).iterdir()) for name in ("plain", "compiled")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_torch_compile_compiles_layers_and_changes_neither_weights_nor_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "compile_layers", functools.partial(compile_layers, backend="aot_eager"))
+    assert_compiling_changes_nothing(tmp_path, {})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("changes", COMPILED_RUNS, ids=str)
+def test_code_of_the_compiler_changes_neither_weights_nor_files(tmp_path, changes):
+    assert_compiling_changes_nothing(tmp_path, changes)
+
+
+def test_auto_leaves_a_short_run_as_it_is_and_says_from_where_it_would_not(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        trainer = trainer_for(tmp_path, tiny_models.pairs(4), compile="auto")
+    assert not is_compiled(trainer.model)
+    assert any("repays its cost from about" in record.message for record in caplog.records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 # As in rewardsmith.scoring.ensemble; repeated, so that `--help` needs no import of it.
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
+COMPILE = ("auto", "on", "off")
 AGGREGATES = ("min", "product", "last", "mean")
 SCORER_HELP = (
     "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
@@ -42,6 +44,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         metavar="N",
         type=int,
         help="distinct tokens of one forward",
+    )
+    group.add_argument(
+        "--compile",
+        choices=COMPILE,
+        default="off",
+        help="compile the layers: on, off (default), or auto: on a CPU, where the work repays it",
     )
     group.add_argument(
         "--truncate-prompt",
@@ -139,8 +147,9 @@ def check_place(args: argparse.Namespace) -> None:
 
 def model_options(args: argparse.Namespace) -> ModelOptions:
     """Return how the flags say that models are run."""
-    from rewardsmith.scoring.opening import ModelOptions
+    from rewardsmith.scoring.opening import ModelOptions, count_tokens_about
 
+    data = getattr(args, "input", None) or getattr(args, "data", None)
     if args.tokens_per_batch is not None and args.tokens_per_batch < 1:
         raise ConfigError(f"--batch-tokens is {args.tokens_per_batch}; give 1 or more")
     return ModelOptions(
@@ -154,6 +163,9 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         combine=args.combine,
         penalty=args.penalty,
         aggregate=args.aggregate,
+        compile=args.compile,
+        # A server's work has no end.
+        expected_tokens=math.inf if hasattr(args, "served_name") else count_tokens_about(data),
     )
 
 

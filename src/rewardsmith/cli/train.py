@@ -41,7 +41,7 @@ GROUPS = {
     "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
     "per_device_ gradient_acc dataset_num_proc",
     "training": "learning_rate num_train max_steps lr_ warmup optim weight_decay seed bf16 fp16 gradient_check "
-    "activation_ disable_dropout max_grad adam_",
+    "activation_ disable_dropout max_grad adam_ compile torch_compile",
     "output": "output_dir overwrite_output resume_ save_ eval_s logging_ report_to run_name verify_saved "
     "push_to_hub hub_",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rewardsmith.errors import CheckpointError, ConfigError
 
+logger = logging.getLogger(__name__)
+BYTES_OF_A_TOKEN = 4
 if TYPE_CHECKING:
     from rewardsmith.scoring.scorer import RewardScorer
 
@@ -27,6 +30,8 @@ class ModelOptions:
         special_tokens: what happens to control tokens inside texts: "allow", "as_text" or "refuse".
         combine, penalty: how the rewards of an ensemble become one.
         aggregate: how the scores of a step model become one.
+        compile: compile the layers: "on", "off", or "auto", where a CPU's work repays it.
+        expected_tokens: about how many tokens will be scored, for "auto"; 0 where nobody knows.
     """
 
     device: str | None = None
@@ -39,6 +44,8 @@ class ModelOptions:
     combine: str = "mean"
     penalty: float = 1.0
     aggregate: str = "min"
+    compile: str = "off"
+    expected_tokens: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,17 @@ class ModelSpec:
                 f"{self.name}: the weight {bad} holds NaN or infinity, so no text can be scored; take another "
                 "checkpoint, or load it with --dtype float32 if it overflows"
             )
+        for said in [member.compile(how.compile, how.expected_tokens) for member in model.members]:
+            if said:
+                logger.warning("%s: %s", self.name, said)
         return model
+
+
+def count_tokens_about(place: object) -> float:
+    """Return about how many tokens a file or folder of texts holds, some four bytes each; 0 for a hub id or nothing."""
+    path = Path(str(place or "/dev/null"))
+    files = [path] if path.is_file() else path.rglob("*") if path.is_dir() else []
+    return sum(file.stat().st_size for file in files if file.is_file()) / BYTES_OF_A_TOKEN
 
 
 def split_members(name: str) -> tuple[str, ...]:

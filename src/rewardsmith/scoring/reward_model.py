@@ -16,6 +16,7 @@ from rewardsmith.doctor.subject import Subject
 from rewardsmith.doctor.tokens import check_vocabulary
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
+from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.inference import compute_rewards
@@ -138,6 +139,12 @@ class RewardModel(RewardScorer):
     def capabilities(self) -> Capabilities:
         """Every sequence of token ids has a reward."""
         return Capabilities(True, True, shares_prefix=self.plan.share, max_length=self.max_length)
+
+    def compile(self, how: str = "on", tokens: float = 0.0) -> str:
+        """Compile the layers in place; rewards move by rounding alone."""
+        if self._reader is not None:
+            return super().compile(how, tokens)
+        return compile_layers(self.model, how, Work(tokens, trains=False), forked=self.plan.way == "forked")
 
     @property
     def text_rule(self) -> str:

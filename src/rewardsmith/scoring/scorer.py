@@ -72,6 +72,15 @@ class RewardScorer(ABC):
         """What kept prefixes saved; zeros where none are kept."""
         return PrefixCounts()
 
+    def compile(self, how: str = "on", tokens: float = 0.0) -> str:
+        """Compile the layers, see `rewardsmith.models.compiling`. Returns what was done in one line, if anything.
+
+        Args:
+            how: "on", "off" or "auto".
+            tokens: about how many will be scored, for "auto"; 0 where nobody knows.
+        """
+        return "" if how == "off" else "layers are not compiled: its own code computes the rewards"
+
     @property
     @abstractmethod
     def text_rule(self) -> str:

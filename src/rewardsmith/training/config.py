@@ -12,6 +12,7 @@ import torch
 from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError, nearest
+from rewardsmith.models.compiling import COMPILE
 from rewardsmith.objectives.table import OBJECTIVES, OPTIONS
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class RewardConfig(TrainingArguments):
             ("truncate_prompt"); both are counted, an answer is never cut.
         share_prefix: "auto" shares prefixes where that is exact; "on" insists; "off" computes separate rows.
         verify_saved_model: re-load the saved model in a fresh process and compare its rewards.
+        compile: compile the layers: "on", "off", or "auto", which does so on a CPU where the run repays it. TRL's
+            `torch_compile=True` means "on"; its backend and mode are not taken.
         save_merged: beside an adapter, also write the merged model into `merged`, which every tool loads without PEFT;
             None does so below 2B parameters.
     """
@@ -117,6 +120,7 @@ class RewardConfig(TrainingArguments):
     overflow: str = _field("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
     share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
     verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
+    compile: str = _field("off", "Compile the layers: 'off', 'on', or 'auto' where a CPU run repays it.")
     save_merged: bool | None = _field(None, "Also save an adapter merged, in `merged`; by default below 2B parameters.")
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -138,7 +142,10 @@ class RewardConfig(TrainingArguments):
             self.learning_rate = _number("learning_rate", self.learning_rate)
             _require_not_negative("learning_rate", self.learning_rate)
         take_new_names(self)
+        take_torch_compile(self)
         super().__post_init__()
+        # Trainer reads no more of it than this, and finds no backend to compile the whole model with.
+        self.torch_compile = self.compile == "on"
         require_known_parallelism(self)
         # Several processes hold the loss of their own rows; the trainer divides by the whole step's comparisons.
         self.average_tokens_across_devices = False
@@ -157,6 +164,7 @@ class RewardConfig(TrainingArguments):
             ("head_init", HEAD_INITS),
             ("overflow", OVERFLOWS),
             ("share_prefix", SHARING),
+            ("compile", COMPILE),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -189,6 +197,15 @@ class RewardConfig(TrainingArguments):
         for name in ("center_rewards_coefficient", "l2_rewards_coefficient"):
             if getattr(self, name) is not None:
                 _require_not_negative(name, _number(name, getattr(self, name)))
+
+
+def take_torch_compile(args: RewardConfig) -> None:
+    """Read Trainer's fields as `compile`: Trainer would compile the model as a whole, anew for every layout."""
+    if args.torch_compile_mode or args.torch_compile_backend not in (None, "inductor"):
+        logger.warning("torch_compile_backend and torch_compile_mode are not taken: layers are compiled by inductor")
+    if args.torch_compile or args.torch_compile_backend or args.torch_compile_mode:
+        args.compile = "on"
+    args.torch_compile, args.torch_compile_backend, args.torch_compile_mode = False, None, None
 
 
 def _number(name: str, value: float | str) -> float:

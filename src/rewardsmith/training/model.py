@@ -8,13 +8,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from datasets import Dataset
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads
+from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
 from rewardsmith.models.templates import BUILT_IN, named_template
@@ -22,6 +24,10 @@ from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
 from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
+from rewardsmith.training.encoding import token_costs
+
+if TYPE_CHECKING:
+    from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +135,37 @@ def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
         logger.warning(
             "prefixes are not shared (%s); distinct rows, sorted by length, are computed instead", plan.reason
         )
+
+
+def compile_model(trainer: RewardTrainer) -> None:
+    """Compile the layers where the settings say so, and say what was done."""
+    args = trainer.args
+    if args.compile == "off":
+        return
+    wrapped = {
+        "FSDP": trainer.is_fsdp_enabled,
+        "DeepSpeed": trainer.is_deepspeed_enabled,
+        "DataParallel": args.n_gpu > 1,
+    }
+    others = [name for name, is_on in wrapped.items() if is_on]
+    if others:
+        logger.warning("layers are not compiled: %s takes them apart", others[0])
+        return
+    work = Work(_tokens_of_run(trainer) if args.compile == "auto" else 0, trains=True)
+    said = compile_layers(trainer.model, args.compile, work, forked=trainer.plan.way == "forked")
+    logger.log(logging.WARNING if args.compile == "on" and "not compiled" in said else logging.INFO, "%s", said)
+
+
+def _tokens_of_run(trainer: RewardTrainer) -> float:
+    """Return about how many distinct tokens a process computes in training; 0 for a stream, whose end nobody knows."""
+    args, rows = trainer.args, trainer.train_dataset
+    if not isinstance(rows, Dataset) or "ids" not in rows.column_names:
+        return 0.0
+    tokens = sum(token_costs(rows, trainer.plan.cost))
+    if args.max_steps <= 0:
+        return tokens * args.num_train_epochs / args.world_size
+    batch = args.tokens_per_batch or tokens / max(1, len(rows)) * args.train_batch_size
+    return float(args.max_steps * args.gradient_accumulation_steps * batch)
 
 
 def num_embeddings(model: nn.Module) -> int | None:

@@ -99,8 +99,7 @@ class RewardTrainer(Trainer):
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
-        share = {"auto": None, "on": True, "off": False}[args.share_prefix]
-        self.plan = prepare_model(parts.model, share)
+        self.plan = prepare_model(parts.model, {"auto": None, "on": True, "off": False}[args.share_prefix])
         models.log_plan(self.plan, parts.notes)
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
@@ -129,6 +128,7 @@ class RewardTrainer(Trainer):
         logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens, self._offload = 0, models.activation_offloading(args)
+        models.compile_model(self)
         # Steps that an earlier process trained, of a run that goes on.
         self.first_step, self.batches_per_step = 0, args.gradient_accumulation_steps * args.world_size
         self.stopper = StopOnSignal()

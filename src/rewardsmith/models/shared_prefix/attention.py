@@ -291,5 +291,6 @@ def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
     return sdpa_mask(*args, **kwargs)
 
 
-AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
+# A compiler would compile it anew for every layout.
+AttentionInterface.register(IMPLEMENTATION, torch.compiler.disable(shared_prefix_attention))
 AttentionMaskInterface.register(IMPLEMENTATION, _mask_without_layout)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rewardsmith.models.compiling import repeated_layers, uncompiled
 from rewardsmith.models.shared_prefix.packing import (
     Chunk,
     ForkedChunk,
@@ -60,13 +61,13 @@ def last_hidden(backbone: Any, chunk: ForkedChunk, *, recompute: bool) -> Iterat
 
     def read_prefix(ids: Tensor) -> tuple[Tensor, ...]:
         past = empty_past(backbone)
-        with _without_layer_checkpoints(backbone):
+        with plain_layers(backbone):
             hidden = past.read(backbone, ids)
         left[:] = [past]
         return (hidden, *past.tensors())
 
     def read_rests(ids: Tensor, group_U: Tensor, *tensors: Tensor) -> Tensor:
-        with _without_layer_checkpoints(backbone):
+        with plain_layers(backbone):
             return left[0].forked(tensors, group_U).read(backbone, ids)
 
     keeps_graph = torch.is_grad_enabled()
@@ -81,13 +82,14 @@ def _passed(function: Any, recompute: bool, *inputs: Tensor) -> Any:
 
 
 @contextmanager
-def _without_layer_checkpoints(backbone: nn.Module) -> Iterator[None]:
-    """Switch layer-wise checkpoints off: transformers drops the cache where they are on."""
+def plain_layers(backbone: nn.Module) -> Iterator[None]:
+    """Switch layer-wise checkpoints off, where transformers drops the cache, and compiled layers, which guard on it."""
     switched = [m for m in backbone.modules() if getattr(m, "gradient_checkpointing", False)]
     for module in switched:
         module.gradient_checkpointing = False  # type: ignore[assignment]
     try:
-        yield
+        with uncompiled(repeated_layers(backbone)):
+            yield
     finally:
         for module in switched:
             module.gradient_checkpointing = True  # type: ignore[assignment]

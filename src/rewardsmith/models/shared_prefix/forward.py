@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.models.compiling import uncompiled
 from rewardsmith.models.shared_prefix.forked import last_hidden
 from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, PackedChunk, Rests, RewardBatch, RowChunk
 
@@ -187,10 +188,12 @@ class LastLayer:
     Args:
         attention: the attention block; its `prefix_layout` says for which tokens it attends.
         tokenwise: blocks that treat every token alone: the MLP, the query and the output projection.
+        whole: the layer itself.
     """
 
     attention: nn.Module | None = None
     tokenwise: tuple[nn.Module, ...] = ()
+    whole: tuple[nn.Module, ...] = ()
 
 
 def last_layer(backbone: object) -> LastLayer:
@@ -202,7 +205,8 @@ def last_layer(backbone: object) -> LastLayer:
     query = _part(attention, "q_proj")
     output = _part(attention, "o_proj", "dense", "c_proj", "out_proj")
     found = (query, output, _part(layers[-1], "mlp"))
-    return LastLayer(attention if output else None, tuple(part for part in found if part is not None))
+    tokenwise = tuple(part for part in found if part is not None)
+    return LastLayer(attention if output else None, tokenwise, (layers[-1],))
 
 
 def _part(module: nn.Module | None, *names: str) -> nn.Module | None:
@@ -233,7 +237,7 @@ def scored_tokens_only(layer: LastLayer, kept_U: Tensor, num_tokens: int) -> Ite
         layout = options.get("prefix_layout")
         return inputs, options if layout is None else {**options, "prefix_layout": layout.attending_from(kept_U)}
 
-    with contextlib.ExitStack() as handles:
+    with contextlib.ExitStack() as handles, uncompiled(layer.whole):
         for part in layer.tokenwise:
             handles.callback(part.register_forward_pre_hook(narrow).remove)
             handles.callback(part.register_forward_hook(widen).remove)

@@ -20,7 +20,7 @@ from torch import nn
 
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, rest_rows
+from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, plain_layers, rest_rows
 from rewardsmith.models.shared_prefix.forward import apply_head, core_model, token_head
 from rewardsmith.models.shared_prefix.packing import (
     TOKEN_BYTES,
@@ -172,7 +172,8 @@ class KeptPrefixes:
         wanted = len(start) if len(rows) > 1 else self.store.closest(sort_key(start))[0]
         if wanted - num_kept >= SHORTEST_REST:
             past = _copied(past) if past else empty_past(self._backbone)
-            past.read(self._backbone, torch.tensor([start[num_kept:wanted]], device=self.core.device))
+            with plain_layers(self._backbone):
+                past.read(self._backbone, torch.tensor([start[num_kept:wanted]], device=self.core.device))
             self._keep(past, 0, start[:wanted], num_kept)
             num_kept = wanted
         past = past or empty_past(self._backbone)
@@ -187,7 +188,8 @@ class KeptPrefixes:
         rests = rest_rows([(0, row[num_kept:]) for _, row in rows], self.plan.pad_token_id)
         places = rests.last_U.to(self.core.device)
         past = past.forked(past.tensors(), rests.group_U.to(self.core.device))
-        hidden = past.read(self._backbone, rests.input_ids.to(self.core.device))
+        with plain_layers(self._backbone):
+            hidden = past.read(self._backbone, rests.input_ids.to(self.core.device))
         head = token_head(self.core)
         assert head is not None
         rewards = apply_head(head, hidden[torch.arange(len(hidden), device=hidden.device), places]).tolist()

@@ -116,6 +116,7 @@ def spec_fingerprints(spec: ModelSpec, model: RewardScorer) -> dict[str, str]:
 
 def _model_fingerprints(model: RewardScorer, path: str) -> dict[str, str]:
     """Return weights, template, precision, batches and package versions of a loaded model."""
+    from rewardsmith.models.compiling import is_compiled
     from rewardsmith.models.contract import package_versions, template_hash
 
     if len(model.members) > 1:
@@ -123,7 +124,14 @@ def _model_fingerprints(model: RewardScorer, path: str) -> dict[str, str]:
         return {key: fingerprint([prints[key] for prints in own]) for key in own[0]}
     folder = Path(path)
     config = model.model.config
-    weights = model.model.dtype, model.model.device.type, model.tokens_per_batch, model.capabilities.shares_prefix
+    weights: tuple[object, ...] = (
+        model.model.dtype,
+        model.model.device.type,
+        model.tokens_per_batch,
+        model.capabilities.shares_prefix,
+    )
+    if is_compiled(model.model):
+        weights = (*weights, "compiled")
     return {
         "model": hash_files(folder) if folder.is_dir() else f"{path}@{config._commit_hash}",
         "template": fingerprint([str(template_hash(model.tokenizer)), model.text_rule]),

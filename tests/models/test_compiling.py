@@ -1,0 +1,211 @@
+"""Layers compiled one by one: the same rewards and gradients, one compilation for all lengths, and a way back."""
+
+import copy
+import logging
+
+import pytest
+import tiny_models
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.models.compiling import Work, compile_layers, repeated_layers, uncompiled
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.packing import ForkedChunk
+from rewardsmith.models.shared_prefix.plan import prepare_model
+
+GROUPS = [[[5, 6, 7, 8, 9], [5, 6, 7, 8, 11, 12], [5, 6, 7]], [[20, 21], [20, 22, 23, 24]]]
+LONG = Work(1e15, trains=True)
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+# torch reads it while it compiles; it filters the warning where warnings are not errors.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_compilation_of_other_tests():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def ready(make=tiny_models.qwen2):
+    """Return a model with a head that tells sequences apart, and its plan; a decoder has three layers."""
+    model, _ = make()
+    if make is tiny_models.qwen2:
+        model = type(model)(
+            model.config.__class__(**{**model.config.to_dict(), "num_hidden_layers": 3, "layer_types": None})
+        )
+    if hasattr(model, "score"):
+        nn.init.normal_(model.score.weight, std=0.5)
+    return model, prepare_model(model)
+
+
+def rewards_and_gradients(model, plan, groups=GROUPS):
+    model.zero_grad()
+    rewards = model(reward_batch=plan.batch(groups)).logits[:, 0]
+    rewards.pow(2).sum().backward()
+    return rewards.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(actual, expected):
+    torch.testing.assert_close(actual[0], expected[0], rtol=1e-5, atol=1e-6)
+    assert actual[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        assert (actual[1][name] - gradient).norm() <= 2e-5 * gradient.norm() + 1e-7, name
+
+
+def grown(groups, length):
+    """Return the groups with `length` more tokens in front and one more behind."""
+    return [[[*range(5, 5 + length), *sequence, 6] for sequence in group] for group in groups]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_layers_give_the_rewards_and_gradients_of_eager_ones(backend):
+    model, plan = ready()
+    expected = rewards_and_gradients(model, plan)
+    names = set(model.state_dict())
+    assert "layers are compiled" in compile_layers(model, "on", LONG, backend=backend)
+    assert_same(rewards_and_gradients(model, plan), expected)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert set(model.state_dict()) == names
+
+
+def test_other_layers_lengths_and_layouts_compile_nothing_anew():
+    model, plan = ready()
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for length in (0, 1, 2, 7, 40):
+            rewards_and_gradients(model, plan, grown(GROUPS, length)[: 2 - length % 2])
+    assert counters["stats"]["unique_graphs"] == 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scoring_after_training_gives_the_same_rewards(backend):
+    model, plan = ready()
+    expected = compute_rewards(model, GROUPS, plan=plan)
+    compile_layers(model, "on", LONG, backend=backend)
+    rewards_and_gradients(model, plan)
+    for row, right in zip(compute_rewards(model, GROUPS, plan=plan), expected, strict=True):
+        assert row == pytest.approx(right, abs=1e-5)
+
+
+def test_a_forked_cache_compiles_the_mlps_and_keeps_rewards_and_gradients():
+    model, plan = ready()
+    whole = plan.batch(grown(GROUPS[:1], 9), tokens_per_chunk=4)
+    assert isinstance(whole.chunks[0], ForkedChunk)
+    expected = model(reward_batch=whole).logits
+    assert "MLPs" in compile_layers(model, "on", LONG, forked=True, backend="aot_eager")
+    torch.testing.assert_close(model(reward_batch=whole).logits, expected, rtol=1e-5, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] > 0
+
+
+def test_a_group_above_the_budget_runs_uncompiled():
+    model, plan = ready()
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    model(reward_batch=plan.batch(grown(GROUPS[:1], 9), tokens_per_chunk=4)).logits.sum().backward()
+    assert not counters["stats"]["unique_graphs"]
+
+
+def test_a_failing_compiler_leaves_the_layers_as_they_were_and_is_said_once(caplog):
+    model, plan = ready()
+    expected = rewards_and_gradients(model, plan)
+
+    def fail(graph, inputs):
+        raise RuntimeError("no such instruction")
+
+    compile_layers(model, "on", LONG, backend=fail)
+    with caplog.at_level(logging.WARNING):
+        assert_same(rewards_and_gradients(model, plan), expected)
+        rewards_and_gradients(model, plan)
+    said = [record.message for record in caplog.records if "compiling failed" in record.message]
+    assert len(said) == 1
+    assert "no such instruction" in said[0]
+
+
+def test_a_backward_that_cannot_be_compiled_fails_before_anything_is_computed(caplog):
+    from torch._dynamo.backends.common import aot_autograd
+
+    model, plan = ready()
+    expected = rewards_and_gradients(model, plan)
+
+    def fail(graph, inputs):
+        raise RuntimeError("no backward")
+
+    compile_layers(model, "on", LONG, backend=aot_autograd(fw_compiler=lambda graph, inputs: graph, bw_compiler=fail))
+    with caplog.at_level(logging.WARNING):
+        assert_same(rewards_and_gradients(model, plan), expected)
+    assert any("compiling failed" in record.message for record in caplog.records)
+
+
+def test_a_mistake_in_the_model_is_raised_as_it_was():
+    model, plan = ready()
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    with pytest.raises(IndexError):
+        model(reward_batch=plan.batch([[[10**6, 3], [10**6, 4]]]))
+
+
+def test_auto_compiles_only_what_repays_it():
+    model, _ = ready()
+    assert "repays its cost from about" in compile_layers(model, "auto", Work(1000, trains=True))
+    assert "not known" in compile_layers(model, "auto", Work(0, trains=False))
+    assert all(layer._compiled_call_impl is None for layer in repeated_layers(model))
+    assert "are compiled" in compile_layers(model, "auto", LONG)
+
+
+def test_without_a_compiler_layers_stay_as_they_are(monkeypatch):
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def missing():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
+    model, _ = ready()
+    assert "no C++ compiler" in compile_layers(model, "on", LONG)
+    assert all(layer._compiled_call_impl is None for layer in repeated_layers(model))
+
+
+def test_experts_and_models_without_layers_are_not_compiled():
+    model, _ = ready()
+    model.model.layers[0].experts = nn.Identity()
+    assert "experts" in compile_layers(model, "on", LONG)
+    assert "no list of like layers" in compile_layers(nn.Linear(2, 2), "on", LONG)
+
+
+def test_another_word_than_the_three_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'auto'"):
+        compile_layers(nn.Linear(2, 2), "automatic", LONG)
+
+
+def test_a_copy_of_a_compiled_model_is_a_plain_one():
+    model, _ = ready()
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    assert all(layer._compiled_call_impl is None for layer in repeated_layers(copy.deepcopy(model)))
+
+
+def test_uncompiled_puts_the_compiled_call_back_also_after_an_error():
+    model, _ = ready()
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    layers = repeated_layers(model)
+    calls = [layer._compiled_call_impl for layer in layers]
+    seen = []
+
+    def fail():
+        with uncompiled(layers):
+            seen.extend(layer._compiled_call_impl for layer in layers)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [None] * len(layers)
+    assert [layer._compiled_call_impl for layer in layers] == calls
+
+
+def test_an_encoder_gives_the_same_logits():
+    model, plan = ready(tiny_models.bert)
+    expected = rewards_and_gradients(model.eval(), plan)
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    assert_same(rewards_and_gradients(model, plan), expected)
+    assert counters["stats"]["unique_graphs"] > 0
