@@ -91,15 +91,18 @@ def is_compiled(model: nn.Module) -> bool:
 def compiled_parts(model: nn.Module, forked: bool = False) -> list[nn.Module]:
     """Return the modules that `compile_layers` compiles: layers, or their MLPs where `forked`."""
     layers = repeated_layers(model)
-    return [layer.mlp for layer in layers if isinstance(getattr(layer, "mlp", None), nn.Module)] if forked else layers
+    blocks = [getattr(layer, "mlp", None) for layer in layers]
+    return [block for block in blocks if isinstance(block, nn.Module)] if forked else layers
 
 
 def repeated_layers(model: nn.Module) -> list[nn.Module]:
     """Return the elements of the outermost lists of modules, in order."""
     found: list[nn.Module] = []
     for child in model.children():
-        callable_ones = isinstance(child, nn.ModuleList) and not any(isinstance(c, nn.ModuleList) for c in child)
-        found += list(child) if callable_ones else repeated_layers(child)
+        if isinstance(child, nn.ModuleList) and not any(isinstance(part, nn.ModuleList) for part in child):
+            found += child
+        else:
+            found += repeated_layers(child)
     return found
 
 
