@@ -37,20 +37,10 @@ def add_loading_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
 def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """Add how models are run. `several`: the command takes more than one, so members are named with commas only."""
     group = add_loading_options(parser)
-    group.add_argument(
-        "--batch-tokens",
-        "--tokens-per-batch",
-        dest="tokens_per_batch",
-        metavar="N",
-        type=int,
-        help="distinct tokens of one forward",
-    )
-    group.add_argument(
-        "--compile",
-        choices=COMPILE,
-        default="off",
-        help="compile the layers: on, off (default), or auto: on a CPU, where the work repays it",
-    )
+    flags = ("--batch-tokens", "--tokens-per-batch")
+    group.add_argument(*flags, dest="tokens_per_batch", metavar="N", type=int, help="distinct tokens of one forward")
+    text = "compile the layers: on, off (default), or auto: on a CPU, where the work repays it"
+    group.add_argument("--compile", choices=COMPILE, default="off", help=text)
     group.add_argument(
         "--truncate-prompt",
         action="store_true",
