@@ -21,7 +21,7 @@ MOST_WITHOUT_TESTS = 55
 # Folders of which a file is one of a kind, but for these, which all of the kind share.
 KINDS = {
     "data/sets": {"entry", "published"},
-    "data/formats": {"cells", "converting", "format", "pairs", "rankings", "rewardsmith", "trl"},
+    "data/formats": {"cells", "format", "pairs", "rankings", "rewardsmith", "trl"},
     "objectives": {"bradley_terry", "comparisons", "regularisers", "table"},
     "models/foreign": {"folder", "imported", "linear_head", "loading"},
     "serving/protocols": {"inputs"},

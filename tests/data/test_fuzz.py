@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.formats import ALL, FORMATS, TARGETS
-from rewardsmith.data.formats.converting import ConvertReport, convert_group
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups

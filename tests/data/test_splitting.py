@@ -6,8 +6,7 @@ import json
 import pytest
 
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.similarity import NearDuplicates, jaccard, shingles, signature
+from rewardsmith.data.merging import NearDuplicates, jaccard, merge_groups, shingles, signature
 from rewardsmith.data.splitting import SplitPlan, SplitReport, hold_out, split_groups
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup, normalise, prompt_text

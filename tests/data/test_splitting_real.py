@@ -5,7 +5,7 @@ import pytest
 from rewardsmith.data.checks.overlap import find_overlap
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.formats import TARGETS
-from rewardsmith.data.formats.converting import ConvertReport, convert_group
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.loading import iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups

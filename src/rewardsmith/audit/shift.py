@@ -17,7 +17,7 @@ import numpy as np
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Cell, Section, Table, Value
 from rewardsmith.blocks.words import blocks_of, heat_table, read_estimate, read_number, show
-from rewardsmith.data.similarity import Hashes, ngram_hashes, words_of
+from rewardsmith.data.merging import Hashes, ngram_hashes, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups

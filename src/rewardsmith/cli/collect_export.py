@@ -11,7 +11,7 @@ from rewardsmith.cli.collect_project import add_project_option, opened
 from rewardsmith.collecting import Collection, export_groups
 from rewardsmith.collecting.store import log_event
 from rewardsmith.data.formats import TARGETS
-from rewardsmith.data.formats.converting import ConvertReport, convert_group
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.writing import open_rows

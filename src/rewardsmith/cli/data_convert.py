@@ -11,7 +11,7 @@ from typing import Any
 
 from rewardsmith.cli.options import add_input_options, input_options
 from rewardsmith.data.formats import TARGETS, llamafactory
-from rewardsmith.data.formats.converting import ConvertReport, convert_group
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups

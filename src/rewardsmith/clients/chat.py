@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 import httpx
 
-from rewardsmith.clients.asking import KEY_VARIABLE
-from rewardsmith.clients.exchange import Answer, check_answer, key_headers, pause_seconds, read_addresses, should_retry
+from rewardsmith.clients.exchange import (
+    KEY_VARIABLE,
+    Answer,
+    check_answer,
+    key_headers,
+    pause_seconds,
+    read_addresses,
+    should_retry,
+)
 from rewardsmith.errors import ScoringError
 
 Messages = Sequence[Mapping[str, str]]

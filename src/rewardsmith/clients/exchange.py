@@ -19,6 +19,7 @@ from rewardsmith.scoring.scorer import RewardParts
 RETRIED = frozenset({408, 425, 429, 502, 503, 504})
 MAX_PAUSE_SECONDS = 30.0
 PROBE_SECONDS = 2.0
+KEY_VARIABLE = "REWARDSMITH_API_KEY"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 Answer = httpx.Response | httpx.TransportError
 
@@ -155,7 +156,7 @@ def read_rewards(
 def _read_parts(entry: Mapping[str, Any]) -> RewardParts:
     """Read what one reward is made of; null, which JSON has in place of NaN, becomes NaN again."""
 
-    def number(value: Any) -> float:
+    def number(value: float | None) -> float:
         return math.nan if value is None else float(value)
 
     return RewardParts(

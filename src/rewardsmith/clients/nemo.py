@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from rewardsmith.clients.asking import as_scorer, score_samples
+from rewardsmith.clients.client import as_scorer, score_samples
 
 
 class StepResult(NamedTuple):

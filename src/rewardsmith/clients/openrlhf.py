@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.clients.asking import as_scorer, score_samples
-from rewardsmith.clients.client import ClientOptions
+from rewardsmith.clients.client import ClientOptions, as_scorer, score_samples
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.scorer import probability
 
@@ -36,7 +35,7 @@ def openrlhf_reward_function(
     scorer = as_scorer(source, api_key, options)
 
     def reward_func(
-        queries: Sequence[str], prompts: Any = None, labels: object = None, **columns: Any
+        queries: Sequence[str], prompts: object = None, labels: object = None, **columns: object
     ) -> dict[str, Any]:
         rewards = score_samples(scorer, [""] * len(queries), list(queries))
         scores = [probability(reward) for reward in rewards]
@@ -50,6 +49,6 @@ def _from_environment() -> RewardFunction:
     return openrlhf_reward_function()
 
 
-def reward_func(queries: Sequence[str], prompts: object, labels: ArrayLike, **columns: Any) -> dict[str, Any]:
+def reward_func(queries: Sequence[str], prompts: object, labels: ArrayLike, **columns: object) -> dict[str, Any]:
     """Ask the server at $REWARDSMITH_URL; the function OpenRLHF looks for in a file. Raises ScoringError."""
     return _from_environment()(queries, prompts, labels, **columns)

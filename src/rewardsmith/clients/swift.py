@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.clients.asking import as_scorer, score_samples
+from rewardsmith.clients.client import as_scorer, score_samples
 from rewardsmith.errors import DataError
 from rewardsmith.records import Scorer
 
@@ -25,7 +25,7 @@ class SwiftReward:
         source: the server's address or a scorer; None reads $REWARDSMITH_URL.
     """
 
-    def __init__(self, *args: Any, source: str | Scorer | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: object, source: str | Scorer | None = None, **kwargs: object) -> None:
         self._scorer = as_scorer(source)
 
     def __call__(
@@ -34,7 +34,7 @@ class SwiftReward:
         *,
         messages: Sequence[Sequence[Mapping[str, Any]]] | None = None,
         inputs: Sequence[Mapping[str, Any]] | None = None,
-        **columns: Any,
+        **columns: object,
     ) -> list[float]:
         """Score `messages` (reward function) or `inputs[i]["messages"]` (plugin). Raises DataError, ScoringError."""
         conversations = [sample["messages"] for sample in inputs] if messages is None and inputs else messages

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rewardsmith.clients.asking import as_async_scorer, score_samples_async
-from rewardsmith.clients.client import ClientOptions
+from rewardsmith.clients.client import ClientOptions, as_async_scorer, score_samples_async
 from rewardsmith.records import Scorer
 
 
@@ -34,7 +33,7 @@ def trl_reward_function(
     """
     scorer = as_async_scorer(source, api_key, options)
 
-    async def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
+    async def reward(prompts: list[Any], completions: list[Any], **columns: object) -> list[float]:
         rewards = await score_samples_async(scorer, prompts, completions)
         return rewards if clip is None else [min(max(value, -clip), clip) for value in rewards]
 

@@ -7,11 +7,10 @@ in `extra_info["prompt"]`. The answer is text, so the policy's tokenizer may be 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from rewardsmith.clients.asking import as_async_scorer, score_samples_async
-from rewardsmith.clients.client import ClientOptions
+from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, as_async_scorer, score_samples_async
 from rewardsmith.errors import DataError
 from rewardsmith.records import Scorer
 
@@ -30,16 +29,7 @@ def verl_compute_score(
     """
     scorer = as_async_scorer(source, api_key, options)
 
-    async def compute_score(
-        data_source: str,
-        solution_str: str,
-        ground_truth: object = None,
-        extra_info: Mapping[str, Any] | None = None,
-        **columns: Any,
-    ) -> float:
-        return (await score_samples_async(scorer, [_prompt(extra_info)], [solution_str]))[0]
-
-    return compute_score
+    return partial(compute_score, scorer=scorer)
 
 
 def _prompt(extra_info: Mapping[str, Any] | None) -> Any:
@@ -51,8 +41,8 @@ def _prompt(extra_info: Mapping[str, Any] | None) -> Any:
 
 
 @cache
-def _from_environment() -> Callable[..., Awaitable[float]]:
-    return verl_compute_score()
+def _from_environment() -> Scorer | AsyncRewardClient:
+    return as_async_scorer(None)
 
 
 async def compute_score(
@@ -60,7 +50,15 @@ async def compute_score(
     solution_str: str,
     ground_truth: object = None,
     extra_info: Mapping[str, Any] | None = None,
-    **columns: Any,
+    *,
+    scorer: Scorer | AsyncRewardClient | None = None,
+    **columns: object,
 ) -> float:
-    """Ask the server at $REWARDSMITH_URL; the function verl looks for in a file. Raises ScoringError, DataError."""
-    return await _from_environment()(data_source, solution_str, ground_truth, extra_info, **columns)
+    """Ask a scorer, by default the server at $REWARDSMITH_URL; the function verl looks for in a file.
+
+    Raises:
+        ScoringError: the server gives no reward.
+        DataError: `extra_info` holds no prompt.
+    """
+    asked = _from_environment() if scorer is None else scorer
+    return (await score_samples_async(asked, [_prompt(extra_info)], [solution_str]))[0]

@@ -23,7 +23,7 @@ from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margi
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
 from rewardsmith.errors import ConfigError, DataError, RowError
-from rewardsmith.files.hub import read_hub
+from rewardsmith.files.tables import read_hub
 from rewardsmith.records import PreferenceGroup
 
 OnError = Literal["raise", "count"]

@@ -1,17 +1,226 @@
-"""One group per prompt, each completion stored once.
+"""Which texts and prompts are one: groups of one prompt merged, each completion stored once, and texts nearly equal.
 
-Ten pairs that share a prompt become one graph: the prompt and every distinct answer are then encoded once.
+Ten pairs that share a prompt become one graph: the prompt and every distinct answer are then encoded once. Texts have
+hashes, an index of runs of words, and MinHash signatures of character shingles with banded look-up (Broder, "On the
+resemblance and containment of documents", 1997; banding as in Leskovec, Rajaraman and Ullman, "Mining of Massive
+Datasets", section 3.4). Candidates of the bands are verified by their exact Jaccard similarity, so a report of a
+near-duplicate is never a false alarm of the hash. numpy only: datasketch would add a dependency and Python loops.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, graph_key, text_key
+
+Hashes = NDArray[np.uint64]
+# Scripts without blanks between words: every character is a word. Elsewhere a word is a run of letters and digits.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+SHINGLE_BYTES = 5
+BANDS = 20
+ROWS_PER_BAND = 6
+# A candidate pair at Jaccard s is found with probability 1 - (1 - s^6)^20: .998 at .8, .92 at .7, .27 at .5.
+_RANDOM = np.random.default_rng(20240229)
+_MULTIPLIERS = _RANDOM.integers(1, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_OFFSETS = _RANDOM.integers(0, 2**63, BANDS * ROWS_PER_BAND, dtype=np.uint64)
+_CHUNK = 2048
+
+
+def text_digest(text: str, salt: bytes = b"") -> bytes:
+    """Return 8 bytes that stand for a text, the same in every process."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
+
+
+def text_hash(text: str, salt: bytes = b"") -> int:
+    """Return a 64-bit number of a text that is the same in every process."""
+    return int.from_bytes(text_digest(text, salt), "little")
+
+
+def hash_share(text: str, seed: int) -> float:
+    """Return a number in [0, 1) that depends on text and seed only."""
+    return text_hash(text, str(seed).encode()[:16]) / 2**64
+
+
+def mix64(values: Hashes) -> Hashes:
+    """Spread integers over 64 bits (the finaliser of splitmix64), since neighbouring values share most bits."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def words_of(text: str) -> list[str]:
+    """Give the words of a text, folded in case, width and form (NFKC); punctuation and blanks are left out.
+
+    Example:
+        >>> words_of("What's  the CAPITAL?")
+        ['what', 's', 'the', 'capital']
+    """
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def shingles(text: str) -> Hashes:
+    """Give the distinct byte 5-grams of a text as sorted integers; a shorter text is one shingle."""
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8).astype(np.uint64)
+    if len(data) < SHINGLE_BYTES:
+        data = np.pad(data, (0, SHINGLE_BYTES - len(data)))
+    width = len(data) - SHINGLE_BYTES + 1
+    values = np.zeros(width, dtype=np.uint64)
+    for shift in range(SHINGLE_BYTES):
+        values = (values << np.uint64(8)) | data[shift : shift + width]
+    return np.unique(values)
+
+
+def signature(values: Hashes) -> Hashes:
+    """Give the MinHash signature of a set of shingles: the least value under each of 120 hash functions."""
+    mixed = mix64(values)
+    least = np.full(len(_MULTIPLIERS), np.iinfo(np.uint64).max, dtype=np.uint64)
+    for start in range(0, len(mixed), _CHUNK):
+        hashed = mixed[start : start + _CHUNK, None] * _MULTIPLIERS + _OFFSETS
+        least = np.minimum(least, (hashed >> np.uint64(16)).min(axis=0))
+    return least
+
+
+def jaccard(left: Hashes, right: Hashes) -> float:
+    """Give the exact Jaccard similarity of two sets of shingles."""
+    shared = len(np.intersect1d(left, right, assume_unique=True))
+    return shared / (len(left) + len(right) - shared)
+
+
+class NearDuplicates:
+    """An index that finds the earlier texts that are nearly equal to a new one.
+
+    Memory is about 2 KB a text and the text itself.
+
+    Args:
+        threshold: Jaccard similarity of the shingles from which two texts count as near-duplicates.
+    """
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        self.threshold = threshold
+        self.texts: list[str] = []
+        self.exact: dict[str, int] = {}
+        self.bands: dict[bytes, list[int]] = {}
+
+    def find(self, text: str) -> tuple[list[int], list[bytes]]:
+        """Give the places of the near-duplicates of a normalised text, and its bands for `add`."""
+        values = shingles(text)
+        hashes = signature(values).reshape(BANDS, ROWS_PER_BAND)
+        keys = [bytes([band]) + hashes[band].tobytes() for band in range(BANDS)]
+        candidates = sorted({place for key in keys for place in self.bands.get(key, ())})
+        near = [p for p in candidates if jaccard(values, shingles(self.texts[p])) >= self.threshold]
+        return near, keys
+
+    def add(self, text: str, keys: list[bytes]) -> int:
+        """Enter a normalised text with the bands that `find` gave. Returns its place."""
+        place = len(self.texts)
+        self.texts.append(text)
+        self.exact[text] = place
+        for key in keys:
+            self.bands.setdefault(key, []).append(place)
+        return place
+
+
+def ngram_hashes(words: Sequence[str], size: int, word_hash: Callable[[str], int] = hash) -> Hashes:
+    """Give one 64-bit number for each run of `size` words, in order; none for a shorter text.
+
+    Python's own hash of a string differs from process to process: numbers that are kept need another `word_hash`
+    (a signed 64-bit number of a word). Two different runs are equal with probability 2^-64.
+    """
+    width = len(words) - size + 1
+    if width < 1:
+        return np.zeros(0, dtype=np.uint64)
+    values = mix64(np.fromiter(map(word_hash, words), dtype=np.int64, count=len(words)).view(np.uint64))
+    total = np.zeros(width, dtype=np.uint64)
+    for start in range(size):
+        total = total * _FACTOR + values[start : start + width]
+    return mix64(total)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What an index knows of one text.
+
+    Args:
+        first: the lowest number that holds any of the n-grams; None when none does.
+        place: where the first n-gram stands that any number holds.
+        fresh: (number, place of the n-gram) of what no earlier look-up had found.
+    """
+
+    first: int | None
+    place: int = 0
+    fresh: list[tuple[int, int]] = field(default_factory=list)
+
+
+class NgramIndex:
+    """Which numbers hold which n-grams: 12 bytes for every n-gram of what is added, about 3 times that while sealing.
+
+    Add everything, then look up; the first look-up seals the index.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Hashes] = []
+        self._owners: list[NDArray[np.int32]] = []
+        self._size = 0
+        self._sealed = False
+
+    def add(self, number: int, hashes: Hashes) -> None:
+        """Enter the n-grams of a text; numbers must not fall."""
+        unique = np.unique(hashes)
+        self._parts.append(unique)
+        self._owners.append(np.full(len(unique), number, dtype=np.int32))
+        self._size = max(self._size, number + 1)
+
+    def seal(self) -> None:
+        """Sort what was added."""
+        hashes = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
+        owners = np.concatenate(self._owners) if self._owners else np.zeros(0, dtype=np.int32)
+        self._parts, self._owners = [], []
+        order = np.argsort(hashes, kind="stable")
+        hashes, self._flat = hashes[order], owners[order]
+        starts = (
+            np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]])) if len(hashes) else np.zeros(0, int)
+        )
+        self._keys = hashes[starts]
+        self._starts = np.append(starts, len(hashes))
+        self._seen = np.zeros(len(self._keys), dtype=bool)
+        self._given = np.zeros(self._size, dtype=bool)
+        self._sealed = True
+
+    def match(self, hashes: Hashes) -> Match:
+        """Look up the n-grams of a text. Each number is `fresh` once, at the first text that shares an n-gram."""
+        if not self._sealed:
+            self.seal()
+        if not len(hashes) or not len(self._keys):
+            return Match(None)
+        places = np.searchsorted(self._keys, hashes)
+        places[places == len(self._keys)] = 0
+        found = np.flatnonzero(self._keys[places] == hashes)
+        if not len(found):
+            return Match(None)
+        keys = places[found]
+        fresh = []
+        # A run of words that stands everywhere would be walked through for every text; once is enough.
+        for key, place in zip(keys.tolist(), found.tolist(), strict=True):
+            if self._seen[key]:
+                continue
+            self._seen[key] = True
+            owners = self._flat[self._starts[key] : self._starts[key + 1]]
+            owners = np.unique(owners[~self._given[owners]])
+            self._given[owners] = True
+            fresh += [(owner, place) for owner in owners.tolist()]
+        return Match(int(self._flat[self._starts[keys]].min()), int(found[0]), fresh)
 
 
 def deduplicate(group: PreferenceGroup) -> PreferenceGroup:

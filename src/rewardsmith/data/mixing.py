@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from rewardsmith.data.similarity import hash_share
+from rewardsmith.data.merging import hash_share
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.settings import read_settings
 from rewardsmith.records import PreferenceGroup, text_key

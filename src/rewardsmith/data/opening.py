@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import find
 from rewardsmith.data.sets.entry import Entry, Read, Rows
 from rewardsmith.errors import ConfigError, DataError, RowError
-from rewardsmith.files.hub import read_hub
 from rewardsmith.files.reading import SPLITS, choose_split, data_files
+from rewardsmith.files.tables import OnBroken, read_hub
 from rewardsmith.records import PreferenceGroup
 
 
@@ -21,7 +20,7 @@ def open_rows(
     entry: Entry,
     source: str | Path,
     split: str | None = None,
-    on_broken: object = None,
+    on_broken: OnBroken | None = None,
     notes: list[str] | None = None,
 ) -> Rows:
     """Stream the rows of a data set from a local file or folder in the published layout, or from the hub.
@@ -39,7 +38,9 @@ def open_rows(
     return entry.unfold(rows) if entry.unfold else rows
 
 
-def _read_local(entry: Entry, path: Path, split: str | None, on_broken: Any, notes: list[str] | None) -> Rows:
+def _read_local(
+    entry: Entry, path: Path, split: str | None, on_broken: OnBroken | None, notes: list[str] | None
+) -> Rows:
     saved = path.is_dir() and any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
     if path.is_file() or saved:
         yield from read_rows(path, split=split, on_broken=on_broken)

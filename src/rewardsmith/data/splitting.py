@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.similarity import NearDuplicates, hash_share
+from rewardsmith.data.merging import NearDuplicates, hash_share
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, write_json

@@ -56,10 +56,11 @@ def locate(source: object, report: LoadReport, **options: Any) -> Iterator[tuple
         yield report.where or group.group_id or f"row {report.rows}", group
 
 
-def as_sources(data: Any) -> list[Any]:
+def as_sources(data: object) -> list[Any]:
     """Return a list of paths as it is, and anything else that can be read as the one source that it is."""
-    is_paths = isinstance(data, list | tuple) and data and all(isinstance(item, str | Path) for item in data)
-    return list(data) if is_paths else [data]
+    if isinstance(data, list | tuple) and data and all(isinstance(item, str | Path) for item in data):
+        return list(data)
+    return [data]
 
 
 def locate_each(sources: Sequence[Any], report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:

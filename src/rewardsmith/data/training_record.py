@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.similarity import Hashes, ngram_hashes, text_hash, words_of
+from rewardsmith.data.merging import Hashes, ngram_hashes, text_hash, words_of
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.writing import write_json

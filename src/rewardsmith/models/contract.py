@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.files.hub import is_hub_id
+from rewardsmith.files.tables import is_hub_id
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 

@@ -18,8 +18,7 @@ from itertools import islice
 from typing import Any
 
 from rewardsmith.capabilities import capabilities_of
-from rewardsmith.clients.asking import group_samples, in_sample_order
-from rewardsmith.clients.client import ClientOptions, RewardClient
+from rewardsmith.clients.client import ClientOptions, RewardClient, group_samples, in_sample_order
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, try_halves
 from rewardsmith.records import Scorer, ScoreRequest, as_plain

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +58,7 @@ class Observations:
 
 
 def bootstrap_mean(
-    values: Any, clusters: Any = None, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    values: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
     """Give the mean of `values` with an interval that resamples whole clusters.
 
@@ -81,7 +80,9 @@ def bootstrap_mean(
     return bootstrap_ratio(numbers, np.ones(len(numbers)), clusters, resamples, seed, level=level)
 
 
-def bootstrap_amount(values: Any, clusters: Any = None, resamples: int = 10_000, seed: int = 0) -> Estimate:
+def bootstrap_amount(
+    values: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0
+) -> Estimate:
     """Give the mean of amounts that are no shares, such as margins and differences, as `bootstrap_mean` does.
 
     Amounts without spread get no interval: Wilson's belongs to shares.
@@ -98,9 +99,9 @@ def bootstrap_amount(values: Any, clusters: Any = None, resamples: int = 10_000,
 
 
 def bootstrap_ratio(
-    numerators: Any,
-    denominators: Any,
-    clusters: Any = None,
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    clusters: ArrayLike | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     *,
@@ -147,7 +148,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(successes / n, n, float(bound.low), float(bound.high))
 
 
-def clustered_share(values: Any, clusters: Any = None, level: float = 0.95) -> Estimate:
+def clustered_share(values: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95) -> Estimate:
     """Return the mean of values in [0, 1], such as hits, with Wilson's interval for clustered trials.
 
     The effective sample size is p (1 - p) / Var with the cluster-robust variance G / (G - 1) * sum over clusters of
@@ -207,7 +208,7 @@ def _as_floats(values: ArrayLike) -> Floats:
     return array
 
 
-def _cluster_sums(top: Floats, bottom: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
+def _cluster_sums(top: Floats, bottom: Floats, clusters: ArrayLike | None) -> tuple[Floats, Floats]:
     """Sum numerators and denominators per cluster; clusters without weight do not count."""
     if clusters is None:
         return top[bottom > 0], bottom[bottom > 0]

@@ -16,7 +16,7 @@ from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
-from rewardsmith.files.hub import read_hub, stream_hub
+from rewardsmith.files.tables import read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
 from rewardsmith.training.config import DatasetMixtureConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream

@@ -10,7 +10,7 @@ from published_rows import ROWS
 from rewardsmith.data import detecting, load_preferences, opening
 from rewardsmith.data.sets import CATALOGUE, find
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.files.hub import read_hub
+from rewardsmith.files.tables import read_hub
 
 # The same columns as another entry, or none of their own: these are read when they are named.
 NAMED_ONLY = {

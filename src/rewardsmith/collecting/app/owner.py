@@ -22,7 +22,7 @@ from rewardsmith.collecting.quality import Quality, RaterQuality, measure_qualit
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
 from rewardsmith.data.formats import TARGETS
-from rewardsmith.data.formats.converting import ConvertReport, convert_group
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import to_json
 from rewardsmith.records import Estimate

@@ -6,7 +6,6 @@ texts. Two texts are taken for one with probability 2^-64."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from array import array
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.data.merging import text_hash
 from rewardsmith.data.texts import plain_text, question_text
 from rewardsmith.records import Estimate, Judgement, PreferenceGroup, TokenIds, graph_key, judgements, text_key
 from rewardsmith.stats.agreement import (
@@ -33,11 +33,6 @@ Ints = NDArray[np.int64]
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _ROW = re.compile(r"(.*):row (\d+)\Z", re.DOTALL)
 _FILE_SHIFT = 40
-
-
-def text_hash(text: str) -> int:
-    """Return 64 bits that stand for a text, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def join_keys(*columns: Keys) -> Keys:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.checks.agreement import Edges, Ints, Keys, Names, join_keys, text_hash
-from rewardsmith.data.similarity import words_of
+from rewardsmith.data.checks.agreement import Edges, Ints, Keys, Names, join_keys
+from rewardsmith.data.merging import text_hash, words_of
 from rewardsmith.files.reading import SPLITS
 
 EXAMPLES = 5

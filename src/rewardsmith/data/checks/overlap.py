@@ -7,7 +7,6 @@ accuracy can be given on clean and on seen groups apart.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from typing import Any, Literal
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.similarity import NearDuplicates, NgramIndex, ngram_hashes, words_of
+from rewardsmith.data.merging import NearDuplicates, NgramIndex, ngram_hashes, text_digest, words_of
 from rewardsmith.data.texts import locate, name_groups, plain_text, question_text
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import PreferenceGroup, as_text
@@ -230,10 +229,10 @@ class _Read:
     def of(cls, group: PreferenceGroup) -> _Read:
         words = words_of(question_text(group))
         answers = [words_of(plain_text(completion)) for completion in group.completions]
-        digests = [_digest(" ".join(answer)) for answer in answers]
+        digests = [text_digest(" ".join(answer)) for answer in answers]
         question = " ".join(words)
         sides = [sorted((digests[c.better], digests[c.worse])) for c in group.comparisons if c.better != c.worse]
-        pairs = [_digest(question) + first + second for first, second in sides]
+        pairs = [text_digest(question) + first + second for first, second in sides]
         return cls(question, words, answers, list(dict.fromkeys(pairs)))
 
 
@@ -268,7 +267,7 @@ class _Held:
         self.pairs.add(number, read.pairs)
         if not read.question:
             return
-        self.prompts.add(number, [_digest(read.question)])
+        self.prompts.add(number, [text_digest(read.question)])
         if self.near is None:
             return
         if read.question in self.near.exact:
@@ -281,7 +280,7 @@ class _Held:
         """Return every kind of match of one group of the streamed side."""
         numbers: list[tuple[Kind, tuple[int | None, list[int]]]] = [("same pair", self.pairs.match(read.pairs))]
         if read.question:
-            numbers.append(("same prompt", self.prompts.match([_digest(read.question)])))
+            numbers.append(("same prompt", self.prompts.match([text_digest(read.question)])))
             numbers.append(("near prompt", self._near(read.question)))
         for kind, (first, fresh) in numbers:
             yield _Found(kind, first, read.question[:EXCERPT], [(n, read.question[:EXCERPT]) for n in fresh])
@@ -347,8 +346,3 @@ def _record(result: Overlap, held: _Held, found: _Found, streamed: tuple[Side, s
     result.train_numbers.update(owner for owner, _ in found.fresh)
     if found.first is not None:
         result.hits.append(Hit(found.kind, where, held.names[found.first], number, found.first, found.excerpt))
-
-
-def _digest(text: str) -> bytes:
-    """Return 8 bytes that stand for a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -24,7 +24,7 @@ from rewardsmith.data.sets.published import (
     name_of,
 )
 from rewardsmith.errors import row_error
-from rewardsmith.records import Comparison, Message, PreferenceGroup
+from rewardsmith.records import Comparison, Message, Outcome, PreferenceGroup
 
 BOTH_BAD = ("tie (bothbad)", "both_bad", "bothbad")
 WINNERS = ("model_a", "model_b", "tie", *BOTH_BAD)
@@ -62,7 +62,7 @@ def _side(row: Row, where: str, column: str) -> Turns:
 def _vote(winner: str, annotator: str | None, time: str | None) -> Comparison:
     if winner == "model_b":
         return Comparison(1, 0, annotator=annotator, time=time)
-    outcome: Any = "better" if winner == "model_a" else "tie"
+    outcome: Outcome = "better" if winner == "model_a" else "tie"
     return Comparison(0, 1, outcome, annotator=annotator, time=time)
 
 

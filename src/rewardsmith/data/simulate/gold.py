@@ -5,7 +5,6 @@ beside it."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from array import array
@@ -15,6 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from statistics import NormalDist
 
+from rewardsmith.data.merging import text_digest
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, normalise, text_key
 
@@ -258,8 +258,7 @@ def plain_text(text: Completion) -> str:
 
 def _normal(key: str) -> float:
     """Give a standard normal number that depends on `key` alone."""
-    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return NormalDist().inv_cdf((int.from_bytes(digest, "big") + 0.5) / 2**64)
+    return NormalDist().inv_cdf((int.from_bytes(text_digest(key), "big") + 0.5) / 2**64)
 
 
 def _known_sentences() -> dict[str, tuple[str, str, float]]:

@@ -21,7 +21,7 @@ from rewardsmith.data.detecting import prompt_column, read_rows, with_system
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
-from rewardsmith.files.hub import hub_files, is_hub_id
+from rewardsmith.files.tables import hub_files, is_hub_id
 from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer

@@ -3,7 +3,7 @@
 import pytest
 
 from rewardsmith.errors import DataError
-from rewardsmith.files.hub import hub_files, is_hub_id, read_hub
+from rewardsmith.files.tables import hub_files, is_hub_id, read_hub
 
 
 @pytest.mark.parametrize("name", ["owner/name", "owner/name/subset"])
