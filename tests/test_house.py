@@ -16,8 +16,8 @@ TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 5
 # The command line parses, wires and prints. `collect` and `rl` came after the limit was set.
 CLI_LINES, LATER_COMMANDS = 2300, ("collect", "completion", "rl", "runs", "verify", "launch", "plan")
-MOST_ANY = 203
-MOST_WITHOUT_TESTS = 55
+MOST_ANY = 180
+MOST_WITHOUT_TESTS = 52
 # Folders of which a file is one of a kind, but for these, which all of the kind share.
 KINDS = {
     "data/sets": {"entry", "published"},
