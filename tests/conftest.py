@@ -1,4 +1,4 @@
-"""What every test shares: no network, two threads, and the folder of real data."""
+"""What every test shares: no network, no deadlines, and the folder of real data."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,11 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
