@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from datasets import Dataset, IterableDataset, IterableDatasetDict
 from small_runs import config, train_logs, trainer_for
+from transformers import MixtralConfig, MixtralForSequenceClassification
 
 from rewardsmith import RewardTrainer
 from rewardsmith.errors import ConfigError, DataError, RewardsmithError
@@ -302,3 +303,17 @@ def test_what_is_pushed_to_the_hub_has_its_contract(tmp_path, monkeypatch):
     assert pushed == []
     trainer.save_model()
     assert pushed == [True]
+
+
+def test_experts_are_balanced_where_the_config_asks_for_it(tmp_path):
+    def first_loss(**changes):
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 420, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
+        config = MixtralConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, num_labels=1, **changes)
+        model = MixtralForSequenceClassification(config)
+        return train_logs(trainer_for(tmp_path, tiny_models.pairs(4), model=model, seed=1))[0]["loss"]
+
+    plain = first_loss()
+    asked = first_loss(output_router_logits=True, router_aux_loss_coef=0.5)
+    # Two of eight experts a token: balanced routing gives 2, and no routing less.
+    assert 0.5 * 1.9 < asked - plain < 0.5 * 8

@@ -204,7 +204,8 @@ class RewardTrainer(Trainer):
     ) -> Any:
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
         batch, comparisons = read_batch(inputs, self.args.device)
-        rewards_B = model(reward_batch=batch).logits[:, 0]
+        outputs = model(reward_batch=batch)
+        rewards_B = outputs.logits[:, 0]
         if self.model.training and not len(comparisons):
             # A filler: its zero gradient keeps this process in step with the others.
             return 0.0 * rewards_B.sum()
@@ -213,6 +214,9 @@ class RewardTrainer(Trainer):
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
         if self.model.training and not isinstance(num_items_in_batch, dict):
             loss = loss / self.current_gradient_accumulation_steps
+        if outputs.loss is not None:
+            # Of balanced experts: a mean over the micro-batch, as in transformers.
+            loss = loss + outputs.loss / self.current_gradient_accumulation_steps
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics.update(rewards_B, comparisons, batch)
         metrics.add_loss((name, float(total.detach()), float(count)) for name, (total, count) in terms.items())

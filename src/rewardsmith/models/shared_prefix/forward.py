@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
 from rewardsmith.models.shared_prefix.forked import last_hidden
 from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, PackedChunk, Rests, RewardBatch, RowChunk
+from rewardsmith.models.shared_prefix.routing import balances_experts, recorded_routing
 
 # The name that older releases of transformers know warns in newer ones.
 CHECKPOINTING = "is_activation_checkpointing"
@@ -47,12 +48,17 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Give a subclass of `base`, of the same name, that also takes `reward_batch`.
 
     A class instead of a patched method, so that copies of the model keep working and the saved config names `base`.
+    In training, `loss` is that of balanced experts, where the config asks for it.
     """
 
     def forward(self: PreTrainedModel, *args: Any, reward_batch: RewardBatch | None = None, **kwargs: Any) -> Any:
         if reward_batch is None:
             return base.forward(self, *args, **kwargs)
-        return SequenceClassifierOutput(logits=batch_rewards(self, reward_batch)[:, None])
+        if not balances_experts(self):
+            return SequenceClassifierOutput(logits=batch_rewards(self, reward_batch)[:, None])
+        with recorded_routing(self) as routing:
+            rewards_B = batch_rewards(self, replace(reward_batch, narrows=False))
+        return SequenceClassifierOutput(loss=routing.loss(self, reward_batch), logits=rewards_B[:, None])
 
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
 
