@@ -131,6 +131,27 @@ def test_a_group_above_the_budget_is_exact_in_parts(family):
     assert largest_difference(gradients(model, rewards), wanted) < 1e-4
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3_5_text"])
+def test_rows_above_the_budget_are_exact_in_chunks_too(family):
+    model = build(family, attention_dropout=0.0).train()
+    rows = prepare_model(model, share=False)
+    group = [[[*ID[:9], *ID[k : k + 20], 2] for k in range(8)]]
+    whole = batch_rewards(model, rows.batch(group))
+    wanted = gradients(model, whole)
+    batch = rows.batch(group, tokens_per_chunk=60)
+    assert [chunk.recompute for chunk in batch.chunks] == [True] * 4
+    rewards = batch_rewards(model, batch)
+    assert torch.allclose(rewards, whole, rtol=1e-4, atol=1e-5)
+    assert largest_difference(gradients(model, rewards), wanted) < 1e-4
+    assert not any(chunk.recompute for chunk in rows.batch(group, tokens_per_chunk=1000).chunks)
+
+
+def test_a_long_prompt_is_not_copied_for_more_answers_than_memory_holds():
+    group = [[*range(3000), k, 7] for k in range(64)]
+    (chunk,) = fork_groups([group], ForkedLayout(0, tokens_per_part=4096)).chunks
+    assert max(part.input_ids.numel() + len(part.group_U) * 3000 // 6 for part in chunk.parts) <= 4096
+
+
 def test_activation_checkpointing_changes_nothing():
     model = build("qwen3_5_text").train()
     plan = prepare_model(model)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -75,6 +76,12 @@ def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
 
 def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     """Shapes: -> `rewards_U`."""
+    if isinstance(chunk, RowChunk) and chunk.recompute and torch.is_grad_enabled():
+        return checkpoint(_rewards_once, core, chunk, narrows, use_reentrant=False)
+    return _rewards_once(core, chunk, narrows)
+
+
+def _rewards_once(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     head = token_head(core)
     if head is None:
         assert isinstance(chunk, RowChunk)

@@ -32,11 +32,16 @@ class PackedChunk:
 
 @dataclass(frozen=True)
 class RowChunk:
-    """Distinct sequences as right-padded rows: `input_ids [U, L]`, `attention_mask [U, L]`, `last_U` column."""
+    """Distinct sequences as right-padded rows: `input_ids [U, L]`, `attention_mask [U, L]`, `last_U` column.
+
+    Args:
+        recompute: compute these rows again in the backward pass, so that the memory of one chunk is held at a time.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor
     last_U: Tensor
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def pad_rows(groups: Sequence[Sequences], *, pad_token_id: int, tokens_per_chunk
 
     Args:
         tokens_per_chunk: rows times longest row of a chunk stays within it (a longer row stands alone); None means
-            one chunk.
+            one chunk. Chunks of rows with more tokens than that are computed again in the backward pass.
     """
     unique, index = distinct(sequence for sequences in groups for sequence in sequences)
     order = sorted(range(len(unique)), key=lambda i: (len(unique[i]), i))
@@ -150,10 +155,13 @@ def pad_rows(groups: Sequence[Sequences], *, pad_token_id: int, tokens_per_chunk
         if full:
             chunks.append(_pad([unique[i] for i in order[start:end]], pad_token_id))
             start = end
+    computed = sum(map(len, unique))
+    if tokens_per_chunk is not None and computed > tokens_per_chunk:
+        chunks = [replace(chunk, recompute=True) for chunk in chunks]
     place = {number: position for position, number in enumerate(order)}
     logical = sum(len(sequence) for sequences in groups for sequence in sequences)
     sequence_B = torch.tensor([place[number] for number in index])
-    return RewardBatch(tuple(chunks), sequence_B, logical, sum(map(len, unique)))
+    return RewardBatch(tuple(chunks), sequence_B, logical, computed)
 
 
 def _pad(rows: Sequence[tuple[int, ...]], pad_token_id: int) -> RowChunk:
