@@ -2,7 +2,7 @@
 
     REWARDSMITH_DATA=... python benchmarks/hybrid.py --data finegrained --pairs 128
 
-Both sides are the same 25M-parameter model and the same optimizer, on batches of the same token budget: prompts' answers
+Both sides are the same 25M-parameter model and the same optimizer, on batches of the same token budget: answers
 over forked caches, and distinct rows of like length. Printed are the ratio of their times and that of the tokens they
 compute: what sharing could give at most, were a token as fast either way.
 """
