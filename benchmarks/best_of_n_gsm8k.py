@@ -1,10 +1,10 @@
 """Does the best of four solutions by a reward model solve more of GSM8K than one drawn at random?
 
-    python benchmarks/best_of_n_gsm8k.py DATA [--epochs 3] [--source tiny]
+    python benchmarks/best_of_n_gsm8k.py DATA [--folds 5] [--epochs 3] [--source tiny]
 
 DATA is OpenAI's example_model_solutions.jsonl: four solutions a question, each marked right or wrong. A reward model
-with random weights learns from one half of the questions and chooses in the other half, and the other way round, so
-every question is chosen by a model that never saw it. Intervals are over questions.
+with random weights learns from all questions but those of one fold and chooses there, for each fold in turn, so every
+question is chosen by a model that never saw it. Intervals are over questions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.models.fresh_model import build_model, texts_of, train_tokenizer
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.stats.best_of_n import best_of_n
-from rewardsmith.stats.intervals import bootstrap_mean
+from rewardsmith.stats.intervals import bootstrap_mean, clustered_share
 from rewardsmith.training import RewardConfig
 from rewardsmith.training.data import TrainingData
 from rewardsmith.training.run import train_run
@@ -31,6 +31,7 @@ from rewardsmith.training.run import train_run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
+    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--source", default="tiny")
     parser.add_argument("--learning_rate", type=float, default=3e-3)
@@ -41,8 +42,10 @@ def main() -> None:
     print(f"{len(groups)} questions, {sum(len(group.completions) == 4 for group in groups)} with four solutions")
     values: dict[int, list[float]] = {n: [] for n in (1, 2, 3, 4)}
     agreement: list[float] = []
-    for part in (0, 1):
-        learned, others = groups[part::2], groups[1 - part :: 2]
+    questions: list[int] = []
+    for part in range(args.folds):
+        others = groups[part :: args.folds]
+        learned = [group for place, group in enumerate(groups) if place % args.folds != part]
         model = _train(args, learned, others, part)
         for group, rewards in zip(others, model.score_requests(list(map(ScoreRequest.of_group, others))), strict=True):
             right = group.ratings["correct"]
@@ -51,7 +54,8 @@ def main() -> None:
                     values[n].append(float(value))
             for edge in group.comparisons:
                 agreement.append(float(rewards[edge.better] > rewards[edge.worse]))
-    print(f"right before wrong: {sum(agreement) / len(agreement):.3f} of {len(agreement)} pairs")
+                questions.append(id(group))
+    print(f"right before wrong: {show_estimate(clustered_share(agreement, questions))} of pairs")
     for n, shares in values.items():
         print(f"best of {n}: {show_estimate(bootstrap_mean(shares))} right")
     gains = [best - drawn for best, drawn in zip(values[4], values[1], strict=True)]

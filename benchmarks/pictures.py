@@ -1,6 +1,8 @@
 """Take the pictures of README.md: what the demo prints, and the page that `evaluate --html` writes.
 
-    python benchmarks/pictures.py docs/images
+    python benchmarks/pictures.py docs/images [RUN/report.html]
+
+With the report of a run of `rewardsmith rl` it takes that of docs/rl.md alone, `rl-report.png`.
 
 Needs rich (a dependency), playwright and a Chromium ($CHROMIUM, else /usr/bin/chromium). Takes about two minutes.
 """
@@ -44,11 +46,11 @@ def draw_terminal(printed: str, out: Path) -> None:
     console.save_svg(str(out), title="rewardsmith demo")
 
 
-def photograph(page: Path, out: Path) -> None:
+def photograph(page: Path, out: Path, height: int = 900) -> None:
     """Photograph the top of an HTML page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme="light")
+        tab = browser.new_page(viewport={"width": 1100, "height": height}, color_scheme="light")
         tab.goto(page.as_uri())
         tab.screenshot(path=str(out))
         browser.close()
@@ -57,6 +59,9 @@ def photograph(page: Path, out: Path) -> None:
 def main() -> None:
     out = Path(sys.argv[1]).resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) > 2:
+        photograph(Path(sys.argv[2]).resolve(), out / "rl-report.png", 1540)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_terminal(run(["demo"], folder), out / "terminal.svg")

@@ -46,6 +46,7 @@ def test_a_turn_is_named_and_drawn(result):
     assert page.count('class="reference"') >= 2
     assert "Gold turned after step 4" in page
     assert "answer 0 &lt;b&gt;" in page
+    assert 'class="side first"' not in page
 
 
 def test_without_gold_the_page_says_that_it_cannot_tell(result):

@@ -190,11 +190,15 @@ Plot = Curves | Histogram | Scatter | Reliability
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Texts side by side: what was asked, and answers as (name, what is said of it, text)."""
+    """Texts side by side: what was asked, and answers as (name, what is said of it, text).
+
+    `is_judged`: the first answer is drawn as the better one, the second as the worse one.
+    """
 
     head: str
     prompt: str
     answers: Sequence[tuple[str, str, str]]
+    is_judged: bool = True
 
 
 @dataclass(frozen=True, slots=True)

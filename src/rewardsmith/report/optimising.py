@@ -41,6 +41,8 @@ NAMES = {
     "entropy": "entropy, nats a token",
     "cut": "share of answers cut",
 }
+# What is written along the axis.
+UNITS = {"kl": "nats", "length": "tokens", "entropy": "nats", "cut": "share", "reward": "mean"}
 NUM_EXAMPLES = 4
 LEGEND = (("a", "reward (optimised)"), ("b", "gold reward"))
 MARK = ("reference", "best measured gold")
@@ -107,7 +109,7 @@ def _tone(name: str, change: Estimate) -> Tone:
 
 
 def _page(result: RunResult) -> Page:
-    steps = "rounds" if result.algorithm == "raft" else "optimizer steps"
+    steps = {"raft": "rounds", "ppo": "updates"}.get(result.algorithm, "optimizer steps")
     sections = [
         Section(
             "Before and after",
@@ -196,7 +198,7 @@ def _gains(points: Sequence[Point], name: str) -> list[Estimate]:
 
 def _measure_plot(points: Sequence[Point], name: str, steps: str) -> Curves:
     series = Curve(name, "a", [(float(point.step), point.estimate(name)) for point in points])
-    return Curves(NAMES[name], steps, NAMES[name], [series])
+    return Curves(NAMES[name], steps, UNITS[name], [series])
 
 
 def _log_plots(result: RunResult, steps: str) -> list[Block]:
@@ -205,7 +207,7 @@ def _log_plots(result: RunResult, steps: str) -> list[Block]:
         rows = [(number, row) for number, row in enumerate(result.history, 1) if name in row]
         points = [(float(row.get("step", number)), Estimate(float(row[name]), 1)) for number, row in rows]
         if len(points) > 1:
-            blocks.append(Curves(f"{NAMES[name]}, training batches", steps, NAMES[name], [Curve(name, "a", points)]))
+            blocks.append(Curves(f"{NAMES[name]}, training batches", steps, UNITS[name], [Curve(name, "a", points)]))
     return blocks or [Paragraph("Nothing was logged; lower logging_steps.")]
 
 
@@ -222,7 +224,7 @@ def _examples(result: RunResult, count: int) -> list[Block]:
         if prompt not in seen and len(items) < count:
             seen.add(prompt)
             answers = [(name, _said(row), row["completion"]) for name, row in (("before", first), ("after", last))]
-            items.append(Example(f"prompt {len(seen)}", prompt, answers))
+            items.append(Example(f"prompt {len(seen)}", prompt, answers, is_judged=False))
     return [Examples("answers before and after", items)]
 
 
