@@ -1,6 +1,8 @@
 """Runs of tiny policies by all four algorithms: what they leave, how they go on, and what is refused."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -12,11 +14,12 @@ from rewardsmith import PPOConfig
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import Message
-from rewardsmith.rl.policy import Policy
+from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.raft import RaftConfig
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.running import ALGORITHMS, RunPlan, optimise
 from rewardsmith.rl.shaping import RewardOptions
+from rewardsmith.training.checkpoints import Interrupted, damage
 
 PROMPTS = tuple(f"{word} question" for word in ("good", "bad", "nice", "poor", "fine", "great", "awful", "maybe"))
 COMMON = {
@@ -97,6 +100,23 @@ def test_an_adapter_is_trained_and_its_base_is_the_start(tmp_path):
         assert result.before.estimate("kl").value == pytest.approx(0, abs=1e-6)
         assert result.after.estimate("kl").value > 0
         assert (folder / "adapter_model.safetensors").is_file()
+
+
+def test_a_policy_that_is_an_adapter_goes_on_from_where_it_is(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    for part in tiny_models.qwen2_causal():
+        part.save_pretrained(tmp_path / "base")
+    base = open_policy(str(tmp_path / "base"))
+    size = base.model.num_parameters()
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(base.model, adapter).save_pretrained(tmp_path / "policy")
+    base.tokenizer.save_pretrained(tmp_path / "policy")
+    result = optimise(plan("rloo", tmp_path / "out", policy=open_policy(str(tmp_path / "policy"))))
+    assert result.before.estimate("kl").value == pytest.approx(0, abs=1e-6)
+    assert result.after.estimate("kl").value > 0
+    assert result.history[0]["kl"] == pytest.approx(0, abs=1e-4)
+    assert open_policy(str(tmp_path / "out")).model.num_parameters() == size
 
 
 class Dying:
@@ -181,6 +201,23 @@ def test_answers_of_one_reward_are_said_to_teach_nothing(algorithm, text, tmp_pa
     longer = {"total_episodes": 40} if algorithm == "ppo" else {"max_steps": 11}
     optimise(plan(algorithm, tmp_path, lambda prompts, **_: [1.0] * len(prompts), **longer))
     assert text in caplog.text
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_signal_ends_the_step_with_a_checkpoint(algorithm, tmp_path):
+    calls = []
+
+    def signalled(prompts, completions, **_):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return letters(prompts, completions)
+
+    with pytest.raises(Interrupted, match=r"stopped after step 1; checkpoint-1 in .* holds the run"):
+        optimise(plan(algorithm, tmp_path, signalled, save_strategy="steps"))
+    assert damage(tmp_path / "checkpoint-1") is None
+    again = optimise(plan(algorithm, tmp_path, save_strategy="steps", resume_from_checkpoint="true"))
+    assert [point.step for point in again.points] == [0, 1, 2]
 
 
 def test_a_run_of_other_prompts_is_not_gone_on_with(tmp_path):

@@ -127,6 +127,20 @@ def open_policy(
 _load_causal: Callable[..., tuple[PreTrainedModel, dict[str, Any]]] = AutoModelForCausalLM.from_pretrained  # type: ignore[assignment]
 
 
+def merge_adapter(policy: Policy) -> Policy:
+    """Return a policy that was opened from an adapter's folder as one with the adapter in its weights; others as is.
+
+    Transformers loads such adapters for inference: nothing of them could be trained.
+    """
+    if not getattr(policy.model, "_hf_peft_config_loaded", False):
+        return policy
+    from peft import AutoPeftModelForCausalLM
+
+    adapted = AutoPeftModelForCausalLM.from_pretrained(policy.name, dtype=policy.model.dtype)
+    whole: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
+    return Policy(whole.to(policy.model.device), policy.tokenizer, policy.name)  # type: ignore[arg-type]
+
+
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     """Return a copy that nothing trains.
 

@@ -24,7 +24,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
-from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy
+from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy, merge_adapter
 from rewardsmith.rl.ppo import PPOTrainer
 from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.raft import run_raft
@@ -52,7 +52,8 @@ class RunPlan:
 
     Args:
         algorithm: grpo, rloo, ppo or raft.
-        policy: its weights are trained in place; with `peft_config` an adapter around them is.
+        policy: its weights are trained in place; with `peft_config` an adapter around them is. An adapter that a
+            policy was opened with is merged into a copy first.
         prompts: to train on.
         held_out: prompts that are only measured.
         reward: what is optimised.
@@ -153,6 +154,7 @@ def optimise(plan: RunPlan) -> RunResult:
     """
     for prompt in (*plan.prompts, *plan.held_out):
         ask(plan.policy, prompt)
+    plan = replace(plan, policy=merge_adapter(plan.policy))
     plan.folder.mkdir(parents=True, exist_ok=True)
     resumes = str(getattr(plan.config, "resume_from_checkpoint", None) or "false").lower() != "false"
     if not resumes:
