@@ -199,6 +199,18 @@ def test_several_processes_reach_the_weights_and_metrics_of_one(tmp_path, size, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("solver", ["lbfgs", "steps"])
+def test_processes_share_the_features_of_a_frozen_backbone(tmp_path, solver):
+    prepare(tmp_path, "pairs")
+    settings = {"freeze_backbone": True, "head_solver": solver, "per_device_train_batch_size": 3}
+    one, _ = trained(tmp_path, 1, feature_cache=str(tmp_path / "one"), gradient_accumulation_steps=2, **settings)
+    shutil.rmtree(tmp_path / "run")
+    two, _ = trained(tmp_path, 2, feature_cache=str(tmp_path / "two"), **settings)
+    torch.testing.assert_close(two["score.weight"], one["score.weight"], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(tiny_models.qwen2()[0].score.weight.detach(), one["score.weight"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_run_of_two_processes_goes_on_with_another_number_in_the_middle_of_an_epoch(tmp_path, size):
     prepare(tmp_path, "pairs")

@@ -35,9 +35,9 @@ EXAMPLES = """examples:
 # Headings of --help: flags of these fields stand together, those of transformers come last.
 GROUPS = {
     "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
-    "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head_init",
+    "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head freeze_ feature_",
     "adapter and quantisation": "use_peft lora_ use_rslora use_dora load_in_ bnb_ use_bnb",
-    "objective": "loss_type ties label_smoothing center_ l2_rewards ranking_top",
+    "objective": "loss_type ties label_smoothing center_ l2_rewards ranking_top sweep_",
     "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
     "per_device_ gradient_acc dataset_num_proc",
     "training": "learning_rate num_train max_steps lr_ warmup optim weight_decay seed bf16 fp16 gradient_check "

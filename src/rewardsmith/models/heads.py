@@ -138,6 +138,18 @@ def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal"
     return pooled, [f"pooling={pooling!r}: a new head was initialised ({head_init})"]
 
 
+def with_hidden_layer(model: PreTrainedModel, width: int, head_init: str = "normal") -> tuple[Any, list[str]]:
+    """Give the same decoder a new head with a hidden layer; one that has such a head keeps it."""
+    if getattr(model.config, "reward_head_width", None):
+        return model, ["the model keeps the hidden layer of its head"]
+    if not hasattr(model, "score"):
+        raise ConfigError(f"head='mlp' is for decoders; {type(model).__name__} has a head of its own")
+    model.config.reward_head_width = width
+    built = to_pooled(model, getattr(model.config, "reward_pooling", "last"))
+    initialise_head(built.score, head_init)
+    return built, [f"head='mlp': a new head with {width} hidden units was initialised ({head_init})"]
+
+
 def _require_one_label(name: str, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
     """Return a model's config. Refuses a classifier that was saved with several labels: it cannot give one reward."""
     try:
@@ -228,7 +240,7 @@ def pool_backbone(backbone: PreTrainedModel, pooling: str, config: PreTrainedCon
     with torch.device("meta"):
         pooled = PooledRewardModel(config)
     pooled.model = backbone
-    pooled.score = nn.Linear(pooled.score.in_features, 1, bias=pooled.has_bias, dtype=backbone.dtype)
+    pooled.score = modeling_pooled_reward.make_head(config).to(backbone.dtype)
     pooled.config._name_or_path = backbone.config._name_or_path
     return pooled
 

@@ -1,4 +1,7 @@
-"""A reward model that pools a decoder's last hidden states: the last, their mean, or mean and maximum side by side.
+"""A reward model of a decoder with a pooling or a head that transformers' classifiers do not have.
+
+It pools the last hidden states: the last, their mean, or mean and maximum side by side; its head is linear or has one
+hidden layer.
 
 Written by Rewardsmith. This file stands beside the weights and needs transformers and torch only:
 `AutoModelForSequenceClassification.from_pretrained(path, trust_remote_code=True)`.
@@ -10,11 +13,20 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class PooledRewardModel(PreTrainedModel):
-    """A decoder, a pooling (`config.reward_pooling`: "last", "mean" or "mean_max") and a linear head.
+def make_head(config):
+    """Return the head: linear, or with a hidden layer of `config.reward_head_width` units.
 
-    The head has a bias where `config.reward_bias` is true.
+    A linear head has a bias where `config.reward_bias` is true.
     """
+    width = config.get_text_config().hidden_size * (2 if config.reward_pooling == "mean_max" else 1)
+    hidden = getattr(config, "reward_head_width", None)
+    if hidden:
+        return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+    return nn.Linear(width, 1, bias=bool(getattr(config, "reward_bias", False)))
+
+
+class PooledRewardModel(PreTrainedModel):
+    """A decoder, a pooling (`config.reward_pooling`: "last", "mean" or "mean_max") and a head."""
 
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
@@ -26,10 +38,8 @@ class PooledRewardModel(PreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.num_labels = 1
-        self.has_bias = bool(getattr(config, "reward_bias", False))
         self.model = AutoModel.from_config(config)
-        width = config.get_text_config().hidden_size
-        self.score = nn.Linear(width * (2 if config.reward_pooling == "mean_max" else 1), 1, bias=self.has_bias)
+        self.score = make_head(config)
         self.post_init()
 
     # Which attention and which experts are possible, the decoder inside decides; this class has none of its own.
@@ -68,7 +78,10 @@ class PooledRewardModel(PreTrainedModel):
         if self.config.reward_pooling == "mean_max":
             maximum = hidden.masked_fill(mask == 0, torch.finfo(hidden.dtype).min).amax(1)
             pooled = torch.cat([pooled, maximum], dim=-1)
-        bias = self.score.bias.float() if self.has_bias else None
-        logits = nn.functional.linear(pooled, self.score.weight.float(), bias)
+        if isinstance(self.score, nn.Linear):
+            bias = None if self.score.bias is None else self.score.bias.float()
+            logits = nn.functional.linear(pooled, self.score.weight.float(), bias)
+        else:
+            logits = self.score(pooled.to(self.score[0].weight.dtype)).float()
         loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels.float())
         return SequenceClassifierOutput(loss=loss, logits=logits)

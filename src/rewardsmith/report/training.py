@@ -161,6 +161,13 @@ def result_blocks(summary: RunSummary) -> list[Block]:
             ["ties in rewards", result.metrics["reward_tie_rate"]],
         ]
         blocks += [headline(result), Table("held-out result", ("", "value"), rows)]
+    if summary.sweep:
+        tried: list[list[Value | Cell]] = [
+            [row.loss_type, f"{row.l2:g}", f"{row.left_out:.3f}", row.held_out, "taken" if row.is_chosen else ""]
+            for row in summary.sweep
+        ]
+        titles = ("objective", "l2", "left-out accuracy", "held-out accuracy", "")
+        blocks.append(Table("heads on nine tenths of the training groups; left-out accuracy chooses", titles, tried))
     rates: list[list[Value | Cell]] = [
         ["comparisons per second", f"{speed.examples_per_second:.1f}"],
         ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],

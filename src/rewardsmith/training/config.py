@@ -20,9 +20,21 @@ logger = logging.getLogger(__name__)
 LOSS_TYPES = tuple(OBJECTIVES)
 POOLINGS = ("last", "mean", "mean_max")
 HEAD_INITS = ("normal", "zero", "keep")
+HEADS, HEAD_SOLVERS = ("linear", "mlp"), ("lbfgs", "steps")
 TIES = ("half", "skip")
 OVERFLOWS = ("drop", "truncate_prompt")
 SHARING = ("auto", "on", "off")
+CHOICES = {
+    "loss_type": LOSS_TYPES,
+    "ties": TIES,
+    "pooling": POOLINGS,
+    "head_init": HEAD_INITS,
+    "head": HEADS,
+    "head_solver": HEAD_SOLVERS,
+    "overflow": OVERFLOWS,
+    "share_prefix": SHARING,
+    "compile": COMPILE,
+}
 # Full fine-tuning rates by number of parameters, largest first match wins; LoRA takes its own.
 LEARNING_RATES = ((1e9, 2e-5), (7e9, 1e-5), (float("inf"), 5e-6))
 LORA_LEARNING_RATE = 1e-4
@@ -35,6 +47,7 @@ COUNTS = {
     "per_device_eval_batch_size": "rows",
     "gradient_accumulation_steps": "batches",
     "dataset_num_proc": "processes",
+    "head_width": "units",
 }
 
 
@@ -69,6 +82,13 @@ class RewardConfig(TrainingArguments):
         pooling: which hidden states a decoder's head reads: "last", "mean" or "mean_max".
         head_init: how a head that is new is initialised: "normal" (std 1/sqrt(d+1)), "zero", or "keep" (as
             transformers does). A trained head is never touched.
+        head: "linear", or "mlp" with a hidden layer of `head_width` units, which saves its own code.
+        freeze_backbone: train the head alone, over features that are computed once and kept in `feature_cache` (by
+            default a folder beside output_dir).
+        head_solver: with freeze_backbone, "lbfgs" fits the head to its optimum, "steps" trains it in the usual steps.
+        sweep_l2: with "lbfgs", penalties to choose from (one is taken as it is): l2 / 2 times the sum of squared
+            weights, in units in which every feature has a spread of 1. None tries 0.1, 0.01, 0.001 and 0.0001.
+        sweep_loss_type: with "lbfgs", objectives to choose from; None takes `loss_type`.
         merge_prompts: make one group of all rows with the same prompt, so that it is computed once.
         tokens_per_batch: fill batches by distinct tokens instead of `per_device_train_batch_size` rows.
         shuffle_buffer: draw the groups of a stream from a buffer of so many; 0 keeps their order. Saved in checkpoints.
@@ -114,6 +134,13 @@ class RewardConfig(TrainingArguments):
     ranking_top_k: int | None = _field(None, "plackett_luce: how many of the best choices count; by default all.")
     pooling: str = _field("last", "What a decoder's head reads: 'last', 'mean' or 'mean_max'.")
     head_init: str = _field("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
+    head: str = _field("linear", "'linear', or 'mlp': with a hidden layer, and code of its own in the saved folder.")
+    head_width: int = _field(256, "Units of the hidden layer of head='mlp'.")
+    freeze_backbone: bool = _field(False, "Train the head alone, over features that are computed once and kept.")
+    feature_cache: str | None = _field(None, "Folder of the features; by default beside output_dir.")
+    head_solver: str = _field("lbfgs", "With a frozen backbone: 'lbfgs' to the optimum, or 'steps', the usual ones.")
+    sweep_l2: list[float] | None = _field(None, "Penalties of the head to choose from; by default 0.1 to 0.0001.")
+    sweep_loss_type: list[str] | None = _field(None, "Objectives to choose from, with a frozen backbone.")
     merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
     tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")
     shuffle_buffer: int = _field(0, "Draw the groups of a stream from a buffer of so many; 0 keeps their order.")
@@ -157,20 +184,11 @@ class RewardConfig(TrainingArguments):
 
     def _check(self) -> None:
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
-        for name, allowed in (
-            ("loss_type", LOSS_TYPES),
-            ("ties", TIES),
-            ("pooling", POOLINGS),
-            ("head_init", HEAD_INITS),
-            ("overflow", OVERFLOWS),
-            ("share_prefix", SHARING),
-            ("compile", COMPILE),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                near = nearest(str(value), allowed)
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{hint}")
+        for name, allowed in CHOICES.items():
+            _require_choice(name, getattr(self, name), allowed)
+        for loss_type in self.sweep_loss_type or ():
+            _require_choice("sweep_loss_type", loss_type, LOSS_TYPES)
+        self._check_frozen()
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
         for name in OPTIONS:
@@ -197,6 +215,28 @@ class RewardConfig(TrainingArguments):
         for name in ("center_rewards_coefficient", "l2_rewards_coefficient"):
             if getattr(self, name) is not None:
                 _require_not_negative(name, _number(name, getattr(self, name)))
+
+    def _check_frozen(self) -> None:
+        """Refuse settings of a frozen backbone that would have no effect."""
+        sweeps = {"sweep_l2": self.sweep_l2, "sweep_loss_type": self.sweep_loss_type}
+        without = sweeps | {"feature_cache": self.feature_cache}
+        for name, value in without.items():
+            if value and not self.freeze_backbone:
+                raise ConfigError(f"{name} has no effect on a backbone that is trained; add freeze_backbone")
+        for name, value in sweeps.items():
+            if value and self.head_solver != "lbfgs":
+                raise ConfigError(f"{name} has no effect with head_solver={self.head_solver!r}; leave one of them out")
+        for l2 in self.sweep_l2 or ():
+            _require_not_negative("sweep_l2", _number("sweep_l2", l2))
+        if self.freeze_backbone and self.neftune_noise_alpha:
+            raise ConfigError("neftune_noise_alpha changes what a backbone reads, and a frozen one is computed once")
+
+
+def _require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        near = nearest(str(value), allowed)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{hint}")
 
 
 def take_torch_compile(args: RewardConfig) -> None:

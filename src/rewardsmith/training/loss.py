@@ -178,8 +178,8 @@ class RewardMetrics:
     distinct_tokens: int = 0
     started: float = field(default_factory=time.perf_counter)
 
-    def update(self, rewards_B: Tensor, comparisons: Comparisons, batch: RewardBatch) -> None:
-        """Add one batch. Shapes: rewards_B (B,)."""
+    def update(self, rewards_B: Tensor, comparisons: Comparisons, batch: RewardBatch | None = None) -> None:
+        """Add one batch; its tokens count where it is given. Shapes: rewards_B (B,)."""
         rewards_B = rewards_B.detach().float()
         judged = comparisons.judged()
         difference_P = judged.differences(rewards_B)[~judged.is_tie_P]
@@ -193,8 +193,9 @@ class RewardMetrics:
         self.reward_squares += float((rewards_B.double() ** 2).sum())
         self.min_reward = min(self.min_reward, float(rewards_B.min()))
         self.max_reward = max(self.max_reward, float(rewards_B.max()))
-        self.logical_tokens += batch.logical_tokens
-        self.distinct_tokens += batch.distinct_tokens
+        if batch is not None:
+            self.logical_tokens += batch.logical_tokens
+            self.distinct_tokens += batch.distinct_tokens
 
     def add_loss(self, terms: Iterable[tuple[str, float, float]]) -> None:
         """Add the (name, sum, denominator) terms of one batch."""

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads
 from rewardsmith.models.compiling import Work, compile_layers
-from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.forward import core_model, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
 from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer
@@ -70,6 +70,14 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         if args.pooling != getattr(core_model(model).config, "reward_pooling", "last"):
             model, said = heads.with_pooling(model, args.pooling, args.head_init)
             notes += said
+    has_adapter = peft_config is not None or hasattr(model, "peft_config")
+    if args.freeze_backbone and has_adapter:
+        raise ConfigError("freeze_backbone trains the head alone, and an adapter more than that: leave one of them out")
+    if args.head == "mlp":
+        if has_adapter:
+            raise ConfigError("head='mlp' goes without an adapter, whose folder cannot say which head it has")
+        model, said = heads.with_hidden_layer(model, args.head_width, args.head_init)
+        notes += said
     core = core_model(model)
     _require_one_stack(core)
     if tokenizer is None:
@@ -87,6 +95,9 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         if args.gradient_checkpointing:
             # Checkpointed layers of a frozen base would have no gradients otherwise.
             model.enable_input_require_grads()
+    if args.freeze_backbone:
+        model.requires_grad_(False)
+        reward_head(core).requires_grad_(True)
     if args.disable_dropout:
         _disable_dropout(model)
     if args.learning_rate == "auto":

@@ -29,6 +29,7 @@ from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.frozen import SweepRow
 from rewardsmith.training.trainer import RewardTrainer
 
 TOKENS_PER_FORWARD = 8192
@@ -60,21 +61,22 @@ def train_run(
     seconds = time.perf_counter() - started
     trainer.save_model()
     trainer.save_state()
-    held_out, held_out_notes = score_held_out(trainer, data.held_out) if data.held_out else (None, [])
-    for note in held_out_notes:
+    rows = encode_held_out(trainer, data.held_out)
+    for note in rows.notes:
         print(note, file=sys.stderr)
     summary = RunSummary(
         folder=Path(str(config.output_dir)),
         model_name=names[0],
         data_name=names[1],
-        held_out=held_out,
+        held_out=score_held_out(trainer, rows) if data.held_out else None,
+        sweep=trainer.frozen.held_out(core_model(trainer.model), rows.groups, rows.ids) if trainer.frozen else [],
         speed=measure_speed(trainer, seconds, steps_before),
         settings={"reward": config.to_dict(), "model": model_settings},
         text_fingerprint=data.text_fingerprint(),
         notes=[
             *data.notes,
             *(f"{name}: {report}" for name, report in trainer.encoding_reports.items()),
-            *held_out_notes,
+            *rows.notes,
         ],
         history=trainer.state.log_history,
     )
@@ -122,15 +124,28 @@ def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
     return trainer.first_step
 
 
-def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tuple[HeldOutResult, list[str]]:
-    """Score every held-out completion that the model can read, also those longer than the training limit.
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Held-out groups with the comparisons that the model can read, their token ids, and what was cut or left out."""
+
+    groups: list[PreferenceGroup]
+    ids: list[list[list[int]]]
+    notes: list[str]
+
+
+def score_held_out(trainer: RewardTrainer, rows: HeldOutRows) -> HeldOutResult:
+    """Return what the labels say of the model's rewards."""
+    return evaluate_held_out(
+        rows.groups, compute_rewards(trainer.model, rows.ids, TOKENS_PER_FORWARD, plan=trainer.plan)
+    )
+
+
+def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> HeldOutRows:
+    """Encode every held-out completion that the model can read, also those longer than the training limit.
 
     A model that was trained on cut prompts is measured on cut prompts, as every command scores with it.
-
-    Returns what the labels say of the rewards, and a note on the comparisons that were cut or left out.
     """
-    model: Any = trainer.model
-    limit = fixed_positions(core_model(model).config.get_text_config()) or math.inf
+    limit = fixed_positions(core_model(trainer.model).config.get_text_config()) or math.inf
     encoded, kept, left_out, cut = [], [], 0, 0
     for group in groups:
         rows, is_cut = _encode_held_out(trainer, group, limit)
@@ -141,14 +156,13 @@ def score_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> tup
             kept.append(replace(group, comparisons=tuple(edges)))
             # No comparison asks for a row that is too long; its first tokens keep the place.
             encoded.append([row if len(row) <= limit else row[:1] for row in rows])
-    rewards = compute_rewards(model, encoded, TOKENS_PER_FORWARD, plan=trainer.plan)
     notes = {
         f"held-out: prompts of {cut} groups cut at their start to fit the {limit} tokens that the model reads": cut,
         f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads": (
             left_out
         ),
     }
-    return evaluate_held_out(kept, rewards), [note for note, count in notes.items() if count]
+    return HeldOutRows(kept, encoded, [note for note, count in notes.items() if count])
 
 
 def _encode_held_out(trainer: RewardTrainer, group: PreferenceGroup, limit: float) -> tuple[list[list[int]], bool]:
@@ -261,6 +275,7 @@ class RunSummary:
     text_fingerprint: str | None
     notes: Sequence[str]
     history: Sequence[Mapping[str, Any]]
+    sweep: Sequence[SweepRow] = ()
 
     def __repr__(self) -> str:
         measured = "nothing held out" if self.held_out is None else f"held-out accuracy {self.held_out.accuracy}"
@@ -276,6 +291,7 @@ def write_record(summary: RunSummary) -> Path:
         "text_fingerprint": summary.text_fingerprint,
         "seed": summary.settings["reward"]["seed"],
         "held_out": None if summary.held_out is None else summary.held_out.to_dict(),
+        "sweep": [row.to_dict() for row in summary.sweep],
         "speed": vars(summary.speed),
         "git_commit": git_commit(),
         "versions": versions(),

@@ -29,6 +29,7 @@ from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import LengthSampler, PreferenceCollator, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
+from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
 from rewardsmith.training.streams import EncodedStream
 
@@ -71,6 +72,7 @@ class RewardTrainer(Trainer):
     # The place in the rows of a stream, and the checkpoint that a run goes on from.
     stream: stream_batches.StreamBatches | None = None
     resumed_from: str | None = None
+    frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
 
@@ -138,9 +140,8 @@ class RewardTrainer(Trainer):
     def _prepare(self, dataset: object, name: str) -> Any:
         if not self._own_collator:
             return encoding.encode_pairs(dataset, self.encoder, name)
-        encoded, report = encoding.encode_dataset(
-            dataset, self.encoder, name, merge_prompts=self._merge, num_proc=self._num_proc
-        )
+        how = {"merge_prompts": self._merge, "num_proc": self._num_proc}
+        encoded, report = encoding.encode_dataset(dataset, self.encoder, name, **how)
         if report.rows or isinstance(encoded, EncodedStream):
             self.encoding_reports[name] = report
         if report.rows:
@@ -302,6 +303,8 @@ class RewardTrainer(Trainer):
 
         SIGTERM and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
         """
+        if self.args.freeze_backbone and (output := train_head(self)) is not None:
+            return output
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
         self.resumed_from = folder
         self.first_step = 0
@@ -326,8 +329,8 @@ class RewardTrainer(Trainer):
         self.state = state
         if self.args.load_best_model_at_end and state.best_model_checkpoint is not None:
             self._load_best_model()
-        losses = [row["loss"] for row in state.log_history if "loss" in row]
-        return TrainOutput(state.global_step, losses[-1] if losses else math.nan, {})
+        losses = [math.nan, *(row["loss"] for row in state.log_history if "loss" in row)]
+        return TrainOutput(state.global_step, losses[-1], {})
 
     @cached_property
     def identity(self) -> dict[str, Any]:

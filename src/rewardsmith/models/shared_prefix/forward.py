@@ -22,8 +22,17 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
+from rewardsmith.models.heads import find_head
 from rewardsmith.models.shared_prefix.forked import last_hidden
-from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, PackedChunk, Rests, RewardBatch, RowChunk
+from rewardsmith.models.shared_prefix.packing import (
+    Chunk,
+    FeatureChunk,
+    ForkedChunk,
+    PackedChunk,
+    Rests,
+    RewardBatch,
+    RowChunk,
+)
 from rewardsmith.models.shared_prefix.routing import balances_experts, recorded_routing
 
 # The name that older releases of transformers know warns in newer ones.
@@ -55,7 +64,8 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     def forward(self: PreTrainedModel, *args: Any, reward_batch: RewardBatch | None = None, **kwargs: Any) -> Any:
         if reward_batch is None:
             return base.forward(self, *args, **kwargs)
-        if not balances_experts(self):
+        # The routers of a frozen backbone are not trained, and its features are there without them.
+        if not balances_experts(self) or isinstance(reward_batch.chunks[0], FeatureChunk):
             return SequenceClassifierOutput(logits=batch_rewards(self, reward_batch)[:, None])
         with recorded_routing(self) as routing:
             rewards_B = batch_rewards(self, replace(reward_batch, narrows=False))
@@ -76,6 +86,8 @@ def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
 
 def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     """Shapes: -> `rewards_U`."""
+    if isinstance(chunk, FeatureChunk):
+        return apply_head(reward_head(core), chunk.features_UD)
     if isinstance(chunk, RowChunk) and chunk.recompute and torch.is_grad_enabled():
         return checkpoint(_rewards_once, core, chunk, narrows, use_reentrant=False)
     return _rewards_once(core, chunk, narrows)
@@ -91,12 +103,39 @@ def _rewards_once(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     return apply_head(head, pooled_hidden(core, chunk, narrows))
 
 
+def batch_features(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
+    """Return what the head reads of every sequence. Shapes: -> `[B, D]`.
+
+    Raises:
+        ConfigError: a head that reads more than one vector of a sequence.
+    """
+    return torch.cat([_chunk_features(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+
+
+def _chunk_features(core: PreTrainedModel, chunk: Chunk, narrows: bool) -> Tensor:
+    """Shapes: -> `[U, D]`."""
+    if has_token_head(core):
+        return pooled_hidden(core, chunk, narrows)
+    seen: list[Tensor] = []
+    handle = reward_head(core).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        _chunk_rewards(core, chunk, narrows)
+    finally:
+        handle.remove()
+    if len(seen) != 1 or seen[0].ndim != 2:
+        name = type(core).__name__
+        raise ConfigError(f"the head of {name} reads every token, not one vector a text: leave freeze_backbone out")
+    return seen[0]
+
+
 def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> Tensor:
     """Run the backbone and pool. Shapes: -> `[U, D]`, or `[U, 2 D]` for mean_max.
 
     Args:
         narrows: compute the last layer for the scored tokens alone where only those are read.
     """
+    if isinstance(chunk, FeatureChunk):
+        return chunk.features_UD
     backbone = getattr(core, core.base_model_prefix)
     if isinstance(chunk, ForkedChunk):
         recompute = core.training and getattr(core, CHECKPOINTING)
@@ -142,6 +181,12 @@ def token_head(core: PreTrainedModel) -> nn.Module | None:
     if not hasattr(core, core.base_model_prefix) or not all(isinstance(part, nn.Module) for part in parts):
         return None
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)  # type: ignore[arg-type]
+
+
+def reward_head(core: PreTrainedModel) -> nn.Module:
+    """Return the module whose output is the reward. Raises ConfigError when there is none."""
+    head = token_head(core)
+    return find_head(core) if head is None else head
 
 
 def has_token_head(core: PreTrainedModel) -> bool:

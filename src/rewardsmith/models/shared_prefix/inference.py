@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix import packing
-from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.forward import batch_features, core_model
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
-from rewardsmith.models.shared_prefix.packing import Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences, distinct, shared_prefix_length
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 
 # How many token budgets of rows are sorted by length together: enough to waste little padding, little to hold.
 SORT_WINDOW = 16
+Value = TypeVar("Value")
 _LOCK = threading.Lock()
 _TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 
@@ -42,36 +45,66 @@ def compute_rewards(
     Raises:
         ScoringError: a sequence without tokens, or a reward that is not finite.
     """
+    _require_tokens(groups)
     plan = prepare_model(model) if plan is None else plan
-    for number, group in enumerate(groups):
-        if any(len(sequence) == 0 for sequence in group):
-            raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
-    training = model.training
-    with _turn_of(model), torch.no_grad():
-        model.eval()
-        try:
-            if kept is None:
-                rewards = _batch_by_batch(model, groups, tokens_per_batch, plan)
-            else:
-                rewards = kept.rewards(groups, tokens_per_batch)
-        finally:
-            model.train(training)
+    with _evaluating(model):
+        if kept is None:
+            rewards = _batch_by_batch(
+                model, groups, tokens_per_batch, plan, lambda batch: model(reward_batch=batch).logits[:, 0].tolist()
+            )
+        else:
+            rewards = kept.rewards(groups, tokens_per_batch)
     _require_finite(rewards)
     return rewards
 
 
+def compute_features(
+    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int = 8192, *, plan: ForwardPlan | None = None
+) -> list[list[Tensor]]:
+    """Return what the head reads of every sequence of every group, on the CPU; the rest is as in `compute_rewards`.
+
+    Shapes: each `[D]`.
+    """
+    _require_tokens(groups)
+    core, plan = core_model(model), prepare_model(model) if plan is None else plan
+    with _evaluating(model):
+        return _batch_by_batch(
+            model, groups, tokens_per_batch, plan, lambda batch: list(batch_features(core, batch).float().cpu())
+        )
+
+
+def _require_tokens(groups: Sequence[Sequences]) -> None:
+    for number, group in enumerate(groups):
+        if any(len(sequence) == 0 for sequence in group):
+            raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    with _turn_of(model), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)
+
+
 def _batch_by_batch(
-    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int, plan: ForwardPlan
-) -> list[list[float]]:
-    rewards: list[list[float]] = [[0.0] * len(group) for group in groups]
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int,
+    plan: ForwardPlan,
+    compute: Callable[[RewardBatch], list[Value]],
+) -> list[list[Value]]:
+    """Return what `compute` gives of every sequence of a batch, in the order of the groups."""
+    found: list[dict[int, Value]] = [{} for _ in groups]
     for places in _inference_batches(groups, tokens_per_batch, plan):
         chunk = [[groups[g][k] for k in members] for g, members in places]
-        batch = plan.batch(chunk, tokens_per_batch).to(core_model(model).device)
-        values = iter(model(reward_batch=batch).logits[:, 0].tolist())
+        values = iter(compute(plan.batch(chunk, tokens_per_batch).to(core_model(model).device)))
         for g, members in places:
-            for k in members:
-                rewards[g][k] = next(values)
-    return rewards
+            found[g] |= {k: next(values) for k in members}
+    return [[values[k] for k in range(len(values))] for values in found]
 
 
 def _turn_of(model: nn.Module) -> threading.RLock:

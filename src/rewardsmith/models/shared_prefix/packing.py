@@ -66,7 +66,14 @@ class ForkedChunk:
     recompute: bool = False
 
 
-Chunk = PackedChunk | RowChunk | ForkedChunk
+@dataclass(frozen=True)
+class FeatureChunk:
+    """What the head reads, computed before: `features_UD`, of a frozen backbone."""
+
+    features_UD: Tensor
+
+
+Chunk = PackedChunk | RowChunk | ForkedChunk | FeatureChunk
 
 
 @dataclass(frozen=True)

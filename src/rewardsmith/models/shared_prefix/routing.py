@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.models.shared_prefix.packing import Chunk, ForkedChunk, PackedChunk, Rests, RewardBatch, RowChunk
+from rewardsmith.models.shared_prefix.packing import (
+    Chunk,
+    FeatureChunk,
+    ForkedChunk,
+    PackedChunk,
+    Rests,
+    RewardBatch,
+    RowChunk,
+)
 
 
 def balances_experts(core: PreTrainedModel) -> bool:
@@ -91,6 +99,8 @@ def _passes(batch: RewardBatch) -> Iterator[Tensor]:
 
 
 def _parts(chunk: Chunk) -> Sequence[Rests | PackedChunk | RowChunk]:
+    # Features are of a frozen backbone, whose routers are not trained.
+    assert not isinstance(chunk, FeatureChunk)
     return chunk.parts if isinstance(chunk, ForkedChunk) else (chunk,)
 
 
@@ -112,5 +122,5 @@ def _weights(chunk: Chunk, counts_U: Tensor) -> Iterator[Tensor]:
             weights[start + prefix : end] = counts.repeat_interleave(torch.tensor(branches, dtype=torch.long))
             taken += len(branches)
         yield weights
-    else:
+    elif isinstance(chunk, RowChunk):
         yield (chunk.attention_mask.cpu() * counts_U[:, None]).flatten()

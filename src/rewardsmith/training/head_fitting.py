@@ -1,0 +1,239 @@
+"""Fit a head over features to its optimum: one objective, one penalty, L-BFGS over all comparisons at once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+from scipy.optimize import minimize
+from torch import Tensor, nn
+
+from rewardsmith.models.shared_prefix.forward import apply_head, core_model, reward_head
+from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.encoding import COLUMNS, tie_share
+from rewardsmith.training.features import Features
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
+
+if TYPE_CHECKING:
+    from rewardsmith.training.trainer import RewardTrainer
+
+logger = logging.getLogger(__name__)
+
+# Every so many groups one is left out while settings are compared.
+LEFT_OUT = 10
+MOST_ITERATIONS = 1000
+# Relative change of the loss, and largest gradient, below which nothing is left to gain.
+SMALL_CHANGE, SMALL_GRADIENT = 1e-10, 1e-6
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting of a sweep, fitted to the groups that are not left out.
+
+    Args:
+        loss_type: the objective.
+        l2: the penalty: l2 / 2 times the sum of squared weights, in units in which every feature has a spread of 1.
+        accuracy: on the groups that are left out; NaN where none are.
+        loss: the mean loss of the fit, without the penalty.
+        iterations: of L-BFGS.
+        seconds: the fit took.
+        head: the fitted parameters by name.
+    """
+
+    loss_type: str
+    l2: float
+    accuracy: float
+    loss: float
+    iterations: int
+    seconds: float
+    head: dict[str, Tensor] = field(repr=False)
+    threshold: float | None = None
+
+
+@dataclass
+class Problem:
+    """The mean loss of a head over all comparisons, as a function of its parameters.
+
+    Args:
+        table_UD: features; `row_B` is the row of every sequence of the groups.
+        spread_D: standard deviation of every feature, 1 where it is constant.
+        head: where the fit begins; it stays as it is.
+    """
+
+    args: RewardConfig
+    table_UD: Tensor
+    row_B: Tensor
+    spread_D: Tensor
+    comparisons: Comparisons
+    head: nn.Module
+    tie_share: float
+    _last: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trainer: RewardTrainer, features: Features) -> Problem:
+        """Return the problem of a trainer's rows, on the GPU where the features have room there."""
+        device = torch.device(trainer.args.device)
+        needed = 3 * features.table_UD.numel() * 4
+        if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < needed:
+            logger.info("the features take %.1f GB: the head is fitted on the CPU", needed / 3e9)
+            device = torch.device("cpu")
+        table_UD = features.table_UD.to(device)
+        spread_D = table_UD.std(0, correction=0) if len(table_UD) > 1 else torch.ones_like(table_UD[0])
+        return cls(
+            args=trainer.args,
+            table_UD=table_UD,
+            row_B=features.row_B.to(device),
+            spread_D=torch.where(spread_D > 0, spread_D, torch.ones_like(spread_D)),
+            comparisons=all_comparisons(trainer.train_dataset).to(device),
+            head=copy.deepcopy(reward_head(core_model(trainer.model))).float().to(device),
+            tie_share=tie_share(trainer.train_dataset),
+        )
+
+    @property
+    def num_groups(self) -> int:
+        """How many prompts there are."""
+        return self.comparisons.num_groups
+
+    def fit(self, loss_type: str, l2: float, left_out: bool = False, history: list[float] | None = None) -> Tried:
+        """Fit the head with one objective and one penalty.
+
+        Args:
+            left_out: leave out every tenth group and measure on those.
+            history: takes the loss of every iteration.
+        """
+        started = time.perf_counter()
+        args = copy.copy(self.args)
+        args.loss_type = loss_type
+        loss = StepLoss(args, self.tie_share).to(self.table_UD.device)
+        aside_P = self.comparisons.group_P % LEFT_OUT == LEFT_OUT - 1
+        comparisons = self.comparisons.select(~aside_P) if left_out else self.comparisons
+        head = copy.deepcopy(self.head)
+        values = Coordinates.of(head, self.spread_D, loss.threshold)
+        totals = loss.totals([comparisons])
+
+        def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+            values.write(x)
+            rewards_B = apply_head(head, self.table_UD).double()[self.row_B]
+            total = combine(loss.terms(rewards_B, comparisons), totals)
+            total.backward()
+            return values.penalised(x, float(total.detach()), l2)
+
+        # The optimum of a neighbour is a good start.
+        start = self._last.get(loss_type, values.read(from_zero=isinstance(head, nn.Linear)))
+        options = {
+            "maxiter": MOST_ITERATIONS,
+            "ftol": SMALL_CHANGE,
+            "gtol": SMALL_GRADIENT,
+            "maxfun": 2 * MOST_ITERATIONS,
+        }
+        found = minimize(
+            value_and_gradient,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+            callback=lambda intermediate_result: (
+                None if history is None else history.append(float(intermediate_result.fun))
+            ),
+        )
+        values.write(found.x)
+        self._last[loss_type] = found.x
+        if found.nit >= MOST_ITERATIONS:
+            logger.warning(
+                "%s with l2=%g has not converged after %d iterations; a larger l2 does", loss_type, l2, found.nit
+            )
+        accuracy = self.metrics(head, self.comparisons.select(aside_P))["accuracy"] if left_out else math.nan
+        plain = float(found.fun) - values.penalty(found.x, l2)
+        threshold = None if loss.threshold is None else float(loss.threshold.detach())
+        kept = {name: value.detach().cpu().clone() for name, value in head.state_dict().items()}
+        seconds = time.perf_counter() - started
+        logger.info("%s, l2=%g: loss %.4f after %d iterations in %.1f s", loss_type, l2, plain, found.nit, seconds)
+        return Tried(loss_type, l2, accuracy, plain, int(found.nit), seconds, kept, threshold)
+
+    def metrics(self, head: nn.Module, comparisons: Comparisons | None = None) -> dict[str, float]:
+        """Return the training metrics of a head's rewards."""
+        counted = RewardMetrics()
+        with torch.no_grad():
+            rewards_B = apply_head(head, self.table_UD.to(next(head.parameters()).device))[self.row_B]
+        counted.update(rewards_B, (comparisons or self.comparisons).to(rewards_B.device))
+        return {name: value for name, value in counted.summary().items() if not name.startswith(("saving", "distinct"))}
+
+
+@dataclass
+class Coordinates:
+    """The parameters of a head as one vector, in units in which every feature that it reads has a spread of 1.
+
+    So the penalty does not depend on the scale of a hidden unit, and L-BFGS needs few iterations. Biases and the
+    threshold of a tie model are not penalised.
+    """
+
+    parameters: list[nn.Parameter]
+    units: list[Tensor]
+    is_weight: np.ndarray
+
+    @classmethod
+    def of(cls, head: nn.Module, spread_D: Tensor, threshold: nn.Parameter | None) -> Coordinates:
+        """Return the coordinates of a head whose first layer reads features of this spread."""
+        parameters = [*head.parameters(), *([] if threshold is None else [threshold])]
+        first = next(p for p in parameters if p.ndim == 2)
+        units = [spread_D.expand_as(p).double() if p is first else torch.ones_like(p).double() for p in parameters]
+        return cls(parameters, units, np.concatenate([np.full(p.numel(), p.ndim == 2) for p in parameters]))
+
+    def read(self, from_zero: bool = False) -> np.ndarray:
+        """Return where the parameters stand; `from_zero` begins with weights of 0, whatever was drawn."""
+        values = [
+            (p.detach().double() * u).reshape(-1).cpu().numpy()
+            for p, u in zip(self.parameters, self.units, strict=True)
+        ]
+        found = np.concatenate(values)
+        return np.where(self.is_weight, 0.0, found) if from_zero else found
+
+    def write(self, x: np.ndarray) -> None:
+        """Set the parameters and clear their gradients."""
+        start = 0
+        with torch.no_grad():
+            for parameter, unit in zip(self.parameters, self.units, strict=True):
+                part = torch.from_numpy(x[start : start + parameter.numel()]).to(parameter.device)
+                parameter.copy_(part.reshape(parameter.shape) / unit)
+                parameter.grad = None
+                start += parameter.numel()
+
+    def penalty(self, x: np.ndarray, l2: float) -> float:
+        """Return l2 / 2 times the sum of squared weights."""
+        return 0.5 * l2 * float(np.square(x[self.is_weight]).sum())
+
+    def penalised(self, x: np.ndarray, loss: float, l2: float) -> tuple[float, np.ndarray]:
+        """Return loss and gradient with the penalty."""
+        gradients = [
+            (torch.zeros_like(unit) if p.grad is None else p.grad.double() / unit).reshape(-1).cpu().numpy()
+            for p, unit in zip(self.parameters, self.units, strict=True)
+        ]
+        return loss + self.penalty(x, l2), np.concatenate(gradients) + l2 * np.where(self.is_weight, x, 0.0)
+
+
+def all_comparisons(dataset: Dataset) -> Comparisons:
+    """Return the comparisons of all encoded groups, their sequences numbered through."""
+    table = dataset.with_format("arrow")[:]
+    sizes_G = pc.list_value_length(table["ids"]).to_numpy()
+    counts_G = pc.list_value_length(table["better"]).to_numpy()
+    group_P = np.repeat(np.arange(len(counts_G)), counts_G)
+    start_P = (np.cumsum(sizes_G) - sizes_G)[group_P]
+
+    def column(name: str) -> list[Any]:
+        flat: pa.ChunkedArray = pc.list_flatten(table[name])
+        values = flat.to_numpy()
+        return list((values + start_P if name in ("better", "worse") else values).tolist())
+
+    return make_comparisons(
+        **{name: column(name) for name in COLUMNS}, group=group_P.tolist(), num_groups=len(counts_G)
+    )

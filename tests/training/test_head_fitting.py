@@ -1,0 +1,48 @@
+"""The fitted head is the optimum of the loss that training has, plus the penalty."""
+
+import pytest
+import tiny_models
+import torch
+from small_runs import trainer_for
+
+ROWS = tiny_models.pairs(40)
+
+
+@pytest.mark.parametrize("loss_type", ["bradley_terry", "k_wise", "davidson", "rao_kupper", "plackett_luce", "hinge"])
+def test_the_fit_is_the_optimum_of_loss_and_penalty(tmp_path, loss_type):
+    rows = [
+        {"prompt": row["prompt"], "completions": [row["chosen"], row["rejected"]], "ranks": [1, 1 + (i % 5 > 0)]}
+        for i, row in enumerate(ROWS)
+    ]
+    l2 = 0.05
+    trainer = trainer_for(tmp_path, rows, freeze_backbone=True, loss_type=loss_type, sweep_l2=[l2], merge_prompts=True)
+    trainer.train()
+    table = trainer.frozen.features.table_UD
+    spread = table.std(0, correction=0)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+    weight = trainer.model.score.weight
+
+    def value():
+        rewards = trainer.model(reward_batch=batch["batch"]).logits[:, 0]
+        return trainer.step_loss(rewards, batch["comparisons"]) + l2 / 2 * ((weight * spread) ** 2).sum()
+
+    trainer.model.eval()
+    best = float(value().detach())
+    if loss_type != "hinge":
+        # In units of the spread, as the fit has them; features are fp32.
+        gradient = torch.autograd.grad(value(), weight)[0] / spread
+        assert float(gradient.abs().max()) < 5e-4
+    for seed in range(4):
+        step = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)) / spread * 0.02
+        with torch.no_grad():
+            weight += step
+            assert float(value()) > best
+            weight -= step
+
+
+def test_soft_labels_weights_and_margins_count_as_in_training(tmp_path):
+    rows = [{**row, "margin": 0.1 * (i % 3), "weight": 1 + i % 2} for i, row in enumerate(ROWS)]
+    trainer = trainer_for(tmp_path, rows, freeze_backbone=True, sweep_l2=[0.01], label_smoothing=0.1)
+    trainer.train()
+    fitted = trainer.frozen.chosen.loss
+    assert trainer.evaluate(trainer.train_dataset)["eval_loss"] == pytest.approx(fitted, abs=1e-5)
