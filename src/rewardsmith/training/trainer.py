@@ -140,7 +140,7 @@ class RewardTrainer(Trainer):
     def _prepare(self, dataset: object, name: str) -> Any:
         if not self._own_collator:
             return encoding.encode_pairs(dataset, self.encoder, name)
-        how = {"merge_prompts": self._merge, "num_proc": self._num_proc}
+        how: dict[str, Any] = {"merge_prompts": self._merge, "num_proc": self._num_proc}
         encoded, report = encoding.encode_dataset(dataset, self.encoder, name, **how)
         if report.rows or isinstance(encoded, EncodedStream):
             self.encoding_reports[name] = report
