@@ -10,12 +10,22 @@ import pytest
 @pytest.mark.slow
 def test_a_packed_a_forked_and_an_own_head_share_exactly_and_load_without_rewardsmith(repository, tmp_path):
     out = tmp_path / "families.json"
-    names = ["qwen2", "nemotron", "lfm2", "mamba"]
+    names = ["qwen2", "nemotron", "lfm2", "mamba", "gpt_oss"]
     command = [sys.executable, str(repository / "benchmarks" / "families.py"), *names, "--json", str(out)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     found = {row["name"]: row for row in json.loads(out.read_text())}
-    assert [found[name]["way"] for name in names[:3]] == ["packed", "forked", "forked"]
-    assert [found[name]["own_head"] for name in names] == [False, False, True, True]
+    assert [found[name]["way"] for name in names] == ["packed", "forked", "forked", "forked", "packed"]
+    assert [found[name]["own_head"] for name in names] == [False, False, True, True, False]
     for row in found.values():
         assert max(row["reward"], row["gradient"], row["saved"], row["plain"]) < 1e-4, row
+
+
+def test_nearly_all_families_of_the_page_share_exactly_and_the_others_have_a_reason(repository):
+    page = (repository / "docs" / "compatibility.md").read_text().split("<!-- families -->")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.count("|") == 9]
+    families = [row for row in rows if row[2] in ("packed", "forked", "rows")]
+    shared = [row for row in families if row[2] != "rows" and max(float(row[3]), float(row[4])) < 1e-4]
+    assert len(families) > 140
+    assert len(shared) >= 0.95 * len(families)
+    assert all(row[7] for row in families if row not in shared)

@@ -1,7 +1,7 @@
 """The forked cache: a prefix runs once, and every completion goes on from its keys, values and states.
 
 Packed attention shares a prefix only where every layer is plain attention. Layers that carry a state (gated delta rule,
-Mamba, short convolutions) and attention with sinks or with code of its own go on from a cache instead, exactly as in
+Mamba, short convolutions) and attention with code of its own go on from a cache instead, exactly as in
 generation, but with the gradient: the prefix of a group runs with a cache, the cache is copied by index for every
 completion, and the rests run as rows on it (`past.py`).
 
