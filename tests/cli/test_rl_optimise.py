@@ -79,6 +79,17 @@ def test_what_cannot_be_used_is_one_line(more, said, models, tmp_path, capsys):
     assert error.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_an_adapter_is_trained_where_asked(algorithm, models, tmp_path, capsys):
+    adapter = ["--use_peft", "--lora_r", "2", "--lora_target_modules", "q_proj", "v_proj"]
+    assert main(arguments(algorithm, models, tmp_path / "out", *adapter)) == 0, capsys.readouterr().err
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+    assert main(arguments("raft", models, tmp_path / "raft", *adapter)) == 1
+    assert "raft trains all weights" in capsys.readouterr().err
+    assert main(arguments(algorithm, models, tmp_path / "none", *adapter[:-2], "no_such", "layer")) == 1
+    assert "Target modules" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(tmp_path, capsys):
     assert main(["rl", "ppo", "--output_dir", str(tmp_path / "out")]) == 1
     assert "--model_name_or_path is missing" in capsys.readouterr().err

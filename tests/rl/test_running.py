@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -142,6 +143,30 @@ def test_a_server_that_stops_answering_leaves_a_checkpoint_to_go_on_from(algorit
     again = optimise(plan(algorithm, tmp_path, url, resume_from_checkpoint="true"))
     assert [point.step for point in again.points] == [0, 1, 2]
     assert len({row["step"] for row in again.history if "reward" in row}) == 2
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_run_waits_for_a_server_that_went_away_and_goes_on_with_another(
+    algorithm, reward_model, start_server, tmp_path, caplog
+):
+    with ExitStack() as server:
+        address = server.enter_context(start_server(reward_model))
+        calls = []
+
+        class Closing(Gold):
+            def score_requests(self, requests):
+                calls.append(1)
+                if len(calls) == 2:
+                    server.close()
+                return super().score_requests(requests)
+
+        made = plan(algorithm, tmp_path, address, options=RewardOptions(wait_seconds=0.6))
+        with pytest.raises(UnreachableError, match=r"given up after waiting 0\.6 s; checkpoint-1 in .* holds the run"):
+            optimise(replace(made, gold=Closing()))
+    assert "waiting 0.5 s" in caplog.text
+    with start_server(reward_model) as other:
+        again = optimise(plan(algorithm, tmp_path, other, resume_from_checkpoint="true"))
+    assert [point.step for point in again.points] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])

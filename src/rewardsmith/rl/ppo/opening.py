@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, one_line
 from rewardsmith.models.heads import quiet_renames
 from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.ppo.config import PPOConfig
@@ -49,8 +49,11 @@ def policy_of(model: Given, tokenizer: Given, peft_config: Given) -> Policy:
         raise ConfigError("the policy already has an adapter; merge it first, or leave peft_config unset")
     from peft import get_peft_model
 
-    with quiet_renames():
-        wrapped: Given = get_peft_model(policy.model, peft_config)
+    try:
+        with quiet_renames():
+            wrapped: Given = get_peft_model(policy.model, peft_config)
+    except ValueError as error:
+        raise ConfigError(f"the adapter does not fit {policy.name}: {one_line(error)}") from error
     return Policy(wrapped, policy.tokenizer, policy.name)
 
 
