@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {report.rows} rows of {report.groups} groups to {out}{f'; not in it: {lost}' if lost else ''}")
     if not report.groups:
         print("nobody has judged anything yet", file=sys.stderr)
+    elif not any(group.comparisons for group in groups):
+        print("no judgement compares two answers: ratings and steps are there, but nothing to train on", file=sys.stderr)
     return 0
 
 

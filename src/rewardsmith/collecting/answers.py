@@ -134,12 +134,13 @@ def signature(answer: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
 def answer_comparisons(answer: Mapping[str, Any], size: int) -> list[tuple[int, int, bool, float | None]]:
     """Return (better, worse, is a tie, margin) of every pair that an answer compares.
 
-    A best-of-K compares the best with every other, and says nothing of the others among themselves.
+    A best-of-K compares the best with every other, and says nothing of the others among themselves. Ratings compare
+    by their first scale: it is one person's order, whatever the numbers mean to others.
     """
     if answer.get("best") is not None:
         best = int(answer["best"])
         return [(best, other, False, None) for other in range(size) if other != best]
-    order = answer.get("order") or []
+    order = answer.get("order") or _rated_order(answer)
     margin = float(answer["strength"]) if "strength" in answer else None
     found: list[tuple[int, int, bool, float | None]] = [
         (first, second, True, None) for group in order for first, second in combinations(group, 2)
@@ -147,6 +148,12 @@ def answer_comparisons(answer: Mapping[str, Any], size: int) -> list[tuple[int, 
     for upper, lower in combinations(order, 2):
         found += [(better, worse, False, margin) for better in upper for worse in lower]
     return found
+
+
+def _rated_order(answer: Mapping[str, Any]) -> list[list[int]]:
+    """Return the numbers of completions by their first scale, the highest first; equal ratings share a group."""
+    row = next(iter((answer.get("ratings") or {}).values()), [])
+    return [[number for number, value in enumerate(row) if value == level] for level in sorted(set(row), reverse=True)]
 
 
 def judgement_comparisons(judgement: Mapping[str, Any], size: int, question: str) -> list[Comparison]:

@@ -113,7 +113,8 @@ def export_groups(
     """Return the judged items as preference groups, one a prompt.
 
     Args:
-        question: whose comparisons become edges; the main one when None. Every question is in the metadata.
+        question: whose comparisons become edges; the main one when None. Every question is in the metadata. A rating
+            compares by its first scale, within one annotator.
         soft: one edge a pair with the share of votes as `probability`, in place of one edge a vote.
         gold: whether gold items are exported, too.
 
@@ -122,8 +123,9 @@ def export_groups(
     """
     name = question or project.main_question.name
     asked = next((q for q in project.all_questions if q.name == name), None)
-    if asked is None or (question is not None and asked.task not in COMPARING):
-        comparing = [q.name for q in project.all_questions if q.task in COMPARING]
+    ordering = (*COMPARING, "rating")
+    if asked is None or (question is not None and asked.task not in ordering):
+        comparing = [q.name for q in project.all_questions if q.task in ordering]
         raise ConfigError(f"{name!r} is no question that compares; there are: {', '.join(comparing) or 'none'}")
     items = load_items(store, ("real", "live", "gold") if gold else ("real", "live"))
     judged = [item for item in items if item.judgements]

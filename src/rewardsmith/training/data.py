@@ -217,10 +217,7 @@ def _require_comparisons(data: TrainingData) -> None:
     if not data.train:
         raise DataError(f"no rows to train on ({'; '.join(data.notes)}); check --dataset_name")
     if not any(group.comparisons for group in data.train):
-        raise DataError(
-            f"no comparison is left to train on ({'; '.join(data.notes)}); compare the columns "
-            "with those in docs/data.md"
-        )
+        raise DataError(f"no comparison is left to train on ({'; '.join(data.notes)}); {_held_instead(data.train)}")
     if all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
         raise DataError(
             f"every comparison has identical sides ({'; '.join(data.notes)}); check that chosen and rejected are "
@@ -228,6 +225,17 @@ def _require_comparisons(data: TrainingData) -> None:
         )
     if all(edge.is_tie for group in data.train for edge in group.comparisons):
         data.notes.append("every comparison is a tie: nothing can be learned about which answer is better")
+
+
+def _held_instead(groups: Sequence[PreferenceGroup]) -> str:
+    """Say what rows without comparisons are for, as far as they show it."""
+    if any("step_ratings" in group.metadata for group in groups):
+        return "the rows mark steps: labels for process reward models, not preferences"
+    names = dict.fromkeys(name for group in groups for name in group.ratings)
+    if names:
+        gold = f"gold for `rewardsmith audit --gold rating:{next(iter(names))}`"
+        return f"the rows rate answers ({', '.join(names)}) and compare none: {gold}, not preferences"
+    return "compare the columns with those in docs/data.md"
 
 
 def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:
