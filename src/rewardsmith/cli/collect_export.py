@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if not report.groups:
         print("nobody has judged anything yet", file=sys.stderr)
     elif not any(group.comparisons for group in groups):
-        print("no judgement compares two answers: ratings and steps are there, but nothing to train on", file=sys.stderr)
+        print(
+            "no judgement compares two answers: ratings and steps are there, but nothing to train on", file=sys.stderr
+        )
     return 0
 
 
