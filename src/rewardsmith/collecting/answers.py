@@ -152,7 +152,7 @@ def answer_comparisons(answer: Mapping[str, Any], size: int) -> list[tuple[int, 
 
 def _rated_order(answer: Mapping[str, Any]) -> list[list[int]]:
     """Return the numbers of completions by their first scale, the highest first; equal ratings share a group."""
-    row = next(iter((answer.get("ratings") or {}).values()), [])
+    row: list[float] = next(iter((answer.get("ratings") or {}).values()), [])
     return [[number for number, value in enumerate(row) if value == level] for level in sorted(set(row), reverse=True)]
 
 
