@@ -17,10 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from rewardsmith.collecting.ordering import Prediction, order_values
-from rewardsmith.collecting.project import Order
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 from rewardsmith.data.simulate.gold import gold_reward
+from rewardsmith.stats.ordering import Order, Prediction, order_values
 
 SIZE, BATCH, POOL, TEST = 64, 25, 1200, 600
 ORDERS: tuple[Order, ...] = ("random", "gap", "uncertainty", "fisher")

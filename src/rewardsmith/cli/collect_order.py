@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
 from rewardsmith.cli.collect_project import add_project_option, opened
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
-from rewardsmith.collecting.exporting import JudgedItem
-from rewardsmith.collecting.ordering import Prediction, apply_order, open_items, order_values, rated_predictions
-from rewardsmith.collecting.project import Order
+from rewardsmith.collecting.ordering import apply_order, open_items, rated_predictions
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, as_text
+from rewardsmith.stats.ordering import Order, Prediction, order_values
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,44 +35,12 @@ def run(args: argparse.Namespace) -> int:
     elif args.rating is not None:
         predictions = rated_predictions(items, args.rating)
     else:
-        predictions = _predict(args, items)
+        from rewardsmith.scoring.features import predict
+
+        asked = [(as_text(item.prompt) if item.prompt else "", tuple(map(as_text, item.completions))) for item in items]
+        scorer = open_scorer(args.model, args, args.ensemble)
+        predictions = predict(scorer, [ScoreRequest(prompt, texts) for prompt, texts in asked], args.order)
     values = order_values(args.order, predictions)
     apply_order(collection.store, args.order, dict(zip((item.item_id for item in items), values, strict=True)))
     print(f"{len(items)} items in order {args.order}")
     return 0
-
-
-def _predict(args: argparse.Namespace, items: Sequence[JudgedItem]) -> list[Prediction]:
-    """Score every answer; for fisher, one at a time, so that features and answers cannot be mixed up."""
-    scorer = open_scorer(args.model, args, args.ensemble)
-    asked = [(as_text(item.prompt) if item.prompt else "", tuple(map(as_text, item.completions))) for item in items]
-    if args.order != "fisher":
-        rewards = scorer.score_requests([ScoreRequest(prompt, texts) for prompt, texts in asked])
-        return [Prediction(np.array(row)) for row in rewards]
-    found = []
-    features: list[Any] = []
-    handle = _head(scorer).register_forward_pre_hook(
-        lambda _, inputs: features.append(inputs[0].detach().float().cpu())
-    )
-    try:
-        for prompt, texts in asked:
-            features.clear()
-            row = [scorer.score_requests([ScoreRequest(prompt, (text,))])[0][0] for text in texts]
-            rows = np.concatenate([part.numpy() for part in features]) if features else np.zeros((0, 0))
-            if len(rows) != len(texts):
-                raise ConfigError(f"{args.model} gives no features of one answer; use gap or uncertainty")
-            found.append(Prediction(np.array(row), rows.astype(np.float64)))
-    finally:
-        handle.remove()
-    return found
-
-
-def _head(scorer: object) -> Any:
-    """Return the linear head of a local reward model. Raises ConfigError."""
-    model = getattr(scorer, "model", None)
-    heads = (
-        [part for name, part in model.named_modules() if name.split(".")[-1] == "score"] if model is not None else []
-    )
-    if not heads:
-        raise ConfigError("fisher needs a local reward model with a linear head; use gap or uncertainty")
-    return heads[0]

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.settings import read_settings
+from rewardsmith.stats.ordering import Order
 
 Task = Literal["pair", "ranking", "best", "rating", "criteria", "steps"]
-Order = Literal["random", "gap", "uncertainty", "fisher"]
 COMPARING: tuple[Task, ...] = ("pair", "ranking", "best")
 MOST_ANSWERS = 9
 VARIABLE = "REWARDSMITH_COLLECT_PROJECT"
