@@ -12,6 +12,7 @@ COMMANDS = {
     "rloo": ("rl_optimise", "REINFORCE with a leave-one-out baseline, by TRL's trainer"),
     "ppo": ("rl_optimise", "proximal policy optimisation with a value model"),
     "raft": ("rl_optimise", "rounds of best of n and supervised training on the best"),
+    "round": ("rl_round", "rounds of answers, judgements, reward model and policy, restartable at any point"),
     "best-of-n": ("rl_best_of_n", "sample n answers, keep the best by a reward; KL, gain and gold with intervals"),
 }
 

@@ -67,6 +67,8 @@ class RunArguments:
 
 def make_parser(prog: str, description: str) -> TrainParser:
     """Build the parser of the algorithm that `prog` ends in."""
+    from rewardsmith.rl.running import config_class
+
     algorithm = prog.rsplit(" ", 1)[-1]
     # A field of two classes is one flag, and both get its value.
     classes: tuple[Any, ...] = (RunArguments, ModelConfig, config_class(algorithm))
@@ -88,16 +90,6 @@ def make_parser(prog: str, description: str) -> TrainParser:
     parser.set_defaults(bf16=has_gpu, disable_tqdm=False)
     group_flags(parser, GROUPS)
     return parser
-
-
-def config_class(algorithm: str) -> Any:
-    """Return the configuration of an algorithm: TRL's, or ours where TRL has none."""
-    from rewardsmith.rl.ppo import PPOConfig
-    from rewardsmith.rl.raft import RaftConfig
-    from rewardsmith.rl.trl_trainers import trl_classes
-
-    own = {"ppo": PPOConfig, "raft": RaftConfig}
-    return own[algorithm] if algorithm in own else trl_classes(algorithm)[1]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +155,8 @@ def _plan(arguments: argparse.Namespace) -> Any:
 
 def _config(arguments: argparse.Namespace, script: RunArguments) -> Any:
     """Return the configuration of the algorithm, with a folder that may be written."""
+    from rewardsmith.rl.running import config_class
+
     kind = config_class(arguments.algorithm)
     if arguments.output_dir is None:
         arguments.output_dir = f"{Path(str(script.model_name_or_path)).name}-{arguments.algorithm.upper()}"

@@ -25,11 +25,11 @@ from rewardsmith.files.writing import write_json
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
 from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy, merge_adapter
-from rewardsmith.rl.ppo import PPOTrainer
+from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
 from rewardsmith.rl.ppo.opening import Given
-from rewardsmith.rl.raft import run_raft
+from rewardsmith.rl.raft import RaftConfig, run_raft
 from rewardsmith.rl.rewards import RewardFunction
-from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer
+from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer, trl_classes
 from rewardsmith.training import checkpoints
 from rewardsmith.training.run import RECORD, TrainingProgress, git_commit, versions
 
@@ -44,6 +44,12 @@ LOGGED = {
     "cut": ("completions/clipped_ratio", "val/cut_share"),
 }
 SHOWN = tuple(name for names in LOGGED.values() for name in names)
+
+
+def config_class(algorithm: str) -> Any:
+    """Return the configuration of an algorithm: TRL's, or ours where TRL has none."""
+    own = {"ppo": PPOConfig, "raft": RaftConfig}
+    return own[algorithm] if algorithm in own else trl_classes(algorithm)[1]
 
 
 @dataclass(frozen=True)
