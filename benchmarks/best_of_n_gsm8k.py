@@ -17,7 +17,6 @@ import torch
 
 from rewardsmith import RewardModel
 from rewardsmith.blocks.words import show_estimate
-from rewardsmith.cli.train import quiet_other_packages
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.models.fresh_model import build_model, texts_of, train_tokenizer
 from rewardsmith.records import PreferenceGroup, ScoreRequest
@@ -25,6 +24,7 @@ from rewardsmith.stats.best_of_n import best_of_n
 from rewardsmith.stats.intervals import bootstrap_mean, clustered_share
 from rewardsmith.training import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.run import train_run
 
 

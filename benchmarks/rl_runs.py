@@ -24,7 +24,6 @@ from rewardsmith import RewardModel
 from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.blocks.words import read_estimate
-from rewardsmith.cli.train import quiet_other_packages
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.simulate import SimulationConfig, simulate
 from rewardsmith.models.fresh_model import build_model
@@ -38,6 +37,7 @@ from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
 from rewardsmith.stats.intervals import bootstrap_amount
 from rewardsmith.training import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.run import train_run
 
 # Of a nat: of an answer for PPO and RLOO, where it is taken off the reward, of a token in GRPO's loss.

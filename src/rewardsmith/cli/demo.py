@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from rewardsmith.blocks.text import print_blocks
-from rewardsmith.cli.train import quiet_other_packages, require_writable
+from rewardsmith.cli.train import require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups
 from rewardsmith.errors import ConfigError
@@ -24,6 +24,7 @@ from rewardsmith.report.training import result_blocks, write_report
 from rewardsmith.scoring import RewardModel
 from rewardsmith.training import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.run import train_run
 
 MARKER = ".rewardsmith-demo"

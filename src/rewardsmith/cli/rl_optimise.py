@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from rewardsmith.cli.options import SCORER_HELP
-from rewardsmith.cli.train import TrainParser, group_flags, quiet_other_packages, require_writable
+from rewardsmith.cli.train import TrainParser, group_flags, require_writable
 from rewardsmith.errors import ConfigError
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
 
 EXAMPLES = """examples:

@@ -31,11 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is left of the rounds and print what they bought. Returns 0."""
-    from rewardsmith.cli.train import quiet_other_packages
     from rewardsmith.clients.opening import open_scorer
     from rewardsmith.files.settings import read_settings
     from rewardsmith.rl.policy import load_prompts
     from rewardsmith.rl.rounds import Rounds, RoundSettings
+    from rewardsmith.training.launching import quiet_other_packages
     from rewardsmith.training.recipes import read_recipe
 
     source, values = read_recipe(args.settings)

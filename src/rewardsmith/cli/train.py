@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-import datasets
-import transformers
 from transformers import HfArgumentParser
 
 from rewardsmith.errors import ConfigError, UsageError, missing_extra
@@ -22,7 +18,7 @@ from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data, require_stream_settings
-from rewardsmith.training.launching import launch, one_clear_line, rank
+from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS, resolve
 from rewardsmith.training.run import train_run
@@ -184,13 +180,3 @@ def split_configs(arguments: argparse.Namespace) -> dict[type, dict[str, Any]]:
     """Give the values of each configuration class."""
     values = vars(arguments)
     return {config: {f.name: values[f.name] for f in fields(config) if f.init} for config in CONFIGS}
-
-
-def quiet_other_packages() -> None:
-    """Show our own notes on stderr and keep other packages' bars and notes away."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("rewardsmith").setLevel(logging.ERROR if rank() else logging.INFO)
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()

@@ -7,10 +7,13 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import datasets
 import torch
+import transformers
 
 from rewardsmith.errors import ConfigError, RewardsmithError, one_line
 
@@ -111,3 +114,13 @@ def one_clear_line() -> Iterator[None]:
             raise
         time.sleep(WAIT_SECONDS)
         raise LaunchError(f"another process has gone, so process {rank()} ends ({one_line(error)})") from error
+
+
+def quiet_other_packages() -> None:
+    """Show our own notes on stderr, of the first process alone, and keep other packages' bars and notes away."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("rewardsmith").setLevel(logging.ERROR if rank() else logging.INFO)
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
