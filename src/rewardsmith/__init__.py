@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rewardsmith.scoring import RewardModel
     from rewardsmith.scoring.ranking import rank
     from rewardsmith.training import RewardConfig, RewardTrainer
+    from rewardsmith.training.planning import plan
 
 _HOMES = {
     "Comparison": "rewardsmith.records",
@@ -39,6 +40,7 @@ _HOMES = {
     "export": "rewardsmith.report.twins",
     "inspect": "rewardsmith.doctor.examining",
     "load_preferences": "rewardsmith.data",
+    "plan": "rewardsmith.training.planning",
     "rank": "rewardsmith.scoring.ranking",
     "score_file": "rewardsmith.report.twins",
     "split": "rewardsmith.data.splitting",
@@ -64,6 +66,7 @@ __all__ = [
     "export",
     "inspect",
     "load_preferences",
+    "plan",
     "rank",
     "score_file",
     "split",

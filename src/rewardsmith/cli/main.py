@@ -40,6 +40,7 @@ COMMANDS = {
     "collect": ("rewardsmith.cli.collect", "human judgements: a web page, agreement, panels, duels, export"),
     "train": ("rewardsmith.cli.train", "train a reward model (the flags and YAML of `trl reward`, plus ours)"),
     "launch": ("rewardsmith.cli.launch", "train in several processes on this machine"),
+    "plan": ("rewardsmith.cli.plan", "steps, tokens, memory and time of a run before it is started"),
     "runs": ("rewardsmith.cli.runs", "a table of the runs in a folder: accuracy, interval, data, objective"),
     "doctor": ("rewardsmith.cli.doctor", "find what would silently ruin a run, before it runs"),
     "evaluate": ("rewardsmith.cli.evaluate", "accuracy with intervals, baselines, calibration, benchmarks"),

@@ -12,6 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ class RowStream(ABC):
         for where, row in islice(self.read({}, 0, LoadReport()), count):
             # What cannot be read is counted where it is trained on.
             with suppress(DataError):
-                found.append(row if isinstance(row, PreferenceGroup) else parse_row(row, where))  # type: ignore[arg-type]
+                group = row if isinstance(row, PreferenceGroup) else parse_row(row, where)  # type: ignore[arg-type]
+                # The columns that are not read may be most of the row.
+                found.append(replace(group, metadata={}))
         return found
 
 

@@ -1,0 +1,43 @@
+"""`rewardsmith plan`: steps, tokens, memory and time of a run before it is started."""
+
+from __future__ import annotations
+
+import argparse
+
+from rewardsmith.training.planning import GB, Resources, measure_rate, plan
+
+EXAMPLES = """examples:
+  rewardsmith plan Qwen/Qwen2.5-0.5B-Instruct pairs.jsonl
+  rewardsmith plan 8B pairs.jsonl --gpus 8 --memory 80
+  rewardsmith plan 70B pairs.jsonl --gpus 64 --comparisons 100000000     a projection from the lengths of these rows
+  rewardsmith plan ./model pairs.jsonl --measure                         time at the rate of this machine"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES
+    parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size: 0.5B, 1.5B, 8B, 70B")
+    parser.add_argument("data", metavar="DATA", help="a file, a folder or a hub id")
+    parser.add_argument("--gpus", type=int, default=1, help="devices (default: 1)")
+    parser.add_argument("--memory", type=float, default=80.0, help="GB of each (default: 80)")
+    parser.add_argument("--tokens-per-batch", type=int, default=8192, help="distinct tokens of a batch (default: 8192)")
+    parser.add_argument("--accumulation", type=int, default=1, help="batches of a device in a step (default: 1)")
+    parser.add_argument("--epochs", type=float, default=1.0, help="how often the data are seen (default: 1)")
+    parser.add_argument("--comparisons", type=int, help="plan for so many, with the lengths of DATA")
+    parser.add_argument("--lora-r", type=int, default=16, help="rank of an adapter (default: 16)")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--tokens-per-second", type=float, help="distinct tokens a second and device, measured by you")
+    rate.add_argument("--measure", action="store_true", help="measure the rate here, by a few steps")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan. Returns 0, or 1 when nothing fits."""
+    rate, source = args.tokens_per_second, "given by --tokens-per-second"
+    if args.measure:
+        rate, source = measure_rate(args.model, args.tokens_per_batch)
+    resources = Resources(
+        args.gpus, args.memory * GB, args.tokens_per_batch, args.accumulation, args.epochs, rate, source
+    )
+    found = plan(args.model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
+    print("\n".join(found.lines()))
+    return 0 if found.command else 1
