@@ -1,0 +1,110 @@
+"""Do rounds of judgements make a policy better, and which pairs are worth a label? On the simulator, over seeds.
+
+    python benchmarks/rounds.py OUT [--seeds 0 1 2 3 4] [--picks random gap uncertainty fisher] [--kill]
+
+For each seed a tiny policy learns the simulator's answers, good and bad ones alike, for two epochs. Then three rounds:
+pairs of its answers are picked, judged with noise, a reward model learns from all judgements, RAFT optimises the
+policy. `--kill` ends the process of every run twice at a random moment and starts it again. A run that is there already
+is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rewardsmith.blocks.kinds import Table
+from rewardsmith.blocks.text import print_blocks
+from rewardsmith.data.simulate import GoldScorer
+from rewardsmith.models.fresh_model import build_model
+from rewardsmith.rl.policy import load_prompts
+from rewardsmith.rl.rounds import Rounds, RoundSettings
+from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
+from rewardsmith.stats.intervals import bootstrap_amount
+from rewardsmith.training.launching import quiet_other_packages
+
+ROUNDS, LABELS = 3, 64
+
+
+def settings_of(out: Path, pick: str, seed: int) -> RoundSettings:
+    reward = {
+        "num_train_epochs": 3, "learning_rate": 1e-3, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True,
+        "verify_saved_model": False, "per_device_train_batch_size": 16, "gradient_checkpointing": False,
+    }  # fmt: skip
+    return RoundSettings(
+        policy=str(out / f"start-{seed}" / "policy"),
+        reward_start=str(out / f"start-{seed}" / "reward"),
+        prompts=f"simulator:1200,{seed + 100}",
+        num_rounds=ROUNDS,
+        labels=LABELS,
+        pick=pick,
+        max_completion_length=96,
+        num_eval_prompts=96,
+        reward=reward,
+        optimise={"num_rounds": 2, "prompts_per_round": 64, "num_generations": 8, "learning_rate": 3e-4},
+        gold="simulator:gold",
+        seed=seed,
+    )
+
+
+def start(out: Path, seed: int) -> None:
+    """Leave the policy of a seed and a fresh model for its rewards."""
+    folder = out / f"start-{seed}"
+    if (folder / "reward").exists():
+        return
+    policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2, seed=seed))
+    models = {"policy": policy.model, "reward": build_model("tiny", policy.tokenizer, seed)}
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+        policy.tokenizer.save_pretrained(folder / name)
+
+
+def rounds_of(out: Path, pick: str, seed: int) -> Rounds:
+    settings = settings_of(out, pick, seed)
+    return Rounds(settings, out / f"{pick}-{seed}", load_prompts(settings.prompts), GoldScorer(), lambda line: None)
+
+
+def killed(args: argparse.Namespace, pick: str, seed: int) -> None:
+    """Start a run in a process of its own and end it at random moments, as the kernel does when memory is short."""
+    own = [sys.executable, __file__, str(args.out), "--seeds", str(seed), "--picks", pick, "--quiet"]
+    draw = random.Random(f"{pick}/{seed}")
+    for _ in range(2):
+        process = subprocess.Popen(own, env=dict(os.environ))
+        time.sleep(draw.uniform(10, 60))
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--picks", nargs="+", default=["random", "gap", "uncertainty", "fisher"])
+    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    args = parser.parse_args()
+    quiet_other_packages()
+    gains: dict[tuple[str, int], list[float]] = {}
+    for seed in args.seeds:
+        start(args.out, seed)
+        for pick in args.picks:
+            if args.kill and not (args.out / f"{pick}-{seed}" / f"round-{ROUNDS}" / "policy" / "run.json").exists():
+                killed(args, pick, seed)
+            for one in rounds_of(args.out, pick, seed).run().rounds:
+                assert one.gain is not None
+                gains.setdefault((pick, one.number), []).append(one.gain.value)
+            if not args.quiet:
+                print(f"{pick}, seed {seed}: gold gained {gains[pick, ROUNDS][-1]:+.2f}", file=sys.stderr, flush=True)
+    if not args.quiet:
+        rows = [[pick, n, n * LABELS, bootstrap_amount(values)] for (pick, n), values in gains.items()]
+        head = ("pick", "round", "labels", "gain of gold, mean over seeds")
+        print_blocks([Table(f"{len(args.seeds)} seeds", head, rows)])
+
+
+if __name__ == "__main__":
+    main()
