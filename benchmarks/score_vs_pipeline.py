@@ -58,6 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=256, help="texts that are scored; whole prompts are drawn")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--compile", action="store_true", help="compile ours, and measure it beside ours as it is")
     parser.add_argument("--tokens-per-batch", type=int, help="of ours; default: what RewardModel takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scaling", action="store_true")
@@ -88,6 +89,10 @@ def compare(model: str, data: str, arguments: argparse.Namespace) -> None:
             "ours": lambda: score_ours(ours, groups),
             f"pipeline, {order}, batch {size}": lambda: run_pipeline(pipe, texts, orders[order], size),
         }
+        if arguments.compile:
+            plain, _ = load_ours(folder, data, limit, arguments)
+            sides["ours, not compiled"] = lambda: score_ours(plain, groups)
+            print(ours.compile())
         seconds, rewards = take_turns(sides, arguments.repetitions)
         print_table(f"{model} on {data}", ours, groups, seconds, rewards)
 
@@ -257,7 +262,7 @@ def encode(ours: Any, groups: Sequence[Group]) -> list[list[list[int]]]:
 
 def count_tokens(encoded: Sequence[list[list[int]]], share: bool) -> tuple[int, int]:
     """Give the tokens of all texts, and those that ours computes."""
-    from rewardsmith.models import packing
+    from rewardsmith.models.shared_prefix import packing
 
     asked = sum(len(sequence) for sequences in encoded for sequence in sequences)
     return asked, sum(packing.count_tokens(sequences, share) for sequences in encoded)

@@ -6,6 +6,9 @@
 Every run is a process of its own, so that its peak memory is its own. The sides take turns. Only `trainer.train()` is
 timed, after a warm-up on the same shapes of program; loading and tokenising are left out on both sides.
 
+With `-compiled` behind its name a side trains with `torch_compile=True`; what is compiled in the warm-up is not timed,
+what TRL compiles anew for other shapes is.
+
 Sides: `ours` (prompts merged, batches filled by tokens), `ours-rows` (drop-in: TRL's batches in TRL's order), `trl` (as
 it is), `trl-sorted` (rows sorted beforehand into batches of like length, batches in random order).
 """
@@ -25,7 +28,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = ("trl", "ours", "trl-sorted", "ours-rows")
+PLAIN_SIDES = ("trl", "ours", "trl-sorted", "ours-rows")
+COMPILED = "-compiled"
+SIDES = (*PLAIN_SIDES, *(side + COMPILED for side in PLAIN_SIDES))
 CACHE = Path(__file__).parent / "cache"
 VOCABULARY = 30_000
 
@@ -49,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, help="pairs a data set; whole prompts are drawn (default: 128, wmt 512)")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(PLAIN_SIDES))
     parser.add_argument("--batch-size", type=int, default=8, help="pairs of a TRL batch")
     parser.add_argument("--tokens-per-batch", type=int, help="distinct tokens of our batch (default: 4096, wmt 2048)")
     parser.add_argument("--max-length", type=int, default=1024, help="pairs with a longer side are not drawn")
@@ -270,10 +275,12 @@ def build_trainer(job: dict[str, Any], rows: list[dict[str, str]]) -> Any:
         "disable_tqdm": True,
         "seed": job["seed"],
     }
-    if job["side"].startswith("ours"):
+    side = job["side"].removesuffix(COMPILED)
+    settings["torch_compile"] = side != job["side"]
+    if side.startswith("ours"):
         from rewardsmith import RewardConfig, RewardTrainer
 
-        if job["side"] == "ours":
+        if side == "ours":
             settings |= {"merge_prompts": True, "tokens_per_batch": job["tokens_per_batch"]}
         config = RewardConfig(**settings)
         return RewardTrainer(
@@ -293,7 +300,7 @@ def build_trl(job: dict[str, Any], model: Any, tokenizer: Any, settings: dict[st
             return SequentialSampler(self.train_dataset)
 
     kind = RewardTrainer
-    if job["side"] == "trl-sorted":
+    if job["side"].removesuffix(COMPILED) == "trl-sorted":
         kind, rows = OrderedTrainer, sort_into_batches(rows, tokenizer, job["batch_size"], job["seed"])
     dataset = Dataset.from_list(rows)
     return kind(model=model, args=RewardConfig(**settings), processing_class=tokenizer, train_dataset=dataset)

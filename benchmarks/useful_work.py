@@ -20,6 +20,7 @@ from train_vs_trl import gemm_rate, threads, train_tokenizer
 from transformers import AutoTokenizer
 
 from rewardsmith.models import fresh_model
+from rewardsmith.models.compiling import Work, compile_layers, repeated_layers, uncompiled
 from rewardsmith.models.shared_prefix.plan import prepare_model
 
 
@@ -32,11 +33,16 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--shape", default="base")
+    parser.add_argument(
+        "--compile", action="store_true", help="compare steps of compiled layers with plain ones instead"
+    )
     args = parser.parse_args()
     path = train_tokenizer(args.data)
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = fresh_model.build_model(args.shape, tokenizer, 0).train()
     plan = prepare_model(model)
+    if args.compile:
+        print(compile_layers(model, "on", Work(0, trains=True)))
     pairs = sample_pairs(args.data, 400, lambda pair: len(pair["prompt"] + pair["chosen"]) < 4000, 0)
     groups = sequences_by_prompt(pairs, tokenizer)
     print(f"{args.data}, shape {args.shape}, fp32, {threads()} threads")
@@ -47,6 +53,9 @@ def main() -> None:
                 some.append(group)
                 tokens += plan.cost(group)
         batch = plan.batch(some)
+        if args.compile:
+            _compare(model, batch, tokens, args.repetitions)
+            continue
         before = gemm_rate("fp32")
         seconds = [_seconds(model, batch) for _ in range(args.repetitions + 1)][1:]
         rate = max(before, gemm_rate("fp32"))
@@ -58,6 +67,29 @@ def main() -> None:
             f"({shares[0]:.1%}-{shares[-1]:.1%}) of {rate / 1e9:.0f} GFLOP/s; with all of the last layer counted "
             f"{useful * work['whole_flops'] / work['flops']:.1%}"
         )
+
+
+def _compare(model: torch.nn.Module, batch: object, tokens: int, repetitions: int) -> None:
+    """Print how compiled steps compare with plain ones, which take turns with them."""
+    started = time.process_time()
+    _seconds(model, batch)
+    first = time.process_time() - started
+    took: list[list[float]] = []
+    for _ in range(repetitions):
+        clock, processor = time.perf_counter(), time.process_time()
+        _seconds(model, batch)
+        middle = time.perf_counter(), time.process_time()
+        with uncompiled(repeated_layers(model)):
+            _seconds(model, batch)
+        compiled = middle[0] - clock, middle[1] - processor
+        took.append([(time.perf_counter() - middle[0]) / compiled[0], (time.process_time() - middle[1]) / compiled[1]])
+    clock, processor = (sorted(ratios) for ratios in zip(*took, strict=True))
+    print(
+        f"{tokens:,} tokens: compiled steps are faster by {statistics.median(clock):.2f}x on the clock, "
+        f"{statistics.median(processor):.2f}x ({processor[0]:.2f}-{processor[-1]:.2f}) in processor time, "
+        f"of which the first took {first:.0f} s",
+        flush=True,
+    )
 
 
 def _seconds(model: torch.nn.Module, batch: object) -> float:

@@ -81,6 +81,21 @@ def test_other_layers_lengths_and_layouts_compile_nothing_anew():
     assert counters["stats"]["unique_graphs"] == 4
 
 
+def test_layers_that_are_computed_again_in_the_backward_pass_are_compiled_with_their_hooks():
+    model, plan = ready()
+    model.train().gradient_checkpointing_enable({"use_reentrant": False})
+    seen = []
+    model.model.layers[0].register_forward_hook(lambda *_: seen.append(1))
+    expected = rewards_and_gradients(model, plan)
+    compile_layers(model, "on", LONG, backend="aot_eager")
+    assert_same(rewards_and_gradients(model, plan), expected)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert seen == [1, 1]
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        rewards_and_gradients(model, plan, grown(GROUPS, 9))
+    assert "forward" not in vars(model.model.layers[0])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_scoring_after_training_gives_the_same_rewards(backend):
     model, plan = ready()

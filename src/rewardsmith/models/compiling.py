@@ -11,12 +11,15 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from types import MethodType
 from typing import Literal
 
 import torch
 import torch._dynamo as dynamo
 from torch import nn
 from torch._functorch import config as autograd_config
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rewardsmith.errors import ConfigError, nearest
 
@@ -26,7 +29,7 @@ Compile = Literal["auto", "on", "off"]
 COMPILE = ("auto", "on", "off")
 # Training and scoring, two sides of 4,096 tokens, one row or several, kinds of layers: each a variant of one code.
 MOST_VARIANTS = 64
-# Measured on two CPU cores, see docs/performance.md: seconds of compiling, and the share of a run that it saves.
+# Seconds of compiling, an upper estimate, and the share of a run that it saves, as docs/performance.md measured it.
 SECONDS_TO_COMPILE = {True: 60.0, False: 30.0}
 SHARE_SAVED = 0.05
 # A fast CPU's rate: with a slower one a run takes longer and compiling pays sooner.
@@ -176,17 +179,38 @@ class _Call:
     """A part's compiled call, which is its plain call once compiling has failed."""
 
     def __init__(self, part: nn.Module, group: _Compiled, backend: str) -> None:
+        self.part, self.group = part, group
         self.plain: Callable[..., object] = part._call_impl
         self.compiled = torch.compile(part._call_impl, dynamic=True, backend=backend)
-        self.group = group
+        # transformers checkpoints inside of `forward`; no compiler looks into a checkpoint that it meets there.
+        inner = getattr(type(part).forward, "__wrapped__", None)
+        self.inner = torch.compile(MethodType(inner, part), dynamic=True, backend=backend) if inner else None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         if not self.group.failed:
             try:
-                return self.compiled(*args, **kwargs)
+                return self._recomputed(*args, **kwargs) if self._is_checkpointed() else self.compiled(*args, **kwargs)
             except dynamo.exc.TorchDynamoException as error:
                 self.group.give_up(error)
         return self.plain(*args, **kwargs)
+
+    def _is_checkpointed(self) -> bool:
+        checkpoints = isinstance(self.part, GradientCheckpointingLayer) and self.part.gradient_checkpointing
+        return checkpoints and self.part.training and self.inner is not None
+
+    def _recomputed(self, *args: object, **kwargs: object) -> object:
+        """Checkpoint what is compiled, within the part's own call, so that its hooks run."""
+        part, inner = self.part, self.inner
+        assert inner is not None
+
+        def forward(*args: object, **kwargs: object) -> object:
+            return part._gradient_checkpointing_func(partial(inner, **kwargs), *args)  # type: ignore[operator]
+
+        part.forward = forward
+        try:
+            return self.plain(*args, **kwargs)
+        finally:
+            del part.forward
 
 
 @contextlib.contextmanager

@@ -183,16 +183,19 @@ class RewardMetrics:
         rewards_B = rewards_B.detach().float()
         judged = comparisons.judged()
         difference_P = judged.differences(rewards_B)[~judged.is_tie_P]
+        sums = [(difference_P > 0).sum(), (difference_P == 0).sum(), difference_P.sum(), rewards_B.sum()]
+        found = [*sums, (rewards_B.double() ** 2).sum(), rewards_B.min(), rewards_B.max()]
+        # One transfer: a GPU is waited for once a batch.
+        correct, equal, margin, total, squares, low, high = torch.stack([value.double() for value in found]).tolist()
         self.comparisons += len(judged)
         self.decided += len(difference_P)
-        self.correct += int((difference_P > 0).sum())
-        self.equal += int((difference_P == 0).sum())
-        self.margin += float(difference_P.sum())
+        self.correct += int(correct)
+        self.equal += int(equal)
+        self.margin += margin
         self.rewards += len(rewards_B)
-        self.reward_sum += float(rewards_B.sum())
-        self.reward_squares += float((rewards_B.double() ** 2).sum())
-        self.min_reward = min(self.min_reward, float(rewards_B.min()))
-        self.max_reward = max(self.max_reward, float(rewards_B.max()))
+        self.reward_sum += total
+        self.reward_squares += squares
+        self.min_reward, self.max_reward = min(self.min_reward, low), max(self.max_reward, high)
         if batch is not None:
             self.logical_tokens += batch.logical_tokens
             self.distinct_tokens += batch.distinct_tokens
