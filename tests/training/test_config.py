@@ -47,3 +47,18 @@ def test_trls_torch_compile_is_ours_and_keeps_trainer_from_compiling_the_whole_m
     assert (config(tmp_path).compile, config(tmp_path).torch_compile) == ("off", False)
     assert config(tmp_path, torch_compile_mode="max-autotune").compile == "on"
     assert "torch_compile_backend and torch_compile_mode are not taken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("lion_32bit", "bitsandbytes"),
+        ("adamw_8bit", "bitsandbytes"),
+        ("galore_adamw", "galore-torch"),
+        ("lomo", "lomo"),
+    ],
+)
+def test_an_optimiser_whose_package_is_missing_is_refused(tmp_path, monkeypatch, name, package):
+    monkeypatch.setattr("rewardsmith.training.config.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match=f"{name}.*pip install {package}"):
+        RewardConfig(str(tmp_path), optim=name)

@@ -317,3 +317,23 @@ def test_experts_are_balanced_where_the_config_asks_for_it(tmp_path):
     asked = first_loss(output_router_logits=True, router_aux_loss_coef=0.5)
     # Two of eight experts a token: balanced routing gives 2, and no routing less.
     assert 0.5 * 1.9 < asked - plain < 0.5 * 8
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch_fused", "adafactor", "sgd"])
+def test_optimisers_are_chosen_by_one_field(tmp_path, optim):
+    trainer = trainer_for(tmp_path, tiny_models.pairs(8), optim=optim, max_steps=2)
+    before = trainer.model.score.weight.detach().clone()
+    assert all(math.isfinite(log["loss"]) for log in train_logs(trainer))
+    assert not torch.equal(trainer.model.score.weight, before)
+
+
+def test_recomputing_activations_changes_no_gradient_of_shared_prefixes(tmp_path):
+    rows = [{**RANKING, "prompt": f"{RANKING['prompt']} {word} " * 4} for word in tiny_models.WORDS[:4]]
+    settings = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
+    plain, again = (trainer_for(tmp_path, rows, gradient_checkpointing=on, **settings) for on in (False, True))
+    again.model.load_state_dict(plain.model.state_dict())
+    assert plain.plan.way == again.plan.way == "packed"
+    for trainer in (plain, again):
+        trainer.train()
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -38,6 +39,18 @@ CHOICES = {
 # Full fine-tuning rates by number of parameters, largest first match wins; LoRA takes its own.
 LEARNING_RATES = ((1e9, 2e-5), (7e9, 1e-5), (float("inf"), 5e-6))
 LORA_LEARNING_RATE = 1e-4
+# What a part of an optimiser's name needs; the first that fits decides. (What is imported, what pip calls it.)
+OPTIMISERS = {
+    "galore": ("galore_torch", "galore-torch"),
+    "apollo": ("apollo_torch", "apollo-torch"),
+    "lomo": ("lomo_optim", "lomo-optim"),
+    "schedule_free": ("schedulefree", "schedulefree"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+    "torch_4bit": ("torchao", "torchao"),
+    "torch_8bit": ("torchao", "torchao"),
+    **dict.fromkeys(("8bit", "bnb", "paged", "lion", "ademamix"), ("bitsandbytes", "bitsandbytes")),
+}
 # Fields that count something: none of them can be 0.
 COUNTS = {
     "tokens_per_batch": "tokens",
@@ -171,6 +184,7 @@ class RewardConfig(TrainingArguments):
         take_new_names(self)
         take_torch_compile(self)
         super().__post_init__()
+        require_optimiser(str(getattr(self.optim, "value", self.optim)))
         # Trainer reads no more of it than this, and finds no backend to compile the whole model with.
         self.torch_compile = self.compile == "on"
         require_known_parallelism(self)
@@ -259,6 +273,16 @@ def _number(name: str, value: float | str) -> float:
 def _require_not_negative(name: str, value: float) -> None:
     if not 0 <= value < math.inf:
         raise ConfigError(f"{name} must be a finite number, 0 or larger, not {value}")
+
+
+def require_optimiser(name: str) -> None:
+    """Refuse an optimiser whose package is missing, before data are read. Raises ConfigError."""
+    needed = next((package for part, package in OPTIMISERS.items() if part in name), None)
+    if needed is not None and find_spec(needed[0]) is None:
+        raise ConfigError(
+            f"optim={name!r} needs {needed[1]}, which is not installed: pip install {needed[1]}, or take "
+            "adamw_torch_fused, adafactor or sgd"
+        )
 
 
 def require_known_parallelism(args: TrainingArguments) -> None:
