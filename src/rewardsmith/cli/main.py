@@ -49,6 +49,8 @@ COMMANDS = {
     "score": ("rewardsmith.cli.score", "score files of any size, resumable"),
     "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
     "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
+    "laplace": ("rewardsmith.cli.laplace", "how sure is a model: a Laplace approximation of its last layer"),
+    "average": ("rewardsmith.cli.average", "one model of several: the mean of their weights, its scale set anew"),
     "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
     "rl": ("rewardsmith.cli.rl", "optimise against a reward: GRPO, RLOO, PPO, RAFT, best of n"),
     "completion": ("rewardsmith.cli.completion", "completion of commands and flags in bash, zsh or tcsh"),

@@ -18,10 +18,10 @@ from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data, require_stream_settings
+from rewardsmith.training.ensembles import train_one_or_several
 from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS, resolve
-from rewardsmith.training.run import train_run
 
 EXAMPLES = """examples:
   rewardsmith train pairs --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --dataset_name pairs.jsonl
@@ -31,7 +31,7 @@ EXAMPLES = """examples:
 # Headings of --help: flags of these fields stand together, those of transformers come last.
 GROUPS = {
     "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
-    "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head freeze_ feature_",
+    "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head freeze_ feature_ ensemble bootstrap_",
     "adapter and quantisation": "use_peft lora_ use_rslora use_dora load_in_ bnb_ use_bnb",
     "objective": "loss_type ties label_smoothing center_ l2_rewards ranking_top sweep_",
     "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
@@ -122,8 +122,9 @@ def _train(arguments: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     name = script.dataset_name or ", ".join(str(entry) for entry in mixture.datasets or [])
     model_name = model.model_name_or_path or f"random weights ({model.from_config})"
-    parts = named_model(model, config, data.first_groups)
-    summary = train_run(parts, config, data, (model_name, name), vars(model))
+    first = data.first_groups
+    names = (model_name, name)
+    summary = train_one_or_several(lambda own: named_model(model, own, first), config, data, names, vars(model))
     if not rank():
         write_report(summary)
         print_result(summary)

@@ -18,11 +18,12 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
-from rewardsmith.models import heads, templates
+from rewardsmith.models import heads, templates, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import load_tokenizer, names_in, read_config
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
+from rewardsmith.models.member_folders import require_one_model
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.inference import compute_rewards
@@ -230,6 +231,7 @@ def load_reward_model(
     """
     asked, dynamic_module_utils.TIME_OUT_REMOTE_CODE = dynamic_module_utils.TIME_OUT_REMOTE_CODE, 0
     try:
+        require_one_model(str(path))
         contract = contracts.read_contract(path)
         if contract is None:
             return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options))
@@ -249,7 +251,7 @@ def _load_by_contract(
     path: str | Path, contract: ScoringContract, trust_remote_code: bool, enforce: bool, options: dict[str, Any]
 ) -> LoadedModel:
     """Load a model with a contract and hold it to that."""
-    model, notes = _load_own(str(path), trust_remote_code, options, contract.pooling)
+    model, notes = _load_own(str(path), trust_remote_code, options, contract)
     tokenizer = load_tokenizer(path, trust_remote_code)
     core = core_model(model)
     core.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -259,11 +261,13 @@ def _load_by_contract(
 
 
 def _load_own(
-    path: str, trust_remote_code: bool, options: dict[str, Any], pooling: str = "last"
+    path: str, trust_remote_code: bool, options: dict[str, Any], contract: ScoringContract | None = None
 ) -> tuple[Any, list[str]]:
     if (Path(path) / ADAPTER).is_file():
-        return _load_adapter(path, trust_remote_code, options, pooling)
-    return _load_full(path, trust_remote_code, options)
+        return _load_adapter(path, trust_remote_code, options, contract)
+    model, notes = _load_full(path, trust_remote_code, options)
+    wide_head.load_heads(model, path, 1 if contract is None else contract.num_heads)
+    return model, notes
 
 
 def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
@@ -328,7 +332,9 @@ def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> t
     return found.model, heads.unused_note(path, found.model, found.unused)
 
 
-def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any], pooling: str) -> tuple[Any, list[str]]:
+def _load_adapter(
+    path: str, trust_remote_code: bool, options: dict[str, Any], contract: ScoringContract | None
+) -> tuple[Any, list[str]]:
     """Load base model and adapter; an adapter without the head would give random rewards and is refused.
 
     A plain base does not know how its adapter's head pools, so the contract says it.
@@ -338,13 +344,15 @@ def _load_adapter(path: str, trust_remote_code: bool, options: dict[str, Any], p
     except ImportError as error:
         raise missing_extra("peft", "peft") from error
     adapter_config = PeftConfig.from_pretrained(path)
-    base = adapter_config.base_model_name_or_path
+    base, pooling = adapter_config.base_model_name_or_path, "last" if contract is None else contract.pooling
     if not base:
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
     found = heads.open_classifier(base, pooling, trust_remote_code, options)
     model = found.model
     if pooling != getattr(model.config, "reward_pooling", "last"):
         model = heads.to_pooled(model, pooling)
+    if contract is not None and contract.num_heads > 1:
+        wide_head.install_heads(model, contract.num_heads)
     if found.has_new_head and not getattr(adapter_config, "modules_to_save", None):
         raise CheckpointError(
             f"{path} is an adapter without its reward head, and its base {base} has none: rewards would be random; "

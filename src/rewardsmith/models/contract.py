@@ -15,13 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.tables import is_hub_id
 from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.wide_head import num_heads
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 
 FILE_NAME = "scoring_contract.json"
 FORMAT_VERSION = 1
 PACKAGES = ("rewardsmith", "torch", "transformers", "tokenizers", "peft")
 # What a reward is computed from; records, reports and the state of a training run stand in the same folder.
-REWARD_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
+REWARD_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py", ".npz")
 NOT_REWARD_FILES = {FILE_NAME, "run.json", "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
 # Golden texts are ours, so that no training data travels with a model.
 GOLDEN = (
@@ -55,6 +56,8 @@ class ScoringContract(BaseModel):
     architecture: str
     pooling: str
     scored_token: str
+    num_heads: int = 1  # of an ensemble on one backbone; the reward is their mean
+    head_means: list[float] = Field(default_factory=list)  # mean reward of each head over the same training sequences
     text_policy: dict[str, Any]
     chat_template_sha256: str | None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -176,6 +179,7 @@ def describe(
         architecture=type(model).__name__,
         pooling=pooling_of(model),
         scored_token="last" if pooling_of(model) == "last" else "pooled",
+        num_heads=num_heads(model),
         text_policy=policy.to_dict(),
         chat_template_sha256=template_hash(tokenizer),
         pad_token_id=model.config.get_text_config().pad_token_id,

@@ -112,8 +112,14 @@ def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: d
 
 
 def unused_weights(unexpected: Iterable[Any]) -> tuple[str, ...]:
-    """Return the weights that a model has no place for; the head of a language model is expected to go."""
-    return tuple(sorted(str(key) for key in unexpected if not str(key).startswith(LANGUAGE_HEADS)))
+    """Return the weights that a model has no place for; the head of a language model is expected to go.
+
+    The heads of an ensemble beside their mean are installed after it.
+    """
+    names = (str(key) for key in unexpected)
+    return tuple(
+        sorted(name for name in names if not name.startswith(LANGUAGE_HEADS) and not name.endswith(".deviations"))
+    )
 
 
 def unused_note(name: str, model: nn.Module, unused: Sequence[str]) -> list[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.models.checkpoint import golden_difference, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, hash_reward_files, read_contract
+from rewardsmith.models.member_folders import member_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ def verify_folder(folder: str | Path, trust_remote_code: bool = False) -> Iterat
     """
     if not Path(folder).is_dir():
         raise CheckpointError(f"{folder}: no such folder; name one that train or export wrote")
+    if (members := member_folders(str(folder))) != [str(folder)]:
+        for member in members:
+            for found in verify_folder(member, trust_remote_code):
+                yield replace(found, check=f"{Path(member).name}: {found.check}")
+        return
     try:
         contract = read_contract(folder)
     except CheckpointError as error:

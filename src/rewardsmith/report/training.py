@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
-from rewardsmith.training.run import RunSummary, train_run
+from rewardsmith.training.ensembles import train_one_or_several
+from rewardsmith.training.run import RunSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,9 +130,14 @@ def train(
     if not settings.get("resume_from_checkpoint"):
         require_unused(Path(output_dir), overwrite_output_dir)
     groups = from_rows(data, held_out, config.merge_prompts, test_split_size)
-    parts = {"model": model, "processing_class": tokenizer, "peft_config": peft_config}
-    model_name = model if isinstance(model, str) else type(model).__name__
-    summary = train_run(parts, config, groups, (model_name, str(data)[:80]), {})
+    names = (model if isinstance(model, str) else type(model).__name__, str(data)[:80])
+
+    def parts(own: RewardConfig) -> dict[str, Any]:
+        # Each member of an ensemble trains a copy of its own.
+        given = model if isinstance(model, str) or config.ensemble == 1 else copy.deepcopy(model)
+        return {"model": given, "processing_class": tokenizer, "peft_config": peft_config}
+
+    summary = train_one_or_several(parts, config, groups, names, {})
     write_report(summary)
     return summary
 

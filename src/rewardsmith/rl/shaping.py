@@ -12,7 +12,7 @@ from pathlib import Path
 from rewardsmith.blocks.words import read_estimate
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds
-from rewardsmith.scoring.ensemble import combine_rewards
+from rewardsmith.scoring.ensemble import combine_part, combine_rewards
 from rewardsmith.scoring.scorer import RewardParts
 
 logger = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ def shape(
             rewards.append(None)
             continue
         value = part.reward
-        if how.combine is not None and part.members:
-            value = combine_rewards(part.members, how.combine, how.penalty)
+        if how.combine is not None:
+            value = combine_part(part, how.combine, how.penalty)
         if how.length is not None:
             value -= how.length.of(completion)
         rewards.append((value - scale[0]) / scale[1])

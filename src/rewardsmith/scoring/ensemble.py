@@ -51,6 +51,31 @@ def combine_rewards(rewards: Sequence[float], combine: str, penalty: float = 1.0
     return lowest - penalty * math.log(mass)
 
 
+def combine_normal(part: RewardParts, combine: str, penalty: float) -> float:
+    """Make one reward of a mean and a standard deviation, as the ways above have it for a normal distribution.
+
+    Raises:
+        ConfigError: "min", which a normal distribution has none of.
+    """
+    if combine == "mean":
+        return part.reward
+    if combine == "mean_minus_std":
+        return part.reward - penalty * part.spread
+    if combine == "mean_minus_variance":
+        return part.reward - penalty * part.spread**2
+    if combine == "soft_min":
+        # -beta log E exp(-r / beta) of a normal r.
+        return part.reward - part.spread**2 / (2 * penalty)
+    raise ConfigError("a normal distribution has no lowest reward; take mean_minus_std or soft_min instead of min")
+
+
+def combine_part(part: RewardParts, combine: str, penalty: float) -> float:
+    """Combine what a scorer says of one text: its members, or its standard deviation; its reward where it has none."""
+    if part.members:
+        return combine_rewards(part.members, combine, penalty)
+    return part.reward if math.isnan(part.spread) else combine_normal(part, combine, penalty)
+
+
 def spread_of(rewards: Sequence[float]) -> float:
     """Return the standard deviation over members, with their number as divisor."""
     mean = math.fsum(rewards) / len(rewards)

@@ -35,6 +35,7 @@ from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.foreign.folder import ADAPTER, read_config
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.wide_head import collapse
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.reward_model import RewardModel
 
@@ -153,6 +154,8 @@ def _standard_form(loaded: LoadedModel, drop_bias: bool) -> tuple[Any, float]:
     """Merge an adapter and settle the head's bias; give the model and what its rewards lose by a dropped bias."""
     model = merge_adapter(loaded.model) if hasattr(loaded.model, "merge_and_unload") else loaded.model
     core = core_model(model)
+    # Other tools know one head; an ensemble's is the mean of its heads, and gives the same rewards.
+    collapse(core)
     head = getattr(core, "score", None)
     if not isinstance(head, nn.Linear) or head.bias is None:
         return core, 0.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +20,17 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
+from rewardsmith.models.member_folders import member_folders
 from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, prepare_model
+from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
-from rewardsmith.scoring.ensemble import EnsembleModel
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation
+from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, spread_of
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability
 from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
 logger = logging.getLogger(__name__)
@@ -58,6 +63,10 @@ class RewardModel(RewardScorer):
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.renderer, self.contract, self.notes = loaded.renderer, loaded.contract, loaded.notes
         self.name, self.imported = name, loaded.imported
+        # Of the heads of an ensemble on one backbone; a model that says nothing of its spread has nothing to combine.
+        self.combine, self.penalty = "mean", 1.0
+        # Whether the head has a normal distribution, of `rewardsmith.scoring.laplace`.
+        self.has_distribution = False
         self.rule = _rule_of(loaded)
         self.findings = loaded.findings
         # Texts whose prompt was cut to fit, since the model was loaded.
@@ -98,8 +107,7 @@ class RewardModel(RewardScorer):
         Args:
             path: hub id or folder, of a full model or of a LoRA adapter with its head; several make an ensemble.
             device, dtype: by default a GPU in "bfloat16" where there is one, else the CPU in "float32".
-            combine: how an ensemble's rewards become one, see `rewardsmith.scoring.ensemble.COMBINATIONS`.
-            penalty: what the standard deviation or variance is multiplied with; the beta of "soft_min".
+            combine, penalty: how an ensemble's rewards become one, see `rewardsmith.scoring.ensemble.combine_rewards`.
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
             verify: refuse a checkpoint that does not give its golden rewards (ten short texts).
             special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
@@ -114,11 +122,12 @@ class RewardModel(RewardScorer):
         """
         place = require_device(device, dtype)
         dtype = dtype or ("bfloat16" if place.type == "cuda" else "float32")
-        if not isinstance(path, str) and isinstance(path, Sequence):
+        members = [member for one in _as_list(path) for member in member_folders(str(one))]
+        if len(members) > 1 or not isinstance(path, str | Path):
             how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
-            members = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in path]
-            ensemble = EnsembleModel(members, combine, penalty)
+            alone = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in members]
+            ensemble = EnsembleModel(alone, combine, penalty)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
@@ -132,6 +141,7 @@ class RewardModel(RewardScorer):
             _require_whole_texts(str(path), truncation, special_tokens)
             return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
+        model._take_combination(combine, penalty, Path(str(path)) / LAPLACE_FILE)
         model.truncation = check_truncation(truncation or _own_truncation(loaded))
         return model
 
@@ -193,11 +203,10 @@ class RewardModel(RewardScorer):
                 text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"
                 logger.warning(text, self.name, count, self.max_length)
             self.num_cut += count
-        rows = self.read_encoded(encoded)
-        if not normalized:
-            return rows
-        mean, std = self._statistics()
-        return [[part.rescaled(mean, std) for part in row] for row in rows]
+        mean, std = self._statistics() if normalized else (0.0, 1.0)
+        rows = self._read(encoded)
+        scaled = [[part.rescaled(mean, std) for part in row] for row in rows] if normalized else rows
+        return [[self._combined(part) for part in row] for row in scaled]
 
     def encode(self, request: ScoreRequest) -> list[list[int]]:
         """Give the token ids of every full sequence of a request, exactly as they are scored."""
@@ -234,18 +243,71 @@ class RewardModel(RewardScorer):
         Raises:
             ScoringError: an empty sequence, one longer than the model reads, or a reward that is not finite.
         """
-        self._require_length(groups)
-        if self._reader is not None:
-            return [[part.reward for part in row] for row in self.read_encoded(groups)]
-        return compute_rewards(self.model, groups, self.tokens_per_batch, plan=self.plan, kept=self._kept)
+        return [[part.reward for part in row] for row in self.read_encoded(groups)]
 
     def read_encoded(self, groups: Groups) -> list[list[RewardParts]]:
         """Score groups of token-id sequences, with the parts of every reward. Raises as `score_encoded` does."""
-        if self._reader is None:
-            return [[RewardParts(reward) for reward in row] for row in self.score_encoded(groups)]
+        return [[self._combined(part) for part in row] for row in self._read(groups)]
+
+    def _read(self, groups: Groups) -> list[list[RewardParts]]:
+        """Score groups of token-id sequences; members are not combined yet."""
         self._require_length(groups)
+        if self._reader is None:
+            found = compute_columns(self.model, groups, self.tokens_per_batch, plan=self.plan, kept=self._kept)
+            return [[self._parts(columns) for columns in row] for row in found]
         rows = compute_readings(self.model, self._reader, groups, self.tokens_per_batch)
         return [[RewardParts(r.reward, attributes=r.attributes, steps=r.steps) for r in row] for row in rows]
+
+    def _parts(self, columns: Sequence[float]) -> RewardParts:
+        """Read what the head gave of one text: the reward, then each head's, on one zero."""
+        reward, *rest = columns
+        if not rest or self.has_distribution:
+            return RewardParts(reward, math.hypot(*rest) if rest else math.nan)
+        means = self.contract.head_means if self.contract is not None else []
+        # Comparisons leave each head's zero open; without this a spread would mostly be of zeros.
+        if len(means) == len(rest):
+            centre = math.fsum(means) / len(means)
+            rest = [value - mean + centre for value, mean in zip(rest, means, strict=True)]
+        return RewardParts(reward, spread_of(rest), tuple(rest))
+
+    def preference_probability(self, prompt: Text, first: Completion, second: Completion) -> float:
+        """Return P(first is preferred), less sure where the heads disagree or the head's distribution is wide.
+
+        The logistic function of the difference: its mean over the heads of an ensemble; moderated by the difference's
+        variance (`rewardsmith.scoring.laplace.moderated`); plain for a model that has neither.
+        """
+        request = ScoreRequest(as_text(prompt), (as_completion(first), as_completion(second)))
+        [[one, two]] = self.read_columns([request])
+        return self.probability_of_columns(one, two)
+
+    def probability_of_columns(self, first: Sequence[float], second: Sequence[float]) -> float:
+        """Return P(first is preferred) of two texts from what `read_columns` gave."""
+        differences = [one - two for one, two in zip(first, second, strict=True)]
+        if self.has_distribution:
+            deviation = math.hypot(*differences[1:])
+            return probability(differences[0] / math.sqrt(1 + math.pi * deviation**2 / 8))
+        heads = differences[1:] or differences
+        return math.fsum(map(probability, heads)) / len(heads)
+
+    def read_columns(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:
+        """Return what the head gives for every text of the requests, the reward first; long prompts as scoring does."""
+        rows = [self.encode(request) for request in requests]
+        if self.truncation != "error":
+            rows = [self.cut_prompts(request, row) for request, row in zip(requests, rows, strict=True)]
+        self._require_length(rows)
+        return compute_columns(self.model, rows, self.tokens_per_batch, plan=self.plan, kept=self._kept)
+
+    def _take_combination(self, combine: str, penalty: float, file: Path) -> None:
+        """Take how members are combined, and the head's distribution where `file` holds one."""
+        combine_rewards((0.0,), combine, penalty)
+        self.combine, self.penalty = combine, penalty
+        self.has_distribution = self._reader is None and load_distribution(core_model(self.model), file)
+
+    def _combined(self, part: RewardParts) -> RewardParts:
+        """Make the reward what the members are combined to; the mean is the head that is saved."""
+        if self.combine == "mean":
+            return part
+        return replace(part, reward=combine_part(part, self.combine, self.penalty))
 
     def _encode_one(self, request: ScoreRequest, prompt: Text, completion: Completion) -> list[int]:
         options = (request.tools, request.chat_template_kwargs)
@@ -276,6 +338,10 @@ class RewardModel(RewardScorer):
         if source is None or source.reward_mean is None or not source.reward_std:
             raise ConfigError(f"{self.name} names no mean and standard deviation of rewards; ask for raw rewards")
         return source.reward_mean, source.reward_std
+
+
+def _as_list(path: str | Sequence[str]) -> Sequence[str]:
+    return path if isinstance(path, Sequence) and not isinstance(path, str) else [str(path)]
 
 
 def _own_truncation(loaded: LoadedModel) -> str:

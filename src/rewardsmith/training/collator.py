@@ -15,7 +15,9 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from rewardsmith.errors import DataError
 from rewardsmith.models.shared_prefix.packing import RewardBatch, RowChunk, fill_batches
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.wide_head import bootstrap_draws
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
+from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS
 
 
@@ -28,17 +30,28 @@ class PreferenceCollator:
     Args:
         plan: how the model computes rewards.
         tokens_per_chunk: padded tokens of one forward where prefixes are not shared.
+        num_heads: of an ensemble; `draws` then say how often each head draws each group, [G, H].
+        seed: of the draws.
     """
 
     plan: ForwardPlan
     tokens_per_chunk: int | None = None
+    num_heads: int = 1
+    seed: int = 0
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         batch = self.plan.batch([example["ids"] for example in examples], self.tokens_per_chunk)
+        draws = [bootstrap_draws(e["ids"], self.num_heads, self.seed) for e in examples] if self.num_heads > 1 else None
         return {
+            **({} if draws is None else {"draws": torch.tensor(draws)}),
             "batch": replace(batch, logical_tokens=sum(map(tokens_of_pairs, examples))),
             "comparisons": collate_comparisons(examples),
         }
+
+
+def collator_for(plan: ForwardPlan, args: RewardConfig) -> PreferenceCollator:
+    """Return the collator of a run."""
+    return PreferenceCollator(plan, args.tokens_per_batch, args.ensemble, args.order_seed)
 
 
 def tokens_of_pairs(example: dict[str, Any]) -> int:

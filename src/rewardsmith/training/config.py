@@ -25,6 +25,7 @@ HEADS, HEAD_SOLVERS = ("linear", "mlp"), ("lbfgs", "steps")
 TIES = ("half", "skip")
 OVERFLOWS = ("drop", "truncate_prompt")
 SHARING = ("auto", "on", "off")
+ENSEMBLES = ("heads", "models")
 CHOICES = {
     "loss_type": LOSS_TYPES,
     "ties": TIES,
@@ -32,6 +33,7 @@ CHOICES = {
     "head_init": HEAD_INITS,
     "head": HEADS,
     "head_solver": HEAD_SOLVERS,
+    "ensemble_kind": ENSEMBLES,
     "overflow": OVERFLOWS,
     "share_prefix": SHARING,
     "compile": COMPILE,
@@ -55,6 +57,7 @@ OPTIMISERS = {
 COUNTS = {
     "tokens_per_batch": "tokens",
     "max_length": "tokens",
+    "ensemble": "members",
     "ranking_top_k": "choices",
     "per_device_train_batch_size": "rows",
     "per_device_eval_batch_size": "rows",
@@ -102,6 +105,10 @@ class RewardConfig(TrainingArguments):
         sweep_l2: with "lbfgs", penalties to choose from (one is taken as it is): l2 / 2 times the sum of squared
             weights, in units in which every feature has a spread of 1. None tries 0.1, 0.01, 0.001 and 0.0001.
         sweep_loss_type: with "lbfgs", objectives to choose from; None takes `loss_type`.
+        ensemble: how many heads or models answer together; 1 is a single one.
+        ensemble_kind: "heads" on one backbone, each with its own bootstrap of the prompts, in one forward; or "models",
+            full ones with seeds and bootstraps of their own, which `rewardsmith.train` and the command train.
+        bootstrap_prompts: draw the prompts that are trained on with replacement, by the order's seed.
         merge_prompts: make one group of all rows with the same prompt, so that it is computed once.
         tokens_per_batch: fill batches by distinct tokens instead of `per_device_train_batch_size` rows.
         shuffle_buffer: draw the groups of a stream from a buffer of so many; 0 keeps their order. Saved in checkpoints.
@@ -154,6 +161,9 @@ class RewardConfig(TrainingArguments):
     head_solver: str = _field("lbfgs", "With a frozen backbone: 'lbfgs' to the optimum, or 'steps', the usual ones.")
     sweep_l2: list[float] | None = _field(None, "Penalties of the head to choose from; by default 0.1 to 0.0001.")
     sweep_loss_type: list[str] | None = _field(None, "Objectives to choose from, with a frozen backbone.")
+    ensemble: int = _field(1, "So many heads or models that answer together, with the spread of each answer.")
+    ensemble_kind: str = _field("heads", "'heads' on one backbone, one forward; or 'models', each trained by itself.")
+    bootstrap_prompts: bool = _field(False, "Draw the training prompts with replacement, by data_seed or seed.")
     merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
     tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")
     shuffle_buffer: int = _field(0, "Draw the groups of a stream from a buffer of so many; 0 keeps their order.")

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.errors import DataError, ScoringError
+from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.models.rendering import Renderer, Written
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
 from rewardsmith.models.templates import (
@@ -28,6 +29,7 @@ from rewardsmith.models.templates import (
     keep_plain_template,
 )
 from rewardsmith.records import PreferenceGroup, TokenIds
+from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.streams import STREAMS, EncodedStream, as_stream
 
 # Names of tokenised columns that trainers of earlier years read.
@@ -299,6 +301,20 @@ def _collect(encoded: Iterator[dict[str, Any]]) -> Dataset:
 
 def _empty() -> dict[str, Any]:
     return {column: [] for column in FEATURES}
+
+
+def drawn(dataset: Any, args: RewardConfig) -> Any:
+    """Return the rows that `bootstrap_prompts` draws, with replacement and by the order's seed; else all of them.
+
+    Raises:
+        ConfigError: rows of a stream, which cannot be drawn twice.
+    """
+    if not args.bootstrap_prompts:
+        return dataset
+    if not isinstance(dataset, Dataset):
+        raise ConfigError("bootstrap_prompts draws rows again, and a stream is read once; leave it out")
+    places = np.random.default_rng(args.order_seed).integers(len(dataset), size=len(dataset))
+    return dataset.select(np.sort(places))
 
 
 def token_costs(dataset: Dataset, cost: Callable[[Sequence[Sequence[int]]], int]) -> list[int]:

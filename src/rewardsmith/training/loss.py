@@ -61,17 +61,38 @@ class StepLoss(torch.nn.Module):
         if self.objective.start_threshold is not None:
             self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
 
-    def terms(self, rewards_B: Tensor, comparisons: Comparisons) -> dict[str, Term]:
-        """Return `name -> (sum, denominator)` of the objective and of the regularisers."""
+    def terms_of_heads(self, columns_BC: Tensor, comparisons: Comparisons, draws_GH: Tensor | None) -> dict[str, Term]:
+        """Return the terms of a batch: the mean over heads, each with its own draws of the prompts.
+
+        Without draws, or with one column, the terms are those of the reward.
+        """
+        if draws_GH is None or columns_BC.shape[1] == 1:
+            return self.terms(columns_BC[:, 0], comparisons)
+        heads = [
+            self.terms(rewards_B, comparisons, draws_G)
+            for rewards_B, draws_G in zip(columns_BC[:, 1:].unbind(1), draws_GH.unbind(1), strict=True)
+        ]
+        return {
+            name: (torch.stack([head[name][0] for head in heads]).mean(), count)
+            for name, (_, count) in heads[0].items()
+        }
+
+    def terms(self, rewards_B: Tensor, comparisons: Comparisons, draws_G: Tensor | None = None) -> dict[str, Term]:
+        """Return `name -> (sum, denominator)` of the objective and of the regularisers.
+
+        `draws_G` multiplies the losses of each prompt and leaves the denominators: draws are 1 on average.
+        """
         comparisons, _ = with_ties(comparisons, self.ties)  # type: ignore[arg-type]
         if self.objective.kind == "listwise":
-            terms = {"loss": mean_over_rankings(*self.objective.function(rewards_B, comparisons, **self.options))}
+            losses_G, weight_G = self.objective.function(rewards_B, comparisons, **self.options)
+            drawn_G = losses_G if draws_G is None else losses_G * draws_G
+            terms = {"loss": mean_over_rankings(drawn_G, weight_G)}
         else:
-            terms = {"loss": self._reduce(self._pairwise(rewards_B, comparisons), comparisons)}
+            terms = {"loss": self._reduce(self._pairwise(rewards_B, comparisons), comparisons, draws_G)}
         if self.center:
-            terms["center"] = self._reduce(self.center * centring(rewards_B, comparisons), comparisons)
+            terms["center"] = self._reduce(self.center * centring(rewards_B, comparisons), comparisons, draws_G)
         if self.l2:
-            terms["l2"] = self._reduce(l2_on_rewards(rewards_B, comparisons, self.l2), comparisons)
+            terms["l2"] = self._reduce(l2_on_rewards(rewards_B, comparisons, self.l2), comparisons, draws_G)
         return terms
 
     def denominators(self, comparisons: Comparisons) -> dict[str, Tensor]:
@@ -125,7 +146,9 @@ class StepLoss(torch.nn.Module):
         losses_P: Tensor = self.objective.function(rewards_B, comparisons, *threshold, **self.options)
         return losses_P
 
-    def _reduce(self, losses_P: Tensor, comparisons: Comparisons) -> Term:
+    def _reduce(self, losses_P: Tensor, comparisons: Comparisons, draws_G: Tensor | None) -> Term:
+        if draws_G is not None:
+            losses_P = losses_P * draws_G[comparisons.group_P]
         if self.objective.reduction == "groups":
             return mean_over_groups(losses_P, comparisons.weight_P, comparisons.group_P, comparisons.num_groups)
         return mean_over_comparisons(losses_P, comparisons.weight_P)

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models import fresh_model, heads
+from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.shared_prefix.forward import core_model, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
@@ -80,6 +80,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         notes += said
     core = core_model(model)
     _require_one_stack(core)
+    _make_ensemble(core, args, notes)
     if tokenizer is None:
         tokenizer = _load_tokenizer(name, args, options.get("revision"))
     _require_vocabulary(tokenizer, name)
@@ -100,6 +101,8 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         reward_head(core).requires_grad_(True)
     if args.disable_dropout:
         _disable_dropout(model)
+    if args.bootstrap_prompts and args.ensemble > 1 and args.ensemble_kind == "heads":
+        raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")
     if args.learning_rate == "auto":
         parameters = sum(p.numel() for p in model.parameters())
         args.learning_rate = automatic_learning_rate(parameters, hasattr(model, "peft_config"))
@@ -132,6 +135,25 @@ def _require_one_stack(core: PreTrainedModel) -> None:
             f"{type(core).__name__} is an encoder with a decoder: its reward depends on how the decoder is fed, which "
             "no folder says; take a decoder (Qwen, Llama, ...) or an encoder (BERT, DeBERTa, ...)"
         )
+
+
+def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) -> None:
+    """Install the heads of an ensemble. Raises ConfigError for one of models, which this trainer is one member of."""
+    if args.ensemble > 1 and args.ensemble_kind == "models":
+        raise ConfigError(
+            "RewardTrainer trains one model: rewardsmith.train(..., ensemble_kind='models') and `rewardsmith train` "
+            "train several; or take ensemble_kind='heads'"
+        )
+    if args.ensemble > 1 and (args.freeze_backbone or args.head != "linear"):
+        raise ConfigError(
+            "heads on one backbone are linear and trained with it: leave freeze_backbone and head='mlp' out, or take "
+            "ensemble_kind='models'"
+        )
+    if args.ensemble == 1:
+        args.ensemble = wide_head.num_heads(core)
+    if args.ensemble > 1:
+        wide_head.install_heads(core, args.ensemble)
+        notes.append(f"{args.ensemble} heads on one backbone; the reward is their mean")
 
 
 def log_plan(plan: ForwardPlan, notes: list[str]) -> None:

@@ -23,8 +23,9 @@ from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.wide_head import LAPLACE_FILE
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig
@@ -166,6 +167,7 @@ def publish(staging: Path, folder: Path) -> None:
     sync_tree(staging)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONTRACT).unlink(missing_ok=True)
+    (folder / LAPLACE_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / MERGED, ignore_errors=True)
     for path in folder.iterdir():
         if path.is_file() and WEIGHTS.fullmatch(path.name):
@@ -211,11 +213,15 @@ def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
             continue
 
 
-def reward_statistics(model: PreTrainedModel, dataset: object, plan: ForwardPlan) -> dict[str, float | int | None]:
-    """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are."""
+def reward_statistics(model: PreTrainedModel, dataset: object, plan: ForwardPlan) -> dict[str, Any]:
+    """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are.
+
+    Of an ensemble also the mean of each head, as comparisons leave the zero of each head open.
+    """
     if not isinstance(dataset, Dataset | EncodedStream) or "ids" not in (dataset.column_names or []):
         return {"reward_mean": None, "reward_std": None, "reward_n": 0}
     groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
-    rewards = torch.tensor([r for row in compute_rewards(model, groups, plan=plan) for r in row])
+    columns = torch.tensor([text for row in compute_columns(model, groups, plan=plan) for text in row])
+    rewards, heads = columns[:, 0], columns[:, 1:].double().mean(0).tolist()
     std = float(rewards.std()) if len(rewards) > 1 else None
-    return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards)}
+    return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards), "head_means": heads}

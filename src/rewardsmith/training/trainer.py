@@ -26,7 +26,7 @@ from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training import checkpoints, encoding, loaders, processes, publishing, stream_batches
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
-from rewardsmith.training.collator import LengthSampler, PreferenceCollator, read_batch
+from rewardsmith.training.collator import LengthSampler, collator_for, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
@@ -113,8 +113,8 @@ class RewardTrainer(Trainer):
         super().__init__(
             model=parts.model,
             args=args,
-            data_collator=data_collator or PreferenceCollator(self.plan, args.tokens_per_batch),
-            train_dataset=self._prepare(train_dataset, "train"),
+            data_collator=data_collator or collator_for(self.plan, args),
+            train_dataset=encoding.drawn(self._prepare(train_dataset, "train"), args),
             eval_dataset=self._prepare_eval(eval_dataset),
             processing_class=parts.tokenizer,
             compute_metrics=compute_metrics,
@@ -205,13 +205,14 @@ class RewardTrainer(Trainer):
     ) -> Any:
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
         batch, comparisons = read_batch(inputs, self.args.device)
-        outputs = model(reward_batch=batch)
-        rewards_B = outputs.logits[:, 0]
+        outputs, draws_GH = model(reward_batch=batch), inputs.get("draws") if self.model.training else None
+        columns_BC = outputs.logits
+        rewards_B = columns_BC[:, 0]
         if self.model.training and not len(comparisons):
             # A filler: its zero gradient keeps this process in step with the others.
-            return 0.0 * rewards_B.sum()
+            return 0.0 * columns_BC.sum()
         self.step_loss.note_start(rewards_B, comparisons)
-        terms = self.step_loss.terms(rewards_B, comparisons)
+        terms = self.step_loss.terms_of_heads(columns_BC, comparisons, draws_GH)
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
         if self.model.training and not isinstance(num_items_in_batch, dict):
             loss = loss / self.current_gradient_accumulation_steps

@@ -34,6 +34,7 @@ from rewardsmith.models.shared_prefix.packing import (
     RowChunk,
 )
 from rewardsmith.models.shared_prefix.routing import balances_experts, recorded_routing
+from rewardsmith.models.wide_head import WideHead
 
 # The name that older releases of transformers know warns in newer ones.
 CHECKPOINTING = "is_activation_checkpointing"
@@ -66,10 +67,10 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
             return base.forward(self, *args, **kwargs)
         # The routers of a frozen backbone are not trained, and its features are there without them.
         if not balances_experts(self) or isinstance(reward_batch.chunks[0], FeatureChunk):
-            return SequenceClassifierOutput(logits=batch_rewards(self, reward_batch)[:, None])
+            return SequenceClassifierOutput(logits=batch_columns(self, reward_batch))
         with recorded_routing(self) as routing:
-            rewards_B = batch_rewards(self, replace(reward_batch, narrows=False))
-        return SequenceClassifierOutput(loss=routing.loss(self, reward_batch), logits=rewards_B[:, None])
+            columns_BC = batch_columns(self, replace(reward_batch, narrows=False))
+        return SequenceClassifierOutput(loss=routing.loss(self, reward_batch), logits=columns_BC)
 
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
 
@@ -81,26 +82,31 @@ def install_forward(core: PreTrainedModel) -> None:
 
 def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     """Compute a batch's rewards in fp32. Shapes: -> `rewards_B`."""
-    return torch.cat([_chunk_rewards(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+    return batch_columns(core, batch)[:, 0]
 
 
-def _chunk_rewards(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
-    """Shapes: -> `rewards_U`."""
+def batch_columns(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
+    """Compute a batch's rewards, and what a wide head gives beside them, in fp32. Shapes: -> [B, C], rewards first."""
+    return torch.cat([_chunk_columns(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+
+
+def _chunk_columns(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
+    """Shapes: -> [U, C]."""
     if isinstance(chunk, FeatureChunk):
-        return apply_head(reward_head(core), chunk.features_UD)
+        return head_columns(reward_head(core), chunk.features_UD)
     if isinstance(chunk, RowChunk) and chunk.recompute and torch.is_grad_enabled():
-        return checkpoint(_rewards_once, core, chunk, narrows, use_reentrant=False)
-    return _rewards_once(core, chunk, narrows)
+        return checkpoint(_columns_once, core, chunk, narrows, use_reentrant=False)
+    return _columns_once(core, chunk, narrows)
 
 
-def _rewards_once(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
+def _columns_once(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
     head = token_head(core)
     if head is None:
         assert isinstance(chunk, RowChunk)
         # Encoders pool in their own way; rows are right-padded and masked, so their logits are the rewards.
         base = type(core)._reward_base  # type: ignore[attr-defined]
-        return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits[:, 0].float()
-    return apply_head(head, pooled_hidden(core, chunk, narrows))
+        return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits.float()
+    return head_columns(head, pooled_hidden(core, chunk, narrows))
 
 
 def batch_features(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
@@ -119,7 +125,7 @@ def _chunk_features(core: PreTrainedModel, chunk: Chunk, narrows: bool) -> Tenso
     seen: list[Tensor] = []
     handle = reward_head(core).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        _chunk_rewards(core, chunk, narrows)
+        _chunk_columns(core, chunk, narrows)
     finally:
         handle.remove()
     if len(seen) != 1 or seen[0].ndim != 2:
@@ -229,14 +235,21 @@ def _summarise(parts: tuple[Tensor, ...], pooling: str) -> Tensor:
 
 
 def apply_head(head: nn.Module, pooled: Tensor) -> Tensor:
-    """Apply the head in fp32 whatever the autocast. Shapes: [U, D] -> [U]."""
+    """Return the rewards in fp32 whatever the autocast. Shapes: [U, D] -> [U]."""
+    return head_columns(head, pooled)[:, 0]
+
+
+def head_columns(head: nn.Module, pooled: Tensor) -> Tensor:
+    """Apply the head in fp32 whatever the autocast. Shapes: [U, D] -> [U, C], the rewards first."""
     with torch.autocast(pooled.device.type, enabled=False):
         weight = getattr(head, "weight", None)
+        if isinstance(head, WideHead):
+            return head(pooled)
         if isinstance(head, nn.Linear) and weight is not None and weight.dtype != torch.float32 and weight.ndim == 2:
             bias = None if head.bias is None else head.bias.float()
-            return F.linear(pooled.float(), weight.float(), bias)[:, 0]
+            return F.linear(pooled.float(), weight.float(), bias)
         dtype = next(head.parameters()).dtype
-        return head(pooled.to(dtype if dtype.is_floating_point else torch.float32))[:, 0].float()
+        return head(pooled.to(dtype if dtype.is_floating_point else torch.float32)).float()
 
 
 @dataclass(frozen=True)

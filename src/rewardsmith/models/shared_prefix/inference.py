@@ -45,17 +45,30 @@ def compute_rewards(
     Raises:
         ScoringError: a sequence without tokens, or a reward that is not finite.
     """
+    found = compute_columns(model, groups, tokens_per_batch, plan=plan, kept=kept)
+    return [[columns[0] for columns in row] for row in found]
+
+
+def compute_columns(
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int = 8192,
+    *,
+    plan: ForwardPlan | None = None,
+    kept: KeptPrefixes | None = None,
+) -> list[list[list[float]]]:
+    """Score as `compute_rewards` does; a text's reward is followed by what a wide head gives beside it."""
     _require_tokens(groups)
     plan = prepare_model(model) if plan is None else plan
     with _evaluating(model):
         if kept is None:
-            rewards = _batch_by_batch(
-                model, groups, tokens_per_batch, plan, lambda batch: model(reward_batch=batch).logits[:, 0].tolist()
+            found = _batch_by_batch(
+                model, groups, tokens_per_batch, plan, lambda batch: model(reward_batch=batch).logits.tolist()
             )
         else:
-            rewards = kept.rewards(groups, tokens_per_batch)
-    _require_finite(rewards)
-    return rewards
+            found = kept.columns(groups, tokens_per_batch)
+    _require_finite(found)
+    return found
 
 
 def compute_features(
@@ -138,9 +151,9 @@ def _split_group(group: Sequences, tokens_per_batch: int, plan: ForwardPlan) -> 
     return packing.fill_batches(costs, max(1, tokens_per_batch - prefix))
 
 
-def _require_finite(rewards: list[list[float]]) -> None:
-    for number, row in enumerate(rewards):
-        for index, value in enumerate(row):
+def _require_finite(found: list[list[list[float]]]) -> None:
+    for number, row in enumerate(found):
+        for index, (value, *_) in enumerate(row):
             if not -float("inf") < value < float("inf"):
                 raise ScoringError(
                     f"the reward of group {number}, completion {index} is {value}; the model's weights or the "

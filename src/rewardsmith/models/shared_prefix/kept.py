@@ -21,7 +21,7 @@ from torch import nn
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, plain_layers, rest_rows
-from rewardsmith.models.shared_prefix.forward import apply_head, core_model, token_head
+from rewardsmith.models.shared_prefix.forward import core_model, head_columns, token_head
 from rewardsmith.models.shared_prefix.packing import (
     TOKEN_BYTES,
     Sequences,
@@ -127,10 +127,10 @@ class KeptPrefixes:
         self.plan, self.store, self.counts = plan, PrefixStore(max_tokens), PrefixCounts()
         self._weights = -1
 
-    def rewards(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[float]]:
-        """Return one reward a sequence of every group."""
+    def columns(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[list[float]]]:
+        """Return what the head gives for every sequence of every group, the reward first."""
         self._forget_other_weights()
-        found: dict[Row, float] = {}
+        found: dict[Row, list[float]] = {}
         fresh: list[Row] = []
         for group in groups:
             rows = distinct(group)[0]
@@ -163,7 +163,7 @@ class KeptPrefixes:
         whole = self.store.longest_prefix(key)
         return (len(whole) // TOKEN_BYTES, self.store.past(whole)) if whole else (0, None)
 
-    def _going_on(self, rows: Sequence[Row], start: Row, limit: int) -> dict[Row, float]:
+    def _going_on(self, rows: Sequence[Row], start: Row, limit: int) -> dict[Row, list[float]]:
         """Return the rewards of rows that begin with `start`, from what is kept of it or what will be."""
         num_kept, past = self._hit(start)
         if past is not None:
@@ -178,12 +178,12 @@ class KeptPrefixes:
             num_kept = wanted
         past = past or empty_past(self._backbone)
         rests = sorted(((0, row) for row in rows), key=lambda rest: len(rest[1]))
-        found: dict[Row, float] = {}
+        found: dict[Row, list[float]] = {}
         for part in into_parts(rests, limit):
             found |= self._read(part, past, num_kept)
         return found
 
-    def _read(self, rows: Sequence[Rest], past: Past, num_kept: int) -> dict[Row, float]:
+    def _read(self, rows: Sequence[Rest], past: Past, num_kept: int) -> dict[Row, list[float]]:
         """Return the rewards of rows that go on from `past`, which holds their first `num_kept` tokens."""
         rests = rest_rows([(0, row[num_kept:]) for _, row in rows], self.plan.pad_token_id)
         places = rests.last_U.to(self.core.device)
@@ -192,7 +192,7 @@ class KeptPrefixes:
             hidden = past.read(self._backbone, rests.input_ids.to(self.core.device))
         head = token_head(self.core)
         assert head is not None
-        rewards = apply_head(head, hidden[torch.arange(len(hidden), device=hidden.device), places]).tolist()
+        rewards = head_columns(head, hidden[torch.arange(len(hidden), device=hidden.device), places]).tolist()
         if num_kept == 0 or len(rows) == 1:
             for place, (_, row) in enumerate(rows):
                 self._keep(past, place, tuple(row), num_kept)

@@ -1,0 +1,123 @@
+"""Ensembles: heads on one backbone, and whole models; trained, saved, verified and opened by one folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from small_runs import trainer_for
+from transformers import AutoModelForSequenceClassification
+
+from rewardsmith import RewardModel, train
+from rewardsmith.errors import ConfigError
+from rewardsmith.models.verify import verify_folder
+from rewardsmith.models.wide_head import num_heads
+from rewardsmith.rl.rewards import reward_function
+from rewardsmith.rl.shaping import RewardOptions
+
+SETTINGS = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-3,
+    "use_cpu": True,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "verify_saved_model": False,
+}
+
+
+def trained(folder, **changes):
+    model, tokenizer = tiny_models.qwen2()
+    train(model, tiny_models.pairs(40), folder, processing_class=tokenizer, **{**SETTINGS, **changes})
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def heads_folder(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("heads") / "out", ensemble=3, verify_saved_model=True)
+
+
+@pytest.fixture(scope="module")
+def models_folder(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("models") / "out", ensemble=2, ensemble_kind="models")
+
+
+def test_heads_are_opened_by_the_folder_with_the_spread_of_every_answer(heads_folder):
+    assert all(found.passed for found in verify_folder(heads_folder))
+    parts = RewardModel.from_pretrained(heads_folder).score("good?", ["bad", "nice"], return_parts=True)
+    for part in parts:
+        assert len(part.members) == 3
+        assert part.spread > 0
+        assert sum(part.members) / 3 == pytest.approx(part.reward, abs=1e-5)
+    careful = RewardModel.from_pretrained(heads_folder, combine="mean_minus_std", penalty=2.0)
+    expected = [part.reward - 2 * part.spread for part in parts]
+    assert careful.score("good?", ["bad", "nice"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_plain_transformers_loads_the_mean_of_the_heads(heads_folder):
+    scorer = RewardModel.from_pretrained(heads_folder)
+    plain = AutoModelForSequenceClassification.from_pretrained(heads_folder)
+    text = scorer.render("good?", "nice")
+    ids = scorer.renderer.encode_text(text, rendered=True)
+    with torch.no_grad():
+        reward = plain(input_ids=torch.tensor([ids])).logits
+    assert reward.shape == (1, 1)
+    assert float(reward) == pytest.approx(scorer.score("good?", "nice"), abs=1e-5)
+
+
+def test_heads_of_one_zero_do_not_spread_by_their_zeros(heads_folder):
+    scorer = RewardModel.from_pretrained(heads_folder)
+    means = scorer.contract.head_means
+    assert len(means) == 3
+    assert max(means) - min(means) > 1e-3
+    raw = scorer._parts([0.0, *means])
+    assert raw.spread == pytest.approx(0.0, abs=1e-9)
+
+
+def test_whole_models_are_opened_by_the_folder(models_folder):
+    checks = list(verify_folder(models_folder))
+    assert len(checks) == 6
+    assert all(found.passed for found in checks)
+    scorer = RewardModel.from_pretrained(models_folder, combine="min")
+    [part] = scorer.score("good?", ["nice"], return_parts=True)
+    assert len(part.members) == 2
+    assert part.reward == min(part.members) < max(part.members)
+    record = json.loads((Path(models_folder) / "run.json").read_text())
+    assert "the mean of 2 models" in " ".join(record["data_notes"])
+
+
+def test_both_kinds_are_rewards_of_a_policy(heads_folder, models_folder):
+    for folder in (heads_folder, models_folder):
+        mean = reward_function(folder)(prompts=["good?"] * 2, completions=["bad", "nice"])
+        how = RewardOptions(combine="soft_min", penalty=1.0)
+        careful = reward_function(folder, options=how)(prompts=["good?"] * 2, completions=["bad", "nice"])
+        assert all(low < high for low, high in zip(careful, mean, strict=True))
+
+
+def test_members_draw_their_prompts(tmp_path):
+    drawn = trainer_for(tmp_path, tiny_models.pairs(30), bootstrap_prompts=True, seed=3).train_dataset
+    texts = [str(ids) for ids in drawn["ids"]]
+    assert len(drawn) == 30
+    assert len(set(texts)) < 25
+
+
+def test_each_head_has_its_own_loss(tmp_path):
+    trainer = trainer_for(tmp_path, tiny_models.pairs(20), ensemble=2)
+    batch = next(iter(trainer.get_train_dataloader()))
+    draws = torch.tensor([[1.0, 0.0]]).repeat(batch["comparisons"].num_groups, 1)
+    trainer.model.train()
+    totals = trainer.step_loss.totals([batch["comparisons"]])
+    trainer.compute_loss(trainer.model, {**batch, "draws": draws}, num_items_in_batch=totals).backward()
+    [deviations] = [p for n, p in trainer.model.named_parameters() if n.endswith("deviations")]
+    # The second head draws nothing: what it gets is what the mean's share takes off the first.
+    assert torch.allclose(deviations.grad[0], -deviations.grad[1], atol=1e-6)
+    assert deviations.grad.abs().max() > 0
+    assert num_heads(trainer.model) == 2
+
+
+def test_a_trainer_of_one_model_refuses_several(tmp_path):
+    with pytest.raises(ConfigError, match="RewardTrainer trains one model"):
+        trainer_for(tmp_path, tiny_models.pairs(8), ensemble=2, ensemble_kind="models")
+    with pytest.raises(ConfigError, match="positive number of members"):
+        trainer_for(tmp_path, tiny_models.pairs(8), ensemble=0)
