@@ -63,9 +63,8 @@ class RewardModel(RewardScorer):
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.renderer, self.contract, self.notes = loaded.renderer, loaded.contract, loaded.notes
         self.name, self.imported = name, loaded.imported
-        # Of the heads of an ensemble on one backbone; a model that says nothing of its spread has nothing to combine.
         self.combine, self.penalty = "mean", 1.0
-        # Whether the head has a normal distribution, of `rewardsmith.scoring.laplace`.
+        # Whether the head has a normal distribution, of `rewardsmith.scoring.laplace`, beside its weights.
         self.has_distribution = False
         self.rule = _rule_of(loaded)
         self.findings = loaded.findings
