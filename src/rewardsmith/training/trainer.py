@@ -206,8 +206,7 @@ class RewardTrainer(Trainer):
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
         batch, comparisons = read_batch(inputs, self.args.device)
         outputs, draws_GH = model(reward_batch=batch), inputs.get("draws") if self.model.training else None
-        columns_BC = outputs.logits
-        rewards_B = columns_BC[:, 0]
+        columns_BC, rewards_B = outputs.logits, outputs.logits[:, 0]
         if self.model.training and not len(comparisons):
             # A filler: its zero gradient keeps this process in step with the others.
             return 0.0 * columns_BC.sum()
