@@ -101,8 +101,6 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         reward_head(core).requires_grad_(True)
     if args.disable_dropout:
         _disable_dropout(model)
-    if args.bootstrap_prompts and args.ensemble > 1 and args.ensemble_kind == "heads":
-        raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")
     if args.learning_rate == "auto":
         parameters = sum(p.numel() for p in model.parameters())
         args.learning_rate = automatic_learning_rate(parameters, hasattr(model, "peft_config"))
@@ -149,6 +147,8 @@ def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) 
             "heads on one backbone are linear and trained with it: leave freeze_backbone and head='mlp' out, or take "
             "ensemble_kind='models'"
         )
+    if args.bootstrap_prompts and args.ensemble > 1:
+        raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")
     if args.ensemble == 1:
         args.ensemble = wide_head.num_heads(core)
     if args.ensemble > 1:
