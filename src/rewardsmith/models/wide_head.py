@@ -60,6 +60,9 @@ class LaplaceHead(WideHead):
     the standard deviation of a reward is their length, and that of a difference the length of the difference.
     """
 
+    centre: Tensor
+    factor: Tensor
+
     def __init__(self, like: nn.Linear, centre_D: Tensor, factor_DD: Tensor) -> None:
         super().__init__(like)
         # No parameters, and no part of what is saved with the model.
@@ -80,13 +83,14 @@ def linear_head(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
         ConfigError: the head is no linear layer of one row.
     """
     head = heads.find_head(model)
+    parent: nn.Module = model
     wrapped = getattr(head, "modules_to_save", None)
     if wrapped is not None:
         # PEFT keeps the trained copy of a head in a dictionary of adapters.
         name = next(iter(wrapped.keys()))
         return wrapped, name, wrapped[name]
     if isinstance(head, nn.Linear):
-        parent, last = model, next(name for name, child in model.named_children() if child is head)
+        last = next(name for name, child in model.named_children() if child is head)
     else:
         found = [name for name, module in head.named_modules() if isinstance(module, nn.Linear)]
         if not found:
