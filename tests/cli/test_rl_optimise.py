@@ -7,7 +7,8 @@ import tiny_models
 from live_server import load
 
 from rewardsmith.cli.main import main
-from rewardsmith.cli.rl_optimise import config_class, make_parser
+from rewardsmith.cli.rl_optimise import make_parser
+from rewardsmith.rl.running import config_class
 
 SMALL = {
     "grpo": "--max_completion_length 5 --num_generations 2 --max_steps 2",
