@@ -15,10 +15,11 @@ import yaml
 from collecting_people import groups
 
 from rewardsmith.collecting import create, open_collection
+from rewardsmith.collecting.exporting import load_items
 from rewardsmith.collecting.items import add_items
 from rewardsmith.collecting.people import invite
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.records import PreferenceGroup
+from rewardsmith.records import Comparison, PreferenceGroup
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 PASSWORD = "correct horse battery"
@@ -49,13 +50,13 @@ def browser():
 class Server:
     """`rewardsmith collect serve` as a process."""
 
-    def __init__(self, project) -> None:
+    def __init__(self, project, *flags) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.base = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "rewardsmith", "collect", "serve", "--project", str(project)]
-        self.process = subprocess.Popen([*command, "--port", str(self.port)], stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*command, "--port", str(self.port), *flags], stderr=subprocess.PIPE, text=True)
         self.owner_link = ""
         for line in self.process.stderr:
             if "/invite/" in line:
@@ -272,3 +273,92 @@ def test_hostile_texts_are_shown_and_never_run(tmp_path, browser):
     finally:
         server.stop()
         collection.close()
+
+
+def both_ways(page):
+    """Find no violation in light and dark, at desktop and phone width, and nothing that scrolls sideways."""
+    for scheme in ("light", "dark"):
+        for width in (1280, 390):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 844})
+            clean(page)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A pair project with a practice item and two items."""
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({"question": "Which?", "task": "pair", "repeats": 0}))
+    collection = create(path)
+    practice = PreferenceGroup(
+        "Practice?", ("yes", "no"), (Comparison(0, 1),), metadata={"feedback": "Yes is **kind**."}
+    )
+    add_items(collection.store, collection.project, [practice], "practice")
+    add_items(collection.store, collection.project, groups(2, 2))
+    yield path, collection
+    collection.close()
+
+
+def test_feedback_and_every_message_are_accessible(small, browser):
+    path, collection = small
+    server = Server(path)
+    try:
+        invitation = f"{server.base}/invite/{invite(collection.store, 'test', 'ann')}"
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(invitation)
+        both_ways(page)
+        page.close()
+        page = come(context, invitation)
+        page.wait_for_selector("form.work")
+        page.click("label:has(input[name='q0'][value='0'])")
+        page.click("#save")
+        page.wait_for_selector("a.main:has-text('Go on')")
+        assert "You said" in page.inner_text("main")
+        both_ways(page)
+        page.click("text=Go on")
+        page.wait_for_selector("form.work")
+        late = context.new_page()
+        late.goto(f"{server.base}/work")
+        late.wait_for_selector("form.work")
+        by_keyboard(page, "a")
+        late.click("summary:has-text('Why?')")
+        late.fill("[name=rationale]", "because")
+        late.evaluate("document.querySelector('form.work input[name=key]').value = 'another key'")
+        late.evaluate("document.querySelector('form.work input[name=q0]').checked = true")
+        late.click("#save")
+        late.wait_for_selector("h1:has-text('not saved')")
+        assert "because" in late.inner_text("main")
+        both_ways(late)
+        for place, title in (("/owner", "Not possible"), ("/nothing", "Not possible"), (invitation, "")):
+            page.goto(place if place.startswith("http") else server.base + place)
+            assert title in page.inner_text("h1")
+            both_ways(page)
+    finally:
+        server.stop()
+
+
+def test_the_arena_is_accessible_and_says_what_it_needs(small, browser, endpoint):
+    path, collection = small
+    server = Server(path, "--endpoint", f"one={endpoint}", "--endpoint", f"two={endpoint}")
+    try:
+        page = come(browser.new_context(), f"{server.base}/invite/{invite(collection.store, 'test', 'ann')}")
+        page.goto(f"{server.base}/arena")
+        both_ways(page)
+        page.fill("textarea[name=prompt]", "Why?")
+        page.click("#ask button")
+        page.wait_for_selector("#vote:not([hidden])")
+        assert "I think Why?" in page.inner_text("#answer-0")
+        both_ways(page)
+        page.keyboard.press("b")
+        page.wait_for_selector("#vote", state="hidden")
+        (item,) = load_items(collection.store, ("live",))
+        assert item.judgements[0].answer["answers"]["overall"]["order"] == [[1], [0]]
+        plain = browser.new_context(java_script_enabled=False)
+        plain.add_cookies(page.context.cookies())
+        bare = plain.new_page()
+        bare.goto(f"{server.base}/arena")
+        assert "The arena needs JavaScript" in bare.inner_text("main")
+    finally:
+        server.stop()
