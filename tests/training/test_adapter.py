@@ -1,13 +1,20 @@
 """Adapters: what does not fit is refused, and the caller's configuration stays his."""
 
+import peft
 import pytest
 import tiny_models
+import torch
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig
 from small_runs import config
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rewardsmith import RewardTrainer
+from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.scoring.scorer import make_request
+from rewardsmith.training.adapter import require_cuda
+from rewardsmith.training.config import ModelConfig
 
 
 @pytest.mark.parametrize(
@@ -63,3 +70,92 @@ def test_the_head_names_of_others_are_taken(tmp_path, name):
 def test_prompt_tuning_is_refused_with_the_reason(tmp_path):
     with pytest.raises(ConfigError, match="puts learned tokens before every row"):
         trainer_with(tmp_path, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4))
+
+
+TARGETS = ["q_proj", "v_proj"]
+KINDS = {
+    "LoRA": LoraConfig(r=2, target_modules=TARGETS),
+    "DoRA": LoraConfig(r=2, target_modules=TARGETS, use_dora=True),
+    "rsLoRA": LoraConfig(r=2, target_modules=TARGETS, use_rslora=True),
+    "VeRA": peft.VeraConfig(r=4, target_modules=["q_proj"]),
+    "IA3": peft.IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "OFT": peft.OFTConfig(oft_block_size=8, r=0, target_modules=TARGETS),
+    "LoHa": peft.LoHaConfig(r=2, target_modules=TARGETS),
+    "LoKr": peft.LoKrConfig(r=2, target_modules=TARGETS),
+}
+
+
+def saved_with(folder, adapter, base=None, seed=0, **changes):
+    """Train an adapter of a saved base for two steps; returns its trainer."""
+    if not (folder / "base").exists():
+        for part in tiny_models.qwen2():
+            part.save_pretrained(folder / "base")
+    rows = Dataset.from_list(tiny_models.pairs(8, seed=seed))
+    args = config(folder / f"out{seed}", max_steps=2, learning_rate=1e-2, save_merged=True, **changes)
+    trainer = RewardTrainer(base or str(folder / "base"), args, train_dataset=rows, peft_config=adapter)
+    trainer.train()
+    trainer.save_model()
+    return trainer
+
+
+def rewards_of(path) -> list[float]:
+    return RewardModel.from_pretrained(str(path)).score("good question", [" a fine answer", " awful"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_adapter_is_trained_with_its_head_saved_and_merged(tmp_path, kind):
+    trainer = saved_with(tmp_path, KINDS[kind])
+    trained = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert any("score" in name for name in trained)
+    assert any("score" not in name for name in trained)
+    alone = rewards_of(tmp_path / "out0")
+    assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(alone, abs=1e-5)
+
+
+def test_an_adapter_in_bf16_autocast_is_saved_in_full_precision(tmp_path):
+    saved_with(tmp_path, KINDS["LoRA"], bf16=True)
+    assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(rewards_of(tmp_path / "out0"), abs=1e-5)
+
+
+def test_several_adapters_on_one_base_score_each_as_alone(tmp_path):
+    for seed in (0, 1):
+        saved_with(tmp_path, KINDS["LoRA"], seed=seed)
+    alone = [rewards_of(tmp_path / f"out{seed}") for seed in (0, 1)]
+    assert alone[0] != pytest.approx(alone[1], abs=1e-4)
+    loaded = RewardModel.from_pretrained(str(tmp_path / "out0"))
+    ids = [loaded.encode(make_request("good question", [" a fine answer", " awful"]))]
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
+    both = peft.PeftModel.from_pretrained(base, tmp_path / "out0", adapter_name="first")
+    both.load_adapter(tmp_path / "out1", adapter_name="second")
+    for name, wanted in zip(("first", "second", "first"), (*alone, alone[0]), strict=True):
+        both.set_adapter(name)
+        assert compute_rewards(both, ids)[0] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_saved_adapter_is_trained_on_and_a_second_one_over_it_is_refused(tmp_path):
+    saved_with(tmp_path, KINDS["LoRA"])
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=1)
+    adapted = peft.PeftModel.from_pretrained(base, tmp_path / "out0", is_trainable=True)
+    rows = Dataset.from_list(tiny_models.pairs(8, seed=1))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out0")
+    with pytest.raises(ConfigError, match="merge it first"):
+        RewardTrainer(
+            adapted, config(tmp_path / "x"), train_dataset=rows, tokenizer=tokenizer, peft_config=LoraConfig()
+        )
+    args = config(tmp_path / "more", max_steps=2, learning_rate=1e-2)
+    trainer = RewardTrainer(adapted, args, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    assert rewards_of(tmp_path / "more") != pytest.approx(rewards_of(tmp_path / "out0"), abs=1e-4)
+
+
+def test_adalora_whose_ranks_nobody_would_allocate_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="after every step"):
+        trainer_with(tmp_path, peft.AdaLoraConfig(total_step=4, target_modules=TARGETS))
+
+
+@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+def test_a_quantised_base_without_cuda_is_refused(monkeypatch, bits):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="needs a CUDA GPU"):
+        require_cuda(ModelConfig(use_peft=True, **{bits: True}))

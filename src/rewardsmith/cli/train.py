@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 
 from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
+from rewardsmith.training.adapter import require_cuda
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data, require_stream_settings
@@ -140,6 +141,7 @@ def require_extras(model: ModelConfig) -> None:
     for package, (extra, is_asked) in wanted.items():
         if is_asked and find_spec(package) is None:
             raise missing_extra(package, extra)
+    require_cuda(model)
 
 
 def build_configs(

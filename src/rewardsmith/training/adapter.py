@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -40,6 +41,15 @@ def peft_config(model: ModelConfig) -> Any:
         return LoraConfig(**settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"the adapter's settings are refused: {str(error).splitlines()[0]}") from error
+
+
+def require_cuda(model: ModelConfig) -> None:
+    """Refuse a quantised base without a GPU of CUDA, before data are read. Raises ConfigError."""
+    if (model.load_in_4bit or model.load_in_8bit) and not torch.cuda.is_available():
+        bits = 4 if model.load_in_4bit else 8
+        raise ConfigError(
+            f"load_in_{bits}bit needs a CUDA GPU, and there is none here: leave it out (LoRA trains on any machine)"
+        )
 
 
 def quantization_config(model: ModelConfig) -> Any:
@@ -80,6 +90,11 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
         raise ConfigError(
             f"{type(given).__name__} puts learned tokens before every row, and a reward model's folder cannot say so "
             "to the tools that load it; train LoRA, or the whole model"
+        )
+    if given.peft_type == "ADALORA":
+        raise ConfigError(
+            "AdaLoRA has to be told after every step where ranks are worth most, which transformers' Trainer does not "
+            "do: its ranks would stay as they began; train LoRA, DoRA or rsLoRA"
         )
     peft_config = copy.deepcopy(given)
     head = _head_name(model)
