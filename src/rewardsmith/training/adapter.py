@@ -45,7 +45,7 @@ def peft_config(model: ModelConfig) -> Any:
 
 def require_cuda(model: ModelConfig) -> None:
     """Refuse a quantised base without a GPU of CUDA, before data are read. Raises ConfigError."""
-    if (model.load_in_4bit or model.load_in_8bit) and not torch.cuda.is_available():
+    if model.use_peft and (model.load_in_4bit or model.load_in_8bit) and not torch.cuda.is_available():
         bits = 4 if model.load_in_4bit else 8
         raise ConfigError(
             f"load_in_{bits}bit needs a CUDA GPU, and there is none here: leave it out (LoRA trains on any machine)"
