@@ -76,5 +76,6 @@ def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
 
 def test_every_recipe_says_how_it_is_called():
     for path in ALL:
-        calls = (f"rewardsmith train {path.stem} ", f"rewardsmith rl {path.stem} {path.stem} ")
+        commands = ("train", f"rl {path.stem}", "rl round")
+        calls = [f"rewardsmith {command} {path.stem} " for command in commands]
         assert any(call in path.read_text() for call in calls), path.name

@@ -56,7 +56,7 @@ def test_nan_fails_its_own_text_and_no_other(poisoned, start_server):
 
 
 def test_a_killed_model_thread_is_an_error_once_and_the_server_goes_on(reward_model, start_server, monkeypatch):
-    score = reward_model.score_encoded
+    score = reward_model.read_encoded
     killers = [SystemExit(1)]
 
     def deadly(groups):
@@ -64,7 +64,7 @@ def test_a_killed_model_thread_is_an_error_once_and_the_server_goes_on(reward_mo
             raise killers.pop()
         return score(groups)
 
-    monkeypatch.setattr(reward_model, "score_encoded", deadly)
+    monkeypatch.setattr(reward_model, "read_encoded", deadly)
     with start_server(reward_model) as address:
         first = httpx.post(f"{address}/classify", json={"input": "good"})
         second = httpx.post(f"{address}/classify", json={"input": "good"})
@@ -83,7 +83,7 @@ def hanging(reward_model, monkeypatch):
         going.wait(30)
         return score(groups)
 
-    monkeypatch.setattr(reward_model, "score_encoded", waiting)
+    monkeypatch.setattr(reward_model, "read_encoded", waiting)
     yield reward_model, going
     going.set()
 
@@ -172,14 +172,14 @@ def test_clients_that_break_off_in_every_way_leave_a_working_server(reward_model
 
 
 def test_overload_gives_right_rewards_or_clean_429s(reward_model, start_server, monkeypatch):
-    score = reward_model.score_encoded
+    score = reward_model.read_encoded
 
     def slowly(groups):
         time.sleep(0.02)
         return score(groups)
 
     expected = {f"good {n}": reward_model.score_texts([f"good {n}"])[0] for n in range(20)}
-    monkeypatch.setattr(reward_model, "score_encoded", slowly)
+    monkeypatch.setattr(reward_model, "read_encoded", slowly)
     settings = ServerSettings(EngineLimits(max_queued_requests=8, tokens_per_batch=32))
 
     async def flood(address):

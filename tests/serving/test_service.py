@@ -12,13 +12,13 @@ from rewardsmith.serving.service import Scored, Service
 
 
 def test_a_client_that_leaves_is_dropped_and_counted(reward_model, start_server, monkeypatch):
-    score = reward_model.score_encoded
+    score = reward_model.read_encoded
 
     def slowly(groups):
         time.sleep(0.3)
         return score(groups)
 
-    monkeypatch.setattr(reward_model, "score_encoded", slowly)
+    monkeypatch.setattr(reward_model, "read_encoded", slowly)
     with start_server(reward_model) as address:
 
         async def leave():

@@ -83,7 +83,8 @@ def assert_compiling_changes_nothing(tmp_path, changes):
     assert is_compiled(compiled.model)
     assert counters["stats"]["unique_graphs"] > 0
     assert not is_compiled(plain.model)
-    assert (weights - expected).norm() <= 2e-5 * expected.norm()
+    # bf16 keeps eight bits: sums in another order differ by far more than in fp32 (1.6e-4 was seen).
+    assert (weights - expected).norm() <= (1e-3 if changes.get("bf16") else 2e-5) * expected.norm()
     for trainer in (plain, compiled):
         trainer.save_model()
     files = [sorted(f.name for f in (tmp_path / name).iterdir()) for name in ("plain", "compiled")]
