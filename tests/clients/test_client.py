@@ -253,13 +253,13 @@ def test_a_frozen_replica_costs_seconds_and_not_the_timeout(frozen, url, reward_
 
 
 def test_a_slow_server_that_lives_is_waited_for(start_server, reward_model, monkeypatch):
-    score = reward_model.score_encoded
+    score = reward_model.read_encoded
 
     def slowly(groups):
         time.sleep(0.5)
         return score(groups)
 
-    monkeypatch.setattr(reward_model, "score_encoded", slowly)
+    monkeypatch.setattr(reward_model, "read_encoded", slowly)
     with start_server(reward_model) as address, RewardClient(address, options=ClientOptions(patience_seconds=0.1)) as c:
         assert len(c.score("is maybe", [" fine"])) == 1
 

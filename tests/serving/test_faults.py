@@ -77,7 +77,7 @@ def test_a_killed_model_thread_is_an_error_once_and_the_server_goes_on(reward_mo
 @pytest.fixture
 def hanging(reward_model, monkeypatch):
     """A model that does not come back while the event is unset."""
-    score, going = reward_model.score_encoded, threading.Event()
+    score, going = reward_model.read_encoded, threading.Event()
 
     def waiting(groups):
         going.wait(30)
