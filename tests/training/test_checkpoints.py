@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from rewardsmith.errors import CheckpointError
+from rewardsmith.training import checkpoints
 
 SCRIPT = """
 import sys
@@ -291,3 +292,12 @@ def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_to_the_same_weigh
     resumed = tiny_run(folder)
     resumed.train(resume_from_checkpoint=True)
     assert is_same(resumed, weights)
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked"),
+    [(None, None), ("", None), ("False", None), ("false", None), (False, None), ("true", True), ("last", True),
+     (True, True), ("out/checkpoint-7", "out/checkpoint-7")],
+)  # fmt: skip
+def test_what_a_flag_or_a_recipe_asks_to_go_on_from(setting, asked):
+    assert checkpoints.asked_checkpoint(setting) == asked

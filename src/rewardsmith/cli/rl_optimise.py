@@ -12,7 +12,7 @@ import torch
 from rewardsmith.cli.options import SCORER_HELP
 from rewardsmith.cli.train import TrainParser, group_flags, require_writable
 from rewardsmith.errors import ConfigError
-from rewardsmith.training.checkpoints import require_unused
+from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import ModelConfig
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
@@ -171,7 +171,7 @@ def _config(arguments: argparse.Namespace, script: RunArguments) -> Any:
         raise ConfigError(f"settings refused: {str(error).strip().splitlines()[0]}") from error
     folder = Path(arguments.output_dir)
     require_writable(folder)
-    if str(config.resume_from_checkpoint).lower() in ("none", "false", ""):
+    if asked_checkpoint(config.resume_from_checkpoint) is None:
         require_unused(folder, script.overwrite_output_dir)
     return config
 

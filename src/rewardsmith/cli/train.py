@@ -16,7 +16,7 @@ from transformers import HfArgumentParser
 from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.adapter import require_cuda
-from rewardsmith.training.checkpoints import require_unused
+from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data, require_stream_settings
 from rewardsmith.training.ensembles import train_one_or_several
@@ -115,7 +115,7 @@ def _train(arguments: argparse.Namespace) -> int:
     quiet_other_packages()
     script, config, model, mixture = build_configs(arguments)
     require_writable(Path(str(config.output_dir)))
-    if config.resume_from_checkpoint in (None, "", "False", "false") and not rank():
+    if asked_checkpoint(config.resume_from_checkpoint) is None and not rank():
         require_unused(Path(str(config.output_dir)), script.overwrite_output_dir)
     require_extras(model)
     data = load_training_data(script, mixture, config.merge_prompts)

@@ -17,9 +17,7 @@ from rewardsmith.errors import ConfigError, ScoringError, try_halves
 from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import (
-    Completion,
     Estimate,
-    Message,
     Scorer,
     ScoreRequest,
     Text,
@@ -27,7 +25,7 @@ from rewardsmith.records import (
     fingerprint,
     text_key,
 )
-from rewardsmith.rl.policy import Policy, Sampling, ask, sample
+from rewardsmith.rl.policy import Policy, Sampling, ask, completion_of, sample
 from rewardsmith.scoring.ranking import Choice, RankReport, check_place, choose, kl_of_best_of_n, read_candidates
 from rewardsmith.stats.intervals import bootstrap_amount
 
@@ -170,7 +168,7 @@ def _score(
     asked = [ask(policy, prompt) for prompt in prompts]
     answers = sample(policy, prompts, plan.n, sampling)
     requests = [
-        ScoreRequest(prompt, tuple(_completion(prompt, answer.text) for answer in row))
+        ScoreRequest(prompt, tuple(completion_of(prompt, answer) for answer in row))
         for prompt, row in zip(asked, answers, strict=True)
     ]
     rewards = try_halves(reward.score_requests, requests, ScoringError)
@@ -179,16 +177,12 @@ def _score(
         kept = None if isinstance(found, Exception) else [float(value) for value in found]
         yield {
             "prompt": as_plain(prompt),
-            "completions": [as_plain(_completion(prompt, answer.text)) for answer in row],
+            "completions": [as_plain(completion_of(prompt, answer)) for answer in row],
             "rewards": kept,
             **({"error": str(found)} if kept is None else {}),
             **({} if true is None else {"gold": [float(value) for value in true]}),
             "cut": sum(answer.is_cut for answer in row),
         }
-
-
-def _completion(prompt: Text, text: str) -> Completion:
-    return text if isinstance(prompt, str) else (Message("assistant", text),)
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]], n: int) -> BestOfNResult:

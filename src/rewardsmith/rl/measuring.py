@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import DataError
-from rewardsmith.records import Completion, Estimate, Message, Scorer, ScoreRequest, Text, as_plain
-from rewardsmith.rl.policy import Answer, Policy, Sampling, answer_logits, ask, encode_prompt, generate
+from rewardsmith.records import Estimate, Scorer, ScoreRequest, Text, as_plain
+from rewardsmith.rl.policy import Answer, Policy, Sampling, answer_logits, ask, completion_of, encode_prompt, generate
 from rewardsmith.rl.ppo.models import reference_logits
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
@@ -144,7 +144,7 @@ class Meter:
         return point
 
     def _rewards(self, prompts: Sequence[Text], answers: Sequence[Answer]) -> list[float]:
-        said = [as_plain(_completion(prompt, answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+        said = [as_plain(completion_of(prompt, answer)) for prompt, answer in zip(prompts, answers, strict=True)]
         found = self.reward.score([as_plain(prompt) for prompt in prompts], said)
         return [math.nan if reward is None else reward for reward in found]
 
@@ -153,7 +153,7 @@ class Meter:
         requests = []
         for start in range(0, len(answers), self.asking.answers):
             own = answers[start : start + self.asking.answers]
-            requests.append(ScoreRequest(prompts[start], tuple(_completion(prompts[start], one) for one in own)))
+            requests.append(ScoreRequest(prompts[start], tuple(completion_of(prompts[start], one) for one in own)))
         return [float(value) for row in self.asking.gold.score_requests(requests) for value in row]
 
     def _shape_of(self, prompts: Sequence[Sequence[int]], answers: Sequence[Answer]) -> dict[str, list[float]]:
@@ -192,10 +192,6 @@ class Meter:
         with (self.folder / CURVE).open("a", encoding="utf-8") as file:
             plain = {name: [_plain(value) for value in numbers] for name, numbers in point.values.items()}
             file.write(json.dumps({"step": point.step, "values": plain}) + "\n")
-
-
-def _completion(prompt: Text, answer: Answer) -> Completion:
-    return answer.text if isinstance(prompt, str) else (Message("assistant", answer.text),)
 
 
 def _plain(value: float) -> float | None:

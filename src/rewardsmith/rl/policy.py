@@ -20,7 +20,7 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import write_prompt
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, one_line
 from rewardsmith.files.reading import read_rows
-from rewardsmith.records import Message, Text, as_text, text_key
+from rewardsmith.records import Completion, Message, Text, as_text, text_key
 
 SIMULATOR = "simulator:"
 NO_TEMPLATE = (
@@ -206,6 +206,11 @@ def ask(policy: Policy, prompt: Text) -> Text:
     if not isinstance(prompt, str):
         raise ConfigError(NO_TEMPLATE.format(name=policy.name))
     return prompt
+
+
+def completion_of(asked: Text, answer: Answer) -> Completion:
+    """Return an answer as it follows what was asked: text after text, a message after messages."""
+    return answer.text if isinstance(asked, str) else (Message("assistant", answer.text),)
 
 
 def encode_prompt(policy: Policy, prompt: Text) -> list[int]:

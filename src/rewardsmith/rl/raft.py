@@ -102,8 +102,7 @@ def run_raft(
         "model": checkpoints.fingerprint_model(policy.model),
         "settings": {name: getattr(config, name) for name in SETTINGS},
     }
-    asked = config.resume_from_checkpoint
-    found = checkpoints.choose_checkpoint(True if asked in ("true", "True", "last") else asked, str(folder))
+    found = checkpoints.choose_checkpoint(config.resume_from_checkpoint, str(folder))
     history: list[dict[str, float]] = []
     if found is not None:
         checkpoints.require_same_run(found, identity)

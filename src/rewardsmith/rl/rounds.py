@@ -23,22 +23,19 @@ from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import (
-    Completion,
     Estimate,
-    Message,
     PreferenceGroup,
     Scorer,
-    ScoreRequest,
     Text,
     as_plain,
-    as_text,
     text_key,
 )
 from rewardsmith.rl.measuring import CURVE, Point, read_points
-from rewardsmith.rl.policy import Policy, Sampling, ask, open_policy, sample
+from rewardsmith.rl.policy import Answer, Policy, Sampling, ask, completion_of, open_policy, sample
 from rewardsmith.rl.ppo.rollout import prompts_of_step
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.running import RunPlan, config_class, optimise
+from rewardsmith.scoring.bulk.rows import read_request
 from rewardsmith.scoring.features import predict
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.stats.ordering import Order, Prediction, order_values
@@ -231,15 +228,15 @@ class Rounds:
         predictions = [Prediction(np.zeros(2))] * len(candidates)
         if order != "random":
             model = RewardModel.from_pretrained(str(self.place(number - 1, REWARD)))
-            predictions = predict(model, [_request(row) for row in candidates], order)
+            predictions = predict(model, [read_request(row, CANDIDATES) for row in candidates], order)
         values = order_values(order, predictions)
         best = sorted(range(len(candidates)), key=lambda place: -values[place])[: self.settings.labels]
         return [{**candidates[place], "order": order, "order_value": values[place]} for place in best]
 
     def _simulated(self, number: int) -> Iterator[dict[str, Any]]:
         gold, how = GoldScorer(), AnnotatorConfig(temperature=self.settings.temperature)
-        for place, (_, row) in enumerate(read_rows(self.place(number, PICKED))):
-            request = _request(row)
+        for place, (where, row) in enumerate(read_rows(self.place(number, PICKED))):
+            request = read_request(row, where)
             rewards = gold.score_requests([request])[0]
             texts = [text_key(answer) for answer in request.completions]
             (judgement,) = judge_pair(how, texts, rewards, (0, 1), f"{self.settings.seed}/{number}/{place}")
@@ -299,16 +296,10 @@ class Rounds:
         return Round(number, _labels(self._judged(number)), before, after, gain)
 
 
-def _pair(policy: Policy, prompt: Text, answers: Sequence[Any]) -> dict[str, Any]:
+def _pair(policy: Policy, prompt: Text, answers: Sequence[Answer]) -> dict[str, Any]:
     asked = ask(policy, prompt)
-    said: list[Completion] = [
-        answer.text if isinstance(asked, str) else (Message("assistant", answer.text),) for answer in answers
-    ]
-    return {"prompt": as_plain(asked), "completions": [as_plain(text) for text in said]}
-
-
-def _request(row: Mapping[str, Any]) -> ScoreRequest:
-    return ScoreRequest(as_text(row["prompt"]), tuple(as_text(text) for text in row["completions"]))
+    said = [as_plain(completion_of(asked, answer)) for answer in answers]
+    return {"prompt": as_plain(asked), "completions": said}
 
 
 def _labels(groups: Sequence[PreferenceGroup]) -> int:

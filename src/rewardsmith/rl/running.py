@@ -162,8 +162,7 @@ def optimise(plan: RunPlan) -> RunResult:
         ask(plan.policy, prompt)
     plan = replace(plan, policy=merge_adapter(plan.policy))
     plan.folder.mkdir(parents=True, exist_ok=True)
-    resumes = str(getattr(plan.config, "resume_from_checkpoint", None) or "false").lower() != "false"
-    if not resumes:
+    if checkpoints.asked_checkpoint(plan.config.resume_from_checkpoint) is None:
         for name in (CURVE, SAMPLES):
             (plan.folder / name).unlink(missing_ok=True)
         shutil.rmtree(plan.folder / "rounds", ignore_errors=True)
@@ -215,8 +214,6 @@ def _train(plan: RunPlan) -> _Done:
     if not plan.config.disable_tqdm:
         trainer.add_callback(TrainingProgress(SHOWN))
     resume = plan.config.resume_from_checkpoint
-    resume = True if str(resume).lower() in ("true", "last") else resume
-    resume = None if str(resume).lower() in ("none", "false", "") else resume
     if isinstance(trainer, PPOTrainer):
         trainer.train(resume_from_checkpoint=resume)
     else:

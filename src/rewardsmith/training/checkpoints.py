@@ -166,15 +166,25 @@ def last_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
+def asked_checkpoint(setting: str | bool | None) -> str | bool | None:
+    """Return what `resume_from_checkpoint` asks for: a folder, True for the last checkpoint, or None to start.
+
+    The command line and YAML give it as a word.
+    """
+    word = str(setting or "false").lower()
+    return None if word == "false" else True if word in ("true", "last") else setting
+
+
 def choose_checkpoint(asked: str | bool | None, run_dir: str) -> str | None:
     """Return the folder to go on from; None to start.
 
     Args:
-        asked: a folder, True for the last whole one of `run_dir`, or nothing.
+        asked: a folder, True for the last whole one of `run_dir`, or nothing; also as a flag or a recipe words it.
 
     Raises:
         CheckpointError: none is whole, or the one that was named is not.
     """
+    asked = asked_checkpoint(asked)
     if not asked:
         return None
     if asked is True:

@@ -16,7 +16,7 @@ from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.member_folders import write_members
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.scoring.reward_model import RewardModel
-from rewardsmith.training.checkpoints import last_whole
+from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
 from rewardsmith.training.run import RunSummary, train_run, write_record
@@ -70,7 +70,7 @@ def train_one_or_several(
 
 def _member_config(config: RewardConfig, folder: Path, number: int) -> RewardConfig | None:
     """Return the settings of one member; None for one that an earlier run has saved."""
-    resume = config.resume_from_checkpoint not in (None, "", "False", "false")
+    resume = asked_checkpoint(config.resume_from_checkpoint) is not None
     if resume and (folder / CONTRACT).is_file():
         return None
     own = copy.copy(config)

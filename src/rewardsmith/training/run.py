@@ -116,11 +116,7 @@ def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingDat
 
 def _train(trainer: RewardTrainer, config: RewardConfig) -> int:
     """Train, from a checkpoint when asked to. Returns the step from which it went on."""
-    resume = config.resume_from_checkpoint
-    if resume in (None, "", "False", "false"):
-        trainer.train()
-    else:
-        trainer.train(resume_from_checkpoint=True if resume in ("True", "true", "last") else resume)
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     return trainer.first_step
 
 

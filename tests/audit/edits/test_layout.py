@@ -2,20 +2,11 @@
 
 import numpy as np
 import pytest
+from edit_texts import PROSE, QUESTION, rng
 
 from rewardsmith.audit.edits import layout
 
-PROSE = "The river runs slowly here. You should walk along it in the evening. That is a good plan for you."
-
-
 LIST = "Do this:\n- fill the kettle\n- wait for it\n- pour"
-
-
-QUESTION = "What is a good walk?"
-
-
-def rng():
-    return np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(

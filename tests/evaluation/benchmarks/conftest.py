@@ -1,14 +1,10 @@
 import json
 
 import pytest
+from benchmark_rows import by_number
 
 from rewardsmith.evaluation.benchmarks import run_benchmark
 from rewardsmith.stats.intervals import Resampling
-
-
-def by_number(prompt, completions):
-    """The reward stands in the text: "good 3" scores 3."""
-    return [float(str(completion).split()[-1]) for completion in completions]
 
 
 @pytest.fixture

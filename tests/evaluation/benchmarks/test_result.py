@@ -5,6 +5,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
+from benchmark_rows import by_number
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import BenchmarkRun, run_benchmark
@@ -12,11 +13,6 @@ from rewardsmith.evaluation.benchmarks.result import choose_files, rows_of
 from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(100)
-
-
-def by_number(prompt, completions):
-    """The reward stands at the end of the text: "good 3" scores 3."""
-    return [float(str(completion).split()[-1]) for completion in completions]
 
 
 def parquet(path, rows):

@@ -1,18 +1,11 @@
 import math
 
 import pytest
+from benchmark_rows import rb2
 
 from rewardsmith.evaluation.benchmarks import (
     reward_bench_2,
 )
-
-
-def rb2(subset, name, chosen, rejected):
-    texts = {
-        "chosen": [f"a{i} {s}" for i, s in enumerate(chosen)],
-        "rejected": [f"b{i} {s}" for i, s in enumerate(rejected)],
-    }
-    return {"id": name, "prompt": name, "subset": subset, "num_correct": len(chosen), **texts}
 
 
 def test_reward_bench_2_shares_credit_and_averages_domains(run):

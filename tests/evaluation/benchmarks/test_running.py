@@ -2,6 +2,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from benchmark_rows import by_number
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation.benchmarks import (
@@ -12,11 +13,6 @@ from rewardsmith.records import Message, as_plain
 from rewardsmith.stats.intervals import Resampling
 
 HOW = Resampling(200)
-
-
-def by_number(prompt, completions):
-    """The reward stands in the text: "good 3" scores 3."""
-    return [float(str(completion).split()[-1]) for completion in completions]
 
 
 class Recorder:

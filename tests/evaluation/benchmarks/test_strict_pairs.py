@@ -3,23 +3,13 @@
 import json
 
 import pytest
+from benchmark_rows import by_number, rb
 
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.benchmarks import (
     run_benchmark,
 )
 from rewardsmith.stats.intervals import Resampling
-
-
-def rb(subset, chosen, rejected, **extra):
-    return {
-        "id": 1,
-        "prompt": f"{subset} {chosen} {rejected}",
-        "chosen": f"a {chosen}",
-        "rejected": f"b {rejected}",
-        "subset": subset,
-        **extra,
-    }
 
 
 def test_judge_bench_gives_micro_and_macro(run):
@@ -78,11 +68,6 @@ def test_hhh_and_bias_bench_and_m_reward_bench(run):
 HOW = Resampling(100)
 VERDICTS = ("CHATGPT", "VICUNA13B", "TIE", "CHATGPT")
 REWARDS = ((2, 1), (2, 1), (1, 1), (3, 0))
-
-
-def by_number(prompt, completions):
-    """The reward stands at the end of the text: "good 3" scores 3."""
-    return [float(completion.split()[-1]) for completion in completions]
 
 
 def lines(path, rows):

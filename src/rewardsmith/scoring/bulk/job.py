@@ -112,9 +112,8 @@ class BulkJob:
 
     def fingerprints(self) -> dict[str, str]:
         """Give what the result depends on, beside the model."""
-        options = fingerprint([str(self.split), self.column, str(self.with_parts), str(self.limit)])
-        if self.columns is not None:
-            options = fingerprint([options, json.dumps(self.columns)])
+        chosen = (self.split, self.column, self.with_parts, self.limit, json.dumps(self.columns))
+        options = fingerprint(map(str, chosen))
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
 
 
