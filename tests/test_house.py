@@ -23,8 +23,8 @@ MOST_WITHOUT_TESTS = 52
 KINDS = {
     "data/sets": {"entry", "published"},
     "data/formats": {"cells", "format", "pairs", "rankings", "rewardsmith", "trl"},
-    "objectives": {"bradley_terry", "comparisons", "regularisers", "table"},
-    "models/foreign": {"folder", "imported", "linear_head", "loading"},
+    "objectives": {"comparisons", "table"},
+    "models/foreign": {"folder", "imported", "loading"},
     "serving/protocols": {"inputs"},
     "cli": {"options", "main", "collect_project"},
 }

@@ -1,4 +1,4 @@
-"""The comparisons of a batch as tensors, and from one loss a comparison to the loss of an optimizer step."""
+"""Comparisons of a batch as tensors, the losses of each comparison, and how losses are reduced."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import PreferenceGroup
@@ -200,3 +201,112 @@ def mean_over_rankings(losses_G: Tensor, weight_G: Tensor) -> tuple[Tensor, Tens
 def _silenced(losses: Tensor, weight: Tensor) -> Tensor:
     """Replace losses without weight by 0, so that an overflow there cannot reach the sum as 0 * inf = NaN."""
     return torch.where(weight > 0, losses, torch.zeros_like(losses))
+
+
+def bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoothing: float = 0.0) -> Tensor:
+    """Give `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` with `z = r_w - r_l - margin`, one loss a comparison.
+
+    q is the soft label `probability_P`, smoothed to `(1 - e) q + e (1 - q)`. With q = 1 this is the loss of
+    Bradley and Terry (1952) as Ouyang et al. (2022, arXiv 2203.02155, eq. 1) use it; the margin is that of Llama 2
+    (Touvron et al. 2023, arXiv 2307.09288, eq. 2); smoothing is that of conservative DPO (Mitchell 2023).
+    A tie is q = 0.5 without margin. `k_wise` is this function, averaged over a prompt's pairs and then over prompts.
+
+    | input | used as |
+    | --- | --- |
+    | probability_P | soft label q; 1 certain, 0.5 tie |
+    | margin_P | subtracted from the difference; not for ties |
+    | weight_P | not here, in the reduction |
+
+    Shapes: rewards_B (B,) -> losses_P (P,).
+    Raises ConfigError when `label_smoothing` is outside [0, 0.5].
+    """
+    if not 0 <= label_smoothing <= 0.5:
+        raise ConfigError(f"label_smoothing must lie in [0, 0.5], not {label_smoothing}")
+    logits_P = comparisons.differences(rewards_B) - comparisons.directed_margin()
+    return soft_log_loss(logits_P, smoothed_labels(comparisons, label_smoothing))
+
+
+def scaled_bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoothing: float = 0.0) -> Tensor:
+    """Give `margin * -log sigmoid(r_w - r_l)`: the margin multiplies the loss, it does not shift the difference.
+
+    Wang et al. (2024, HelpSteer2-Preference, arXiv 2410.01257, eq. 3), with margins 1 (slightly), 2 and 3 (much
+    better). A comparison whose margin is unknown (0) counts once, and so does a tie: an unknown strength must not
+    silence a judgement. Soft labels and smoothing as in `bradley_terry`.
+
+    | input | used as |
+    | --- | --- |
+    | probability_P | soft label q |
+    | margin_P | factor of the loss where > 0, else 1 |
+    | weight_P | not here, in the reduction |
+
+    Shapes: rewards_B (B,) -> losses_P (P,).
+    Raises ConfigError when `label_smoothing` is outside [0, 0.5].
+    """
+    if not 0 <= label_smoothing <= 0.5:
+        raise ConfigError(f"label_smoothing must lie in [0, 0.5], not {label_smoothing}")
+    margin_P = comparisons.directed_margin()
+    scale_P = torch.where(margin_P > 0, margin_P, torch.ones_like(margin_P))
+    logits_P = comparisons.differences(rewards_B)
+    return scale_P * soft_log_loss(logits_P, smoothed_labels(comparisons, label_smoothing))
+
+
+def soft_log_loss(logits_P: Tensor, labels_P: Tensor) -> Tensor:
+    """Give `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` as `softplus(-z) + (1-q) z`, which stays finite."""
+    return softplus(-logits_P) + (1 - labels_P) * logits_P
+
+
+def smoothed_labels(comparisons: Comparisons, label_smoothing: float) -> Tensor:
+    """Give the soft labels (P,) after a share `label_smoothing` of them is taken to be flipped."""
+    return comparisons.probability_P * (1 - 2 * label_smoothing) + label_smoothing
+
+
+def hinge(rewards_B: Tensor, comparisons: Comparisons, default_margin: float = 1.0) -> Tensor:
+    """Give `q max(0, m - (r_w - r_l)) + (1-q) max(0, m + (r_w - r_l))`, one loss a comparison.
+
+    With q = 1 the calibration loss of SLiC-HF (Zhao et al. 2023, arXiv 2305.10425, eq. 1) on rewards. m is the
+    comparison's own margin where it is > 0, else `default_margin`. For a tie m = 0 and q = 0.5, so its loss is
+    `|r_w - r_l| / 2`.
+
+    | input | used as |
+    | --- | --- |
+    | probability_P | soft label q |
+    | margin_P | the lead asked for, where > 0; a tie asks for none |
+    | weight_P | not here, in the reduction |
+
+    Shapes: rewards_B (B,) -> losses_P (P,).
+    Raises ConfigError when `default_margin` is not positive: with 0 a constant reward would be a perfect one.
+    """
+    if not default_margin > 0:
+        raise ConfigError(f"default_margin must be positive, not {default_margin}")
+    margin_P = comparisons.margin_P
+    margin_P = torch.where(margin_P > 0, margin_P, torch.full_like(margin_P, default_margin))
+    margin_P = torch.where(comparisons.is_tie_P, torch.zeros_like(margin_P), margin_P)
+    lead_P, label_P = comparisons.differences(rewards_B), comparisons.probability_P
+    return label_P * torch.relu(margin_P - lead_P) + (1 - label_P) * torch.relu(margin_P + lead_P)
+
+
+def centring(rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
+    """Give `(r_w + r_l)^2`, one value a comparison; it pulls the mean reward of each pair to zero.
+
+    Eisenstein et al. (2023, arXiv 2312.09244, eq. 2). Multiply it by the coefficient, which TRL calls
+    `center_rewards_coefficient` (0.01 in its documentation), and reduce it like the loss.
+
+    Shapes: rewards_B (B,) -> (P,).
+    """
+    rewards_B = at_least_float32(rewards_B)
+    return (rewards_B[comparisons.better_P] + rewards_B[comparisons.worse_P]).square()
+
+
+def l2_on_rewards(rewards_B: Tensor, comparisons: Comparisons, beta: float = 0.001) -> Tensor:
+    """Give `beta/2 (r_w^2 + r_l^2)`, one value a comparison; it keeps rewards small.
+
+    The term of the k-wise loss in "Reward Modeling for Large language models" (beta 0.001), reduced like the loss. A
+    completion that stands in several comparisons counts in each.
+
+    Shapes: rewards_B (B,) -> (P,).
+    Raises ConfigError when `beta` is negative.
+    """
+    if not beta >= 0:
+        raise ConfigError(f"beta must be >= 0, not {beta}")
+    rewards_B = at_least_float32(rewards_B)
+    return beta / 2 * (rewards_B[comparisons.better_P].square() + rewards_B[comparisons.worse_P].square())

@@ -14,8 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from rewardsmith.objectives.bradley_terry import bradley_terry
-from rewardsmith.objectives.comparisons import Comparisons, at_least_float32, mean_over_groups
+from rewardsmith.objectives.comparisons import Comparisons, at_least_float32, bradley_terry, mean_over_groups
 
 # Averaging over the orders of m tied answers takes 2^m terms; larger ties take Efron's approximation.
 MAX_EXACT_TIES = 6

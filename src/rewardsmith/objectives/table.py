@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rewardsmith.objectives.bradley_terry import bradley_terry, scaled_bradley_terry
-from rewardsmith.objectives.hinge import hinge
+from rewardsmith.objectives.comparisons import bradley_terry, hinge, scaled_bradley_terry
 from rewardsmith.objectives.listwise import best_against_rest, plackett_luce
 from rewardsmith.objectives.tie_models import davidson, davidson_start, rao_kupper, rao_kupper_start
 

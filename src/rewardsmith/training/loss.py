@@ -20,12 +20,13 @@ from torch import Tensor
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import (
     Comparisons,
+    centring,
+    l2_on_rewards,
     mean_over_comparisons,
     mean_over_groups,
     mean_over_rankings,
     with_ties,
 )
-from rewardsmith.objectives.regularisers import centring, l2_on_rewards
 from rewardsmith.objectives.table import OBJECTIVES
 from rewardsmith.training.config import RewardConfig
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rewardsmith.models.foreign import pair_comparer
 from rewardsmith.models.foreign.folder import Folder
+from rewardsmith.models.foreign.pair_comparer import LAYOUT
 
 
 def folder(*names, head=(), **config):
@@ -12,6 +12,6 @@ def folder(*names, head=(), **config):
 
 
 def test_the_class_or_both_layers_of_the_head_tell():
-    assert pair_comparer.recognises(folder(architectures=["DebertaV2PairRM"]))
-    assert pair_comparer.recognises(folder("head_layer.1.weight", "head_layer.4.weight"))
-    assert not pair_comparer.recognises(folder("head_layer.1.weight"))
+    assert LAYOUT.recognises(folder(architectures=["DebertaV2PairRM"]))
+    assert LAYOUT.recognises(folder("head_layer.1.weight", "head_layer.4.weight"))
+    assert not LAYOUT.recognises(folder("head_layer.1.weight"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -111,6 +111,21 @@ class ImportOptions:
     trust_remote_code: bool = False
     aggregate: str = "min"
     model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one tool lays its reward models out.
+
+    Args:
+        accepts: what such a folder holds, for the error that names all layouts.
+        recognises: whether a folder is one.
+        load: loads it; raises CheckpointError when weights are missing.
+    """
+
+    accepts: str
+    recognises: Callable[[Folder], bool]
+    load: Callable[[Folder, ImportOptions], Imported]
 
 
 Groups = Sequence[Sequence[Sequence[int]]]

@@ -8,17 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.models.foreign import (
-    deepspeed_chat,
-    llamafactory,
-    multi_objective,
-    openassistant,
-    openrlhf,
-    pair_comparer,
-    reward_class,
-    step_classifier,
-    trl_value_head,
-)
+from rewardsmith.models.foreign import own_code, pair_comparer, step_classifier, value_heads
 from rewardsmith.models.foreign.folder import Folder, open_folder, read_config
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
 
@@ -28,15 +18,15 @@ DEEP_HEAD = re.compile(
 )
 # The first that recognises a folder loads it; what is told by a class of its own stands before what is told by a head.
 LAYOUTS = (
-    pair_comparer,
-    step_classifier,
-    openassistant,
-    multi_objective,
-    reward_class,
-    llamafactory,
-    trl_value_head,
-    deepspeed_chat,
-    openrlhf,
+    pair_comparer.LAYOUT,
+    step_classifier.LAYOUT,
+    value_heads.OPENASSISTANT,
+    own_code.MULTI_OBJECTIVE,
+    own_code.REWARD_CLASS,
+    value_heads.LLAMAFACTORY,
+    value_heads.TRL,
+    value_heads.DEEPSPEED_CHAT,
+    value_heads.OPENRLHF,
 )
 
 
@@ -84,7 +74,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _unknown(folder: Folder) -> str:
-    accepted = "; ".join(["*ForSequenceClassification with one label", *(layout.ACCEPTS for layout in LAYOUTS)])
+    accepted = "; ".join(["*ForSequenceClassification with one label", *(layout.accepts for layout in LAYOUTS)])
     deep = sorted(name for name in (*folder.head_files, *folder.files) if DEEP_HEAD.fullmatch(name))
     if deep:
         layers = len({name.rpartition(".")[0] for name in deep})

@@ -16,11 +16,10 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2PreTrain
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.foreign.folder import Folder
-from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
+from rewardsmith.models.foreign.imported import Imported, ImportOptions, Layout, ScoringRule
 from rewardsmith.models.heads import quiet_loading
 
 NAME = "PairRM comparer"
-ACCEPTS = "DebertaV2PairRM with head_layer over two candidates (llm-blender PairRM-hf)"
 MARKS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
 
 
@@ -81,3 +80,6 @@ def load(folder: Folder, options: ImportOptions) -> Imported:
     reward = "no scalar: the mean probability of beating the other answers of the prompt, so it depends on them"
     refusal = "it compares two answers; one answer alone has no reward"
     return Imported(model, ScoringRule(NAME, scored, text, reward), is_comparer=True, refusal=refusal)
+
+
+LAYOUT = Layout("DebertaV2PairRM with head_layer over two candidates (llm-blender PairRM-hf)", recognises, load)

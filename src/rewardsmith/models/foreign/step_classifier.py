@@ -14,11 +14,10 @@ from transformers import AutoModel, AutoModelForTokenClassification
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.models.foreign.folder import Folder, load_tokenizer
-from rewardsmith.models.foreign.imported import Imported, ImportOptions, Reading, ScoringRule, load_remote
+from rewardsmith.models.foreign.imported import Imported, ImportOptions, Layout, Reading, ScoringRule, load_remote
 from rewardsmith.records import Completion, Message, TokenIds
 
 NAME = "step model"
-ACCEPTS = "a classifier of tokens with two classes and a step token (Qwen2.5-Math-PRM, *ForTokenClassification)"
 STEP_TOKEN = "<extra_0>"
 STEP_BREAK = "\n\n"
 AGGREGATES = ("min", "product", "last", "mean")
@@ -127,3 +126,10 @@ class StepReader:
 
 def _with_content(message: Message, content: str) -> Message:
     return replace(message, content=content)
+
+
+LAYOUT = Layout(
+    "a classifier of tokens with two classes and a step token (Qwen2.5-Math-PRM, *ForTokenClassification)",
+    recognises,
+    load,
+)
