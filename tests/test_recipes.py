@@ -39,7 +39,10 @@ def models(tmp_path_factory):
     texts = [json.dumps(row) for row in rows("pairs")]
     folder = tmp_path_factory.mktemp("models")
     tokenizer = fresh_model.train_tokenizer(texts, 320)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder / "decoder")
+    decoder = fresh_model.build_model("tiny", tokenizer, 0)
+    # As in the model that the recipe of stages names: its token head is its embeddings.
+    decoder.config.tie_word_embeddings = True
+    decoder.save_pretrained(folder / "decoder")
     bert = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         num_labels=1, pad_token_id=tokenizer.pad_token_id,
@@ -64,14 +67,16 @@ def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
     else:
         flags += ["--model_name_or_path", str(models / ("encoder" if recipe.stem == "encoder" else "decoder"))]
     assert main(["train", recipe.stem, *flags]) == 0, capsys.readouterr().err
-    run = json.loads((tmp_path / "out" / "run.json").read_text())
     wanted = yaml.safe_load(recipe.read_text())
+    # The model of a recipe of stages is that of the last.
+    folder = tmp_path / "out" / (wanted["stages"][-1]["name"] if "stages" in wanted else "")
+    run = json.loads((folder / "run.json").read_text())
     assert run["settings"]["reward"]["loss_type"] == wanted.get("loss_type", "bradley_terry")
     if recipe.stem == "ties":
         assert run["held_out"]["label_tie_rate"]["value"] > 0
     from rewardsmith import RewardModel
 
-    assert len(RewardModel.from_pretrained(str(tmp_path / "out")).score("Question?\n", ["good", "bad"])) == 2
+    assert len(RewardModel.from_pretrained(str(folder)).score("Question?\n", ["good", "bad"])) == 2
 
 
 def test_every_recipe_says_how_it_is_called():

@@ -3,11 +3,12 @@
 import math
 
 import pytest
+import torch
 from by_hand import LN2, pair, rewards
 
 from rewardsmith import objectives as o
 from rewardsmith.errors import ConfigError
-from rewardsmith.objectives.comparisons import with_ties
+from rewardsmith.objectives.comparisons import language_loss, with_ties
 from rewardsmith.records import Comparison, PreferenceGroup, judgements
 
 
@@ -101,3 +102,12 @@ def test_regularisers_by_hand():
 def test_a_negative_coefficient_is_refused():
     with pytest.raises(ConfigError, match="beta must be >= 0"):
         o.l2_on_rewards(rewards(1.0, 0.5), pair(), beta=-1.0)
+
+
+def test_the_language_model_loss_is_of_the_chosen_sides_and_ties_have_none():
+    judged = o.make_comparisons(
+        [0, 0, 2], [1, 2, 1], is_tie=[False, True, False], weight=[1.0, 1.0, 2.0], probability=[1.0, 0.5, 0.2]
+    )
+    losses_P, weight_P = language_loss(torch.tensor([3.0, 5.0, 7.0]), judged)
+    assert losses_P.tolist() == [3.0, 3.0, 5.0]
+    assert weight_P.tolist() == [1.0, 0.0, 2.0]

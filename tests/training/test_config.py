@@ -62,3 +62,8 @@ def test_an_optimiser_whose_package_is_missing_is_refused(tmp_path, monkeypatch,
     monkeypatch.setattr("rewardsmith.training.config.find_spec", lambda package: None)
     with pytest.raises(ConfigError, match=f"{name}.*pip install {package}"):
         RewardConfig(str(tmp_path), optim=name)
+
+
+def test_a_loss_on_texts_is_refused_where_the_backbone_is_frozen(tmp_path):
+    with pytest.raises(ConfigError, match="lm_loss_coefficient trains the backbone"):
+        RewardConfig(str(tmp_path), use_cpu=True, freeze_backbone=True, lm_loss_coefficient=1.0)

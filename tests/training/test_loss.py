@@ -54,3 +54,14 @@ def test_metrics_of_nothing_are_undefined():
     found = RewardMetrics().summary()
     assert all(math.isnan(found[name]) for name in ("accuracy", "mean_reward", "min_reward", "saving"))
     assert math.isnan(RewardMetrics().loss())
+
+
+def test_the_loss_on_the_chosen_text_joins_the_step_by_its_weight(tmp_path):
+    step = StepLoss(settings(tmp_path, lm_loss_coefficient=0.5))
+    judged = make_comparisons([0, 2], [1, 3], is_tie=[False, True])
+    texts_B = torch.tensor([3.0, 9.0, 9.0, 9.0])
+    assert step.denominators(judged)["language"] == 1.0
+    total, count = step.language_terms(texts_B, judged)["language"]
+    assert (total.item(), count.item()) == (1.5, 1.0)
+    batch, _ = step.asking(RewardBatch((), torch.arange(4), 0, 0), judged)
+    assert batch.reads_text_B.tolist() == [True, False, True, False]

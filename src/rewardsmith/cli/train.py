@@ -20,9 +20,11 @@ from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
 from rewardsmith.training.data import load_training_data, require_stream_settings
 from rewardsmith.training.ensembles import train_one_or_several
+from rewardsmith.training.language import train_language
 from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
-from rewardsmith.training.recipes import CONFIGS, resolve
+from rewardsmith.training.recipes import CONFIGS
+from rewardsmith.training.stages import stages_of
 
 EXAMPLES = """examples:
   rewardsmith train pairs --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --dataset_name pairs.jsonl
@@ -34,7 +36,7 @@ GROUPS = {
     "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
     "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head freeze_ feature_ ensemble bootstrap_",
     "adapter and quantisation": "use_peft lora_ use_rslora use_dora load_in_ bnb_ use_bnb",
-    "objective": "loss_type ties label_smoothing center_ l2_rewards ranking_top sweep_",
+    "objective": "loss_type ties label_smoothing center_ l2_rewards lm_loss ranking_top sweep_",
     "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
     "per_device_ gradient_acc dataset_num_proc",
     "training": "learning_rate num_train max_steps lr_ warmup optim weight_decay seed bf16 fp16 gradient_check "
@@ -105,13 +107,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.nproc is not None and "RANK" not in os.environ:
         return launch(arguments.nproc, ["train", *arguments.given])
     with one_clear_line():
-        return _train(arguments)
+        for flags in stages_of(make_parser("rewardsmith train", ""), arguments):
+            _train(flags)
+    return 0
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    parser = make_parser("rewardsmith train", "")
-    if arguments.config or arguments.recipe:
-        arguments = resolve(parser, arguments, arguments.given)
+def _train(arguments: argparse.Namespace) -> None:
     quiet_other_packages()
     script, config, model, mixture = build_configs(arguments)
     require_writable(Path(str(config.output_dir)))
@@ -121,6 +122,9 @@ def _train(arguments: argparse.Namespace) -> int:
     data = load_training_data(script, mixture, config.merge_prompts)
     for note in () if rank() else data.notes:
         print(note, file=sys.stderr)
+    if arguments.stage:
+        train_language(model, config, data.first_groups())
+        return
     name = script.dataset_name or ", ".join(str(entry) for entry in mixture.datasets or [])
     model_name = model.model_name_or_path or f"random weights ({model.from_config})"
     first = data.first_groups
@@ -129,7 +133,6 @@ def _train(arguments: argparse.Namespace) -> int:
     if not rank():
         write_report(summary)
         print_result(summary)
-    return 0
 
 
 def require_extras(model: ModelConfig) -> None:

@@ -310,3 +310,21 @@ def l2_on_rewards(rewards_B: Tensor, comparisons: Comparisons, beta: float = 0.0
         raise ConfigError(f"beta must be >= 0, not {beta}")
     rewards_B = at_least_float32(rewards_B)
     return beta / 2 * (rewards_B[comparisons.better_P].square() + rewards_B[comparisons.worse_P].square())
+
+
+def language_loss(text_losses_B: Tensor, comparisons: Comparisons) -> tuple[Tensor, Tensor]:
+    """Return the language-model loss of each chosen side, and the weights of the comparisons; a tie has weight 0.
+
+    After Askell et al. (2021, arXiv 2112.00861). It is over the whole chosen sequence, prompt included, as its mean
+    over tokens, so that a step is divided by its comparisons alone.
+
+    Shapes: text_losses_B (B,), in nats a token -> (P,), (P,).
+    """
+    chosen_P = chosen_sides(comparisons)
+    tied_P = comparisons.is_tie_P | (comparisons.probability_P == 0.5)
+    return text_losses_B[chosen_P], torch.where(tied_P, 0.0, comparisons.weight_P)
+
+
+def chosen_sides(comparisons: Comparisons) -> Tensor:
+    """Return the side (P,) that each comparison prefers; a soft label below 1/2 turns its pair."""
+    return torch.where(comparisons.probability_P < 0.5, comparisons.worse_P, comparisons.better_P)

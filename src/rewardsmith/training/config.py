@@ -94,6 +94,8 @@ class RewardConfig(TrainingArguments):
         ties: what pairwise objectives do with ties: "half" (target probability 1/2) or "skip".
         label_smoothing: probability that a label is wrong, in [0, 0.5).
         l2_rewards_coefficient: beta of beta/2 (r_w^2 + r_l^2) per comparison.
+        lm_loss_coefficient: weight of the language-model loss of the chosen side, in nats a token (Askell et al. 2021);
+            for decoders whose embeddings are tied to their token head.
         ranking_top_k: with loss_type="plackett_luce", only so many of the best choices count.
         pooling: which hidden states a decoder's head reads: "last", "mean" or "mean_max".
         head_init: how a head that is new is initialised: "normal" (std 1/sqrt(d+1)), "zero", or "keep" (as
@@ -151,6 +153,7 @@ class RewardConfig(TrainingArguments):
     ties: str = _field("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
     label_smoothing: float = _field(0.0, "Probability that a label is wrong, in [0, 0.5).")
     l2_rewards_coefficient: float | None = _field(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
+    lm_loss_coefficient: float = _field(0.0, "Weight of the language-model loss of the chosen side; 0: none.")
     ranking_top_k: int | None = _field(None, "plackett_luce: how many of the best choices count; by default all.")
     pooling: str = _field("last", "What a decoder's head reads: 'last', 'mean' or 'mean_max'.")
     head_init: str = _field("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
@@ -236,7 +239,7 @@ class RewardConfig(TrainingArguments):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be a positive number of {unit}, not {value}")
-        for name in ("center_rewards_coefficient", "l2_rewards_coefficient"):
+        for name in ("center_rewards_coefficient", "l2_rewards_coefficient", "lm_loss_coefficient"):
             if getattr(self, name) is not None:
                 _require_not_negative(name, _number(name, getattr(self, name)))
 
@@ -252,6 +255,8 @@ class RewardConfig(TrainingArguments):
                 raise ConfigError(f"{name} has no effect with head_solver={self.head_solver!r}; leave one of them out")
         for l2 in self.sweep_l2 or ():
             _require_not_negative("sweep_l2", _number("sweep_l2", l2))
+        if self.freeze_backbone and self.lm_loss_coefficient:
+            raise ConfigError("lm_loss_coefficient trains the backbone, and freeze_backbone does not: leave one out")
         if self.freeze_backbone and self.neftune_noise_alpha:
             raise ConfigError("neftune_noise_alpha changes what a backbone reads, and a frozen one is computed once")
 

@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import (
     Comparisons,
     centring,
+    chosen_sides,
     l2_on_rewards,
+    language_loss,
     mean_over_comparisons,
     mean_over_groups,
     mean_over_rankings,
@@ -54,6 +57,7 @@ class StepLoss(torch.nn.Module):
         # A tie model reads the outcome "tie" itself.
         self.ties = "model" if self.objective.start_threshold is not None else args.ties
         self.center, self.l2 = args.center_rewards_coefficient, args.l2_rewards_coefficient
+        self.language = args.lm_loss_coefficient
         # None leaves an option at the objective's own default.
         given = {argument: getattr(args, name) for name, argument in self.objective.options.items()}
         self.options = {argument: value for argument, value in given.items() if value is not None}
@@ -61,6 +65,29 @@ class StepLoss(torch.nn.Module):
         self._noted = False
         if self.objective.start_threshold is not None:
             self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
+
+    def asking(self, batch: RewardBatch, comparisons: Comparisons) -> tuple[RewardBatch, Comparisons]:
+        """Return the batch that also asks for the language-model loss of the chosen sides, where that has a weight."""
+        if not self.language:
+            return batch, comparisons
+        is_read_B = torch.zeros(len(batch.sequence_B), dtype=torch.bool, device=batch.sequence_B.device)
+        is_read_B[chosen_sides(comparisons)] = True
+        return replace(batch, reads_text_B=is_read_B), comparisons
+
+    def terms_of_output(
+        self, output: SequenceClassifierOutput, comparisons: Comparisons, draws_GH: Tensor | None
+    ) -> dict[str, Term]:
+        """Return the terms of what the model gave: those of its heads, and that of the texts it was asked for."""
+        assert output.logits is not None, "a reward model gives rewards"
+        terms = self.terms_of_heads(output.logits, comparisons, draws_GH)
+        return terms | self.language_terms(output.get("text_losses"), comparisons)
+
+    def language_terms(self, text_losses_B: Tensor | None, comparisons: Comparisons) -> dict[str, Term]:
+        """Return the term of the chosen texts, or none. Shapes: text_losses_B (B,), in nats a token."""
+        if not self.language or text_losses_B is None:
+            return {}
+        total, count = mean_over_comparisons(*language_loss(text_losses_B, comparisons))
+        return {"language": (self.language * total, count)}
 
     def terms_of_heads(self, columns_BC: Tensor, comparisons: Comparisons, draws_GH: Tensor | None) -> dict[str, Term]:
         """Return the terms of a batch: the mean over heads, each with its own draws of the prompts.
@@ -100,7 +127,9 @@ class StepLoss(torch.nn.Module):
         """Return what each term is divided by; it depends on the comparisons alone."""
         size = int(max(comparisons.better_P.max(), comparisons.worse_P.max())) + 1 if len(comparisons) else 1
         with torch.no_grad():
-            return {name: count for name, (_, count) in self.terms(torch.zeros(size), comparisons).items()}
+            nothing_B = torch.zeros(size)
+            terms = self.terms(nothing_B, comparisons) | self.language_terms(nothing_B, comparisons)
+            return {name: count for name, (_, count) in terms.items()}
 
     def join(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
         """Give the threshold of a tie model to the optimizer, once. Returns what is new there."""

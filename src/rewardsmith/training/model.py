@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
-from rewardsmith.models.shared_prefix.forward import core_model, reward_head
+from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
 from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)
+# What some families do to their logits beside the product with the embeddings.
+LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 @dataclass
@@ -99,6 +101,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if args.freeze_backbone:
         model.requires_grad_(False)
         reward_head(core).requires_grad_(True)
+    _require_token_head(core, args)
     if args.disable_dropout:
         _disable_dropout(model)
     if args.learning_rate == "auto":
@@ -154,6 +157,23 @@ def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) 
     if args.ensemble > 1:
         wide_head.install_heads(core, args.ensemble)
         notes.append(f"{args.ensemble} heads on one backbone; the reward is their mean")
+
+
+def _require_token_head(core: PreTrainedModel, args: RewardConfig) -> None:
+    """Refuse a language-model loss where the classifier does not hold the weights that predict tokens."""
+    if not args.lm_loss_coefficient:
+        return
+    config, name = core.config.get_text_config(), type(core).__name__
+    scaled = [key for key in LOGIT_SCALES if getattr(config, key, None) not in (None, 1, 1.0)]
+    if not has_token_head(core) or not getattr(config, "is_causal", True):
+        reason = f"{name} is not a decoder"
+    elif not config.tie_word_embeddings:
+        reason = f"{name} has a token head of its own (tie_word_embeddings: false), which a reward model does not keep"
+    elif scaled:
+        reason = f"{name} scales its logits ({scaled[0]})"
+    else:
+        return
+    raise ConfigError(f"lm_loss_coefficient has no token head to read: {reason}; set it to 0, or take another model")
 
 
 def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
@@ -331,6 +351,8 @@ def named_model(
         options = {"attn_implementation": model.attn_implementation, "dtype": model.dtype}
         given = {name: value for name, value in options.items() if value not in (None, "auto")}
         parts["model"] = fresh_model.build_model(model.from_config, tokenizer, config.seed, config.head_init, **given)
+        # Random weights have no token head yet; that of the loss on chosen texts is the embeddings.
+        parts["model"].config.tie_word_embeddings |= bool(config.lm_loss_coefficient)
         return {**parts, "processing_class": tokenizer}
     if not model.model_name_or_path:
         raise ConfigError("no model: set --model_name_or_path to an id or a folder, or --from_config to start fresh")

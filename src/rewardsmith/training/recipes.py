@@ -30,11 +30,23 @@ def resolve(parser: argparse.ArgumentParser, arguments: argparse.Namespace, give
         raise UsageError("give the recipe once: as an argument or with --config")
     if not (arguments.config or arguments.recipe):
         return arguments
-    source, values = read_recipe(arguments.config or arguments.recipe)
+    return put_under(parser, arguments, read_recipe(arguments.config or arguments.recipe), explicit_flags(given))
+
+
+def explicit_flags(given: Sequence[str]) -> set[str]:
+    """Return the names of the flags that the command line says itself."""
+    return {word.split("=")[0].lstrip("-").replace("-", "_").removeprefix("no_") for word in given if word[:1] == "-"}
+
+
+def put_under(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    recipe: tuple[str, dict[str, Any]],
+    explicit: set[str],
+) -> argparse.Namespace:
+    """Set what a recipe (its source and values) says and the `explicit` flags do not. Raises ConfigError by key."""
+    source, values = recipe
     actions = {action.dest: action for action in parser._actions if action.option_strings}
-    explicit = {
-        word.split("=")[0].lstrip("-").replace("-", "_").removeprefix("no_") for word in given if word[:1] == "-"
-    }
     for key, value in values.items():
         if key not in actions or key in ("config", "help"):
             near = nearest(key, list(actions))

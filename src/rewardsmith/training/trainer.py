@@ -204,14 +204,14 @@ class RewardTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
-        batch, comparisons = read_batch(inputs, self.args.device)
+        batch, comparisons = self.step_loss.asking(*read_batch(inputs, self.args.device))
         outputs, draws_GH = model(reward_batch=batch), inputs.get("draws") if self.model.training else None
         columns_BC, rewards_B = outputs.logits, outputs.logits[:, 0]
         if self.model.training and not len(comparisons):
             # A filler: its zero gradient keeps this process in step with the others.
             return 0.0 * columns_BC.sum()
         self.step_loss.note_start(rewards_B, comparisons)
-        terms = self.step_loss.terms_of_heads(columns_BC, comparisons, draws_GH)
+        terms = self.step_loss.terms_of_output(outputs, comparisons, draws_GH)
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
         if self.model.training and not isinstance(num_items_in_batch, dict):
             loss = loss / self.current_gradient_accumulation_steps

@@ -24,6 +24,7 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
 from rewardsmith.models.heads import find_head
 from rewardsmith.models.shared_prefix.forked import last_hidden
+from rewardsmith.models.shared_prefix.language import places_of, places_of_rests, text_losses
 from rewardsmith.models.shared_prefix.packing import (
     Chunk,
     FeatureChunk,
@@ -54,6 +55,13 @@ def core_model(model: object) -> Any:
     return model
 
 
+@dataclass
+class RewardOutput(SequenceClassifierOutput):
+    """Rewards as `logits [B, C]`, and the language-model losses (B,) of a batch that asks for them."""
+
+    text_losses: Tensor | None = None
+
+
 @functools.cache
 def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Give a subclass of `base`, of the same name, that also takes `reward_batch`.
@@ -67,10 +75,10 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
             return base.forward(self, *args, **kwargs)
         # The routers of a frozen backbone are not trained, and its features are there without them.
         if not balances_experts(self) or isinstance(reward_batch.chunks[0], FeatureChunk):
-            return SequenceClassifierOutput(logits=batch_columns(self, reward_batch))
+            return _outputs(self, reward_batch)
         with recorded_routing(self) as routing:
-            columns_BC = batch_columns(self, replace(reward_batch, narrows=False))
-        return SequenceClassifierOutput(loss=routing.loss(self, reward_batch), logits=columns_BC)
+            output = _outputs(self, replace(reward_batch, narrows=False))
+        return RewardOutput(routing.loss(self, reward_batch), output.logits, text_losses=output.text_losses)
 
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
 
@@ -88,6 +96,47 @@ def batch_rewards(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
 def batch_columns(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     """Compute a batch's rewards, and what a wide head gives beside them, in fp32. Shapes: -> [B, C], rewards first."""
     return torch.cat([_chunk_columns(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+
+
+def _outputs(core: PreTrainedModel, batch: RewardBatch) -> RewardOutput:
+    if batch.reads_text_B is None:
+        return RewardOutput(logits=batch_columns(core, batch))
+    sizes = [_num_sequences(chunk) for chunk in batch.chunks]
+    wanted_U = torch.zeros(sum(sizes), dtype=torch.bool, device=batch.sequence_B.device)
+    wanted_U[batch.sequence_B[batch.reads_text_B]] = True
+    found = []
+    for chunk, wanted in zip(batch.chunks, wanted_U.split(sizes), strict=True):
+        again = isinstance(chunk, RowChunk) and chunk.recompute and torch.is_grad_enabled()
+        call = functools.partial(checkpoint, _read_text, use_reentrant=False) if again else _read_text
+        found.append(call(core, chunk, wanted))
+    columns_BC, losses_B = (torch.cat(part)[batch.sequence_B] for part in zip(*found, strict=True))
+    return RewardOutput(logits=columns_BC, text_losses=losses_B)
+
+
+def _num_sequences(chunk: Chunk) -> int:
+    if isinstance(chunk, FeatureChunk):
+        return len(chunk.features_UD)
+    return sum(len(part.group_U) for part in chunk.parts) if isinstance(chunk, ForkedChunk) else len(chunk.last_U)
+
+
+def _read_text(core: PreTrainedModel, chunk: Chunk, wanted_U: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a chunk's columns and the language-model losses of the wanted sequences. Shapes: -> [U, C], (U,)."""
+    head = token_head(core)
+    assert head is not None, "only a decoder is asked for the loss of a text"
+    assert not isinstance(chunk, FeatureChunk), "features hold no texts"
+    weight_VD = core.get_input_embeddings().get_parameter("weight")
+    if not isinstance(chunk, ForkedChunk):
+        hidden = _hidden(core, chunk, narrows=False)
+        flat = (hidden.flatten(0, 1), chunk.input_ids.flatten(), places_of(chunk))
+        return head_columns(head, _pool(core, hidden, chunk)), text_losses(weight_VD, *flat, wanted_U)
+    pooled, losses, start = [], [], 0
+    for prefix, hidden, rests in _forked_hidden(core, chunk):
+        pooled.append(_pool_part(core, prefix, hidden, rests))
+        states = torch.cat([prefix.flatten(0, 1), hidden.flatten(0, 1)])
+        ids = torch.cat([chunk.prefix_ids.flatten(), rests.input_ids.flatten()])
+        wanted = wanted_U[start : (start := start + len(rests.group_U))]
+        losses.append(text_losses(weight_VD, states, ids, places_of_rests(chunk.prefix_ids, rests), wanted))
+    return head_columns(head, torch.cat(pooled)), torch.cat(losses)
 
 
 def _chunk_columns(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
@@ -142,10 +191,19 @@ def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> 
     """
     if isinstance(chunk, FeatureChunk):
         return chunk.features_UD
-    backbone = getattr(core, core.base_model_prefix)
     if isinstance(chunk, ForkedChunk):
-        recompute = core.training and getattr(core, CHECKPOINTING)
-        return torch.cat([_pool_part(core, *part) for part in last_hidden(backbone, chunk, recompute=recompute)])
+        return torch.cat([_pool_part(core, *part) for part in _forked_hidden(core, chunk)])
+    return _pool(core, _hidden(core, chunk, narrows), chunk)
+
+
+def _forked_hidden(core: PreTrainedModel, chunk: ForkedChunk) -> Iterator[tuple[Tensor, Tensor, Rests]]:
+    recompute = core.training and getattr(core, CHECKPOINTING)
+    return last_hidden(getattr(core, core.base_model_prefix), chunk, recompute=recompute)
+
+
+def _hidden(core: PreTrainedModel, chunk: PackedChunk | RowChunk, narrows: bool) -> Tensor:
+    """Return the last hidden states. Shapes: -> [1, L, D] packed, [U, L, D] rows."""
+    backbone = getattr(core, core.base_model_prefix)
     options: dict[str, Any] = {"use_cache": False}
     if isinstance(chunk, PackedChunk):
         # A 4-D mask is handed through by transformers as it is; the attention reads the layout instead.
@@ -153,10 +211,10 @@ def pooled_hidden(core: PreTrainedModel, chunk: Chunk, narrows: bool = True) -> 
         options |= {"position_ids": chunk.position_ids, "prefix_layout": chunk.layout}
         layer = _narrowed_layer(core) if narrows else LastLayer()
         with scored_tokens_only(layer, chunk.last_U, chunk.input_ids.shape[1]):
-            hidden = backbone(input_ids=chunk.input_ids, **options).last_hidden_state
+            hidden: Tensor = backbone(input_ids=chunk.input_ids, **options).last_hidden_state
     else:
         hidden = backbone(input_ids=chunk.input_ids, attention_mask=chunk.attention_mask, **options).last_hidden_state
-    return _pool(core, hidden, chunk)
+    return hidden
 
 
 def _pool_part(core: PreTrainedModel, prefix: Tensor, hidden: Tensor, rests: Rests) -> Tensor:

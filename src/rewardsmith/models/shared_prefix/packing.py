@@ -86,6 +86,7 @@ class RewardBatch:
         logical_tokens: tokens of all sequences asked for, as separate unpadded rows would feed them.
         distinct_tokens: tokens that are computed, padding not counted.
         narrows: whether the last layer may be computed for the scored tokens alone.
+        reads_text_B: the sequences asked for whose language-model loss is wanted too; None for none.
     """
 
     chunks: tuple[Chunk, ...]
@@ -93,6 +94,7 @@ class RewardBatch:
     logical_tokens: int
     distinct_tokens: int
     narrows: bool = True
+    reads_text_B: Tensor | None = None
 
     def to(self, device: torch.device | str) -> RewardBatch:
         """Move every tensor to `device`."""
