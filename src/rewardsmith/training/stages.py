@@ -45,7 +45,8 @@ class Stage:
         saved = json.loads(path.read_text(encoding="utf-8"))
         before, now = saved["settings"], self._settings()
         changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        if changed:
+        # A run that ended before its first checkpoint, such as by a wrong name of a model, leaves nothing to hold to.
+        if changed and (saved["is_whole"] or last_whole(self.folder)[0] is not None):
             key = changed[0]
             raise ConfigError(
                 f"stage {self.name!r} in {self.folder} was run with {key}={before.get(key)!r}, the recipe says "
