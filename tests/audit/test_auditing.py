@@ -22,8 +22,9 @@ AGREEMENT = re.compile(r"(?i)absolutely right|so right about|fully agree")
 HEADER = re.compile(r"^## ", re.MULTILINE)
 
 
-def plan(sample=200, seed=0):
-    return AuditPlan(how=Resampling(300, seed), sample=sample)
+def plan(sample=200, seed=0, prompt_blind=False):
+    """The simulator's gold reads quality off the answer alone, so without the prompt it is as good, truly."""
+    return AuditPlan(how=Resampling(300, seed), sample=sample, prompt_blind=prompt_blind)
 
 
 def groups(prompts=150, seed=0):
@@ -216,6 +217,47 @@ def test_accuracy_is_held_against_chance_and_the_best_baseline():
     assert accuracy_findings(sound)[0].level == "yellow"  # "shorter wins" is as good here
     blind = evaluate(lambda p, answers: [0.0 for a in answers], rows, how=how)
     assert accuracy_findings(blind)[0].level == "red"
+
+
+SUMS = [
+    {"prompt": f"{i}+{j}?", "chosen": f"It is {i + j}.", "rejected": f"It is {i + j + 10 ** (i % 2)}."}
+    for i in range(6, 12)
+    for j in range(12)
+]
+
+
+def right_sums(prompt, answers):
+    """Know the sum where the prompt is seen, else nothing."""
+    total = sum(map(int, re.findall(r"[0-9]+", str(prompt))))
+    return [float(answer == f"It is {total}.") for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "level", "says"),
+    [(right_sums, "green", "the prompt is read"), (lambda p, a: [-float(len(x)) for x in a], "yellow", "overlap")],
+)
+def test_an_audit_says_how_far_the_model_gets_without_the_prompt(scorer, level, says):
+    found = audit(scorer, SUMS, AuditPlan(how=Resampling(200), sample=2, probes=()))
+    [about] = [f for f in found.findings if "without the prompt" in f.text]
+    assert (about.level, says in about.text) == (level, True)
+    alone = evaluate(scorer, SUMS, how=Resampling(200), prompt_blind=True)
+    assert found.evaluation.baselines["prompt_blind"] == alone.baselines["prompt_blind"]
+    assert found.to_dict()["evaluation"]["gains_over_baselines"]["prompt_blind"]["n"] == len(SUMS)
+
+
+def test_the_blind_interval_is_a_finding_of_its_own_where_a_rule_is_the_better_baseline():
+    how = AuditPlan(how=Resampling(200), sample=2, probes=())
+    result = audit(lambda prompt, answers: [float(len(answer)) for answer in answers], SUMS, how)
+    shown = {finding.check: finding.level for finding in result.findings}
+    assert shown["accuracy"] == "red"
+    assert shown["prompt"] == "yellow"
+
+
+def test_an_audit_without_prompts_notes_that_none_can_be_left_out():
+    rows = [{"chosen": f"Yes, {i}.", "rejected": f"No, not {i}."} for i in range(12)]
+    found = audit(lambda p, a: [float("Yes" in x) for x in a], rows, AuditPlan(how=Resampling(50), sample=2, probes=()))
+    assert "no group has a prompt of its own" in found.to_dict()["evaluation"]["notes"][0]
+    assert all(finding.check != "prompt" for finding in found.findings)
 
 
 def test_what_was_left_out_is_named_by_reason():

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,9 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling, compare
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
-from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer
+from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, score_groups
 from rewardsmith.evaluation.metrics import details
-from rewardsmith.evaluation.verdict import verdict
+from rewardsmith.evaluation.verdict import BlindScores, prompt_verdict, verdict, without_prompts
 from rewardsmith.findings import LEVELS, Finding, worst
 from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, text_key
@@ -68,6 +69,7 @@ class Audit:
         scored_texts: texts the scorer was asked for, each once, the invariances not counted.
         plain_parts: the same results as values for JSON.
         findings: the conclusions, red first.
+        blind: the same groups scored without their prompts, by the baseline's name (not in `to_dict`).
     """
 
     evaluation: Evaluation
@@ -78,6 +80,7 @@ class Audit:
     scored_texts: int
     plain_parts: Mapping[str, Any]
     findings: Sequence[Finding]
+    blind: Mapping[str, Sequence[ScoredGroup]] = field(default_factory=dict)
 
     @property
     def lengths(self) -> Mapping[str, LengthAudit]:
@@ -185,8 +188,13 @@ def audit(
     cached = CachingScorer(judge)
     scored, left_out = _score(cached, judge, groups)
     dropped = {**before, **loaded.report.dropped, **left_out}
-    evaluation = summarise(judge.name, scored, plan.how, dropped=dropped)
-    context = Context(cached, scored, plan, within_prompt_sd(scored), not isinstance(judge, FileScorer))
+    can_score = not isinstance(judge, FileScorer)
+    blind = BlindScores({})
+    if plan.prompt_blind and can_score:
+        blind = without_prompts(partial(score_groups, cached), [item.group for item in scored])
+    evaluation = summarise(judge.name, scored, plan.how, blind=blind.scored, dropped=dropped)
+    evaluation = replace(evaluation, notes=(blind.note,) if blind.note else ())
+    context = Context(cached, scored, plan, within_prompt_sd(scored), can_score, blind=blind.scored)
     notes = [Finding("yellow", "chat template", READ_AS_TEXT.format(num_written))] if num_written else []
     return audit_scored(context, evaluation, name, extra or {}, notes)
 
@@ -235,12 +243,16 @@ def audit_scored(
         scored_texts=context.scorer.num_scored,
         plain_parts=plain,
         findings=findings,
+        blind=context.blind,
     )
 
 
 def accuracy_findings(evaluation: Evaluation) -> list[Finding]:
-    """Hold the accuracy against chance and against every baseline; nothing where no judgement prefers a side."""
-    return [] if math.isnan(evaluation.metrics[BASELINE].value) else [verdict(evaluation)]
+    """Hold the accuracy against chance, every baseline and the scorer without the prompt; nothing without a choice."""
+    if math.isnan(evaluation.metrics[BASELINE].value):
+        return []
+    found, blind = verdict(evaluation), prompt_verdict(evaluation)
+    return [found] if blind is None or blind.remedy == found.remedy else [found, blind]
 
 
 def counted(counts: Mapping[str, int]) -> list[Finding]:
@@ -351,6 +363,7 @@ def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[di
     results = [found.to_dict() | details(scored, how)]
     for name in names if len(names) > 1 else ():
         own = [item for item in scored if item.group.source == name]
+        blind = {rule: [item for item in items if item.group.source == name] for rule, items in found.blind.items()}
         if own:
-            results.append(summarise(scorer, own, how).to_dict() | {"data": name} | details(own, how))
+            results.append(summarise(scorer, own, how, blind=blind).to_dict() | {"data": name} | details(own, how))
     return results

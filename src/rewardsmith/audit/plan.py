@@ -127,6 +127,7 @@ class AuditPlan:
         training: groups that the model was trained on, for contamination and novelty.
         folder: of the model, whose record of its training data is read where `training` is not given.
         samples: answers sampled from a policy, for reward variance and over-optimisation.
+        prompt_blind: score every answer without its prompt, too, as a baseline; a second pass.
     """
 
     how: Resampling = field(default_factory=Resampling)
@@ -137,6 +138,7 @@ class AuditPlan:
     training: Sequence[PreferenceGroup] = ()
     folder: str | None = None
     samples: SampledAnswers | None = None
+    prompt_blind: bool = True
 
 
 @dataclass(slots=True)
@@ -150,6 +152,7 @@ class Context:
         sd: within-prompt standard deviation of rewards, the unit of changes; NaN without a prompt of two answers.
         can_score: whether new texts can be scored; a file of scores cannot.
         found: results of the parts before, by name.
+        blind: the groups scored without their prompts, by the baseline's name.
     """
 
     scorer: CachingScorer
@@ -158,6 +161,7 @@ class Context:
     sd: float
     can_score: bool
     found: dict[str, Any] = field(default_factory=dict)
+    blind: Mapping[str, Sequence[ScoredGroup]] = field(default_factory=dict)
 
 
 def plain_values(result: object) -> Any:

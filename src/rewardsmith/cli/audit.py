@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--sample", type=int, default=500, help="answers that are edited by the probes, two a prompt (default 500)")
     add("--no-variants", action="store_true", help="do not load the model again in other precisions and paddings")
     add(
+        "--prompt-blind",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also score every answer without its prompt, a second pass (default: yes, but for files of scores)",
+    )
+    add(
         "--trained-on",
         action="append",
         default=[],
@@ -141,6 +147,7 @@ def _audit_model(
         training=more[0],
         folder=model,
         samples=more[1],
+        prompt_blind=args.prompt_blind,
     )
     return audit(scorer, data.groups, plan, name=data.name, dropped=data.dropped, merge_prompts=False)
 

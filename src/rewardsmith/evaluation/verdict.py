@@ -230,6 +230,20 @@ def verdict(result: Evaluation | HeldOutResult | ModelComparison) -> Finding:
     return _of_two(result) if isinstance(result, ModelComparison) else _of_one(result)
 
 
+def prompt_verdict(result: Evaluation | HeldOutResult) -> Finding | None:
+    """Return whether the scorer is better than itself without the prompt; None where that was not measured.
+
+    Yellow while the two intervals overlap: what it gets right it may get right without reading what was asked.
+    """
+    accuracy, blind = result.metrics["accuracy"], result.baselines.get(PROMPT_BLIND)
+    if blind is None or not blind.n or math.isnan(accuracy.low):
+        return None
+    text = f"accuracy {show_estimate(accuracy)}, without the prompt {show_estimate(blind)}"
+    if _is_beaten(PROMPT_BLIND, result):
+        return Finding("green", "prompt", f"{text}: the prompt is read", "")
+    return Finding("yellow", "prompt", f"{text}: the intervals overlap", READ)
+
+
 def best_baseline(baselines: Mapping[str, Estimate]) -> str | None:
     """Return the name of the defined baseline with the highest accuracy; None where none is defined."""
     known = {name: value for name, value in baselines.items() if not math.isnan(value.value)}
