@@ -27,7 +27,7 @@ from rewardsmith.blocks.words import read_estimate
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.simulate import SimulationConfig, simulate
 from rewardsmith.models.fresh_model import build_model
-from rewardsmith.records import Estimate
+from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.report.optimising import write_run_report
 from rewardsmith.rl.policy import Policy, load_prompts
 from rewardsmith.rl.ppo import PPOConfig
@@ -79,16 +79,10 @@ def start(args: argparse.Namespace, seed: int) -> tuple[Policy, RewardModel]:
     """Return a policy that writes whole sentences, and a reward model that learned from judgements of such answers."""
     began = time.perf_counter()
     policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2.0, seed=seed))
-    judged = list(simulate(SimulationConfig(args.judged_prompts, (4, 4), sentences=(1, 4), seed=seed + 100)))
     folder = args.out / f"reward-{seed}"
-    config = RewardConfig(
-        output_dir=str(folder), tokens_per_batch=4096, merge_prompts=True, num_train_epochs=2, learning_rate=4e-3,
-        lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, gradient_checkpointing=False,
-        save_strategy="no", report_to="none", disable_tqdm=True, seed=seed, use_cpu=True,
-    )  # fmt: skip
+    config = reward_config(folder, seed)
     parts = {"model": build_model("tiny", policy.tokenizer, seed + 50), "processing_class": policy.tokenizer}
-    cut = len(judged) * 5 // 6
-    data = TrainingData(judged[:cut], judged[cut:], ["simulated"])
+    data = TrainingData(*judgements_of(args, seed), ["simulated"])
     summary = train_run(parts, config, data, ("tiny", "simulated"), {})
     assert summary.held_out is not None
     print(
@@ -97,6 +91,21 @@ def start(args: argparse.Namespace, seed: int) -> tuple[Policy, RewardModel]:
         flush=True,
     )
     return policy, RewardModel.from_pretrained(str(folder))
+
+
+def judgements_of(args: argparse.Namespace, seed: int) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
+    """Return what a seed's reward models learn from, and what is held out."""
+    judged = list(simulate(SimulationConfig(args.judged_prompts, (4, 4), sentences=(1, 4), seed=seed + 100)))
+    cut = len(judged) * 5 // 6
+    return judged[:cut], judged[cut:]
+
+
+def reward_config(folder: Path, seed: int, **changes: Any) -> RewardConfig:
+    return RewardConfig(
+        output_dir=str(folder), tokens_per_batch=4096, merge_prompts=True, num_train_epochs=2, learning_rate=4e-3,
+        lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, gradient_checkpointing=False,
+        save_strategy="no", report_to="none", disable_tqdm=True, seed=seed, use_cpu=True, **changes,
+    )  # fmt: skip
 
 
 def config_of(args: argparse.Namespace, algorithm: str, price: float, seed: int, folder: Path) -> Any:
@@ -147,31 +156,33 @@ def summarise(args: argparse.Namespace) -> None:
             folders = [folder_of(args.out, algorithm, price, seed) for seed in args.seeds]
             records = [json.loads((folder / "run.json").read_text()) for folder in folders]
             seconds = [json.loads((folder / "seconds.json").read_text()) for folder in folders]
-            cells = [_mean([_value(record["change"][name]) for record in records]) for name in ("reward", "gold", "kl")]
-            best = [max(_golds(folder)) - _golds(folder)[0] for folder in folders]
+            cells = [
+                mean_of([value_of(record["change"][name]) for record in records]) for name in ("reward", "gold", "kl")
+            ]
+            best = [max(golds_of(folder)) - golds_of(folder)[0] for folder in folders]
             turned = [record["turn"] for record in records if record["turn"]]
             where = ", ".join(f"{turn['step']} (KL {turn['kl']:.1f})" for turn in turned) or "none"
             name = f"{algorithm}, {f'KL at {price:g}' if price else 'no KL control'}"
-            rows.append([name, *cells, _mean(best), f"{len(turned)} of {len(records)}: {where}", _mean(seconds)])
+            rows.append([name, *cells, mean_of(best), f"{len(turned)} of {len(records)}: {where}", mean_of(seconds)])
     header = ("", "gain in reward", "gain in gold", "KL, nats", "gold at its best", "gold turned at step", "seconds")
     print_blocks([Table(f"{len(args.seeds)} seeds, {args.updates} updates of {BATCH} answers", header, rows)])
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
-def _golds(folder: Path) -> list[float]:
+def golds_of(folder: Path) -> list[float]:
     lines = (folder / "curve.jsonl").read_text().splitlines()
     rows = [json.loads(line)["values"]["gold"] for line in lines]
     return [sum(row) / len(row) for row in rows]
 
 
-def _value(estimate: Any) -> float:
+def value_of(estimate: Any) -> float:
     found = read_estimate(estimate)
     assert found is not None
     return found.value
 
 
-def _mean(values: list[float]) -> Estimate:
+def mean_of(values: list[float]) -> Estimate:
     return bootstrap_amount(values)
 
 

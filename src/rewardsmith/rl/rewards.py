@@ -217,6 +217,11 @@ class _ScorerPart(_Part):
             raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
         if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
             raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
+        if options.normalized and options.length and isinstance(scorer, RewardScorer) and len(scorer.members) > 1:
+            raise ConfigError(
+                f"{scorer.name}: each member is divided by a deviation of its own, a length penalty is in raw rewards; "
+                "leave length or normalized out"
+            )
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -259,16 +264,19 @@ class _ScorerPart(_Part):
     def _read(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
         scorer = self.scorer
         if isinstance(scorer, RewardScorer):
-            return scorer.score_parts(requests)
+            # Members that are models have a mean and a deviation each, not one together.
+            return scorer.score_parts(requests, normalized=self.options.normalized and len(scorer.members) > 1)
         if isinstance(scorer, RewardClient) and self.options.needs_parts:
             return scorer.score_parts(requests)
         return [[RewardParts(reward) for reward in row] for row in scorer.score_requests(requests)]
 
     def _statistics(self) -> tuple[float, float]:
-        """Return what is subtracted and divided by here; a server has done so already."""
+        """Return what is subtracted and divided by here; a server and members that are models have done so already."""
         if not self.options.normalized or isinstance(self.scorer, RewardClient):
             return 0.0, 1.0
         assert isinstance(self.scorer, RewardScorer)
+        if len(self.scorer.members) > 1:
+            return 0.0, 1.0
         contract = self.scorer.contract
         if contract is None or contract.reward_mean is None or not contract.reward_std:
             raise ConfigError(

@@ -1,0 +1,167 @@
+"""Does the pessimistic reward of an ensemble turn later than a single model's? PPO without a price of KL, over seeds.
+
+    python benchmarks/rl_ensembles.py OUT [--seeds 0 1 2 3 4] [--kinds single heads models] [--members 4] [--updates 15]
+
+For each seed the start and the judgements are those of `rl_runs.py`; a single reward model, heads on one backbone and
+whole models learn from the same judgements, then PPO optimises copies of the start against each. Members are read in
+their own standard deviations. Runs and models that OUT holds already are read, not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rl_runs import config_of, judgements_of, mean_of, reward_config
+
+from rewardsmith import RewardModel
+from rewardsmith.blocks.kinds import Table
+from rewardsmith.blocks.text import print_blocks
+from rewardsmith.clients.opening import open_scorer
+from rewardsmith.models.fresh_model import build_model
+from rewardsmith.report.optimising import write_run_report
+from rewardsmith.rl.measuring import CURVE, find_turn, read_points
+from rewardsmith.rl.policy import Policy, load_prompts, open_policy
+from rewardsmith.rl.rewards import reward_function
+from rewardsmith.rl.running import RunPlan, optimise
+from rewardsmith.rl.shaping import RewardOptions
+from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
+from rewardsmith.training.data import TrainingData
+from rewardsmith.training.ensembles import train_one_or_several
+from rewardsmith.training.launching import quiet_other_packages
+
+WAYS = {
+    "single": (None, 1.0),
+    "minimum": ("min", 1.0),
+    "soft-minimum": ("soft_min", 0.5),
+    "mean-2sd": ("mean_minus_std", 2.0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--kinds", nargs="+", default=["single", "heads", "models"])
+    parser.add_argument("--ways", nargs="+", default=["minimum"])
+    parser.add_argument("--members", type=int, default=4)
+    parser.add_argument("--updates", type=int, default=15)
+    parser.add_argument("--judged_prompts", type=int, default=300)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    args = parser.parse_args()
+    quiet_other_packages()
+    torch.set_num_threads(1)
+    for seed in args.seeds:
+        for kind, way in runs_of(args):
+            if not (folder_of(args.out, kind, way, seed) / "seconds.json").exists():
+                run(args, kind, way, seed)
+    summarise(args)
+
+
+def runs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
+    return [(kind, way) for kind in args.kinds for way in (["single"] if kind == "single" else args.ways)]
+
+
+def folder_of(out: Path, kind: str, way: str, seed: int) -> Path:
+    return out / f"ppo-{kind}-{way}-{seed}"
+
+
+def start(out: Path, seed: int) -> Policy:
+    """Return the policy that every run of a seed starts from."""
+    folder = out / f"start-{seed}" / "policy"
+    if not folder.exists():
+        policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2.0, seed=seed))
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+    return open_policy(str(folder))
+
+
+def reward_of(args: argparse.Namespace, policy: Policy, kind: str, seed: int) -> tuple[Path, float]:
+    """Train what a kind is made of, once, and return its folder and the seconds of processor time that it took."""
+    folder = args.out / f"reward-{kind}-{seed}"
+    cost = folder / "seconds.json"
+    if not cost.exists():
+        began = time.process_time()
+        ensemble = {} if kind == "single" else {"ensemble": args.members, "ensemble_kind": kind}
+        judged, held_out = judgements_of(args, seed)
+        train_one_or_several(
+            lambda own: {
+                "model": build_model("tiny", policy.tokenizer, own.seed + 50),
+                "processing_class": policy.tokenizer,
+            },
+            reward_config(folder, seed, **ensemble),
+            TrainingData(judged, held_out, ["simulated"]),
+            ("tiny", "simulated"),
+            {},
+        )
+        cost.write_text(json.dumps(time.process_time() - began))
+    return folder, json.loads(cost.read_text())
+
+
+def run(args: argparse.Namespace, kind: str, way: str, seed: int) -> None:
+    folder, policy = folder_of(args.out, kind, way, seed), start(args.out, seed)
+    reward, training = reward_of(args, policy, kind, seed)
+    combine, penalty = WAYS[way]
+    began = time.process_time()
+    result = optimise(
+        RunPlan(
+            "ppo",
+            policy,
+            load_prompts(f"simulator:512,{2000 + seed}"),
+            load_prompts(f"simulator:96,{3000 + seed}"),
+            reward_function(
+                RewardModel.from_pretrained(str(reward)),
+                options=RewardOptions(combine=combine, penalty=penalty, normalized=True),
+            ),
+            config_of(args, "ppo", 0.0, seed, folder),
+            gold=open_scorer("simulator:gold"),
+            num_measurements=args.updates // 3,
+        )
+    )
+    write_run_report(result)
+    cost = {"training": training, "optimising": time.process_time() - began}
+    gains = {name: str(result.after.change(name, result.before)) for name in ("reward", "gold")}
+    print(f"{folder.name}: {gains}, turn {result.turn}, {cost}", flush=True)
+    (folder / "seconds.json").write_text(json.dumps(cost))
+
+
+def summarise(args: argparse.Namespace) -> None:
+    """Print means over seeds with their intervals; a difference is that from the single model, paired by seed."""
+    gold: dict[str, list[list[float]]] = {}
+    rows: list[list[Any]] = []
+    for kind, way in runs_of(args):
+        name, turns, kls, costs = f"{kind}, {way}" if kind != "single" else kind, [], [], []
+        for seed in args.seeds:
+            folder = folder_of(args.out, kind, way, seed)
+            points = read_points(folder / CURVE)
+            turns.append(find_turn(points))
+            kls.append(points[-1].estimate("kl").value)
+            gold.setdefault(name, []).append([point.estimate("gold").value for point in points])
+            costs.append(json.loads((folder / "seconds.json").read_text()))
+        gains = [curve[-1] - curve[0] for curve in gold[name]]
+        best = [max(curve) - curve[0] for curve in gold[name]]
+        lost = [max(curve) - curve[-1] for curve in gold[name]]
+        turned = [turn for turn in turns if turn is not None]
+        where = ", ".join(f"{turn.step} (KL {turn.kl:.1f})" for turn in turned) or "none"
+        cells = [mean_of(values) for values in (gains, best, lost, kls)]
+        seconds = [mean_of([cost[part] for cost in costs]) for part in ("training", "optimising")]
+        row = [name, *cells, f"{len(turned)} of {len(turns)}: {where}", *seconds]
+        if "single" in gold:
+            pairs = zip(gold[name], gold["single"], strict=True)
+            row.insert(2, mean_of([own[-1] - other[-1] for own, other in pairs]))
+        rows.append(row)
+    header = ["", "gain in gold", "against single", "gold at its best", "lost from there", "KL, nats", "gold turned",
+              "s to train", "s to optimise"]  # fmt: skip
+    if "single" not in gold:
+        header.remove("against single")
+    print_blocks([Table(f"{len(args.seeds)} seeds, {args.updates} updates of PPO", header, rows)])
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+
+
+if __name__ == "__main__":
+    main()
