@@ -1,6 +1,10 @@
 """What every test shares: no network, no deadlines, and the folder of real data."""
 
+import contextlib
+import io
 import os
+import subprocess
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,3 +38,37 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+START = subprocess.run
+CHECK = ["-m", "rewardsmith.models.verify"]
+
+
+def run_or_check_here(command, *args, **options) -> subprocess.CompletedProcess:
+    """Start a process, but check a saved folder in this one: a fresh one imports for five seconds of a core."""
+    if command[1:3] != CHECK:
+        return START(command, *args, **options)
+    import torch
+
+    from rewardsmith.models import verify
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), torch.random.fork_rng():
+        # Warnings of other packages end no process of its own.
+        with warnings.catch_warnings(action="ignore"):
+            code = verify.main(command[3], "--trust-remote-code" in command[4:])
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checks_in_this_process():
+    """Let no save start a process, but where a test asks for `fresh_process`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", run_or_check_here)
+        yield
+
+
+@pytest.fixture
+def fresh_process(monkeypatch):
+    """Check what is saved in a process of its own, as it is outside of tests."""
+    monkeypatch.setattr(subprocess, "run", START)

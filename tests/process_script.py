@@ -46,8 +46,6 @@ def say_what_is_open(folder: Path) -> None:
 
 
 def main(folder: Path, given: dict) -> None:
-    # What is registered first runs last.
-    atexit.register(say_what_is_open, folder)
     own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail", "stream") if name in given}
     if own.get("fsdp2"):
         let_the_cpu_shard()
@@ -85,4 +83,6 @@ def main(folder: Path, given: dict) -> None:
 
 
 if __name__ == "__main__":
+    # What is registered first runs last.
+    atexit.register(say_what_is_open, Path(sys.argv[1]))
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))

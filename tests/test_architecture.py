@@ -103,6 +103,7 @@ def inputs(folder: Path) -> tuple[str, str]:
     """Write a tiny model and a file of pairs; return where they are."""
     import tiny_models
 
+    folder.mkdir()
     model, tokenizer = tiny_models.qwen2()
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -135,17 +136,22 @@ def walk(command: str, folder: Path) -> set[str]:
     raise AssertionError("the row did not arrive")
 
 
-@pytest.mark.parametrize("command", HEADINGS)
-def test_a_row_passes_the_files_that_the_page_lists(command, tmp_path):
-    # In a process of its own: a run sets logging, signals and caches of the whole process.
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory) -> dict[str, list[str]]:
+    """The files of either walk, from a process of its own: runs set logging, signals and caches of the whole process."""
     run = subprocess.run(
-        [sys.executable, __file__, command, str(tmp_path)], capture_output=True, text=True, timeout=300
+        [sys.executable, __file__, str(tmp_path_factory.mktemp("walk"))], capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", HEADINGS)
+def test_a_row_passes_the_files_that_the_page_lists(command, walks):
     page = listed(HEADINGS[command])
-    assert json.loads(run.stdout.splitlines()[-1]) == sorted(page)
+    assert walks[command] == sorted(page)
     assert len(page) <= MOST_FILES[command]
 
 
 if __name__ == "__main__":
-    print(json.dumps(sorted(walk(sys.argv[1], Path(sys.argv[2])))))
+    print(json.dumps({command: sorted(walk(command, Path(sys.argv[1]) / command)) for command in HEADINGS}))

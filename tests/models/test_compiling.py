@@ -62,19 +62,21 @@ def grown(groups, length):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_compiled_layers_give_the_rewards_and_gradients_of_eager_ones(backend):
+def test_compiled_layers_give_the_rewards_and_gradients_of_eager_ones_and_score_alike_afterwards(backend):
     model, plan = ready()
-    expected = rewards_and_gradients(model, plan)
+    expected, scores = rewards_and_gradients(model, plan), compute_rewards(model, GROUPS, plan=plan)
     names = set(model.state_dict())
     assert "layers are compiled" in compile_layers(model, "on", LONG, backend=backend)
     assert_same(rewards_and_gradients(model, plan), expected)
     assert counters["stats"]["unique_graphs"] > 0
+    for row, right in zip(compute_rewards(model, GROUPS, plan=plan), scores, strict=True):
+        assert row == pytest.approx(right, abs=1e-5)
     assert set(model.state_dict()) == names
 
 
 def test_other_layers_lengths_and_layouts_compile_nothing_anew():
     model, plan = ready()
-    compile_layers(model, "on", LONG, backend="aot_eager")
+    compile_layers(model, "on", LONG, backend="eager")
     with torch._dynamo.config.patch(error_on_recompile=True):
         for length in (0, 1, 2, 7, 40):
             rewards_and_gradients(model, plan, grown(GROUPS, length)[: 2 - length % 2])
@@ -94,16 +96,6 @@ def test_layers_that_are_computed_again_in_the_backward_pass_are_compiled_with_t
     with torch._dynamo.config.patch(error_on_recompile=True):
         rewards_and_gradients(model, plan, grown(GROUPS, 9))
     assert "forward" not in vars(model.model.layers[0])
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_scoring_after_training_gives_the_same_rewards(backend):
-    model, plan = ready()
-    expected = compute_rewards(model, GROUPS, plan=plan)
-    compile_layers(model, "on", LONG, backend=backend)
-    rewards_and_gradients(model, plan)
-    for row, right in zip(compute_rewards(model, GROUPS, plan=plan), expected, strict=True):
-        assert row == pytest.approx(right, abs=1e-5)
 
 
 def test_a_forked_cache_compiles_the_mlps_and_keeps_rewards_and_gradients():

@@ -28,8 +28,9 @@ LOAD = """
 import sys, torch
 sys.modules["rewardsmith"] = None
 from transformers import AutoModelForSequenceClassification
-model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], trust_remote_code=True)
-print(*(float(model(input_ids=torch.tensor([ids])).logits) for ids in eval(sys.argv[2])))
+for folder in sys.argv[2:]:
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    print(*(float(model(input_ids=torch.tensor([ids])).logits) for ids in eval(sys.argv[1])))
 """
 
 
@@ -40,14 +41,15 @@ def granite(tmp_path):
     return tmp_path / "base"
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "mean_max"])
-def test_a_causal_model_without_a_classifier_is_saved_so_that_plain_transformers_loads_it(granite, tmp_path, pooling):
-    model, notes = load_sequence_classifier(str(granite), pooling=pooling)
-    assert any("new one was initialised" in note for note in notes)
-    rewards = compute_rewards(model, [IDS])[0]
-    model.save_pretrained(tmp_path / "saved")
-    copy_code(tmp_path / "saved", model)
-    command = [sys.executable, "-c", LOAD, str(tmp_path / "saved"), str(IDS)]
+def test_a_causal_model_without_a_classifier_is_saved_so_that_plain_transformers_loads_it(granite, tmp_path):
+    rewards = []
+    for pooling in (poolings := ["last", "mean", "mean_max"]):
+        model, notes = load_sequence_classifier(str(granite), pooling=pooling)
+        assert any("new one was initialised" in note for note in notes)
+        rewards += compute_rewards(model, [IDS])[0]
+        model.save_pretrained(tmp_path / pooling)
+        copy_code(tmp_path / pooling, model)
+    command = [sys.executable, "-c", LOAD, str(IDS), *(str(tmp_path / pooling) for pooling in poolings)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert list(map(float, done.stdout.split())) == pytest.approx(rewards, abs=1e-5)
 

@@ -154,7 +154,7 @@ def test_a_changed_file_is_refused(tmp_path, file, old, new, message):
         RewardModel.from_pretrained(folder)
 
 
-def test_a_changed_weight_is_found_by_the_golden_texts(tmp_path):
+def test_a_changed_weight_is_found_by_the_golden_texts(tmp_path, request):
     from safetensors.torch import load_file, save_file
 
     from rewardsmith.models.checkpoint import verify_in_fresh_process
@@ -164,6 +164,7 @@ def test_a_changed_weight_is_found_by_the_golden_texts(tmp_path):
     weights = load_file(f"{folder}/model.safetensors")
     weights["score.weight"] = weights["score.weight"] * 1.5
     save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    request.getfixturevalue("fresh_process")
     with pytest.raises(CheckpointError, match="golden rewards differ"):
         verify_in_fresh_process(folder)
 
@@ -188,22 +189,21 @@ def test_a_language_model_is_not_scored_with_a_random_head(tmp_path):
         RewardModel.from_pretrained(str(tmp_path))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "mean_max"])
-def test_other_poolings_load_without_rewardsmith(tmp_path, pooling):
-    folder = train("qwen2", tmp_path, pooling=pooling)
-    ours = RewardModel.from_pretrained(folder)
-    texts = [ours.render("good", answer) for answer in ANSWERS]
+def test_other_poolings_load_without_rewardsmith(tmp_path):
+    ours = [RewardModel.from_pretrained(train("qwen2", tmp_path / name, pooling=name)) for name in ("mean", "mean_max")]
+    asked = [(model.name, [model.render("good", answer) for answer in ANSWERS]) for model in ours]
     script = (
         "import sys; sys.modules['rewardsmith'] = None\n"
         "from transformers import AutoModelForSequenceClassification, pipeline\n"
-        f"model = AutoModelForSequenceClassification.from_pretrained({folder!r}, trust_remote_code=True)\n"
-        f"scorer = pipeline('text-classification', model={folder!r}, trust_remote_code=True, device='cpu')\n"
-        f"print([r['score'] for r in scorer({texts!r}, batch_size=2)])\n"
+        f"for folder, texts in {asked!r}:\n"
+        "    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)\n"
+        "    scorer = pipeline('text-classification', model=folder, trust_remote_code=True, device='cpu')\n"
+        "    print([r['score'] for r in scorer(texts, batch_size=2)])\n"
     )
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
-    scores = eval(result.stdout.strip().splitlines()[-1])
-    assert scores == pytest.approx(ours.score("good", ANSWERS), abs=1e-5)
+    for model, line in zip(ours, result.stdout.strip().splitlines()[-2:], strict=True):
+        assert eval(line) == pytest.approx(model.score("good", ANSWERS), abs=1e-5)
 
 
 def test_a_lora_adapter_is_saved_with_its_head_and_scores_as_trained(tmp_path):

@@ -115,6 +115,7 @@ def test_the_command_sweeps_and_leaves_an_ordinary_folder(tmp_path, capsys):
     assert plain(**ids).logits.item() == pytest.approx(scorer.score("good", [" answer"])[0], abs=1e-5)
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_a_head_with_a_hidden_layer_is_loaded_with_its_own_code(tmp_path):
     model, tokenizer = tiny_models.qwen2()
     options = {"freeze_backbone": True, "head": "mlp", "head_width": 4, "use_cpu": True, "report_to": "none"}

@@ -44,3 +44,16 @@ def test_a_dry_run_prints_the_command(monkeypatch, capsys):
     monkeypatch.setattr(launching.torch.cuda, "is_available", lambda: False)
     assert launching.launch(2, ["train", "--seed", "3"], dry_run=True) == 0
     assert "--nproc_per_node 2 -m rewardsmith train --seed 3" in capsys.readouterr().out
+
+
+def test_a_process_that_fails_ends_the_others_and_is_named(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, time, pathlib\n"
+        "if os.environ['RANK'] == '1':\n    sys.exit(3)\n"
+        "time.sleep(30)\npathlib.Path(sys.argv[1]).touch()\n"
+    )
+    words = ["--standalone", "--nproc_per_node", "2", str(script), str(tmp_path / "finished")]
+    with pytest.raises(launching.LaunchError, match="process 1 of 2 ended with 3, and the others were ended"):
+        launching._run(words, 2)
+    assert not (tmp_path / "finished").exists()

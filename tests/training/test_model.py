@@ -93,7 +93,7 @@ def assert_compiling_changes_nothing(tmp_path, changes):
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_torch_compile_compiles_layers_and_changes_neither_weights_nor_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "compile_layers", functools.partial(compile_layers, backend="aot_eager"))
+    monkeypatch.setattr(models, "compile_layers", functools.partial(compile_layers, backend="eager"))
     assert_compiling_changes_nothing(tmp_path, {})
 
 

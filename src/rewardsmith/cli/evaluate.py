@@ -21,7 +21,6 @@ from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
 from rewardsmith.report.folders import write_benchmark, write_evaluation
-from rewardsmith.training.run import versions
 
 if TYPE_CHECKING:
     from rewardsmith.evaluation import Evaluation, ModelComparison
@@ -165,6 +164,8 @@ def show(result: Evaluation | ModelComparison | BenchmarkResult, json_path: str 
 
 def about() -> list[str]:
     """Return the date, the command and the versions that a report was made with."""
+    from rewardsmith.training.run import versions
+
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return [now, shlex.join(["rewardsmith", *sys.argv[1:]]), ", ".join(f"{k} {v}" for k, v in versions().items())]
 

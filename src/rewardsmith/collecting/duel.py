@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import t as student
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate
@@ -133,6 +132,8 @@ def _mean(values: Floats) -> Estimate:
     n, value = len(values), float(values.mean())
     if n < 2:
         return Estimate(value, n)
+    from scipy.stats import t as student
+
     half = float(student.ppf(0.975, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
     return Estimate(value, n, value - half, value + half)
 

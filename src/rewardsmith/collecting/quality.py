@@ -14,7 +14,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from rewardsmith.collecting.ability import Vote, fit_bradley_terry
 from rewardsmith.collecting.answers import answer_comparisons, judgement_comparisons, signature
@@ -107,6 +106,8 @@ def _number(value: float) -> float | None:
 
 def measure_quality(project: Project, items: Sequence[JudgedItem], question: str | None = None) -> Quality:
     """Measure the judgements of one question, the main one when None."""
+    from scipy.stats import binomtest
+
     name = question or project.main_question.name
     asked = next(q for q in project.all_questions if q.name == name)
     level = _level(asked)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show_interval
@@ -177,6 +176,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
         >>> round(mcnemar(1, 5), 5)
         0.21875
     """
+    from scipy.stats import binomtest
+
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 

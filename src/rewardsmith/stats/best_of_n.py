@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import gammaln
 
@@ -216,6 +215,8 @@ def _slope_interval(d: Floats, slopes_GM: Floats, peak: int) -> tuple[float, flo
         slopes_GM: slope of each prompt's smoothed curve at the M = N - 2 inner places.
         peak: inner place from which the interval reaches out.
     """
+    from scipy import stats
+
     size, inner = len(slopes_GM), d[1:-1]
     mean = slopes_GM.mean(axis=0)
     edge = stats.t.ppf(0.975, size - 1) * slopes_GM.std(axis=0, ddof=1) / math.sqrt(size)
