@@ -138,7 +138,7 @@ def walk(command: str, folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def walks(tmp_path_factory) -> dict[str, list[str]]:
-    """The files of either walk, from a process of its own: runs set logging, signals and caches of the whole process."""
+    """The files of either walk, from a process of its own: a run sets logging, signals and caches for good."""
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path_factory.mktemp("walk"))], capture_output=True, text=True, timeout=300
     )
