@@ -164,6 +164,38 @@ def test_slow_headers_of_a_second_request_end_it_too(reward_model, start_server)
         assert ends(link) == b""
 
 
+def ask_without_reading(address, requests):
+    """A connection with a small window that has asked for the description again and again."""
+    place = urlparse(address)
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    link.settimeout(20)
+    link.connect((place.hostname, place.port))
+    link.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * requests)
+    return link
+
+
+def test_who_does_not_read_its_answer_loses_the_connection(reward_model, start_server, caplog):
+    with start_server(reward_model, ServerSettings(write_timeout_seconds=0.3)) as address:
+        size = len(httpx.get(f"{address}/openapi.json").content)
+        asked = 20_000_000 // size
+        with ask_without_reading(address, asked) as link:
+            time.sleep(1.5)
+            assert len(ends(link)) < asked * size / 2
+        assert httpx.get(f"{address}/health").status_code == 200
+    assert "did not read its answer within 0.3 s" in caplog.text
+
+
+def test_who_reads_slowly_within_the_time_gets_all_of_it(reward_model, start_server):
+    with start_server(reward_model, ServerSettings(write_timeout_seconds=20)) as address:
+        size = len(httpx.get(f"{address}/openapi.json").content)
+        with ask_without_reading(address, 100) as link:
+            time.sleep(0.5)
+            received = 0
+            while received < 100 * size:
+                received += len(link.recv(65536))
+
+
 def test_a_full_server_drops_who_waits_longest_without_a_request(reward_model, start_server):
     settings = ServerSettings(max_connections=5)
     with start_server(reward_model, settings) as address, ExitStack() as stack:

@@ -48,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-total-body-mib", type=float, default=64.0, help="of all bodies in work; then 429")
     group.add_argument("--max-connections", type=int, default=2048, help="open at once; idle ones make room")
     group.add_argument("--header-seconds", type=float, default=10.0, help="slower headers end the connection")
+    group.add_argument("--write-seconds", type=float, default=60.0, help="so does an answer that is read more slowly")
     group.add_argument("--shutdown-seconds", type=float, default=60.0, help="time to finish accepted work at the end")
 
 
@@ -169,6 +170,7 @@ def _app(args: argparse.Namespace) -> RewardApp:
         max_body_bytes=int(args.max_body_mib * 2**20),
         max_total_body_bytes=int(args.max_total_body_mib * 2**20),
         header_timeout_seconds=args.header_seconds,
+        write_timeout_seconds=args.write_seconds,
         max_connections=args.max_connections,
         shutdown_seconds=args.shutdown_seconds,
     )

@@ -60,6 +60,7 @@ class ServerSettings:
         max_sequences: completions in one HTTP request; more is 413.
         body_timeout_seconds: a body that takes longer to arrive is answered 408.
         header_timeout_seconds: a connection that takes longer to send its headers is closed.
+        write_timeout_seconds: an answer that its client takes longer to read ends the connection.
         max_connections: open at once; the one that has waited longest without a request makes room.
         shutdown_seconds: how long a graceful shutdown waits for accepted work.
     """
@@ -73,12 +74,13 @@ class ServerSettings:
     max_sequences: int = 4096
     body_timeout_seconds: float = 30.0
     header_timeout_seconds: float = 10.0
+    write_timeout_seconds: float = 60.0
     max_connections: int = 2048
     shutdown_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         _require_positive(self, "max_body_bytes", "max_total_body_bytes", "max_sequences", "max_connections")
-        _require_positive(self, "body_timeout_seconds", "header_timeout_seconds")
+        _require_positive(self, "body_timeout_seconds", "header_timeout_seconds", "write_timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Run the application under uvicorn, and stop it without losing what was accepted.
 
-Connections are uvicorn's, with a limit on open ones and on the time that headers take.
+Connections are uvicorn's, with a limit on open ones and on the time that headers and
+the reading of an answer take.
 """
 
 from __future__ import annotations
@@ -41,22 +42,27 @@ class BoundedConfig(Config):
 
     Args:
         header_seconds: a connection that takes longer to send its headers is closed.
+        write_seconds: so is one that takes longer to read what it is sent.
         max_open: connections at once.
     """
 
-    def __init__(self, app: Any, *, header_seconds: float, max_open: int, **options: Any) -> None:
+    def __init__(
+        self, app: Any, *, header_seconds: float, write_seconds: float, max_open: int, **options: Any
+    ) -> None:
         super().__init__(app, http=BoundedConnection, ws="none", **options)
         self.header_seconds = header_seconds
+        self.write_seconds = write_seconds
         self.max_open = max_open
         # In order of arrival: the first has waited longest.
         self.without_request: MutableMapping[BoundedConnection, None] = {}
 
 
 class BoundedConnection(H11Protocol):
-    """Close when headers are late, and when others need the room of a connection that asks for nothing."""
+    """Close when headers or the reading of an answer are late, and when others need an idle connection's room."""
 
     config: BoundedConfig
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for the connection, or refuse it."""
@@ -64,6 +70,8 @@ class BoundedConnection(H11Protocol):
         # No part of asyncio's interface; where it is absent, reads are only larger.
         if hasattr(transport, "max_size"):
             cast("Any", transport).max_size = READ_BYTES
+        # Every byte that the system does not take is told by `pause_writing`, so that none waits without a limit.
+        transport.set_write_buffer_limits(1)
         if len(self.connections) > self.config.max_open:
             oldest = next(iter(self.config.without_request), None)
             if oldest is None:
@@ -75,6 +83,7 @@ class BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        self._note_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -92,6 +101,26 @@ class BoundedConnection(H11Protocol):
         super().on_response_complete()
         if not self.transport.is_closing() and self._is_in_headers():
             self.config.without_request[self] = None
+
+    def pause_writing(self) -> None:
+        """Bound how long the client may take to read what is sent."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.config.write_seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        """Note that the client has read all of it."""
+        super().resume_writing()
+        self._note_read()
+
+    def _note_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _give_up(self) -> None:
+        logger.warning("a client did not read its answer within %g s; its connection ends", self.config.write_seconds)
+        self.transport.abort()
 
     def _is_in_headers(self) -> bool:
         return self.conn.their_state is h11.IDLE
@@ -177,6 +206,7 @@ class GracefulServer(uvicorn.Server):
         config = BoundedConfig(
             app,
             header_seconds=settings.header_timeout_seconds,
+            write_seconds=settings.write_timeout_seconds,
             max_open=_room_for_connections(settings.max_connections),
             host=bare_host(address.host),
             port=address.port,
