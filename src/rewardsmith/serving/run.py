@@ -46,9 +46,7 @@ class BoundedConfig(Config):
         max_open: connections at once.
     """
 
-    def __init__(
-        self, app: Any, *, header_seconds: float, write_seconds: float, max_open: int, **options: Any
-    ) -> None:
+    def __init__(self, app: Any, *, header_seconds: float, write_seconds: float, max_open: int, **options: Any) -> None:
         super().__init__(app, http=BoundedConnection, ws="none", **options)
         self.header_seconds = header_seconds
         self.write_seconds = write_seconds
