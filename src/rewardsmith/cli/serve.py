@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -80,12 +79,14 @@ def run(args: argparse.Namespace) -> int:
     if args.truncate_prompt:
         raise ConfigError("a server cuts what a request asks it to cut: send truncate='prompt' instead of the flag")
     from rewardsmith.serving.auth import KeyRing, require_keys_off_loopback
+    from rewardsmith.serving.metrics import open_access_log
     from rewardsmith.serving.run import serve
 
     address = _address(args)
     has_keys = bool(KeyRing(_environment_digests(), args.key_file))
     require_keys_off_loopback(args.host, has_keys)
-    _open_access_log(args.access_log)
+    if args.access_log:
+        open_access_log(args.access_log)
     app = _app(args)
     print(f"serving {app.service.name} on {address.url} (description: /docs)", file=sys.stderr)
     if not has_keys:
@@ -104,20 +105,6 @@ def _address(args: argparse.Namespace) -> Address:
     if tls:
         tls.check()
     return Address(args.host, args.port, tls)
-
-
-def _open_access_log(name: str | None) -> None:
-    if name is None:
-        return
-    try:
-        handler = logging.StreamHandler() if name == "-" else logging.FileHandler(name, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write the access log {name}: {error.strerror}") from error
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("rewardsmith.access")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
 
 
 def _make_key(path: Path) -> int:

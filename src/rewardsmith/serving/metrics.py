@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardsmith.capabilities import PrefixCounts
+from rewardsmith.errors import ConfigError
 from rewardsmith.serving.auth import Key
 from rewardsmith.serving.bodies import Held
 from rewardsmith.serving.limits import Failure, Outcome
@@ -25,6 +26,18 @@ COUNTS = tuple(float(2**power) for power in range(18))
 VISIT = "rewardsmith.visit"
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 access_logger = logging.getLogger("rewardsmith.access")
+
+
+def open_access_log(name: str) -> None:
+    """Write a line a request to the file of this name, or with "-" to the terminal. Raises ConfigError."""
+    try:
+        handler = logging.StreamHandler() if name == "-" else logging.FileHandler(name, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write the access log {name}: {error.strerror}") from error
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access_logger.setLevel(logging.INFO)
+    access_logger.propagate = False
+    access_logger.addHandler(handler)
 
 
 @dataclass(eq=False, slots=True)
