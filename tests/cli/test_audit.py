@@ -210,3 +210,15 @@ def test_a_matrix_of_sources_and_an_ensemble_are_printed(command, folder, monkey
     assert code == 0
     for words in ("lost against the model", "lowest member", "same pair", "newest minus oldest"):
         assert words in " ".join(out.split())
+
+
+def test_columns_of_ones_own_names_are_read_as_evaluate_reads_them(command, tmp_path):
+    rows = [{"Frage": f"What is {i}?", "gut": f"{i} it is", "schlecht": "no"} for i in range(12)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = ("--columns", "Frage=prompt", "gut=chosen", "schlecht=rejected")
+    (tmp_path / "judge.py").write_text("def by_length(prompt, answers):\n    return [len(a) for a in answers]\n")
+    command("audit", "judge.py:by_length", "odd.jsonl", *FAST, *named, "--json", "a.json")
+    command("evaluate", "judge.py:by_length", "odd.jsonl", "--no-prompt-blind", *named, "--json", "e.json")
+    found = [json.loads((tmp_path / name).read_text()) for name in ("a.json", "e.json")]
+    assert found[0]["evaluation"]["metrics"]["accuracy"]["n"] == 12
+    assert found[0]["evaluation"]["metrics"]["accuracy"] == found[1]["metrics"]["accuracy"]

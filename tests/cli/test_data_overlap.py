@@ -81,3 +81,13 @@ def test_failures_are_one_line(command, sides, tmp_path, arguments, expected):
     assert code in (1, 2)
     assert expected in error
     assert error.count("\n") == 1
+
+
+def test_either_side_may_have_columns_of_its_own_names(command, sides, tmp_path):
+    rows = [{"Frage": row["prompt"], "gut": row["chosen"], "schlecht": row["rejected"]} for row in TRAIN]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = ("--train-columns", "Frage=prompt", "gut=chosen", "schlecht=rejected")
+    odd = json.loads(command("data", "overlap", "odd.jsonl", sides[1], *named, "--json", "-")[1])
+    plain = json.loads(command("data", "overlap", *sides, "--json", "-")[1])
+    assert odd["train"].pop("source") != plain["train"].pop("source")
+    assert odd == plain

@@ -46,7 +46,7 @@ def test_only_a_model_that_beats_the_better_rule_of_length_is_told_to_be_served(
 def test_without_a_preference_nothing_is_claimed(tmp_path):
     ties = evaluate_held_out([PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, "tie"),))], [[1.0, 0.0]])
     assert headline(ties).tone == "warn"
-    assert "evaluate DATA" in next_step(summary(tmp_path, ties))
+    assert " DATA on judgements" in next_step(summary(tmp_path, ties))
 
 
 def test_the_card_is_one_that_the_hub_reads(tmp_path):

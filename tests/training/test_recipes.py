@@ -61,3 +61,9 @@ def test_a_recipe_may_set_the_environment(tmp_path, monkeypatch):
 def test_a_recipe_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="no recipe 'nowhere'"):
         find_recipe("nowhere")
+
+
+def test_a_model_in_the_place_of_a_recipe_is_named_with_its_flag(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"--model_name_or_path {tmp_path}"):
+        find_recipe(str(tmp_path))

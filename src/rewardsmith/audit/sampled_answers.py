@@ -358,6 +358,8 @@ def _load(path: str, reader: str | None, options: Mapping[str, Any]) -> tuple[li
 
     # A reader of preference data comes before the benchmark in the same layout.
     if reader in BENCHMARKS and reader not in CATALOGUE:
+        if options.get("columns"):
+            raise ConfigError(f"{reader} is a benchmark, read as its authors publish it: leave --columns out")
         benchmark = BENCHMARKS[reader]
         groups = [
             group for where, row in benchmark.rows(path, options["split"]) for group in benchmark.read(where, row)

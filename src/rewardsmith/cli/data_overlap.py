@@ -9,6 +9,7 @@ from typing import Any
 
 from rewardsmith.blocks.words import clean
 from rewardsmith.data.checks.overlap import KINDS, MEANING, Overlap, Source, find_overlap, write_without
+from rewardsmith.data.columns import parse_columns
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.progress import track
@@ -30,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for side in ("train", "test"):
         parser.add_argument(f"--{side}-reader", help=f"data set or row format of the {side} side")
         parser.add_argument(f"--{side}-split", help=f"split of the {side} side")
+        parser.add_argument(
+            f"--{side}-columns", nargs="+", metavar="YOURS=OURS", help=f"columns of the {side} side: question=prompt"
+        )
         parser.add_argument(f"--{side}-column", help=f"the {side} side has no answers: its texts stand in this column")
 
 
@@ -66,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(args: argparse.Namespace, side: str) -> Source:
     """Return one side as its flags name it."""
-    flags = (getattr(args, f"{side}_{name}") for name in ("reader", "split", "column"))
-    return Source(getattr(args, side), *flags)
+    reader, split, column, columns = (
+        getattr(args, f"{side}_{name}") for name in ("reader", "split", "column", "columns")
+    )
+    return Source(getattr(args, side), reader, split, column, parse_columns(columns))
 
 
 def _print(args: argparse.Namespace, found: Overlap, reports: dict[str, LoadReport]) -> None:

@@ -193,10 +193,10 @@ def next_step(summary: RunSummary) -> str:
     """Return the command that a reader of the verdict should run next."""
     folder, result = summary.folder, summary.held_out
     if result is None or not result.accuracy.n:
-        return f"rewardsmith evaluate DATA {folder} on judgements that were not trained on"
+        return f"rewardsmith evaluate {folder} DATA on judgements that were not trained on"
     level = verdict(result).level
     if level == "green":
-        return f"rewardsmith audit DATA {folder}    rewardsmith serve {folder}"
+        return f"rewardsmith audit {folder} DATA    rewardsmith serve {folder}"
     if level == "red":
         return "rewardsmith data inspect DATA: a rule of length orders these answers better than the model does"
     return f"more held-out judgements (--eval_dataset_name), or longer training, before {folder} is used"

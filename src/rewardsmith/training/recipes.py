@@ -99,6 +99,8 @@ def find_recipe(name: str) -> Path:
     known = {p.stem: p for folder in reversed(folders) if folder.is_dir() for p in sorted(folder.glob("*.yaml"))}
     if path.stem in known and len(path.parts) == 1:
         return known[path.stem]
+    if (path / "config.json").is_file():
+        raise ConfigError(f"{name} is a model, not a recipe; name it by --model_name_or_path {name}")
     near = nearest(path.stem, list(known))
     raise ConfigError(
         f"no recipe {name!r}: neither a file nor one of {', '.join(sorted(known)) or 'recipes/ (none found)'}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rewardsmith.data.columns import Columns
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
@@ -44,18 +45,20 @@ class Source:
         reader: data set or row format.
         split: of a folder or hub data set.
         column: where the texts stand in rows that hold a prompt alone, such as those of a benchmark.
+        columns: which of the file's columns is what, as `load_preferences` takes it.
     """
 
     path: str
     reader: str | None = None
     split: str | None = None
     column: str | None = None
+    columns: Columns | None = None
 
     def read(self, report: LoadReport) -> Iterator[tuple[str, PreferenceGroup]]:
         """Yield (where, group); rows that cannot be read are counted in `report`."""
         if self.column is not None:
             return self._prompts(report, self.column)
-        return locate(self.path, report, reader=self.reader, split=self.split, on_error="count")
+        return locate(self.path, report, reader=self.reader, split=self.split, columns=self.columns, on_error="count")
 
     def _prompts(self, report: LoadReport, column: str) -> Iterator[tuple[str, PreferenceGroup]]:
         """Yield rows of prompts as groups without completions."""
