@@ -323,3 +323,29 @@ def test_an_unreadable_answer_costs_itself_and_never_its_prompt(broken):
     assert "left out 1 single answers" in str(report)
     with pytest.raises(DataError, match=r"completions\[0\]"):
         parse_row({"prompt": "p", "completions": [broken, broken, "c"], "ranks": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("column", ["System", "system_prompt", "System Message", "system-instruction"])
+def test_a_system_message_is_read_under_the_names_that_people_give_it(column):
+    row = {column: "Be brief.", "prompt": "q", "chosen": "a", "rejected": "b"}
+    loaded = load_preferences([row])
+    assert [(m.role, m.content) for m in loaded[0].prompt] == [("system", "Be brief."), ("user", "q")]
+    assert loaded.report.notes == [f"column {column!r} is read as a system message before the prompt"]
+
+
+@pytest.mark.parametrize("column", ["user", "premise", "dialogue", "text", "problem_statement", "x"])
+def test_a_text_that_no_one_reads_beside_answers_without_a_prompt_is_named_with_the_remedy(column):
+    loaded = load_preferences([{column: "What is it?", "chosen": "a", "rejected": "b", "row_id": i} for i in range(3)])
+    [note] = loaded.report.notes
+    assert note.startswith("no column is read as the prompt")
+    assert note.endswith(f"{column}; --columns {column}=prompt reads it")
+
+
+def test_columns_beside_a_prompt_that_are_not_read_are_named_once():
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b", "image": "x.png", "label": n % 2} for n in range(4)]
+    rows.append({"prompt": "q", "chosen": "a", "rejected": "b", "image": None, "label": 1, "split": "train"})
+    notes = load_preferences(rows).report.notes
+    assert notes == [
+        "columns that are not read, and are kept in the metadata: image, label",
+        "columns that are not read, and are kept in the metadata: split",
+    ]

@@ -268,7 +268,8 @@ def load_data(wanted: Sequence[str], how: Reading) -> AuditData:
         if name in data.names:
             raise ConfigError(f"two data sets are named {name!r}; name them apart: --data NAME=PATH")
         data.names.append(name)
-        groups, dropped = _load(path, reader or how.reader, how.options)
+        groups, dropped, notes = _load(path, reader or how.reader, how.options)
+        data.notes += [f"{name}: {note}" for note in notes]
         if how.draw is not None and len(groups) > how.draw:
             data.notes.append(f"{name}: drew {how.draw} of {len(groups)} groups")
             groups = draw_groups(groups, how.draw, how.seed)
@@ -351,8 +352,13 @@ def _short(path: str) -> str:
     return name
 
 
-def _load(path: str, reader: str | None, options: Mapping[str, Any]) -> tuple[list[PreferenceGroup], Mapping[str, int]]:
-    """Read preference data, or a benchmark in its published layout where the reader is a benchmark's name."""
+def _load(
+    path: str, reader: str | None, options: Mapping[str, Any]
+) -> tuple[list[PreferenceGroup], Mapping[str, int], Sequence[str]]:
+    """Read preference data, or a benchmark in its published layout where the reader is a benchmark's name.
+
+    Returns the groups, how many rows were left out by reason, and what the user should know of the reading.
+    """
     from rewardsmith.data.sets import CATALOGUE
     from rewardsmith.evaluation.benchmarks.running import BENCHMARKS
 
@@ -364,6 +370,6 @@ def _load(path: str, reader: str | None, options: Mapping[str, Any]) -> tuple[li
         groups = [
             group for where, row in benchmark.rows(path, options["split"]) for group in benchmark.read(where, row)
         ]
-        return groups[: options["limit"]], {}
+        return groups[: options["limit"]], {}, ()
     loaded = load_preferences(path, reader=reader, **options)
-    return list(loaded), loaded.report.dropped
+    return list(loaded), loaded.report.dropped, tuple(dict.fromkeys(loaded.report.notes))

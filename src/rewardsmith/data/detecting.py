@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from rewardsmith.data.formats import ALL, FOLDERS, FORMATS
 from rewardsmith.data.formats.cells import check_messages, check_text, looks_like_messages
 from rewardsmith.data.formats.format import Format
+from rewardsmith.data.formats.rankings import LEFT_OUT
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import CATALOGUE
 from rewardsmith.errors import ConfigError, DataError, listed, nearest_or_known, row_error
@@ -36,7 +37,11 @@ PROMPTS = (
     "post",
 )
 MEANT = (*PROMPTS, "context", "history", "messages", "conversation", "conversations", "document", "article")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 KNOWN = frozenset({"prompt", *(column for f in ALL for signature in f.signatures for column in signature)})
+GUESSED = ("prompt", "system")
+# What later steps read off the metadata.
+READ_LATER = {"subset", LEFT_OUT}
 SCORES = {"score", "rating", "feedback", "reward", "label", "quality"}
 ANSWERS = {"completion", "response", "answer", "text", "output"}
 # Similarity of two names from which one is taken for a misspelling of the other.
@@ -74,7 +79,7 @@ class RowPlan:
     Args:
         format: their format.
         renames: column to the known one that it is taken for.
-        system: whether the column `system` is put before the prompt.
+        system: whether the column `system`, or one renamed to it, is put before the prompt.
         notes: what the user should know of it, one line each.
     """
 
@@ -87,7 +92,7 @@ class RowPlan:
         """Read one row. Raises RowError."""
         if self.renames:
             # A guess that holds no text, such as the number of a question, is none.
-            names = {c: ours for c, ours in self.renames if ours != "prompt" or not isinstance(row.get(c), int | float)}
+            names = {c: o for c, o in self.renames if o not in GUESSED or not isinstance(row.get(c), int | float)}
             free = set(names.values()) - set(names)
             row = {names.get(column, column): value for column, value in row.items() if column not in free}
         if self.system and row.get("system"):
@@ -126,7 +131,7 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
     if format is None:
         return None
     notes = [f"column {theirs!r} is taken for {ours!r}" for theirs, ours in renames.items()]
-    system = "system" in names and (format.takes_prompt or format.name == "swift")
+    said = system_column(names) if format.takes_prompt or format.name == "swift" else None
     if format.takes_prompt:
         left = sorted(names - set(renames), key=_prompt_order)
         asked = prompt_column(left)
@@ -135,9 +140,10 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
             notes.append(f"column {asked!r} is read as the prompt")
         unread = [c for c in left if c not in renames and c != "prompt" and _prompt_order(c) < len(MEANT)]
         notes += [f"column {c!r} is not read and stays in the metadata; --columns {c}=prompt reads it" for c in unread]
-    if system:
-        notes.append("column 'system' is read as a system message before the prompt")
-    return RowPlan(format, tuple(renames.items()), system, tuple(notes))
+    if said is not None:
+        renames |= {} if said == "system" else {said: "system"}
+        notes.append(f"column {said!r} is read as a system message before the prompt")
+    return RowPlan(format, tuple(renames.items()), said is not None, tuple(notes))
 
 
 def prompt_column(columns: Iterable[str]) -> str | None:
@@ -146,9 +152,40 @@ def prompt_column(columns: Iterable[str]) -> str | None:
     return first if _prompt_order(first) < len(PROMPTS) else None
 
 
+def system_column(columns: Iterable[str]) -> str | None:
+    """Return the column that holds a system message, by the names that people give it; None where there is none."""
+    found = {_plain(column): column for column in sorted(columns)}
+    return next((found[name] for name in SYSTEMS if name in found), None)
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def unread_columns(group: PreferenceGroup, plan: RowPlan) -> list[str]:
+    """Return the columns of a row that no one reads and no note of its plan names; numbers of rows are left out."""
+    if not plan.format.takes_prompt:
+        return []
+    named = " ".join(plan.notes)
+    return [
+        column
+        for column in group.metadata
+        if not (column in READ_LATER or _plain(column).endswith(("id", "idx", "index")) or repr(column) in named)
+    ]
+
+
+def unread_note(group: PreferenceGroup, columns: Sequence[str]) -> str:
+    """Say which columns are not read, and what to do where one of them may hold what was asked."""
+    shown = listed(columns)
+    if not group.prompt:
+        remedy = f"--columns {columns[0]}=prompt reads it" if len(columns) == 1 else "--columns NAME=prompt reads one"
+        return f"no column is read as the prompt; not read, and kept in the metadata: {shown}; {remedy}"
+    return f"columns that are not read, and are kept in the metadata: {shown}"
+
+
 def _prompt_order(column: str) -> int:
     """Return the place of a column among the names under which people keep what was asked, or a large number."""
-    plain = column.strip().lower().replace(" ", "_").replace("-", "_")
+    plain = _plain(column)
     if plain in MEANT:
         return MEANT.index(plain)
     return (
@@ -162,7 +199,7 @@ def _near_columns(names: frozenset[str]) -> dict[str, str]:
     """Map misspelt columns to the ones that formats read, where that is clear."""
     renames: dict[str, str] = {}
     for column in sorted(names - KNOWN):
-        found = get_close_matches(column.strip().lower().replace(" ", "_").replace("-", "_"), KNOWN - names, 1, NEAR)
+        found = get_close_matches(_plain(column), KNOWN - names, 1, NEAR)
         if found and found[0] not in renames.values():
             renames[column] = found[0]
     return renames

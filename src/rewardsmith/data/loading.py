@@ -356,7 +356,7 @@ def _parse_hinted(rows: Iterator[tuple[str, Any]], request: _Request, source: st
 
 def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str | None) -> Iterator[PreferenceGroup]:
     """Parse rows by a general format; groups that are handed in pass as they are."""
-    last = None
+    last, seen = None, set[str]()
     for where, row in _count_rows(rows, request.report):
         if isinstance(row, PreferenceGroup):
             yield deduplicate(row)
@@ -370,6 +370,10 @@ def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str 
         if plan is not last:
             request.report.notes += [note for note in plan.notes if note not in request.report.notes]
             last = plan
+        if new := [column for column in group.metadata if column not in seen]:
+            seen.update(new)
+            if unread := [column for column in detecting.unread_columns(group, plan) if column in new]:
+                request.report.notes.append(detecting.unread_note(group, unread))
         if group.source is None and source is not None:
             object.__setattr__(group, "source", source)
         request.report.answers_left_out.update(group.metadata.get(LEFT_OUT, {}).values())

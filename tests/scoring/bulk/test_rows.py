@@ -203,3 +203,9 @@ def test_a_name_is_a_path_first_and_then_a_hub_id(hub, tmp_path):
     for name in ("nothing.jsonl", "./someone/else", "someone/else.jsonl"):
         with pytest.raises(ConfigError, match="no such file or folder"):
             find_source(name)
+
+
+@pytest.mark.parametrize("column", ["System", "system_prompt", "system message"])
+def test_a_system_message_under_another_name_is_asked_as_that_of_system(column):
+    row = {"prompt": "q", "completion": "a"}
+    assert read_request({column: "Be brief.", **row}, "row 0") == read_request({"system": "Be brief.", **row}, "row 0")

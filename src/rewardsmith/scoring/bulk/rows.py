@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rewardsmith._version import __version__
-from rewardsmith.data.detecting import prompt_column, read_rows, with_system
+from rewardsmith.data.detecting import prompt_column, read_rows, system_column, with_system
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
@@ -347,7 +347,11 @@ def asked_row(row: Mapping[str, Any], form: str, where: str) -> Mapping[str, Any
             row = {**row, "prompt": row[column]}
             if column != "context":
                 _say_prompt(column)
-    return with_system(row, where) if row.get("system") else row
+    texts = [str(name) for name, value in row.items() if isinstance(value, str) and value]
+    said = "system" if row.get("system") else system_column(texts)
+    if said is None:
+        return row
+    return with_system(row if said == "system" else {**row, "system": row[said]}, where)
 
 
 @cache
