@@ -13,7 +13,14 @@ from rewardsmith.audit.invariances import model_variants
 from rewardsmith.audit.sampled_answers import AuditData, Reading, SampledAnswers, load_data, load_samples
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.evaluate import about, say_wrote, write_json
-from rewardsmith.cli.options import add_limit, add_meaning, add_model_options, meaning_options, model_options, open_scorer
+from rewardsmith.cli.options import (
+    add_limit,
+    add_meaning,
+    add_model_options,
+    meaning_options,
+    model_options,
+    open_scorer,
+)
 from rewardsmith.data.training_record import FILE_NAME
 from rewardsmith.errors import UsageError
 from rewardsmith.evaluation import Resampling
