@@ -13,14 +13,7 @@ from rewardsmith.audit.invariances import model_variants
 from rewardsmith.audit.sampled_answers import AuditData, Reading, SampledAnswers, load_data, load_samples
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.evaluate import about, say_wrote, write_json
-from rewardsmith.cli.options import (
-    add_limit,
-    add_meaning,
-    add_model_options,
-    meaning_options,
-    model_options,
-    open_scorer,
-)
+from rewardsmith.cli.options import add_input_options, add_model_options, input_options, model_options, open_scorer
 from rewardsmith.data.training_record import FILE_NAME
 from rewardsmith.errors import UsageError
 from rewardsmith.evaluation import Resampling
@@ -69,12 +62,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     data_help = "preference data, once for each data set. READER: see rewardsmith data list, or a benchmark's name"
     add("--data", action="append", default=[], metavar="[NAME=]PATH[:READER]", help=data_help)
-    add("--reader", help="reader of the data that names none")
-    add("--split", help="split of a folder or hub data set")
-    add_limit(parser, "groups of each data set")
+    add_input_options(parser)
     add("--draw", type=int, help="audit so many groups of each data set, drawn by --seed")
-    add_meaning(parser)
-    add("--skip-bad", action="store_true", help="leave bad rows out and count them; default: stop at the first")
     add(
         "--train-data",
         action="append",
@@ -101,9 +90,8 @@ def run(args: argparse.Namespace) -> int:
     """Audit every model on all data, print, and write the files."""
     models, wanted = _split_targets(args)
     _check(args)
-    meaning = meaning_options(args)
-    options = {"split": args.split, "limit": args.limit, "on_error": "count" if args.skip_bad else "raise", **meaning}
-    reading = Reading(args.reader, options, args.draw, args.seed)
+    options = input_options(args)
+    reading = Reading(options.pop("reader"), options, args.draw, args.seed)
     data = load_data(wanted, reading)
     training = load_data(args.train_data, Reading(options={"split": args.split, "on_error": "count"})).groups
     samples = (

@@ -31,9 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for side in ("train", "test"):
         parser.add_argument(f"--{side}-reader", help=f"data set or row format of the {side} side")
         parser.add_argument(f"--{side}-split", help=f"split of the {side} side")
-        parser.add_argument(
-            f"--{side}-columns", nargs="+", metavar="YOURS=OURS", help=f"columns of the {side} side: question=prompt"
-        )
+        columns_help = f"columns of the {side} side, such as question=prompt"
+        parser.add_argument(f"--{side}-columns", nargs="+", metavar="YOURS=OURS", help=columns_help)
         parser.add_argument(f"--{side}-column", help=f"the {side} side has no answers: its texts stand in this column")
 
 
@@ -70,10 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(args: argparse.Namespace, side: str) -> Source:
     """Return one side as its flags name it."""
-    reader, split, column, columns = (
-        getattr(args, f"{side}_{name}") for name in ("reader", "split", "column", "columns")
-    )
-    return Source(getattr(args, side), reader, split, column, parse_columns(columns))
+    reader, split, column, named = (getattr(args, f"{side}_{n}") for n in ("reader", "split", "column", "columns"))
+    return Source(getattr(args, side), reader, split, column, parse_columns(named))
 
 
 def _print(args: argparse.Namespace, found: Overlap, reports: dict[str, LoadReport]) -> None:

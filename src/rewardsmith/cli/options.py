@@ -84,22 +84,17 @@ def add_columns(parser: argparse.ArgumentParser, such_as: str) -> None:
     parser.add_argument("--columns", nargs="+", metavar="YOURS=OURS", help=f"your columns: {such_as}")
 
 
-def add_meaning(parser: argparse.ArgumentParser) -> None:
-    """Add what the columns of preference data mean."""
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add which rows are read: reader, split and limit."""
+    parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
+    parser.add_argument("--split", help="which split of a folder or hub data set")
+    parser.add_argument("--limit", type=int, help="read at most so many groups")
     add_columns(parser, "question=prompt, or left=answer_a right=answer_b vote=winner, and annotator, tie, ...")
     parser.add_argument(
         "--score-margin",
         metavar="[RATING=]SCALE",
         help="also take differences of scores, times SCALE, as margins in units of the reward (default: order alone)",
     )
-
-
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add which rows are read: reader, split and limit."""
-    parser.add_argument("--reader", help="data set or row format (see: rewardsmith data list); default: by the columns")
-    parser.add_argument("--split", help="which split of a folder or hub data set")
-    parser.add_argument("--limit", type=int, help="read at most so many groups")
-    add_meaning(parser)
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
@@ -124,14 +119,11 @@ def input_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    return {"reader": args.reader, "split": args.split, "limit": args.limit} | meaning_options(args)
-
-
-def meaning_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the flags say of the columns, as keyword arguments of `iter_preferences`."""
     from rewardsmith.data.columns import parse_columns, parse_score_margin
 
-    return {"columns": parse_columns(args.columns), "score_margin": parse_score_margin(args.score_margin)}
+    columns, margin = parse_columns(args.columns), parse_score_margin(args.score_margin)
+    chosen = {"reader": args.reader, "split": args.split, "limit": args.limit}
+    return chosen | {"columns": columns, "score_margin": margin}
 
 
 def check_place(args: argparse.Namespace) -> None:
