@@ -1,6 +1,10 @@
 import math
 
-from rewardsmith.evaluation import Resampling, compare
+import pytest
+
+from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation import FunctionScorer, Resampling, compare
+from rewardsmith.evaluation.comparing import compare_scorers
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
@@ -41,3 +45,23 @@ def test_prompts_of_messages_and_shared_turns_of_dialogues_are_given_as_text_to_
     assert (rows[0].prompt, rows[0].better, rows[0].worse) == ("system: Be brief.\n\nuser: Hi", "yes", "no")
     assert rows[1].prompt == "\n\nHuman: Hi"
     assert rows[1].better.endswith("yes")
+
+
+def test_what_either_scorer_cannot_score_is_left_out_for_both_and_counted():
+    def refusing(word):
+        def score(prompt, answers):
+            if word in prompt:
+                raise ScoringError(f"{word} has 635 tokens, the model reads 512")
+            return [len(answer) for answer in answers]
+
+        return FunctionScorer(score)
+
+    rows = [
+        {"prompt": f"p{i} {word}", "chosen": "yes", "rejected": "no"} for i, word in enumerate(["x", "y", "z", "z"])
+    ]
+    scorers = (refusing("x"), refusing("y"))
+    found = compare_scorers(scorers, rows, how=HOW, on_error="count")
+    assert [row.prompt for row in found.rows] == ["p2 z", "p3 z"]
+    assert found.dropped == {"longer than the model reads": 2}
+    with pytest.raises(ScoringError, match="635 tokens"):
+        compare_scorers(scorers, rows, how=HOW)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from rewardsmith.cli.evaluate import about, add_shared, print_verdict, require_order, say_wrote, show
+from rewardsmith.cli.evaluate import (
+    about,
+    add_shared,
+    hint_at_skipping,
+    print_verdict,
+    require_order,
+    say_wrote,
+    show,
+)
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, input_options, open_scorer
-from rewardsmith.data import load_preferences
-from rewardsmith.evaluation import FileScorer, Resampling, compare, score_groups
+from rewardsmith.evaluation import Resampling
+from rewardsmith.evaluation.comparing import compare_scorers
 from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.report import write_report
 
@@ -26,10 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     require_order(args.a, args.data)
     scorers = [open_scorer(name, args) for name in (args.a, args.b)]
-    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
-    groups = load_preferences(args.data, **{**input_options(args), "merge_prompts": not by_position})
-    scored = [score_groups(scorer, groups) for scorer in scorers]
-    result = compare(args.a, scored[0], args.b, scored[1], Resampling(args.resamples, args.seed))
+    how = Resampling(args.resamples, args.seed)
+    with hint_at_skipping(args.skip_bad):
+        result = compare_scorers(
+            (scorers[0], scorers[1]), args.data, names=(args.a, args.b), how=how, **input_options(args)
+        )
+    for reason, count in result.dropped.items():
+        print(f"dropped {count} rows ({reason})", file=sys.stderr)
     show(result, args.json)
     if args.html:
         plain = {**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}

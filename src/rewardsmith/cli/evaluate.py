@@ -6,6 +6,8 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,14 +76,11 @@ def run(args: argparse.Namespace) -> int:
     scorer = as_scorer(args.scores) if model is None else open_scorer(model, args, args.ensemble)
     how = Resampling(args.resamples, args.seed)
     blind = not isinstance(scorer, FileScorer) if args.prompt_blind is None else args.prompt_blind
-    try:
+    with hint_at_skipping(args.skip_bad):
         if args.benchmark:
             _run_benchmark(args, scorer, data, how, blind)
             return 0
         result = evaluate(scorer, data, how=how, prompt_blind=blind, **input_options(args))
-    except ScoringError as error:
-        remedy = "" if args.skip_bad else "; --skip-bad leaves out and counts what cannot be scored"
-        raise ScoringError(f"{error}{remedy}") from error
     for note in [*result.notes, *(f"dropped {count} rows ({reason})" for reason, count in result.dropped.items())]:
         print(note, file=sys.stderr)
     show(result, args.json)
@@ -98,6 +97,16 @@ def run(args: argparse.Namespace) -> int:
     if args.save_temperature:
         say_wrote(_save_temperature(folder, result.calibration))
     return 0
+
+
+@contextmanager
+def hint_at_skipping(skips: bool) -> Iterator[None]:
+    """Name the flag that leaves out what cannot be scored, where it was not given."""
+    try:
+        yield
+    except ScoringError as error:
+        remedy = "" if skips else "; --skip-bad leaves out and counts what cannot be scored"
+        raise ScoringError(f"{error}{remedy}") from error
 
 
 def _save_temperature(folder: Path, calibration: Calibration) -> Path:

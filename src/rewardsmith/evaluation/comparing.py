@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show_interval
+from rewardsmith.data import load_preferences
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, side_texts
+from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, score_groups, score_what_can_be, side_texts
 from rewardsmith.evaluation.metrics import prompt_clusters, stratum
 from rewardsmith.evaluation.sections import comparison_section
-from rewardsmith.records import Estimate, preferences
+from rewardsmith.records import Estimate, Scorer, preferences
 from rewardsmith.stats.intervals import Resampling, bootstrap_test
 from rewardsmith.stats.significance import holm
 
@@ -71,13 +73,14 @@ class PairedTest:
 
 @dataclass(frozen=True, slots=True)
 class ModelComparison:
-    """The result of `compare`: tests overall and by subset, and every row."""
+    """The result of `compare`: tests overall and by subset, every row, and the number of those left out by reason."""
 
     name_a: str
     name_b: str
     overall: PairedTest
     subsets: dict[str, PairedTest]
     rows: Sequence[PairedRow]
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def unit_a(self) -> float:
@@ -108,6 +111,7 @@ class ModelComparison:
             "a": self.name_a,
             "b": self.name_b,
             "overall": _plain(self.overall),
+            "dropped": self.dropped,
             "subsets": {name: _plain(test) for name, test in self.subsets.items()},
             "flipped": [asdict(row) for row in self.flipped()],
             "margin_units": {"a": self.unit_a, "b": self.unit_b},
@@ -167,6 +171,42 @@ def compare(
     corrected = holm([test.p_value for test in tests.values()])
     subsets = {name: replace(test, p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
     return ModelComparison(name_a, name_b, _test(rows, how), subsets, rows)
+
+
+def compare_scorers(
+    scorers: tuple[Scorer, Scorer],
+    data: object,
+    *,
+    names: tuple[str, str] | None = None,
+    how: Resampling | None = None,
+    **load_options: Any,
+) -> ModelComparison:
+    """Compare two scorers on preference data.
+
+    Args:
+        names: what the scorers are called in the result, where not by their own names.
+        load_options: passed to `load_preferences`. With on_error="count", groups that either scorer cannot score are
+            left out for both and counted.
+
+    Raises:
+        DataError: no judgement prefers a side.
+        ScoringError: a completion has no finite reward.
+    """
+    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
+    loaded = load_preferences(data, **{"merge_prompts": not by_position, **load_options})
+    dropped = Counter(loaded.report.dropped)
+    groups = list(loaded)
+    if load_options.get("on_error") == "count":
+        first, lost_a, _ = score_what_can_be(scorers[0], groups)
+        second, lost_b, _ = score_what_can_be(scorers[1], [item.group for item in first])
+        kept = {id(item.group) for item in second}
+        first = [item for item in first if id(item.group) in kept]
+        dropped.update(lost_a)
+        dropped.update(lost_b)
+    else:
+        first, second = (score_groups(scorer, groups) for scorer in scorers)
+    name_a, name_b = names or (scorers[0].name, scorers[1].name)
+    return replace(compare(name_a, first, name_b, second, how), dropped=dict(dropped))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.clients.opening import open_scorer
-from rewardsmith.data import load_preferences
-from rewardsmith.evaluation import FileScorer, as_scorer, score_groups
-from rewardsmith.evaluation.comparing import ModelComparison
-from rewardsmith.evaluation.comparing import compare as compare_scored
+from rewardsmith.evaluation import as_scorer
+from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
 from rewardsmith.files.progress import ProgressBar
@@ -62,11 +60,7 @@ def compare(
         >>> compare(longest, shortest, rows).overall.difference.value
         1.0
     """
-    scorers = [_scorer(a), _scorer(b)]
-    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
-    groups = load_preferences(data, **{"merge_prompts": not by_position, **load_options})
-    sides = [score_groups(scorer, groups) for scorer in scorers]
-    return compare_scored(scorers[0].name, sides[0], scorers[1].name, sides[1], how)
+    return compare_scorers((_scorer(a), _scorer(b)), data, how=how, **load_options)
 
 
 def score_file(
