@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rewardsmith.models.shared_prefix import attention
 from rewardsmith.models.shared_prefix.attention import PrefixLayout, shared_prefix_attention
 
 
@@ -81,3 +82,28 @@ def dense_with_sinks(query, key, value, mask, sinks_H):
     sink = sinks_H[None, :, None, None].expand(*scores.shape[:3], 1)
     weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
     return (weights @ value.repeat_interleave(2, 1)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("change", [{}, {"softcap": 0.05}, {"s_aux": torch.tensor([1.0, -2.0, 0.0, 3.0])}])
+def test_rows_that_go_on_from_a_cache_need_no_mask(change):
+    torch.manual_seed(0)
+    module = torch.nn.Module().eval()
+    module.num_key_value_groups, module.is_causal = 2, True
+    inputs = [torch.randn(3, heads, length, 16, requires_grad=True) for heads, length in ((4, 5), (2, 12), (2, 12))]
+    mask = torch.ones(5, 12, dtype=torch.bool).tril(7)[None, None].expand(3, 1, 5, 12)
+    found = []
+    for given in (None, mask):
+        output, _ = shared_prefix_attention(module, *inputs, given, scaling=0.25, **change)
+        found.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    for ours, masked in zip(*found, strict=True):
+        torch.testing.assert_close(ours, masked, rtol=1e-5, atol=1e-6)
+
+
+def test_no_mask_is_built_where_rows_go_on_and_windows_and_padding_keep_theirs():
+    from transformers.masking_utils import causal_mask_function
+
+    sizes = {"batch_size": 2, "q_length": 3, "kv_length": 8, "q_offset": 5, "mask_function": causal_mask_function}
+    padding = torch.tensor([[False, *[True] * 7], [True] * 8])
+    assert attention._mask_without_layout(**sizes) is None
+    assert attention._mask_without_layout(**sizes, local_size=4).shape == (2, 1, 3, 8)
+    assert not attention._mask_without_layout(**sizes, attention_mask=padding)[0, 0, 0, 0]

@@ -26,7 +26,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix.segment_attention import SegmentPlan, attend_by_segments, is_available
@@ -188,6 +188,11 @@ def shared_prefix_attention(
     names = ("scaling", "softcap", "sliding_window", "s_aux")
     how = _Scores(*(options.get(name) for name in names))
     if prefix_layout is None:
+        if attention_mask is None and key.shape[2] > query.shape[2] > 1:
+            drops = module.training and options.get("dropout")
+            if how.softcap is None and not drops and is_available(query, value):
+                return _go_on(module, query, key, value, how), None
+            attention_mask = _causal_after(query, key)[None, None]
         if how.softcap is None and how.sinks_H is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return _plainly(module, query, key, value, attention_mask, how), None
@@ -273,6 +278,23 @@ def _with_sink_key(
     return F.pad(query, (0, 1), value=1.0), key, F.pad(value, (0, 1, 0, 1)), F.pad(mask, (0, 1), value=True)
 
 
+def _go_on(module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, how: _Scores) -> Tensor:
+    """Attend from rows that go on from a cache, whose mask `_mask_without_layout` left out.
+
+    Shapes: query [U, H, L, D], key and value [U, H_kv, P + L, D] -> [U, L, H, D].
+    """
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    plan = SegmentPlan.after(key.shape[2] - query.shape[2], query.shape[2])
+    return attend_by_segments(query, key, value, plan, (how.scaling, how.sinks_H)).transpose(1, 2).contiguous()
+
+
+def _causal_after(query: Tensor, key: Tensor) -> Tensor:
+    """Return which keys each query sees where the last query stands at the last key. Shapes: -> [L, P + L]."""
+    length, keys = query.shape[2], key.shape[2]
+    return torch.ones(length, keys, dtype=torch.bool, device=query.device).tril(keys - length)
+
+
 def _plainly(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, how: _Scores
 ) -> Tensor:
@@ -280,14 +302,21 @@ def _plainly(
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if attention_mask is None:
-        attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(
-            key.shape[2] - query.shape[2]
-        )
+        attention_mask = _causal_after(query, key)
     return _attend(query, key, value, attention_mask, how).transpose(1, 2).contiguous()
 
 
 def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
-    """Build the mask of an ordinary call. A packed call passes a 4-D tensor, so this is never reached then."""
+    """Build the mask of an ordinary call. A packed call passes a 4-D tensor, so this is never reached then.
+
+    Rows that go on from a cache need none where they are plainly causal: it would take 5 bytes for each pair of tokens.
+    """
+    length, start = kwargs["q_length"], kwargs.get("q_offset", 0)
+    plain = kwargs.get("mask_function") is causal_mask_function and kwargs.get("attention_mask") is None
+    may_be_left_out = kwargs.get("allow_is_causal_skip", True) and kwargs.get("local_size") is None
+    if plain and may_be_left_out and length > 1 and not kwargs.get("kv_offset", 0):
+        if isinstance(start, int) and kwargs["kv_length"] == start + length:
+            return None
     return sdpa_mask(*args, **kwargs)
 
 

@@ -31,12 +31,18 @@ class SegmentPlan:
     """Where a packed batch's causal segments and its (answers, prefix) pairs lie; made once a batch.
 
     Args:
-        segments: everything that attends causally to itself.
-        prefixes: per group with a prefix: all its answers' tokens, and the prefix's.
+        segments: queries that attend causally to as many keys, such as a prefix or an answer to itself.
+        prefixes: queries that attend to all of these keys: per group all its answers' tokens, and the prefix's.
     """
 
-    segments: tuple[slice, ...]
+    segments: tuple[tuple[slice, slice], ...]
     prefixes: tuple[tuple[slice, slice], ...]
+
+    @classmethod
+    def after(cls, num_read: int, num_tokens: int) -> SegmentPlan:
+        """Plan for rows that go on from a cache: they see every token read before, and themselves causally."""
+        own = slice(0, num_tokens)
+        return cls(((own, slice(num_read, num_read + num_tokens)),), ((own, slice(0, num_read)),))
 
     @classmethod
     def of(cls, spans: Sequence[Span]) -> SegmentPlan:
@@ -46,7 +52,7 @@ class SegmentPlan:
             for start, prefix, branches in spans
             if prefix and branches
         ]
-        return cls(tuple(_segments(spans)), tuple(prefixes))
+        return cls(tuple((own, own) for own in _segments(spans)), tuple(prefixes))
 
 
 def is_available(query: Tensor, value: Tensor) -> bool:
@@ -64,7 +70,8 @@ def attend_by_segments(
     Args:
         scores: their scale, and the logit of each head's sink: one more term of every softmax, whose value is zero.
 
-    Shapes: query, key, value [1, H, L, D] -> [1, H, L, D], laid out in memory as [1, L, H, D]; sinks [H].
+    Shapes: query, key, value [1, H, L, D] -> [1, H, L, D], laid out in memory as [1, L, H, D]; sinks [H]. A plan of
+    `SegmentPlan.after` takes [U, H, L, D], with keys and values of the tokens read before as well.
     """
     if torch.is_autocast_enabled("cpu"):
         # Rotary embeddings leave query and key in fp32 beside a bf16 value; autocast knows SDPA, not its kernels.
@@ -81,8 +88,8 @@ class _SegmentAttention(torch.autograd.Function):
         assert _FORWARD is not None
         output = _token_major(query)
         lse = query.new_empty(query.shape[:3], dtype=torch.float64 if query.dtype == torch.float64 else torch.float32)
-        for part in plan.segments:
-            own = (tensor[:, :, part] for tensor in (query, key, value))
+        for part, keys in plan.segments:
+            own = (query[:, :, part], key[:, :, keys], value[:, :, keys])
             output[:, :, part], lse[:, :, part] = _FORWARD(*own, 0.0, True, scale=scale)
         for answers, prefix in plan.prefixes:
             shared = (query[:, :, answers], key[:, :, prefix], value[:, :, prefix])
@@ -101,13 +108,18 @@ class _SegmentAttention(torch.autograd.Function):
         assert _BACKWARD is not None
         query, key, value, output, lse, sinks_H = ctx.saved_tensors
         grads = [_token_major(tensor) for tensor in (query, key, value)]
-
-        for part in ctx.plan.segments:
+        if key.shape[2] > query.shape[2]:
+            # Keys of tokens that were read before stand in no segment.
+            for whole in grads[1:]:
+                whole.zero_()
+        for part, keys in ctx.plan.segments:
             found = _BACKWARD(
-                *(t[:, :, part] for t in (grad, query, key, value, output, lse)), 0.0, True, scale=ctx.scale
+                *(grad[:, :, part], query[:, :, part], key[:, :, keys], value[:, :, keys]),
+                *(output[:, :, part], lse[:, :, part], 0.0, True),
+                scale=ctx.scale,
             )
-            for whole, own in zip(grads, found, strict=True):
-                whole[:, :, part] = own
+            for whole, place, own in zip(grads, (part, keys, keys), found, strict=True):
+                whole[:, :, place] = own
         for answers, prefix in ctx.plan.prefixes:
             found = _BACKWARD(
                 *(grad[:, :, answers], query[:, :, answers], key[:, :, prefix], value[:, :, prefix]),
