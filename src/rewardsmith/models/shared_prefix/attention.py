@@ -314,9 +314,10 @@ def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
     length, start = kwargs["q_length"], kwargs.get("q_offset", 0)
     plain = kwargs.get("mask_function") is causal_mask_function and kwargs.get("attention_mask") is None
     may_be_left_out = kwargs.get("allow_is_causal_skip", True) and kwargs.get("local_size") is None
-    if plain and may_be_left_out and length > 1 and not kwargs.get("kv_offset", 0):
-        if isinstance(start, int) and kwargs["kv_length"] == start + length:
-            return None
+    # A static cache gives a tensor, and keys that are not there yet.
+    ends_here = isinstance(start, int) and not kwargs.get("kv_offset", 0) and kwargs["kv_length"] == start + length
+    if plain and may_be_left_out and ends_here and length > 1:
+        return None
     return sdpa_mask(*args, **kwargs)
 
 
