@@ -60,8 +60,8 @@ def test_what_either_scorer_cannot_score_is_left_out_for_both_and_counted():
         {"prompt": f"p{i} {word}", "chosen": "yes", "rejected": "no"} for i, word in enumerate(["x", "y", "z", "z"])
     ]
     scorers = (refusing("x"), refusing("y"))
-    found = compare_scorers(scorers, rows, how=HOW, on_error="count")
+    found = compare_scorers(scorers, rows, {"on_error": "count"}, how=HOW)
     assert [row.prompt for row in found.rows] == ["p2 z", "p3 z"]
     assert found.dropped == {"longer than the model reads": 2}
     with pytest.raises(ScoringError, match="635 tokens"):
-        compare_scorers(scorers, rows, how=HOW)
+        compare_scorers(scorers, rows, {}, how=HOW)

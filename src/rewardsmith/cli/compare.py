@@ -37,9 +37,7 @@ def run(args: argparse.Namespace) -> int:
     scorers = [open_scorer(name, args) for name in (args.a, args.b)]
     how = Resampling(args.resamples, args.seed)
     with hint_at_skipping(args.skip_bad):
-        result = compare_scorers(
-            (scorers[0], scorers[1]), args.data, names=(args.a, args.b), how=how, **input_options(args)
-        )
+        result = compare_scorers((scorers[0], scorers[1]), args.data, input_options(args), (args.a, args.b), how)
     for reason, count in result.dropped.items():
         print(f"dropped {count} rows ({reason})", file=sys.stderr)
     show(result, args.json)
@@ -48,14 +46,5 @@ def run(args: argparse.Namespace) -> int:
         say_wrote(write_report([plain], args.html, about=about()))
     if args.json != "-":
         print_verdict(verdict(result))
-        print(
-            f"{len(result.flipped())} of {len(result.rows)} judgements flipped; the largest disagreements, flips first"
-        )
-        print("(margins are reward differences in each scorer's own unit, and in its standard deviations)")
-        for row in result.largest_disagreements(args.show):
-            sides = (("A", row.margin_a, result.unit_a), ("B", row.margin_b, result.unit_b))
-            shown = ", ".join(f"{name} {margin:+.3f} ({margin / unit:+.2f} sd)" for name, margin, unit in sides)
-            print(f"\ngroup {row.group}: {'flipped' if row.has_flipped else 'same side'}, margin {shown}")
-            for label, text in (("prompt", row.prompt), ("better", row.better), ("worse", row.worse)):
-                print(f"  {label}: {' '.join(text.split())[:200]}")
+        print(result.shown_disagreements(args.show))
     return 0

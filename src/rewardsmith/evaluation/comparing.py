@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,20 @@ class ModelComparison:
         order = sorted(range(len(gap)), key=lambda index: (not self.rows[index].has_flipped, -gap[index]))
         return [self.rows[index] for index in order[:count]]
 
+    def shown_disagreements(self, count: int) -> str:
+        """Return the number of flips and the largest disagreements for the terminal, flips first."""
+        lines = [
+            f"{len(self.flipped())} of {len(self.rows)} judgements flipped; the largest disagreements, flips first",
+            "(margins are reward differences in each scorer's own unit, and in its standard deviations)",
+        ]
+        for row in self.largest_disagreements(count):
+            sides = (("A", row.margin_a, self.unit_a), ("B", row.margin_b, self.unit_b))
+            shown = ", ".join(f"{name} {margin:+.3f} ({margin / unit:+.2f} sd)" for name, margin, unit in sides)
+            lines.append(f"\ngroup {row.group}: {'flipped' if row.has_flipped else 'same side'}, margin {shown}")
+            texts = (("prompt", row.prompt), ("better", row.better), ("worse", row.worse))
+            lines += [f"  {label}: {' '.join(text.split())[:200]}" for label, text in texts]
+        return "\n".join(lines)
+
     def to_dict(self, count: int = 10) -> dict[str, Any]:
         """Give plain values for JSON, with `count` of the largest disagreements."""
         return {
@@ -176,17 +190,16 @@ def compare(
 def compare_scorers(
     scorers: tuple[Scorer, Scorer],
     data: object,
-    *,
+    load_options: Mapping[str, Any],
     names: tuple[str, str] | None = None,
     how: Resampling | None = None,
-    **load_options: Any,
 ) -> ModelComparison:
     """Compare two scorers on preference data.
 
     Args:
-        names: what the scorers are called in the result, where not by their own names.
         load_options: passed to `load_preferences`. With on_error="count", groups that either scorer cannot score are
             left out for both and counted.
+        names: what the scorers are called in the result, where not by their own names.
 
     Raises:
         DataError: no judgement prefers a side.

@@ -60,7 +60,7 @@ def compare(
         >>> compare(longest, shortest, rows).overall.difference.value
         1.0
     """
-    return compare_scorers((_scorer(a), _scorer(b)), data, how=how, **load_options)
+    return compare_scorers((_scorer(a), _scorer(b)), data, load_options, how=how)
 
 
 def score_file(
