@@ -34,7 +34,7 @@ from rewardsmith.training.language import train_language
 from rewardsmith.training.run import RunSummary
 
 SHARE = 0.1
-LONGEST = 1500  # characters of a real pair's prompt and longer answer
+LONGEST = 1000  # characters of a real pair's prompt and longer answer
 COMMON = {
     "learning_rate": 2e-3,
     "max_length": 512,

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["single", "heads", "models"])
     parser.add_argument("--ways", nargs="+", default=["minimum"])
     parser.add_argument("--members", type=int, default=4)
-    parser.add_argument("--updates", type=int, default=15)
+    parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--judged_prompts", type=int, default=300)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
     args = parser.parse_args()

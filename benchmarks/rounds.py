@@ -3,9 +3,9 @@
     python benchmarks/rounds.py OUT [--seeds 0 1 2 3 4] [--picks random gap uncertainty fisher] [--kill]
 
 For each seed a tiny policy learns the simulator's answers, good and bad ones alike, for two epochs. Then three rounds:
-pairs of its answers are picked, judged with noise, a reward model learns from all judgements, RAFT optimises the
-policy. `--kill` ends the process of every run twice at a random moment and starts it again. A run that is there already
-is read.
+pairs of its answers are picked, judged with noise, a reward model that starts from the policy's weights learns from all
+judgements, RAFT optimises the policy. `--kill` ends the process of every run twice at a random moment and starts it
+again. A run that is there already is read.
 """
 
 from __future__ import annotations
@@ -21,47 +21,51 @@ from pathlib import Path
 from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.data.simulate import GoldScorer
-from rewardsmith.models.fresh_model import build_model
 from rewardsmith.rl.policy import load_prompts
 from rewardsmith.rl.rounds import Rounds, RoundSettings
 from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
 from rewardsmith.stats.intervals import bootstrap_amount
 from rewardsmith.training.launching import quiet_other_packages
 
-ROUNDS, LABELS = 3, 64
+ROUNDS, LABELS, CANDIDATES = 3, 200, 400
 
 
 def settings_of(out: Path, pick: str, seed: int) -> RoundSettings:
     reward = {
-        "num_train_epochs": 3, "learning_rate": 1e-3, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True,
+        "num_train_epochs": 4, "learning_rate": 2e-3, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True,
         "verify_saved_model": False, "per_device_train_batch_size": 16, "gradient_checkpointing": False,
     }  # fmt: skip
     return RoundSettings(
         policy=str(out / f"start-{seed}" / "policy"),
-        reward_start=str(out / f"start-{seed}" / "reward"),
+        reward_start=str(out / f"start-{seed}" / "policy"),
         prompts=f"simulator:1200,{seed + 100}",
         num_rounds=ROUNDS,
         labels=LABELS,
+        candidates=CANDIDATES,
         pick=pick,
         max_completion_length=96,
         num_eval_prompts=96,
         reward=reward,
-        optimise={"num_rounds": 2, "prompts_per_round": 64, "num_generations": 8, "learning_rate": 3e-4},
+        optimise={
+            "num_rounds": 1,
+            "prompts_per_round": 64,
+            "num_generations": 8,
+            "num_train_epochs": 3,
+            "learning_rate": 1e-3,
+        },
         gold="simulator:gold",
         seed=seed,
     )
 
 
 def start(out: Path, seed: int) -> None:
-    """Leave the policy of a seed and a fresh model for its rewards."""
-    folder = out / f"start-{seed}"
-    if (folder / "reward").exists():
+    """Leave the policy of a seed, which its reward models start from too."""
+    folder = out / f"start-{seed}" / "policy"
+    if folder.exists():
         return
     policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2, seed=seed))
-    models = {"policy": policy.model, "reward": build_model("tiny", policy.tokenizer, seed)}
-    for name, model in models.items():
-        model.save_pretrained(folder / name)
-        policy.tokenizer.save_pretrained(folder / name)
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
 
 
 def rounds_of(out: Path, pick: str, seed: int) -> Rounds:

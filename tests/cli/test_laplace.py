@@ -18,5 +18,6 @@ def test_a_folder_gains_standard_deviations(tmp_path, capsys):
     assert "prior precision 2 (given); 8 comparisons" in capsys.readouterr().out
     [part] = RewardModel.from_pretrained(str(tmp_path / "model")).score("good?", ["bad"], return_parts=True)
     assert part.spread > 0
+    assert part.to_dict() == {"spread": part.spread}
     assert main(["laplace", str(tmp_path / "model"), str(data), "--prior-precision", "0"]) == 1
     assert "must be above 0" in capsys.readouterr().err

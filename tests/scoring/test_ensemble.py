@@ -11,6 +11,8 @@ import torch
 from rewardsmith import RewardModel
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Scorer, ScoreRequest
+from rewardsmith.rl.rewards import reward_function
+from rewardsmith.rl.shaping import RewardOptions
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_rewards
 
 PROMPT, ANSWERS = "is maybe", ["good", " the question is maybe awful", "fine nice great poor"]
@@ -111,6 +113,10 @@ def test_what_is_no_ensemble_is_refused(paths, tmp_path):
     comparer = RewardModel.from_pretrained(foreign_layouts.pair_rm(tmp_path / "pair")[0], device="cpu")
     with pytest.raises(ConfigError, match="no member of an ensemble"):
         EnsembleModel([member, comparer])
+    with pytest.raises(ConfigError, match="gives one reward and no spread"):
+        RewardModel.from_pretrained(paths[0], device="cpu", combine="min")
+    with pytest.raises(ConfigError, match="gives one reward and no spread"):
+        reward_function(RewardModel.from_pretrained(paths[0], device="cpu"), options=RewardOptions(uncertainty=1.0))
 
 
 def test_members_that_tokenise_alike_see_one_text_cut_to_what_all_of_them_read(paths, tmp_path):

@@ -10,6 +10,7 @@ from small_runs import trainer_for
 from transformers import AutoModelForSequenceClassification
 
 from rewardsmith import RewardModel, train
+from rewardsmith.doctor import doctor
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.verify import verify_folder
 from rewardsmith.models.wide_head import num_heads
@@ -93,6 +94,32 @@ def test_both_kinds_are_rewards_of_a_policy(heads_folder, models_folder):
         how = RewardOptions(combine="soft_min", penalty=1.0)
         careful = reward_function(folder, options=how)(prompts=["good?"] * 2, completions=["bad", "nice"])
         assert all(low < high for low, high in zip(careful, mean, strict=True))
+        # Whole models are divided by a deviation each, heads by that of their mean.
+        scaled = reward_function(folder, options=RewardOptions(normalized=True))
+        expected = RewardModel.from_pretrained(folder).score("good?", ["bad", "nice"], normalized=True)
+        assert scaled(prompts=["good?"] * 2, completions=["bad", "nice"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_heads_under_lora_are_saved_with_the_adapter(tmp_path):
+    peft = pytest.importorskip("peft")
+    lora = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules="all-linear")
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(tmp_path / "base")
+    folder = tmp_path / "out"
+    options = {**SETTINGS, "ensemble": 3, "peft_config": lora}
+    train(str(tmp_path / "base"), tiny_models.pairs(24), folder, processing_class=tokenizer, **options)
+    opened = RewardModel.from_pretrained(str(folder))
+    [part] = opened.score("good?", ["nice"], return_parts=True)
+    assert len(set(part.members)) == 3
+    assert sum(part.members) / 3 == pytest.approx(part.reward, abs=1e-5)
+
+
+def test_the_doctor_examines_every_member(models_folder):
+    found = doctor(models_folder)
+    assert found.level != "red", [finding.message for finding in found]
+    names = [finding.check for finding in found]
+    assert sum(name.startswith("member-1: ") for name in names) == sum(name.startswith("member-2: ") for name in names)
+    assert "member-2: golden rewards" in names
 
 
 def test_members_draw_their_prompts(tmp_path):

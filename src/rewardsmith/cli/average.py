@@ -8,7 +8,12 @@ import argparse
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("out", help="a new folder")
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="full models that were fine-tuned from one base")
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="full models that were fine-tuned from one base, or an ensemble of such",
+    )
     parser.add_argument("--held-out", metavar="DATA", help="judgements that set the scale of the rewards anew")
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
 

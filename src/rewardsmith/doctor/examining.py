@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from rewardsmith.doctor.data import DATA_CHECKS
 from rewardsmith.doctor.subject import Examination, Reading, Watch, run_checks, unwatched
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.findings import Finding, Level, by_level, worst
+from rewardsmith.models.member_folders import member_folders
 from rewardsmith.records import PreferenceGroup
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def examine(model: str | Path | None = None, data: object = None, how: Examinati
     """Examine a checkpoint, preference data, or both together.
 
     Args:
-        model: folder or hub id of a reward model, of an adapter, or of a language model still to be trained.
+        model: folder or hub id of a reward model, of an adapter, or of a language model still to be trained; of an
+            ensemble of models, each is examined.
         data: what `load_preferences` takes.
         how: maximum length and how data is read.
 
@@ -112,7 +114,15 @@ def examine(model: str | Path | None = None, data: object = None, how: Examinati
     # Data alone is looked at without torch.
     from rewardsmith.doctor.checkpoint import examine_checkpoint
 
-    return [*examine_checkpoint(model, groups, how), *of_data]
+    members = member_folders(str(model))
+    if len(members) == 1:
+        return [*examine_checkpoint(model, groups, how), *of_data]
+    of_members = [
+        replace(found, check=f"{Path(member).name}: {found.check}")
+        for member in members
+        for found in examine_checkpoint(member, groups, how)
+    ]
+    return [*of_members, *of_data]
 
 
 def _read(data: object, groups: list[PreferenceGroup], how: Examination) -> Reading:

@@ -215,6 +215,12 @@ class _ScorerPart(_Part):
         self.num_not_scored = 0
         if options.needs_parts and not capabilities_of(scorer).gives_parts:
             raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
+        if (options.combine not in (None, "mean") or options.uncertainty is not None) and (
+            isinstance(scorer, RewardScorer) and not scorer.gives_spread
+        ):
+            raise ConfigError(
+                f"{scorer.name} gives one reward and no spread; leave combine and uncertainty out, or name an ensemble"
+            )
         if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
             raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
         if options.normalized and options.length and isinstance(scorer, RewardScorer) and len(scorer.members) > 1:

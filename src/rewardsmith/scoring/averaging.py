@@ -23,6 +23,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models import wide_head
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden, save_reward_model
 from rewardsmith.models.contract import template_hash
+from rewardsmith.models.member_folders import member_folders
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import comparisons_of_groups
@@ -64,7 +65,7 @@ def average_models(
     """Average the weights of models that were fine-tuned from one base, and save the mean with a contract of its own.
 
     Args:
-        folders: two or more full models with contracts; merge adapters first.
+        folders: two or more full models with contracts, or an ensemble of such models; merge adapters first.
         out: an empty or new folder.
         held_out: judgements that none was trained on, which set the scale (and the contract's mean and deviation).
         verify: load the result in a fresh process and compare its golden rewards.
@@ -73,6 +74,7 @@ def average_models(
         ConfigError: fewer than two, another architecture, tokenizer, template or base, or a folder that is taken.
     """
     out = Path(out)
+    folders = [member for folder in folders for member in member_folders(str(folder))]
     if len(folders) < 2:
         raise ConfigError(f"averaging needs two or more models, not {len(folders)}")
     if out.exists() and any(out.iterdir()):

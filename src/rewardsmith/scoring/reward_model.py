@@ -26,7 +26,7 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, prepare_model
-from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution
+from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_heads
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, spread_of
@@ -297,10 +297,20 @@ class RewardModel(RewardScorer):
         return compute_columns(self.model, rows, self.tokens_per_batch, plan=self.plan, kept=self._kept)
 
     def _take_combination(self, combine: str, penalty: float, file: Path) -> None:
-        """Take how members are combined, and the head's distribution where `file` holds one."""
+        """Take how members are combined, and the head's distribution where `file` holds one. Raises ConfigError."""
         combine_rewards((0.0,), combine, penalty)
         self.combine, self.penalty = combine, penalty
         self.has_distribution = self._reader is None and load_distribution(core_model(self.model), file)
+        if combine != "mean" and not self.gives_spread:
+            raise ConfigError(
+                f"{self.name} gives one reward and no spread, so combine={combine!r} would do nothing; leave it out, "
+                "or name an ensemble (train --ensemble, several models) or a model with rewardsmith laplace"
+            )
+
+    @property
+    def gives_spread(self) -> bool:
+        """Whether the model has several heads, or one with a distribution."""
+        return self.has_distribution or num_heads(self.model) > 1
 
     def _combined(self, part: RewardParts) -> RewardParts:
         """Make the reward what the members are combined to; the mean is the head that is saved."""

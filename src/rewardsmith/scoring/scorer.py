@@ -62,6 +62,11 @@ class RewardScorer(ABC):
         """The models that answer together; itself when it is one model."""
         return (self,)
 
+    @property
+    def gives_spread(self) -> bool:
+        """Whether rewards come with a standard deviation: of several members, or of a head that knows its own."""
+        return len(self.members) > 1
+
     def keep_prefixes(self, max_tokens: int) -> None:
         """Keep what texts begin with from call to call, up to `max_tokens` of them. Raises ConfigError if it cannot."""
         if max_tokens:
@@ -202,7 +207,8 @@ class RewardParts:
 
     Args:
         reward: the number that `score` gives.
-        spread: standard deviation over the members of an ensemble (their number as divisor); NaN without members.
+        spread: standard deviation over the members of an ensemble (their number as divisor), or of a head that knows
+            its own; NaN without either.
         members: the reward of each member, in their order.
         attributes: name -> score of a head with several objectives; "gate/NAME" is the weight of one.
         steps: score of each step of a solution.
@@ -222,8 +228,10 @@ class RewardParts:
     def to_dict(self) -> dict[str, Any]:
         """Give the parts that are there, beside the reward, for JSON and extra columns."""
         found: dict[str, Any] = {}
+        if not math.isnan(self.spread):
+            found["spread"] = self.spread
         if self.members:
-            found |= {"spread": self.spread, "members": list(self.members)}
+            found["members"] = list(self.members)
         if self.attributes:
             found["attributes"] = dict(self.attributes)
         if self.steps:
