@@ -24,6 +24,7 @@ from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, try_
 from rewardsmith.records import Scorer, ScoreRequest, as_plain
 from rewardsmith.rl.judges import GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
+from rewardsmith.scoring.ensemble import require_spread
 from rewardsmith.scoring.opening import ModelOptions
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer
 
@@ -215,12 +216,8 @@ class _ScorerPart(_Part):
         self.num_not_scored = 0
         if options.needs_parts and not capabilities_of(scorer).gives_parts:
             raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
-        if (options.combine not in (None, "mean") or options.uncertainty is not None) and (
-            isinstance(scorer, RewardScorer) and not scorer.gives_spread
-        ):
-            raise ConfigError(
-                f"{scorer.name} gives one reward and no spread; leave combine and uncertainty out, or name an ensemble"
-            )
+        if isinstance(scorer, RewardScorer):
+            require_spread(scorer, options.combine if options.uncertainty is None else "uncertainty")
         if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
             raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
         if options.normalized and options.length and isinstance(scorer, RewardScorer) and len(scorer.members) > 1:

@@ -76,6 +76,19 @@ def combine_part(part: RewardParts, combine: str, penalty: float) -> float:
     return part.reward if math.isnan(part.spread) else combine_normal(part, combine, penalty)
 
 
+def require_spread(scorer: RewardScorer, combine: str | None) -> None:
+    """Refuse a way of combining that would do nothing: one reward, without members or a distribution.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if combine not in (None, "mean") and not scorer.gives_spread:
+        raise ConfigError(
+            f"{scorer.name} gives one reward and no spread, which {combine} wants; leave it out, or name an ensemble "
+            "(train --ensemble, several models) or a model with rewardsmith laplace"
+        )
+
+
 def spread_of(rewards: Sequence[float]) -> float:
     """Return the standard deviation over members, with their number as divisor."""
     mean = math.fsum(rewards) / len(rewards)
@@ -106,6 +119,7 @@ class EnsembleModel(RewardScorer):
                 f"{alone} compares answers; its numbers are no rewards, so it is no member of an ensemble"
             )
         self._members, self.combine, self.penalty = tuple(members), combine, penalty
+        self.gives_spread = True
         self._readers = [require_ids(member) for member in members]
         self.tokenizer, self.contract = members[0].tokenizer, None
         self.rule = f"{combine} of {len(members)} models: " + "; ".join(f"{m.name}: {m.rule}" for m in members)

@@ -29,7 +29,7 @@ from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, pr
 from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_heads
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
-from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, spread_of
+from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, require_spread, spread_of
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability
 from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
@@ -65,11 +65,9 @@ class RewardModel(RewardScorer):
         self.name, self.imported = name, loaded.imported
         self.combine, self.penalty = "mean", 1.0
         # Whether the head has a normal distribution, of `rewardsmith.scoring.laplace`, beside its weights.
-        self.has_distribution = False
-        self.rule = _rule_of(loaded)
-        self.findings = loaded.findings
-        # Texts whose prompt was cut to fit, since the model was loaded.
-        self.num_cut = 0
+        self.has_distribution, self.gives_spread = False, num_heads(loaded.model) > 1
+        self.rule, self.findings = _rule_of(loaded), loaded.findings
+        self.num_cut = 0  # texts whose prompt was cut to fit, since the model was loaded
         self._kept: KeptPrefixes | None = None
         self._reader = loaded.imported.reader if loaded.imported else None
         if self._reader is None:
@@ -301,16 +299,8 @@ class RewardModel(RewardScorer):
         combine_rewards((0.0,), combine, penalty)
         self.combine, self.penalty = combine, penalty
         self.has_distribution = self._reader is None and load_distribution(core_model(self.model), file)
-        if combine != "mean" and not self.gives_spread:
-            raise ConfigError(
-                f"{self.name} gives one reward and no spread, so combine={combine!r} would do nothing; leave it out, "
-                "or name an ensemble (train --ensemble, several models) or a model with rewardsmith laplace"
-            )
-
-    @property
-    def gives_spread(self) -> bool:
-        """Whether the model has several heads, or one with a distribution."""
-        return self.has_distribution or num_heads(self.model) > 1
+        self.gives_spread |= self.has_distribution
+        require_spread(self, combine)
 
     def _combined(self, part: RewardParts) -> RewardParts:
         """Make the reward what the members are combined to; the mean is the head that is saved."""

@@ -41,7 +41,8 @@ class IdScorer(Protocol):
 class RewardScorer(ABC):
     """Scores texts; a `rewardsmith.records.Scorer`. What differs is how requests become `RewardParts`.
 
-    `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS.
+    `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS. `gives_spread`
+    says whether rewards have a standard deviation, of several members or of a head that knows its own.
     """
 
     name: str
@@ -51,6 +52,7 @@ class RewardScorer(ABC):
     rule: Any
     tokens_per_batch: int
     truncation: str = "error"
+    gives_spread: bool = False
 
     @property
     @abstractmethod
@@ -61,11 +63,6 @@ class RewardScorer(ABC):
     def members(self) -> tuple[RewardScorer, ...]:
         """The models that answer together; itself when it is one model."""
         return (self,)
-
-    @property
-    def gives_spread(self) -> bool:
-        """Whether rewards come with a standard deviation: of several members, or of a head that knows its own."""
-        return len(self.members) > 1
 
     def keep_prefixes(self, max_tokens: int) -> None:
         """Keep what texts begin with from call to call, up to `max_tokens` of them. Raises ConfigError if it cannot."""
