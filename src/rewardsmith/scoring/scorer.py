@@ -41,8 +41,8 @@ class IdScorer(Protocol):
 class RewardScorer(ABC):
     """Scores texts; a `rewardsmith.records.Scorer`. What differs is how requests become `RewardParts`.
 
-    `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS. `gives_spread`
-    says whether rewards have a standard deviation, of several members or of a head that knows its own.
+    `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS.
+    `gives_spread` says whether rewards have a standard deviation, of several members or of a head that knows its own.
     """
 
     name: str
