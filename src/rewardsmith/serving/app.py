@@ -129,8 +129,8 @@ def build_app(model: ServedModel, settings: ServerSettings | None = None) -> Rew
         docs_url=None,
         redoc_url=None,
     )
-    for protocol in PROTOCOLS:
-        inner.include_router(protocol.router(service))
+    for make_router in PROTOCOLS:
+        inner.include_router(make_router(service))
     _add_docs(inner, service)
     _install_error_answers(inner)
     routes = {path: frozenset(name.upper() for name in methods) for path, methods in inner.openapi()["paths"].items()}

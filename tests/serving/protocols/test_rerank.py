@@ -1,7 +1,9 @@
 """Reranking: best first by the raw reward, in the form of Cohere, Jina, vLLM and TEI."""
 
+import math
+
 import pytest
-from protocol_texts import near
+from protocol_texts import TEXT, near
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
@@ -19,3 +21,16 @@ def test_rerank_of_tei_has_texts_and_a_bare_list(ask, reward_model):
     answer = ask("/rerank", {"query": "is maybe", "texts": [" fine", " awful"], "return_text": True})
     rewards = reward_model.score("is maybe", [" fine", " awful"])
     assert {rank["text"]: rank["score"] for rank in answer} == near({" fine": rewards[0], " awful": rewards[1]})
+
+
+def test_tei_predict_of_a_text_a_pair_and_a_batch(ask, expected, reward_model):
+    assert ask("/predict", {"inputs": TEXT}) == [{"label": "LABEL_0", "score": near(expected[0])}]
+    pair = reward_model.score("is maybe", " fine")
+    assert ask("/predict", {"inputs": ["is maybe", " fine"]})[0]["score"] == near(pair)
+    batch = ask("/predict", {"inputs": [[TEXT], ["is maybe", " fine"]]})
+    assert [item[0]["score"] for item in batch] == near([expected[0], pair])
+    assert ask("/predict", {"inputs": TEXT, "raw_scores": False})[0]["score"] == near(1 / (1 + math.exp(-expected[0])))
+
+
+def test_tei_errors_have_its_shape(ask):
+    assert ask("/predict", {"inputs": "a " * 3000}, 422)["error_type"] == "validation"

@@ -1,8 +1,17 @@
-"""One file for each protocol: it maps its body to score requests and the rewards to its answer.
+"""The protocols: each maps its body to score requests and the rewards to its answer.
 
-A new protocol is one file with `router(service)` and one entry in the list.
+A new protocol is one function that builds a router, in a file of its own or in that of its kind, and one entry here.
 """
 
-from rewardsmith.serving.protocols import llamafactory, native, openai, openrlhf, rerank, status, tei, vllm
+from rewardsmith.serving.protocols import engines, native, rerank, status, trainers
 
-PROTOCOLS = (native, vllm, rerank, openrlhf, openai, llamafactory, tei, status)
+PROTOCOLS = (
+    native.router,
+    engines.vllm,
+    rerank.rerank_routes,
+    trainers.openrlhf,
+    engines.openai,
+    trainers.llamafactory,
+    rerank.tei,
+    status.router,
+)

@@ -1,24 +1,27 @@
-"""`POST /rerank`, `/v1/rerank`, `/v2/rerank`: the form of Cohere, Jina and vLLM; with `texts`, that of TEI.
+"""`POST /rerank` in the form of Cohere, Jina and vLLM, or of TEI; and `/predict`, TEI's classification.
 
 For a reward model the query is the prompt and each document a completion. `relevance_score` is the raw reward.
+`/predict`, which the text classification of huggingface_hub calls too, takes as `inputs` a text, a pair
+[prompt, completion], or a list of [text] and [prompt, completion]. Its scores are raw unless `raw_scores` is false,
+which asks for the logistic function.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.limits import invalid
-from rewardsmith.serving.protocols.inputs import Documents, Texts, document_text, new_router
-from rewardsmith.serving.protocols.vllm import VllmOptions
+from rewardsmith.serving.protocols.engines import VllmOptions
+from rewardsmith.serving.protocols.inputs import FIRST_ERROR, Documents, Texts, document_text, new_router
 from rewardsmith.serving.requests import Truncation
-from rewardsmith.serving.service import Scored, Service
+from rewardsmith.serving.service import Scored, Service, text_request
 
 
 class RerankBody(VllmOptions):
@@ -34,7 +37,7 @@ class RerankBody(VllmOptions):
     truncate: bool = False
 
 
-def router(service: Service) -> APIRouter:
+def rerank_routes(service: Service) -> APIRouter:
     """Build the routes."""
     routes = new_router("vLLM", "Cohere", "Jina", "TEI")
 
@@ -83,3 +86,45 @@ def _tei_ranks(body: RerankBody, documents: list[str], scored: Scored) -> list[d
     shown = values if body.raw_scores else [probability(value) for value in values]
     ranks: list[dict[str, Any]] = [{"index": index, "score": shown[index]} for index in _best_first(values)]
     return [{**rank, "text": documents[rank["index"]]} for rank in ranks] if body.return_text else ranks
+
+
+Single = Annotated[list[str], Field(min_length=1, max_length=2, fail_fast=True)]
+Pair = Annotated[list[str], Field(min_length=2, max_length=2, fail_fast=True)]
+
+
+class PredictBody(BaseModel):
+    """TEI's body; `parameters` is what huggingface_hub adds."""
+
+    inputs: str | Pair | Annotated[list[Single], FIRST_ERROR]
+    raw_scores: bool = True
+    truncate: bool | None = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
+    parameters: dict[str, Any] | None = None
+
+
+def tei(service: Service) -> APIRouter:
+    """Build the route."""
+    routes = new_router("TEI")
+
+    @routes.post("/predict")
+    async def predict(body: PredictBody, http: Request) -> Response:
+        side: Any = body.truncation_direction.lower()
+        truncation = Truncation(side) if body.truncate else None
+        scored = await service.score(http, lambda: _requests(body.inputs), truncation)
+        values = scored.rewards() if body.raw_scores else [probability(value) for value in scored.rewards()]
+        answers = [[{"score": value, "label": "LABEL_0"}] for value in values]
+        # huggingface_hub, told apart by its parameters, reads a batch of one; TEI answers one text without the batch.
+        is_single = isinstance(body.inputs, str) or isinstance(body.inputs[0], str)
+        is_flat = is_single and body.parameters is None
+        return JSONResponse(answers[0] if is_flat else answers, headers=scored.headers())
+
+    return routes
+
+
+def _requests(inputs: str | list[str] | list[list[str]]) -> list[ScoreRequest]:
+    if isinstance(inputs, str):
+        return [text_request(inputs)]
+    if not inputs:
+        raise invalid("inputs is empty; send at least one text")
+    items: Any = [inputs] if isinstance(inputs[0], str) else inputs
+    return [text_request(item[0]) if len(item) == 1 else ScoreRequest(item[0], (item[1],)) for item in items]

@@ -1,4 +1,4 @@
-"""vLLM's pooling routes `/classify`, `/pooling` and `/score`, and SGLang's form of `/classify`.
+"""What vLLM and SGLang serve: `/classify`, `/pooling`, `/score`, and `/v1/embeddings`, whose embedding is `[reward]`.
 
 vLLM's `add_special_tokens` is accepted; our rule adds BOS and EOS exactly where a text lacks them, so a text that
 came out of a chat template never gets a second BOS.
@@ -6,6 +6,8 @@ came out of a chat template never gets a second BOS.
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -106,7 +108,7 @@ class ScoreBody(VllmOptions):
     documents: Side = Field(validation_alias=AliasChoices("documents", "items", "text_2", "data_2"))
 
 
-def router(service: Service) -> APIRouter:
+def vllm(service: Service) -> APIRouter:
     """Build the routes."""
     routes = new_router()
 
@@ -181,3 +183,36 @@ def _pairs(body: ScoreBody) -> list[ScoreRequest]:
 
 def _texts(side: Side) -> list[str]:
     return [document_text(value) for value in (side if isinstance(side, list) else [side])]
+
+
+class EmbeddingsBody(BaseModel):
+    """OpenAI's body. `dimensions` can only be 1."""
+
+    input: ManyTexts
+    model: Label | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Literal[1] | None = None
+    user: Label | None = None
+
+
+def openai(service: Service) -> APIRouter:
+    """Build the route."""
+    routes = new_router("SGLang", "OpenAI")
+
+    @routes.post("/v1/embeddings")
+    async def embeddings(body: EmbeddingsBody, http: Request) -> Response:
+        service.check_name(body.model)
+        scored = await service.score(http, lambda: requests_of(body.input))
+        data = [
+            {"object": "embedding", "index": index, "embedding": _encode(reward, body.encoding_format)}
+            for index, reward in enumerate(scored.rewards())
+        ]
+        answer = {"object": "list", "data": data, "model": service.name, "usage": scored.usage()}
+        return JSONResponse(answer, headers=scored.headers())
+
+    return routes
+
+
+def _encode(reward: float, encoding: str) -> Any:
+    """Give a list of one number, or its little-endian float32 in base64, which the openai client asks for."""
+    return [reward] if encoding == "float" else base64.b64encode(struct.pack("<f", reward)).decode()

@@ -1,6 +1,8 @@
 """vLLM's and SGLang's answers have the shape that each reads, and hold the raw reward."""
 
+import base64
 import math
+import struct
 
 import pytest
 from protocol_texts import CHAT, OTHER, TEXT, near
@@ -59,3 +61,10 @@ def test_vllm_score_pairs_lists_of_equal_length_only(ask, reward_model):
     assert [item["score"] for item in answer["data"]] == near(pairs)
     message = ask("/score", {"text_1": ["a", "b", "c"], "text_2": ["a", "b"]}, 422)["error"]["message"]
     assert "3 queries and 2 documents" in message
+
+
+def test_sglang_embeddings_as_numbers_and_as_base64(ask, expected):
+    answer = ask("/v1/embeddings", {"model": "m", "input": [TEXT, OTHER]})
+    assert [item["embedding"] for item in answer["data"]] == [near([value]) for value in expected]
+    coded = ask("/v1/embeddings", {"model": "m", "input": TEXT, "encoding_format": "base64"})["data"][0]["embedding"]
+    assert struct.unpack("<f", base64.b64decode(coded)) == near((expected[0],))

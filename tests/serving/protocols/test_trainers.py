@@ -15,3 +15,11 @@ def test_openrlhf(ask, expected):
 def test_an_empty_shard_of_openrlhf_is_answered_with_empty_lists(ask):
     answer = ask("/get_reward", {"query": [], "prompts": [], "labels": []})
     assert answer == {"rewards": [], "scores": [], "extra_logs": {"raw_reward": []}}
+
+
+def test_llamafactory(ask, expected):
+    answer = ask("/v1/score/evaluation", {"model": "model", "messages": [TEXT, OTHER], "max_length": None})
+    assert answer["object"] == "score.evaluation"
+    assert answer["id"].startswith("scoreval-")
+    assert answer["model"] == "model"
+    assert answer["scores"] == near(expected)
