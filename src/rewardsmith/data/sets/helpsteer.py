@@ -37,6 +37,7 @@ from rewardsmith.records import Comparison, Message, PreferenceGroup
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 NOT_RATABLE = -100
+UNPROCESSED = "all_preferences_unprocessed"
 
 
 def prompt_turns(text: object, where: str, column: str = "prompt") -> Turns:
@@ -98,7 +99,7 @@ def _helpsteer_preference(row: Row, where: str, by_rater: bool) -> PreferenceGro
     names = ("response_1", "response_2")
     answers = tuple(answer(require(row, name, where), where, name) for name in names)
     if by_rater:
-        comparisons = _rater_comparisons(row, where)
+        comparisons = _rater_comparisons(row, where, UNPROCESSED, "strength")
     else:
         strength = require(row, "preference_strength", where)
         comparisons = (signed_comparison(strength, where, "preference_strength"),)
@@ -112,16 +113,13 @@ def _helpsteer_preference(row: Row, where: str, by_rater: bool) -> PreferenceGro
     )
 
 
-def _rater_comparisons(row: Row, where: str) -> tuple[Comparison, ...]:
-    """Read every annotator's strength; -100 says that neither answer could be rated and makes no comparison."""
-    column = "all_preferences_unprocessed"
-    judgements = records(require(row, column, where), where, column)
+def _rater_comparisons(row: Row, where: str, column: str, name: str) -> tuple[Comparison, ...]:
+    """Read every annotator's strength; HelpSteer2's -100 says that neither could be rated and makes no comparison."""
     edges = []
-    for index, judgement in enumerate(judgements):
-        strength = require(judgement, "strength", f"{where} {column}[{index}]")
-        if strength != NOT_RATABLE:
-            place = f"{column}[{index}].strength"
-            edges.append(signed_comparison(strength, where, place, f"rater {index + 1}"))
+    for index, judgement in enumerate(records(require(row, column, where), where, column)):
+        strength = require(judgement, name, f"{where} {column}[{index}]")
+        if column != UNPROCESSED or strength != NOT_RATABLE:
+            edges.append(signed_comparison(strength, where, f"{column}[{index}].{name}", f"rater {index + 1}"))
     if not edges:
         raise row_error(where, "no judgement", f"column {column!r} holds no rating of the pair; remove the row")
     return tuple(edges)
@@ -171,22 +169,8 @@ def helpsteer3_read_raters(rows: Rows) -> Read:
 
 def _helpsteer3_preference(row: Row, where: str, by_rater: bool) -> PreferenceGroup:
     prompt, answers = _sides(row, where, ("response1", "response2"))
-    overall = require(row, "overall_preference", where)
-    comparisons = (signed_comparison(overall, where, "overall_preference"),)
-    if by_rater:
-        column = "individual_preference"
-        judgements = records(require(row, column, where), where, column)
-        if not judgements:
-            raise row_error(where, "no judgement", f"column {column!r} is empty; remove the row")
-        comparisons = tuple(  # type: ignore[assignment]
-            signed_comparison(
-                require(judgement, "score", f"{where} {column}[{index}]"),
-                where,
-                f"{column}[{index}].score",
-                f"rater {index + 1}",
-            )
-            for index, judgement in enumerate(judgements)
-        )
+    overall = signed_comparison(require(row, "overall_preference", where), where, "overall_preference")
+    comparisons = _rater_comparisons(row, where, "individual_preference", "score") if by_rater else (overall,)
     details = kept(row, "domain", "language", "overall_preference")
     reasons = _reasonings(row.get("individual_preference"))
     return PreferenceGroup(

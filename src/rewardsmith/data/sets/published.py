@@ -17,9 +17,9 @@ from rewardsmith.data.formats.cells import (
     find_role_faults,
     require,
 )
-from rewardsmith.data.sets.entry import Read, Row, Rows, split_shared
+from rewardsmith.data.sets.entry import Read, Row, Rows
 from rewardsmith.errors import DataError, RowError, describe, row_error
-from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 Turns = tuple[Message, ...]
 UNKNOWN = ("", "N/A", "n/a", "null", "None")
@@ -133,40 +133,6 @@ def _says_something(content: object) -> bool:
     return bool(content.strip() if isinstance(content, str) else content)
 
 
-def chat_pair(row: Row, where: str) -> tuple[str | Turns, tuple[Completion, ...]]:
-    """Read `chosen` and `rejected`, each a whole conversation that ends with the assistant.
-
-    People keep their own data under the same names: answers alone beside a prompt, as text or as messages, are read
-    as TRL reads them.
-    """
-    prompt = row.get("prompt")
-    if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):
-        text = "" if prompt is None else check_text(prompt, where, "prompt", empty=True)
-        return text, (said(row["chosen"], where, "chosen"), said(row["rejected"], where, "rejected"))
-    asked = conversation(prompt, where, "prompt") if isinstance(prompt, list) and prompt else ()
-    sides = []
-    for column in ("chosen", "rejected"):
-        turns = conversation(require(row, column, where), where, column)
-        if asked and turns[0].role == "assistant":
-            turns = (*asked, *turns)
-        sides.append(check_turns(turns, where, column))
-    return split_shared(sides)
-
-
-def judged(row: Row, where: str, columns: tuple[str, str]) -> tuple[Comparison, tuple[float | None, float | None]]:
-    """Compare chosen with rejected by two score columns, which may be absent; equal scores are a tie."""
-    better, worse = (known_number(row.get(name), where, name) for name in columns)
-    if better is None or worse is None:
-        return Comparison(0, 1), (better, worse)
-    if better < worse:
-        raise row_error(
-            where,
-            "contradictory scores",
-            f"{columns[0]} is {better}, below {columns[1]} = {worse}; swap the sides or remove the row",
-        )
-    return Comparison(0, 1, "better" if better > worse else "tie"), (better, worse)
-
-
 def labelled_pair(
     row: Row, where: str, question: str, answers: tuple[str, str], metadata: dict[str, Any]
 ) -> PreferenceGroup:
@@ -185,31 +151,6 @@ def labelled_pair(
         comparisons=(Comparison(int(label) - 1, 2 - int(label)),),
         group_id=where,
         metadata=metadata,
-    )
-
-
-def rated_pair(
-    row: Row, where: str, source: str, columns: tuple[str, str], *, model_columns: tuple[str, str], id_column: str
-) -> PreferenceGroup:
-    """Read a row of two conversations as one group; its `source` column is the subset.
-
-    Args:
-        columns: scores of chosen and rejected, see `judged`.
-        model_columns: who wrote chosen and rejected; they may be absent.
-        id_column: names the row where it is filled.
-    """
-    prompt, completions = chat_pair(row, where)
-    comparison, scores = judged(row, where, columns)
-    models = tuple(name_of(row.get(name)) for name in model_columns)
-    return PreferenceGroup(
-        prompt=prompt,
-        completions=completions,
-        comparisons=(comparison,),
-        ratings={"score": scores} if any(score is not None for score in scores) else {},
-        models=models if any(models) else (),
-        source=source,
-        group_id=str(row.get(id_column) or where),
-        metadata={"subset": row["source"]} if row.get("source") else {},
     )
 
 

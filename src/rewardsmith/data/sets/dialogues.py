@@ -1,42 +1,120 @@
-"""Chatbot Arena and MT-bench votes (Zheng et al. 2023, arXiv 2306.05685; Chiang et al. 2024, arXiv 2403.04132).
+"""Whole dialogues, compared in pairs or ranked: HH-RLHF, Nectar, and the votes of Chatbot Arena and MT-bench.
 
-Two conversations with the same user turns and different models. What both begin with is the prompt; from the first
-turn that differs on, each side is a completion, later user turns included. A vote "both bad" is a tie, marked as such.
+Anthropic HH-RLHF (Bai et al. 2022, arXiv 2204.05862): two dialogues that differ from some turn on, each one text with
+marked turns. Rows with identical sides are kept as a comparison that prefers none. Dialogues whose turns do not
+alternate, or whose judged answer is empty, are left out and counted: a chat template refuses them.
+
+Nectar (Zhu et al. 2023, Starling): seven answers to a chat prompt, ranked by GPT-4; rank 1 is best.
+
+Chatbot Arena and MT-bench votes (Zheng et al. 2023, arXiv 2306.05685; Chiang et al. 2024, arXiv 2403.04132): two
+conversations with the same user turns and different models. What both begin with is the prompt; from the first turn
+that differs on, each side is a completion, later user turns included. A vote "both bad" is a tie, marked as such.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from rewardsmith.data.formats.cells import check_list, require
-from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each, split_shared
+from rewardsmith.data.formats.cells import check_list, check_number, require
+from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, read_each, split_shared, split_turns, subset_of
 from rewardsmith.data.sets.published import (
     Turns,
     answer,
     check_prompt,
     check_turns,
     choice,
+    compare,
     conversation,
     index_choice,
     iso_time,
     kept,
     known_number,
     name_of,
+    records,
 )
-from rewardsmith.errors import row_error
+from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, Message, Outcome, PreferenceGroup
+
+MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
+
+
+def read_hh_rlhf(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
+    """Give one group a row, its text turned into messages."""
+    return read_each(rows, _read_pair)
+
+
+def _read_pair(row: Row, where: str) -> PreferenceGroup:
+    sides = [split_turns(require(row, name, where), MARKS, where, name) for name in ("chosen", "rejected")]
+    prompt, completions = split_shared(sides)
+    subset = subset_of(where)
+    metadata = {"subset": subset} if subset else {}
+    return PreferenceGroup(prompt, completions, (Comparison(0, 1),), group_id=where, metadata=metadata)
+
+
+HH_RLHF_ENTRY = Entry(
+    name="hh-rlhf",
+    summary="Anthropic HH-RLHF: the more helpful or less harmful of two dialogues; a subset is a folder of it",
+    licence="MIT",
+    paper="2204.05862",
+    hub_id="Anthropic/hh-rlhf",
+    read=read_hh_rlhf,
+    # The folder red-team-attempts holds transcripts without a pair.
+    files=("train*", "test*", "*-train*", "*-test*"),
+)
+
+
+def read_nectar(rows: Rows) -> Read:
+    """Give one group a row: the prompt as messages, every pair of answers compared by rank, equal ranks as ties."""
+    return read_each(rows, _nectar_group)
+
+
+def _nectar_group(row: Row, where: str) -> PreferenceGroup:
+    asked = check_prompt(require(row, "prompt", where), where, "prompt")
+    # The published prompts end with the name of the assistant, whose turn the answers are.
+    prompt = split_turns(f"{asked} answer", MARKS, where, "prompt")[:-1]
+    items = records(require(row, "answers", where), where, "answers")
+    if len(items) < 2:
+        raise row_error(where, "too few completions", f"column 'answers' holds {len(items)}; two can be compared")
+    ranks = [
+        check_number(require(item, "rank", f"{where} answers[{i}]"), where, f"answers[{i}].rank")
+        for i, item in enumerate(items)
+    ]
+    return PreferenceGroup(
+        prompt=prompt,
+        completions=tuple(answer(item.get("answer"), where, f"answers[{i}].answer") for i, item in enumerate(items)),
+        comparisons=compare(ranks, lower_is_better=True),
+        ratings={"rank": tuple(ranks)},
+        models=tuple(name_of(item.get("model")) for item in items),
+        source="nectar",
+        group_id=where,
+        metadata=kept(row, "source", "good_natured", "turns"),
+    )
+
+
+NECTAR_ENTRY = Entry(
+    name="nectar",
+    summary="Nectar: seven answers to a chat prompt, ranked by GPT-4",
+    licence="Apache-2.0, not to be used to compete with OpenAI",
+    paper="https://starling.cs.berkeley.edu",
+    hub_id="berkeley-nest/Nectar",
+    read=read_nectar,
+    columns=frozenset({"prompt", "answers", "good_natured"}),
+    labels="AI",
+)
+
 
 BOTH_BAD = ("tie (bothbad)", "both_bad", "bothbad")
 WINNERS = ("model_a", "model_b", "tie", *BOTH_BAD)
 DETAILS = ("language", "turn", "is_code", "evaluation_session_id", "evaluation_order", "category_tag")
 
 
-def read(rows: Rows) -> Read:
+def read_lmarena(rows: Rows) -> Read:
     """Give one group a vote. Where `turn` says that an earlier turn was judged, later turns are cut off (MT-bench)."""
-    return read_each(rows, _group)
+    return read_each(rows, _vote_group)
 
 
-def _group(row: Row, where: str) -> PreferenceGroup:
+def _vote_group(row: Row, where: str) -> PreferenceGroup:
     winner = choice(require(row, "winner", where), where, "winner", WINNERS)
     sides = [_side(row, where, column) for column in ("conversation_a", "conversation_b")]
     prompt, completions = split_shared(sides)
@@ -114,14 +192,14 @@ def _kaggle_side(row: Row, where: str, column: str) -> Turns:
     return check_turns(tuple(turns), where, column)
 
 
-ENTRIES = (
+ARENA = (
     Entry(
         name="chatbot-arena",
         summary="Chatbot Arena, 33 thousand votes of 2023: two models, ties and both bad",
         licence="prompts CC-BY-4.0, answers CC-BY-NC-4.0",
         paper="2306.05685",
         hub_id="lmsys/chatbot_arena_conversations",
-        read=read,
+        read=read_lmarena,
         columns=frozenset({"conversation_a", "conversation_b", "winner"}),
     ),
     Entry(
@@ -139,7 +217,7 @@ ENTRIES = (
         licence="see its hub page",
         paper="2403.04132",
         hub_id="lmarena-ai/arena-human-preference-100k",
-        read=read,
+        read=read_lmarena,
     ),
     Entry(
         name="arena-140k",
@@ -147,7 +225,7 @@ ENTRIES = (
         licence="prompts CC-BY-4.0, answers under the terms of the models",
         paper="2403.04132",
         hub_id="lmarena-ai/arena-human-preference-140k",
-        read=read,
+        read=read_lmarena,
     ),
     Entry(
         name="mt-bench-human",
@@ -155,8 +233,11 @@ ENTRIES = (
         licence="CC-BY-4.0",
         paper="2306.05685",
         hub_id="lmsys/mt_bench_human_judgments",
-        read=read,
+        read=read_lmarena,
         files=("human*",),
         split="human",
     ),
 )
+
+
+ENTRIES = (HH_RLHF_ENTRY, NECTAR_ENTRY, *ARENA)
