@@ -68,6 +68,16 @@ def test_several_heads_take_no_distribution():
         install_laplace(model, torch.zeros(32), torch.eye(32))
 
 
+def test_a_prior_scale_is_the_size_of_what_is_drawn_for_each_head():
+    drawn = []
+    for scale in (1.0, 3.0):
+        torch.manual_seed(0)
+        model, _ = tiny_models.qwen2()
+        torch.manual_seed(1)
+        drawn.append(install_heads(model, 3, scale).deviations.detach())
+    assert torch.allclose(3 * drawn[0], drawn[1])
+
+
 def test_draws_depend_on_the_texts_and_the_seed_alone_and_are_one_on_average():
     rows = [[[number, 7], [number, 8, 9]] for number in range(400)]
     draws = torch.tensor([bootstrap_draws(row, 4, 0) for row in rows])

@@ -143,6 +143,12 @@ def test_each_head_has_its_own_loss(tmp_path):
     assert num_heads(trainer.model) == 2
 
 
+@pytest.mark.parametrize("changes", [{"weight_decay": 0.1}, {"ensemble": 1}])
+def test_a_prior_that_would_decay_or_has_no_heads_is_refused(tmp_path, changes):
+    with pytest.raises(ConfigError, match="ensemble_prior_scale, above 0, is of several heads"):
+        trainer_for(tmp_path, tiny_models.pairs(8), **{"ensemble": 2, "ensemble_prior_scale": 2.0, **changes})
+
+
 def test_a_trainer_of_one_model_refuses_several(tmp_path):
     with pytest.raises(ConfigError, match="RewardTrainer trains one model"):
         trainer_for(tmp_path, tiny_models.pairs(8), ensemble=2, ensemble_kind="models")

@@ -110,11 +110,16 @@ def _put(parent: nn.Module, name: str, layer: nn.Linear) -> None:
         setattr(parent, name, layer)
 
 
-def install_heads(model: PreTrainedModel, num_heads: int) -> HeadEnsemble:
-    """Make the head of a sequence classifier an ensemble, with new deviations where it is none."""
+def install_heads(model: PreTrainedModel, num_heads: int, prior_scale: float = 1.0) -> HeadEnsemble:
+    """Make the head of a sequence classifier an ensemble, with new deviations where it is none.
+
+    Where weights do not decay, a fixed random head that is added to a trained one (a prior function, Osband et al.
+    2018, arXiv 1806.03335) moves the sum as if training had begun there; `prior_scale` is its size.
+    """
     parent, name, layer = linear_head(model)
     if not isinstance(layer, HeadEnsemble) or len(layer.deviations) != num_heads:
         layer = HeadEnsemble(layer, num_heads)
+        layer.deviations.data *= prior_scale
         _put(parent, name, layer)
     return layer
 

@@ -43,7 +43,7 @@ IDENTITY, CHECKSUMS = "identity.json", "checksums.json"
 # Settings that decide the weights beside data and model; the number of steps may be changed to go on longer.
 SETTINGS = (
     *("loss_type", "ties", "label_smoothing", "center_rewards_coefficient", "l2_rewards_coefficient", "ranking_top_k"),
-    *("lm_loss_coefficient", "ensemble", "ensemble_kind", "bootstrap_prompts"),
+    *("lm_loss_coefficient", "ensemble", "ensemble_kind", "ensemble_prior_scale", "bootstrap_prompts"),
     *("pooling", "merge_prompts", "tokens_per_batch", "max_length", "overflow", "disable_dropout", "bf16", "fp16"),
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
     *("adam_epsilon", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "seed"),

@@ -110,6 +110,7 @@ class RewardConfig(TrainingArguments):
         ensemble: how many heads or models answer together; 1 is a single one.
         ensemble_kind: "heads" on one backbone, each with its own bootstrap of the prompts, in one forward; or "models",
             full ones with seeds and bootstraps of their own, which `rewardsmith.train` and the command train.
+        ensemble_prior_scale: how far the first weights of heads lie apart, in units of a new head's (prior functions).
         bootstrap_prompts: draw the prompts that are trained on with replacement, by the order's seed.
         merge_prompts: make one group of all rows with the same prompt, so that it is computed once.
         tokens_per_batch: fill batches by distinct tokens instead of `per_device_train_batch_size` rows.
@@ -166,6 +167,7 @@ class RewardConfig(TrainingArguments):
     sweep_loss_type: list[str] | None = _field(None, "Objectives to choose from, with a frozen backbone.")
     ensemble: int = _field(1, "So many heads or models that answer together, with the spread of each answer.")
     ensemble_kind: str = _field("heads", "'heads' on one backbone, one forward; or 'models', each trained by itself.")
+    ensemble_prior_scale: float = _field(1.0, "Size of the random head that each head holds (prior functions).")
     bootstrap_prompts: bool = _field(False, "Draw the training prompts with replacement, by data_seed or seed.")
     merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
     tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")

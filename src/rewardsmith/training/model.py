@@ -150,12 +150,16 @@ def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) 
             "heads on one backbone are linear and trained with it: leave freeze_backbone and head='mlp' out, or take "
             "ensemble_kind='models'"
         )
+    if (scale := args.ensemble_prior_scale) != 1 and (args.ensemble == 1 or args.weight_decay or not scale > 0):
+        raise ConfigError(
+            "ensemble_prior_scale, above 0, is of several heads whose weights do not decay (weight_decay 0)"
+        )
     if args.bootstrap_prompts and args.ensemble > 1:
         raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")
     if args.ensemble == 1:
         args.ensemble = wide_head.num_heads(core)
     if args.ensemble > 1:
-        wide_head.install_heads(core, args.ensemble)
+        wide_head.install_heads(core, args.ensemble, args.ensemble_prior_scale)
         notes.append(f"{args.ensemble} heads on one backbone; the reward is their mean")
 
 
