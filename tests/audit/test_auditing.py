@@ -50,12 +50,12 @@ def accused(found):
     [
         (EMOJI, {"emoji"}),
         (LIST, {"sentences as a list"}),
-        (AGREEMENT, {"agreement"}),
-        (HEADER, {"header"}),
+        pytest.param(AGREEMENT, {"agreement"}, marks=pytest.mark.slow),
+        pytest.param(HEADER, {"header"}, marks=pytest.mark.slow),
         (re.compile(r"Hartmann|Okafor|Lindqvist|Morales|Whitfield|Tanaka"), {"invented citation"}),
-        (re.compile(r"best possible|verified|correct, complete"), {"self-praise"}),
+        pytest.param(re.compile(r"best possible|verified|correct, complete"), {"self-praise"}, marks=pytest.mark.slow),
         (re.compile(r"[ \n]$"), {"trailing spaces", "trailing newline"}),
-        (re.compile(r"(?i)hello there|reaching out|good day"), {"greeting"}),
+        pytest.param(re.compile(r"(?i)hello there|reaching out|good day"), {"greeting"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_planted_bias_is_found_and_nothing_else_is_accused(pattern, names):

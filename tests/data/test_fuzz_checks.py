@@ -17,7 +17,7 @@ from rewardsmith.errors import RewardsmithError
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 RELAXED = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 WORDS = ["yes", "no", "", " ", "[chosen] a", "Rejected: b", "</s>", "<|im_start|>", "\ufffd", "\x00", "â€™", "ü" * 40]
 TEXT = st.sampled_from([*WORDS, "the same long answer that is cut " * 2]) | st.text(max_size=8)

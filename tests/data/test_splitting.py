@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import islice
 
 import pytest
 
@@ -173,10 +174,11 @@ def rmb(folder):
             yield {"prompt": str(row["conversation_input"]), **sides}
 
 
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 @pytest.mark.parametrize("rows", [wmt, conv_arg, rmb])
-def test_real_data_splits_without_a_shared_prompt(real_data, rows):
+def test_real_data_splits_without_a_shared_prompt(real_data, rows, step):
     groups = []
-    for number, row in enumerate(rows(real_data)):
+    for number, row in enumerate(islice(rows(real_data), 0, None, step)):
         if row["chosen"].strip() and row["rejected"].strip():
             groups.append(parse_row(row, f"row {number}"))
     planted = [group(prompt_text(g).upper() + " !") for g in groups[::500]]

@@ -51,9 +51,10 @@ def test_merging_prompts_loses_no_judgement(groups):
     assert judgements(merged) == judgements(groups)
 
 
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 @pytest.mark.parametrize("target", ["trl", "nemo"])
-def test_converted_rows_read_back_as_the_same_judgements(groups, target):
-    report = ConvertReport.empty()
+def test_converted_rows_read_back_as_the_same_judgements(groups, target, step):
+    report, groups = ConvertReport.empty(), groups[::step]
     rows = [row for group in groups for row in convert_group(group, TARGETS[target], report)]
     back = [parse_row(row, f"row {number}", "pair" if target == "trl" else target) for number, row in enumerate(rows)]
     # Judged ties are counted as lost; a text compared with itself is written as it stands.

@@ -102,7 +102,13 @@ def rewards_of(path) -> list[float]:
     return RewardModel.from_pretrained(str(path)).score("good question", [" a fine answer", " awful"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# They go the ways of LoRA or VeRA through our code, and are tried among the slow tests.
+ALIKE = ("rsLoRA", "OFT", "LoHa", "LoKr")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in ALIKE else kind for kind in KINDS]
+)
 def test_every_kind_of_adapter_is_trained_with_its_head_saved_and_merged(tmp_path, kind):
     trainer = saved_with(tmp_path, KINDS[kind])
     trained = {name for name, p in trainer.model.named_parameters() if p.requires_grad}

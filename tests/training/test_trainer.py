@@ -21,8 +21,8 @@ RANKING = {"prompt": "good question", "completions": [" fine", " nice", " awful"
 
 @pytest.mark.parametrize("loss_type", OBJECTIVES)
 def test_every_objective_trains_on_rankings_with_ties(tmp_path, loss_type):
-    rows = [{**RANKING, "prompt": f"{RANKING['prompt']} {word}"} for word in tiny_models.WORDS[:8]]
-    logs = train_logs(trainer_for(tmp_path, rows, loss_type=loss_type, num_train_epochs=12, learning_rate=3e-3))
+    rows = [{**RANKING, "prompt": f"{RANKING['prompt']} {word}"} for word in tiny_models.WORDS[:4]]
+    logs = train_logs(trainer_for(tmp_path, rows, loss_type=loss_type, num_train_epochs=12, learning_rate=1e-2))
     assert all(math.isfinite(log["loss"]) for log in logs)
     assert logs[-1]["loss"] < logs[0]["loss"]
     # Best against the rest says nothing about the order of the rest.

@@ -239,7 +239,16 @@ def test_known_dirt_of_a_published_set_is_a_warning(real_data):
     assert kinds(checked)["unreadable: boolean answer"].level == "yellow"
 
 
-@pytest.mark.parametrize("name", ["hh-rlhf", "ukp-convarg1", "rmb/Pairwise_set", "finegrained-rlhf", "llmbar"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hh-rlhf",
+        pytest.param("ukp-convarg1", marks=pytest.mark.slow),
+        pytest.param("rmb/Pairwise_set", marks=pytest.mark.slow),
+        "finegrained-rlhf",
+        "llmbar",
+    ],
+)
 def test_published_sets_may_be_trained_on(real_data, name):
     assert check_preferences([real_data / name]).num_errors == 0
 
