@@ -38,6 +38,31 @@ def test_projects_of_other_tools_come_with_their_judgements(make, tmp_path, row,
     assert one.annotator.startswith("imported-")
 
 
+def test_answers_without_a_judgement_are_what_people_are_asked_about(make, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    rows = [
+        {"prompt": "q", "completions": ["x", "y", "z"], "models": ["small", "large", "old"], "topic": "t"},
+        {"prompt": [{"role": "user", "content": "q2"}], "completions": ["x", "y"]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = read_items([path])
+    assert (first.completions, first.models, first.metadata) == (
+        ("x", "y", "z"),
+        ("small", "large", "old"),
+        {"topic": "t"},
+    )
+    assert second.prompt[0].content == "q2"
+    collection = make(task="ranking")
+    assert add_items(collection.store, collection.project, [first, second]).items == 2
+
+
+def test_an_answer_without_its_model_is_named(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "responses": ["x", "y"], "models": ["small"]}) + "\n")
+    with pytest.raises(DataError, match="row 1: 1 models for 2 answers"):
+        read_items([path])
+
+
 def test_pairs_are_cut_from_longer_lists_and_joined_again_in_the_export(make):
     collection = make()
     report = add_items(collection.store, collection.project, groups(2, 4))

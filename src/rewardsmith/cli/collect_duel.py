@@ -14,8 +14,7 @@ from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.collecting import Collection, create
 from rewardsmith.collecting.duel import NARROW, RANDOM_SHARE, DuelPlan, DuelResult, plan_duel
 from rewardsmith.collecting.duelling import add_duel, close_items, duel_result
-from rewardsmith.collecting.items import sub_group
-from rewardsmith.data import load_preferences
+from rewardsmith.collecting.items import read_items, sub_group
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest
 
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.share <= 1 or args.labels < 1 or args.narrow <= 0:
         raise DataError("--share lies in (0, 1], --labels is 1 or more, --narrow above 0")
-    pairs = pairs_of(list(load_preferences(args.prompts)))
+    pairs = pairs_of(read_items([args.prompts]))
     gaps = [_gaps(open_scorer(name, args), pairs) for name in (args.a, args.b)]
     plan = plan_duel(gaps[0], gaps[1], args.labels, args.share, args.seed)
     collection = create(args.project, overlap=args.overlap, title="Which answer is better?", seed=args.seed)

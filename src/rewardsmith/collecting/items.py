@@ -24,6 +24,8 @@ from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.project import MOST_ANSWERS, Project
 from rewardsmith.collecting.store import Store, insert, log_event, record_settings
 from rewardsmith.data.detecting import detect_format
+from rewardsmith.data.formats.cells import check_list
+from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.errors import ConfigError, DataError
@@ -32,6 +34,7 @@ from rewardsmith.records import PreferenceGroup, TokenIds, as_plain, as_text, te
 
 Kind = Literal["real", "gold", "practice"]
 PROMPTS = ("prompt", "question", "instruction", "input", "messages")
+LISTS = ("completions", "responses", "answers", "outputs", "generations")
 OUTPUTS = ("completion", "response", "output", "answer", "generation", "text")
 MODELS = re.compile(
     r"\b(ChatGPT|GPT-?[345]\w*|OpenAI|Claude|Anthropic|Gemini|Bard|Llama|Mistral|Mixtral|Qwen|DeepSeek|Grok|Gemma)\b",
@@ -70,10 +73,15 @@ class ImportReport:
 def read_items(paths: Sequence[str | Path], reader: str | None = None) -> list[PreferenceGroup]:
     """Read groups from files, or join several models' outputs by prompt.
 
-    Outputs have a prompt and one answer a row; the model is the column "model" or else the file's name.
+    Outputs have a prompt and one answer a row; the model is the column "model" or else the file's name. Rows of a
+    prompt with a list of answers need no judgement, unlike those that train a model.
     """
-    if reader is None and all(Path(path).is_file() and is_output_file(Path(path)) for path in paths):
-        return join_outputs([Path(path) for path in paths])
+    files = [Path(path) for path in paths]
+    if reader is None and all(path.is_file() for path in files):
+        if all(map(is_output_file, files)):
+            return join_outputs(files)
+        if all(map(is_unjudged_file, files)):
+            return [_read_unjudged(row, where) for path in files for where, row in read_rows(path)]
     source: Any = paths[0] if len(paths) == 1 else list(paths)
     return list(load_preferences(source, reader=reader))
 
@@ -87,6 +95,31 @@ def is_output_file(path: Path) -> bool:
         return detect_format(first[1]) in ("unpaired",) and "label" not in first[1]
     except DataError:
         return any(name in first[1] for name in PROMPTS)
+
+
+def is_unjudged_file(path: Path) -> bool:
+    """Whether the rows of a file have a prompt and a list of answers, and no layout that brings judgements."""
+    first = next(iter(read_rows(path)), None)
+    if first is None or not any(name in first[1] for name in LISTS):
+        return False
+    try:
+        detect_format(first[1])
+    except DataError:
+        return any(name in first[1] for name in PROMPTS)
+    return False
+
+
+def _read_unjudged(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    asked, listed = (next((name for name in names if name in row), "") for names in (PROMPTS, LISTS))
+    if not asked or not listed:
+        raise DataError(f"{where}: needs a prompt ({', '.join(PROMPTS)}) and answers ({', '.join(LISTS)})")
+    answers = check_list(row[listed], where, listed)
+    prompt, completions = join_prompt(row[asked], answers, where, asked, listed)
+    models = row.get("models")
+    if models is not None and len(check_list(models, where, "models")) != len(completions):
+        raise DataError(f"{where}: {len(models)} models for {len(completions)} answers; give one name an answer")
+    named = tuple(map(str, models)) if models is not None else ()
+    return PreferenceGroup(prompt, completions, models=named, **group_fields(row, where, {asked, listed, "models"}))
 
 
 def join_outputs(paths: Sequence[Path]) -> list[PreferenceGroup]:

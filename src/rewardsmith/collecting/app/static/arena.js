@@ -3,6 +3,8 @@
   "use strict";
   const ask = document.querySelector("#ask"), vote = document.querySelector("#vote"), state = document.querySelector("#state");
   const csrf = ask.dataset.csrf;
+  // Without this script the button does nothing, and stays disabled.
+  ask.querySelector("button").disabled = false;
   const post = (path, fields) => fetch(path, { method: "POST", body: new URLSearchParams({ csrf, ...fields }) });
   const read = async (item, place) => {
     const target = document.querySelector(`#answer-${place}`);
