@@ -16,6 +16,8 @@ from rewardsmith.models.verify import verify_folder
 from rewardsmith.models.wide_head import num_heads
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.shaping import RewardOptions
+from rewardsmith.serving.limits import ServerSettings
+from rewardsmith.serving.service import Service
 
 SETTINGS = {
     "max_steps": 3,
@@ -112,6 +114,11 @@ def test_heads_under_lora_are_saved_with_the_adapter(tmp_path):
     [part] = opened.score("good?", ["nice"], return_parts=True)
     assert len(set(part.members)) == 3
     assert sum(part.members) / 3 == pytest.approx(part.reward, abs=1e-5)
+
+
+def test_whole_models_are_served_by_the_name_of_their_folder(models_folder):
+    model = RewardModel.from_pretrained(models_folder)
+    assert Service(model, ServerSettings()).names == (models_folder, Path(models_folder).name)
 
 
 def test_the_doctor_examines_every_member(models_folder):

@@ -102,6 +102,7 @@ class EnsembleModel(RewardScorer):
         members: loaded reward models, two or more.
         combine: "mean", "min", "mean_minus_std" (a lower confidence bound), "mean_minus_variance" or "soft_min".
         penalty: what standard deviation or variance is multiplied with; the beta of "soft_min".
+        name: of the folder that holds them all; by default the members' names in the way of combining.
 
     Example:
         ```python
@@ -110,7 +111,9 @@ class EnsembleModel(RewardScorer):
         ```
     """
 
-    def __init__(self, members: Sequence[RewardScorer], combine: str = "mean", penalty: float = 1.0) -> None:
+    def __init__(
+        self, members: Sequence[RewardScorer], combine: str = "mean", penalty: float = 1.0, name: str | None = None
+    ) -> None:
         if len(members) < 2:
             raise ConfigError(f"an ensemble needs two or more models, not {len(members)}")
         combine_rewards((0.0,), combine, penalty)
@@ -124,7 +127,7 @@ class EnsembleModel(RewardScorer):
         self.tokenizer, self.contract = members[0].tokenizer, None
         self.rule = f"{combine} of {len(members)} models: " + "; ".join(f"{m.name}: {m.rule}" for m in members)
         self.tokens_per_batch = min(member.tokens_per_batch for member in members)
-        self.name = f"{combine}({', '.join(member.name for member in members)})"
+        self.name = name or f"{combine}({', '.join(member.name for member in members)})"
 
     def score_parts(
         self, requests: Sequence[ScoreRequest], *, truncation: str | None = None, normalized: bool = False

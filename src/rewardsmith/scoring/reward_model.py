@@ -124,7 +124,7 @@ class RewardModel(RewardScorer):
             how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
             alone = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in members]
-            ensemble = EnsembleModel(alone, combine, penalty)
+            ensemble = EnsembleModel(alone, combine, penalty, str(path) if isinstance(path, str | Path) else None)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
         loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
