@@ -7,6 +7,7 @@ would expect, so `except ValueError` keeps working. A message says what came, wh
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -76,6 +77,15 @@ def describe(value: object) -> str:
     """Name a wrong value by its type and a short excerpt, on one line."""
     text = repr(value)
     return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+
+
+def require_place(value: object, what: str) -> str:
+    """Return the path or the name that was given. Raises ConfigError for a table, a loaded model or any other thing."""
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    kind = type(value).__name__
+    remedy = "write it to a file first (to_parquet)" if hasattr(value, "to_parquet") else "give a path or a name"
+    raise ConfigError(f"{what} is a {kind}; {remedy}")
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:

@@ -149,3 +149,12 @@ def test_rows_that_name_no_winner_are_counted_where_that_is_asked_for():
     found = load_preferences(data, columns=NAMES, on_error="count", merge_prompts=False)
     assert len(found) == 2
     assert found.report.dropped == {"no winner": 1, "missing column": 1}
+
+
+def test_the_named_index_of_a_table_is_a_column_as_well():
+    rows = [{"prompt": "q", "system": "Be brief.", "chosen": "a", "rejected": "b"}]
+    frame = pandas.DataFrame(rows)
+    [plain] = load_preferences(rows)
+    assert list(load_preferences(frame.set_index("prompt"))) == [plain]
+    assert list(load_preferences(frame.set_index(["prompt", "system"]))) == [plain]
+    assert list(load_preferences(frame.rename_axis("prompt"))) == [plain]

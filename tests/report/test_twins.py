@@ -97,3 +97,25 @@ def test_a_file_is_split_scored_ranked_and_exported_from_python(tmp_path):
     ranked = rewardsmith.rank(answers, tmp_path / "pairs.jsonl", Choice("pairs"))
     assert (ranked.prompts, ranked.rows) == (1, 1)
     assert json.loads((tmp_path / "pairs.jsonl").read_text())["chosen"] == "b"
+
+
+def test_evaluate_says_what_the_command_says_of_the_model_without_the_prompt(results, tmp_path):
+    assert results["evaluation"].baselines["prompt_blind"] == results["evaluation"].metrics["accuracy"]
+    (tmp_path / "scores.jsonl").write_text('{"scores": [2, 1]}\n' * len(ROWS))
+    assert "prompt_blind" not in rewardsmith.evaluate(tmp_path / "scores.jsonl", ROWS, how=HOW).baselines
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda table: rewardsmith.score_file("model", table, "out.jsonl"), "data is a DataFrame; write it to a file"),
+        (lambda table: rewardsmith.rank(table, "out.jsonl"), "source is a DataFrame; write it to a file"),
+        (lambda table: rewardsmith.rank(by_length, "out.jsonl"), "source is a function; give a path"),
+        (lambda table: rewardsmith.doctor(by_length), "model is a function; give a path"),
+        (lambda table: rewardsmith.export(by_length, "out"), "model is a function; give a path"),
+    ],
+)
+def test_what_is_no_place_is_named_by_its_kind_with_the_remedy(call, says):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ConfigError, match=says):
+        call(pandas.DataFrame(ROWS))

@@ -244,6 +244,9 @@ def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
         return itertools.chain.from_iterable(_read_path(item, request) for item in source)
     if hasattr(source, "iterrows") and hasattr(source, "to_dict"):
         # A pandas DataFrame iterates over the names of its columns; its missing values are NaN.
+        # A named index is a column as well: df.set_index("prompt") must not cost the prompts.
+        named = [name for name in source.index.names if name is not None and name not in source.columns]
+        source = source.reset_index(level=named) if named else source
         source = source.astype(object).where(source.notna(), None).to_dict("records")
     if isinstance(source, Iterable):
         rows: Iterator[tuple[str, Any]] = ((f"row {index}", row) for index, row in enumerate(source))

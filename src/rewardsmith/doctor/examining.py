@@ -18,7 +18,7 @@ from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import as_sources, locate, locate_each
 from rewardsmith.doctor.data import DATA_CHECKS
 from rewardsmith.doctor.subject import Examination, Reading, Watch, run_checks, unwatched
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, require_place
 from rewardsmith.findings import Finding, Level, by_level, worst
 from rewardsmith.models.member_folders import member_folders
 from rewardsmith.records import PreferenceGroup
@@ -169,6 +169,8 @@ def doctor(
         >>> doctor(data=rows).level
         'yellow'
     """
+    if model is not None:
+        model = require_place(model, "model")
     if device or dtype:
         # Imported here, so that data alone are examined without torch.
         from rewardsmith.models.checkpoint import require_device

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.clients.opening import open_scorer
-from rewardsmith.evaluation import as_scorer
+from rewardsmith.errors import require_place
+from rewardsmith.evaluation import FileScorer, as_scorer
 from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
@@ -26,7 +27,7 @@ from rewardsmith.stats.intervals import Resampling
 
 
 def evaluate(
-    model: object, data: object, *, how: Resampling | None = None, prompt_blind: bool = False, **load_options: Any
+    model: object, data: object, *, how: Resampling | None = None, prompt_blind: bool | None = None, **load_options: Any
 ) -> Evaluation:
     """Evaluate a reward model, or anything that scores, on any preference data.
 
@@ -35,7 +36,8 @@ def evaluate(
             RewardModel, a client, or a function (prompt, completions) -> rewards.
         data: what `load_preferences` takes: a path, a hub id, rows, groups.
         how: number of bootstrap samples and seed.
-        prompt_blind: also score every answer without its prompt, as a baseline; a second pass.
+        prompt_blind: also score every answer without its prompt, as a baseline; a second pass. None: yes, but for files
+            of scores, as the command does.
         load_options: passed to `load_preferences`.
 
     Example:
@@ -43,7 +45,9 @@ def evaluate(
         >>> evaluate(lambda prompt, answers: [-len(a) for a in answers], rows).metrics["accuracy"].value
         1.0
     """
-    return evaluate_scorer(_scorer(model), data, how=how, prompt_blind=prompt_blind, **load_options)
+    scorer = _scorer(model)
+    blind = not isinstance(scorer, FileScorer) if prompt_blind is None else prompt_blind
+    return evaluate_scorer(scorer, data, how=how, prompt_blind=blind, **load_options)
 
 
 def compare(
@@ -82,8 +86,9 @@ def score_file(
     Example:
         `score_file("my-reward", "answers.jsonl", "scored.jsonl", limit=100).scored`
     """
-    work = BulkJob(find_source(str(data), job.get("split")), Path(out), **job)
-    spec = ModelSpec.of(model.name if isinstance(model, RewardScorer) else str(model), options=how)
+    work = BulkJob(find_source(require_place(data, "data"), job.get("split")), Path(require_place(out, "out")), **job)
+    named = model.name if isinstance(model, RewardScorer) else require_place(model, "model")
+    spec = ModelSpec.of(named, options=how)
     scorer = model if isinstance(model, RewardScorer) else spec.open()
     with ProgressBar("scoring") as bar:
         return score_into(scorer, work, spec_fingerprints(spec, scorer), advance(bar, work.shard))
@@ -104,7 +109,7 @@ def export(model: str | Path, out: str | Path, **options: Any) -> ExportReport:
     Example:
         `export("my-adapter", "my-reward").difference`
     """
-    return export_model(str(model), out, ExportOptions(**options))
+    return export_model(require_place(model, "model"), require_place(out, "out"), ExportOptions(**options))
 
 
 def _scorer(model: object) -> Scorer:

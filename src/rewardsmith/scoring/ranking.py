@@ -12,7 +12,7 @@ from typing import Any
 from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.cells import check_list, check_number, require
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, require_place
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint, text_key
 from rewardsmith.scoring.bulk.rows import asked_row, read_request
@@ -120,7 +120,7 @@ def rank(
     Example:
         `rank("scored.jsonl", "pairs.jsonl", Choice("pairs"))`
     """
-    source, out, reports = Path(source), Path(out), [RankReport()]
+    source, out, reports = Path(require_place(source, "source")), Path(require_place(out, "out")), [RankReport()]
     check_place(source, out, overwrite)
 
     def rows() -> Iterator[Mapping[str, Any]]:
