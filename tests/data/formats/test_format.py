@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.formats import axolotl, llamafactory, rewardsmith, swift
-from rewardsmith.data.formats.nemo import to_nemo_rows
+from rewardsmith.data.formats import llamafactory, rewardsmith, trainers
 from rewardsmith.data.formats.pairs import conversations, to_tokenized_rows, to_trl_rows
 from rewardsmith.data.formats.rankings import to_ranking_row, to_scores_row
+from rewardsmith.data.formats.trainers import to_axolotl_rows, to_nemo_rows
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
@@ -99,20 +99,20 @@ def test_a_scores_row_round_trips(scores):
 
 
 @given(groups(conversational=True))
-@pytest.mark.parametrize("tool", [llamafactory, swift])
-def test_tool_rows_hold_prompt_and_sides(tool, group):
-    (merged,) = merge_groups([parse_row(row) for row in tool.write_rows(group)])
+@pytest.mark.parametrize("write_rows", [llamafactory.write_rows, trainers.to_swift_rows])
+def test_tool_rows_hold_prompt_and_sides(write_rows, group):
+    (merged,) = merge_groups([parse_row(row) for row in write_rows(group)])
     assert (merged.prompt, merged.completions) == (group.prompt, group.completions)
 
 
 def test_axolotl_holds_a_system_message_and_one_turn():
     prompt = (Message("system", "be brief"), Message("user", "q"))
     group = PreferenceGroup(prompt, ((Message("assistant", "a"),), (Message("assistant", "b"),)), (Comparison(1, 0),))
-    (row,) = axolotl.write_rows(group)
+    (row,) = to_axolotl_rows(group)
     assert row == {"system": "be brief", "input": "q", "chosen": "b", "rejected": "a"}
     assert parse_row(row).prompt == prompt
     with pytest.raises(DataError, match="one user turn"):
-        axolotl.write_rows(PreferenceGroup((*prompt, *prompt), group.completions, group.comparisons))
+        to_axolotl_rows(PreferenceGroup((*prompt, *prompt), group.completions, group.comparisons))
 
 
 def test_token_rows_round_trip():

@@ -1,33 +1,21 @@
-"""The row formats, one file each; a new one is a file and a line in the list below."""
+"""The row formats; a new one is a file, or stands with those of its kind, and a line in the list below."""
 
 from __future__ import annotations
 
-from rewardsmith.data.formats import (
-    argilla,
-    axolotl,
-    label_studio,
-    llamafactory,
-    nemo,
-    pairs,
-    potato,
-    rankings,
-    rewardsmith,
-    swift,
-    trl,
-)
+from rewardsmith.data.formats import annotation_tools, llamafactory, pairs, potato, rankings, rewardsmith, trainers, trl
 from rewardsmith.data.formats.format import Format, Target
 
 ALL: tuple[Format, ...] = (
     pairs.FORMAT,
     *trl.FORMATS,
     *rankings.FORMATS,
-    nemo.FORMAT,
+    trainers.NEMO,
     rewardsmith.FORMAT,
     llamafactory.FORMAT,
-    swift.FORMAT,
-    axolotl.FORMAT,
-    label_studio.FORMAT,
-    argilla.FORMAT,
+    trainers.SWIFT,
+    trainers.AXOLOTL,
+    annotation_tools.LABEL_STUDIO,
+    annotation_tools.ARGILLA,
     potato.FORMAT,
 )
 FORMATS: dict[str, Format] = {f.name: f for f in ALL} | {alias: f for f in ALL for alias in f.aliases}

@@ -17,7 +17,6 @@ from rewardsmith.evaluation.benchmarks import (
     ppe,
     process_bench,
     reward_bench,
-    reward_bench_2,
     rm_bench,
     rmb,
     strict_pairs,
@@ -41,7 +40,7 @@ NOTHING = Estimate(math.nan, 0)
 BENCHMARKS: dict[str, Benchmark] = {
     "reward-bench": reward_bench.BENCHMARK,
     "reward-bench-legacy": reward_bench.LEGACY,
-    "reward-bench-2": reward_bench_2.BENCHMARK,
+    "reward-bench-2": reward_bench.REWARD_BENCH_2,
     "rm-bench": rm_bench.BENCHMARK,
     "judge-bench": strict_pairs.JUDGE_BENCH,
     "rmb": rmb.BENCHMARK,
@@ -173,7 +172,7 @@ def write_reward_bench_files(result: BenchmarkResult, folder: str | Path) -> lis
         ConfigError: the benchmark is not RewardBench 1 or 2.
     """
     first = (reward_bench.eval_set_file, reward_bench.scores_file)
-    second = (reward_bench_2.eval_set_file, reward_bench_2.scores_file)
+    second = (reward_bench.eval_set_file_2, reward_bench.scores_file_2)
     layouts = {"reward-bench": first, "reward-bench-legacy": first, "reward-bench-2": second}
     if result.benchmark not in layouts:
         raise ConfigError(f"{result.benchmark} has no RewardBench files; only {', '.join(layouts)} have")
