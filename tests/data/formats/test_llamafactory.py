@@ -48,20 +48,6 @@ def test_llamafactory_refuses_what_it_would_leave_out():
             llamafactory.write_rows(PreferenceGroup(prompt, sides, (Comparison(0, 1),)))
 
 
-def test_swift_rows_reject_by_text_or_by_conversation():
-    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "good"}]
-    by_text = parse_row({"messages": messages, "rejected_response": "bad", "margin": 2})
-    whole = [messages[0], {"role": "assistant", "content": "bad"}]
-    assert parse_row({"messages": messages, "rejected_messages": whole, "margin": 2}) == by_text
-    assert by_text.prompt == said(("user", "q"))
-    assert by_text.comparisons[0].margin == 2
-
-
-def test_axolotl_rows_have_one_turn():
-    group = parse_row({"system": "s", "input": "q", "chosen": "a", "rejected": "b"})
-    assert group.prompt == said(("system", "s"), ("user", "q"))
-
-
 def test_a_registry_renames_columns_and_tags(tmp_path):
     info = {
         "mine": {"file_name": "mine.json", "ranking": True, "columns": {"prompt": "ask", "chosen": "win"}},
@@ -85,33 +71,6 @@ def test_a_registry_renames_columns_and_tags(tmp_path):
         assert group.completions == (said(("assistant", "good")), said(("assistant", "bad")))
     with pytest.raises(DataError, match="mine, chat; name one"):
         load_preferences(tmp_path)
-
-
-def test_stepwise_rows_of_trl_keep_their_steps():
-    row = {"prompt": "2+2?", "completions": ["Add.", "So 5."], "labels": [True, False], "task": "easy"}
-    group = parse_row(row)
-    assert group.completions == (said(("assistant", "Add.\nSo 5.")),)
-    assert group.metadata["steps"] == ["Add.", "So 5."]
-    assert group.metadata["step_ratings"] == [1, -1]
-    assert group.metadata["first_error"] == 1
-    assert group.metadata["task"] == "easy"
-    with pytest.raises(DataError, match="one label a step"):
-        parse_row({**row, "labels": [True]})
-    with pytest.raises(DataError, match="judges no step"):
-        parse_row({**row, "labels": [None, None]})
-
-
-def test_unpaired_rows_of_trl_are_ratings_and_merge_by_prompt():
-    rows = [
-        {"prompt": "q", "completion": "good", "label": True},
-        {"prompt": "q", "completion": "bad", "label": False},
-    ]
-    (group,) = load_preferences(rows)
-    assert group.completions == ("good", "bad")
-    assert group.ratings == {"label": (1.0, 0.0)}
-    assert group.comparisons == ()
-    chat = {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}
-    assert parse_row({**chat, "label": 1}).completions == (said(("assistant", "a")),)
 
 
 def test_rows_of_openrlhf_and_open_instruct_are_pairs_of_conversations():
