@@ -1,6 +1,5 @@
 """Exports of annotation tools: judgements with their annotators."""
 
-
 import pytest
 
 from rewardsmith.data.detecting import parse_row

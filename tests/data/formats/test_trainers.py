@@ -1,6 +1,5 @@
 """Rows of NeMo-RL, ms-swift and Axolotl hold prompt, sides and their order."""
 
-
 import pytest
 from any_groups import groups
 from hypothesis import given

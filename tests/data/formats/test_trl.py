@@ -1,6 +1,5 @@
 """TRL rows that are no pairs: steps and single answers with labels."""
 
-
 import pytest
 
 from rewardsmith.data import load_preferences, parse_row
