@@ -22,13 +22,17 @@ DELTA = {
     **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
 }
 FAMILIES = {"qwen2": {}, "mistral": {"sliding_window": 16}, "qwen3_5_text": DELTA}
+OTHERS = {
+    "gemma2": {"sliding_window": 16, "query_pre_attn_scalar": 8},
+    "gpt_oss": {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 16},
+}
 PROMPT = [5 + (7 * i) % 90 for i in range(40)]
 ROWS = [[*PROMPT, *range(50 + 3 * k, 54 + 4 * k), 2] for k in range(5)]
 
 
 def build(family: str) -> nn.Module:
     torch.manual_seed(0)
-    config = CONFIG_MAPPING[family](**{**SMALL, **FAMILIES[family]})
+    config = CONFIG_MAPPING[family](**{**SMALL, **(FAMILIES | OTHERS)[family]})
     model = AutoModelForSequenceClassification.from_config(config).eval()
     nn.init.normal_(model.score.weight, std=0.5)
     return model
@@ -63,6 +67,55 @@ def test_groups_go_on_from_kept_prefixes(family):
             assert right == pytest.approx(left, abs=1e-5)
     assert kept.counts.hits == 4
     assert kept.counts.saved_tokens >= 80
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mistral", "gemma2", "gpt_oss", "qwen3_5_text"])
+@pytest.mark.parametrize("max_tokens", [70, 2000])
+def test_hits_misses_and_evictions_of_mixed_lengths_change_no_reward(family, max_tokens):
+    model, plan, kept = kept_and_plain(family, max_tokens)
+    random = torch.Generator().manual_seed(0)
+
+    def ids(count):
+        return torch.randint(3, 100, (count,), generator=random).tolist()
+
+    system = ids(36)
+    prompts = [[*(system if n % 2 else []), *ids(20 + 9 * n)] for n in range(6)]
+    for _ in range(2 if family == "qwen3_5_text" else 4):
+        groups = [
+            [[*prompts[n], *ids(1 + (n * k) % 7)] for k in range(1 + n % 3)]
+            for n in torch.randperm(6, generator=random).tolist()[:4]
+        ]
+        groups.append([ids(3), ids(50), [*prompts[1], *ids(9)]])
+        plain = compute_rewards(model, groups, plan=plan)
+        for budget in (60, 8192):
+            found = compute_rewards(model, groups, budget, plan=plan, kept=kept)
+            for left, right in zip(plain, found, strict=True):
+                assert right == pytest.approx(left, abs=1e-5)
+        assert kept.store.num_tokens <= max_tokens
+    assert kept.counts.hits > 0
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mistral"])
+def test_rows_of_several_kept_prefixes_and_of_none_run_in_one_forward(family):
+    model, plan, kept = kept_and_plain(family)
+    prompts = [[(n + i * 3) % 90 + 5 for i in range(40 + n)] for n in range(4)]
+    compute_rewards(model, [[[*prompt, 7, 2]] for prompt in prompts], plan=plan, kept=kept)
+    seen = []
+    handle = model.model.embed_tokens.register_forward_hook(lambda _, args, __: seen.append(args[0].numel()))
+    compute_rewards(model, [*([[*p, 9, 9, 2]] for p in prompts), [[*PROMPT, 3]]], plan=plan, kept=kept)
+    handle.remove()
+    assert seen == [4 * 3 + 41]
+
+
+def test_prompts_behind_a_system_prompt_are_kept_from_the_second_answer_on():
+    model, plan, kept = kept_and_plain("qwen2")
+    system, prompt = PROMPT, [8 + (5 * i) % 80 for i in range(33)]
+    seen = []
+    handle = model.model.embed_tokens.register_forward_hook(lambda _, args, __: seen.append(args[0].numel()))
+    for row in ([*system, 3, 4], *([*system, *prompt, 9 + k, 2] for k in range(3))):
+        compute_rewards(model, [[row]], plan=plan, kept=kept)
+    handle.remove()
+    assert seen == [42, 35, 35, 2]
 
 
 def test_the_model_reads_a_prompt_once(monkeypatch):

@@ -29,6 +29,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix.memory import Memory
 from rewardsmith.models.shared_prefix.segment_attention import SegmentPlan, attend_by_segments, is_available
 
 IMPLEMENTATION = "rewardsmith_shared_prefix"
@@ -43,10 +44,12 @@ class PrefixLayout:
         groups: per group the length of the shared prefix and of each branch after it, in packing order.
         padding: tokens after the last group that belong to nobody (CUDA pads to a multiple of 128).
         queries_U: the only tokens whose attention is read; None where all are.
+        memory: what the groups go on from; None where all begin anew. Its keys stand before those of the tokens.
     """
 
     groups: tuple[tuple[int, tuple[int, ...]], ...]
     padding: int = 0
+    memory: Memory | None = field(default=None, compare=False)
     queries_U: Tensor | None = field(default=None, compare=False)
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -58,7 +61,14 @@ class PrefixLayout:
     @property
     def longest_sequence(self) -> int:
         """Length of the longest sequence, prefix and branch together."""
-        return max((prefix + max(branches, default=0) for _, prefix, branches in self.spans()), default=0)
+        kept = self.kept_lengths()
+        lengths = (prefix + max(branches, default=0) for _, prefix, branches in self.spans())
+        return max(map(sum, zip(lengths, kept, strict=True)), default=0)
+
+    def kept_lengths(self) -> tuple[int, ...]:
+        """Return how many tokens each of the `spans()` goes on from."""
+        count = len(self.groups)
+        return (self.memory.lengths if self.memory else (0,) * count) + (0,) * bool(self.padding)
 
     def spans(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         """Give `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
@@ -79,17 +89,20 @@ class PrefixLayout:
         groups: list[int] = []
         branches: list[int] = []
         positions: list[int] = []
-        for index, (_, prefix, lengths) in enumerate(self.spans()):
+        for index, ((_, prefix, lengths), kept) in enumerate(zip(self.spans(), self.kept_lengths(), strict=True)):
             groups += [index] * (prefix + sum(lengths))
             branches += [0] * prefix
-            positions += range(prefix)
+            positions += range(kept, kept + prefix)
             for branch, length in enumerate(lengths, start=1):
                 branches += [branch] * length
-                positions += range(prefix, prefix + length)
+                positions += range(kept + prefix, kept + prefix + length)
         return torch.tensor(groups), torch.tensor(branches), torch.tensor(positions)
 
     def dense_mask(self, window: int | None = None) -> Tensor:
-        """Give the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths."""
+        """Give the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths.
+
+        Columns of kept keys stand before the others.
+        """
         return self._mask_of(torch.arange(self.num_tokens), window)
 
     def _mask_of(self, queries_Q: Tensor, window: int | None) -> Tensor:
@@ -100,7 +113,14 @@ class PrefixLayout:
         mask &= queries_Q[:, None] >= torch.arange(self.num_tokens)
         if window is not None:
             mask &= position_Q - position_L < window
-        return mask
+        if self.memory is None:
+            return mask
+        kept = torch.tensor(self.kept_lengths())
+        group_P = torch.repeat_interleave(torch.arange(len(kept)), kept)
+        seen = group_Q == group_P
+        if window is not None:
+            seen &= position_Q - torch.cat([torch.arange(int(length)) for length in kept]) < window
+        return torch.cat([seen, mask], dim=1)
 
     def block_mask(self, window: int | None, device: torch.device) -> BlockMask:
         """Give FlexAttention's BlockMask, built once per batch, window and device."""
@@ -128,10 +148,11 @@ class PrefixLayout:
         """Whether all keys for the tokens that are read are fewer pairs than all tokens with the keys they see."""
         if self.queries_U is None:
             return False
-        seen = 0
-        for _, prefix, branches in self.spans():
+        seen, kept = 0, self.kept_lengths()
+        for (_, prefix, branches), before in zip(self.spans(), kept, strict=True):
             seen += prefix * prefix // 2 + sum(length * prefix + length * length // 2 for length in branches)
-        return len(self.queries_U) * self.num_tokens < seen
+            seen += before * (prefix + sum(branches))
+        return len(self.queries_U) * (self.num_tokens + sum(kept)) < seen
 
     def query_mask(self, window: int | None) -> Tensor:
         """Give the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
@@ -141,7 +162,7 @@ class PrefixLayout:
     def segment_plan(self) -> SegmentPlan:
         """Give the CPU's plan of segments, made once a batch."""
         if "segments" not in self._cache:
-            self._cache["segments"] = SegmentPlan.of(tuple(self.spans()))
+            self._cache["segments"] = SegmentPlan.of(tuple(self.spans()), self.kept_lengths())
         return self._cache["segments"]
 
     def branch_mask(self, prefix: int, length: int, window: int | None, device: torch.device) -> Tensor:
@@ -206,6 +227,8 @@ def shared_prefix_attention(
         return flex_attention_forward(
             module, query, key, value, block_mask, scaling=how.scaling, softcap=how.softcap, s_aux=how.sinks_H
         )
+    if prefix_layout.memory is not None:
+        key, value = prefix_layout.memory.extended(key, value, prefix_layout.spans())
     groups = getattr(module, "num_key_value_groups", query.shape[1] // key.shape[1])
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if prefix_layout.has_few_queries():
@@ -235,14 +258,20 @@ def _attend_with_masks(query: Tensor, key: Tensor, value: Tensor, layout: Prefix
     window = how.window
     # One split instead of many slices: a slice's gradient is a tensor of full length, a split's is one concatenation.
     lengths = [n for _, prefix, branches in layout.spans() for n in (prefix, *branches)]
+    kept_lengths = layout.kept_lengths()
+    kept = zip(*(tensor[:, :, : sum(kept_lengths)].split(kept_lengths, dim=2) for tensor in (key, value)), strict=True)
+    key, value = key[:, :, sum(kept_lengths) :], value[:, :, sum(kept_lengths) :]
     pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for _, prefix, branches in layout.spans():
+    for (_, prefix, branches), before, num_kept in zip(layout.spans(), kept, kept_lengths, strict=True):
         prefix_query, prefix_key, prefix_value = next(pieces)
+        if num_kept:
+            prefix_key, prefix_value = torch.cat([before[0], prefix_key], 2), torch.cat([before[1], prefix_value], 2)
         if prefix:
             causal = (window is None or prefix <= window) and how.softcap is None and how.sinks_H is None
-            mask = None if causal else layout.branch_mask(0, prefix, window, query.device)
+            mask = None if causal and not num_kept else layout.branch_mask(num_kept, prefix, window, query.device)
             outputs.append(_attend(prefix_query, prefix_key, prefix_value, mask, how))
+        prefix += num_kept
         for length in branches:
             own_query, own_key, own_value = next(pieces)
             if prefix:

@@ -5,6 +5,9 @@ entry that it shares most with: from a part of it where keys and values can be c
 that is a whole prefix of it. Where an entry cannot be cut, the first row that shares a part of it computes that part as
 a prefix of its own, which is kept.
 
+Packed attention takes rows of any number of kept prefixes, and of none, in one batch. Forked caches go on prefix by
+prefix.
+
 Shapes: U rows, L tokens, D hidden.
 """
 
@@ -12,8 +15,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -21,12 +25,16 @@ from torch import nn
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, plain_layers, rest_rows
-from rewardsmith.models.shared_prefix.forward import core_model, head_columns, token_head
+from rewardsmith.models.shared_prefix.forward import batch_columns, core_model, head_columns, token_head
+from rewardsmith.models.shared_prefix.memory import Keys, Memory
 from rewardsmith.models.shared_prefix.packing import (
     TOKEN_BYTES,
     Sequences,
+    count_tokens,
     distinct,
+    fill_batches,
     num_shared_tokens,
+    pack,
     shared_prefix_length,
     sort_key,
 )
@@ -37,21 +45,24 @@ from rewardsmith.models.shared_prefix.states import empty_past
 # Fewer tokens cost less to compute than to look after.
 SHORTEST_KEPT = 32
 Row = tuple[int, ...]
+Entry = TypeVar("Entry")
+# The keys and values of a kept token cost a batch about as much as this part of a computed one.
+KEPT_TOKENS = 16
 
 
-class PrefixStore:
+class PrefixStore(Generic[Entry]):
     """Pasts under their token ids, at most `max_tokens` of them; the least recently used go first."""
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens, self.num_tokens = max_tokens, 0
         # None where a row was seen whose past cannot be cut: the next one that shares its start is worth keeping.
-        self._entries: OrderedDict[bytes, Past | None] = OrderedDict()
+        self._entries: OrderedDict[bytes, Entry | None] = OrderedDict()
         self._keys: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, key: bytes, past: Past | None) -> None:
+    def put(self, key: bytes, past: Entry | None) -> None:
         """Keep a past, and drop others until all fit; what is larger than everything is not kept."""
         size = len(key) // TOKEN_BYTES
         if not SHORTEST_KEPT <= size <= self.max_tokens or (past is None and key in self._entries):
@@ -86,7 +97,7 @@ class PrefixStore:
             key = found[: shared if shared < len(found) else shared - TOKEN_BYTES]
         return b""
 
-    def past(self, key: bytes) -> Past | None:
+    def past(self, key: bytes) -> Entry | None:
         """Return an entry's past, which is now the most recently used."""
         self._entries.move_to_end(key)
         return self._entries[key]
@@ -95,6 +106,25 @@ class PrefixStore:
         del self._entries[key]
         del self._keys[bisect_left(self._keys, key)]
         self.num_tokens -= len(key) // TOKEN_BYTES
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows that go on from one kept prefix, or from none.
+
+    Args:
+        wanted: how many tokens after the kept ones are to be kept.
+    """
+
+    rows: Sequence[Row]
+    num_kept: int
+    keys: Keys | None
+    wanted: int
+
+    @property
+    def cost(self) -> int:
+        """Return about how many computed tokens they are worth."""
+        return count_tokens([row[self.num_kept :] for row in self.rows]) + self.num_kept // KEPT_TOKENS
 
 
 class KeptPrefixes:
@@ -124,16 +154,89 @@ class KeptPrefixes:
             reason = "its adapter may change: merge it with rewardsmith export"
         if reason:
             raise ConfigError(f"prefixes of this model cannot be kept: {reason}")
-        self.plan, self.store, self.counts = plan, PrefixStore(max_tokens), PrefixCounts()
+        self.plan, self.counts = plan, PrefixCounts()
+        self.store: PrefixStore[Any] = PrefixStore(max_tokens)
+        # Rows of which little was new: what another one shares with them is worth keeping.
+        self._seen: PrefixStore[None] = PrefixStore(max_tokens)
         self._weights = -1
 
     def columns(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[list[float]]]:
         """Return what the head gives for every sequence of every group, the reward first."""
         self._forget_other_weights()
+        unique = [distinct(group)[0] for group in groups if group]
+        # FlexAttention takes no keys from elsewhere.
+        packs = self.plan.way == "packed" and self.core.device.type == "cpu"
+        found = self._packed(unique, tokens_per_batch) if packs else self._forked(unique, tokens_per_batch)
+        self.counts.kept_tokens = self.store.num_tokens
+        return [[found[tuple(sequence)] for sequence in group] for group in groups]
+
+    def _packed(self, groups: Sequence[Sequence[Row]], limit: int) -> dict[Row, list[float]]:
+        """Return the rewards of rows, those of all prefixes and of none packed together."""
+        found: dict[Row, list[float]] = {}
+        pieces = [piece for rows in groups for piece in self._pieces(rows, limit)]
+        for members in fill_batches([piece.cost for piece in pieces], limit):
+            found |= self._read_packed([pieces[number] for number in members])
+        return found
+
+    def _pieces(self, rows: Sequence[Row], limit: int) -> Iterator[_Piece]:
+        """Yield the rows with what they go on from; one that goes on from more than all share stands alone."""
+        shared = max(shared_prefix_length(rows), SHORTEST_KEPT - 1)
+        ahead = [row for row in rows if len(rows) > 1 and self.store.closest(sort_key(row[:-1]))[0] > shared]
+        together = [row for row in rows if row not in set(ahead)]
+        for part in [*([row] for row in ahead), *([together] if together else [])]:
+            start = part[0][: shared_prefix_length(part)] if len(part) > 1 else part[0][:-1]
+            num_kept, entry = self.store.closest(sort_key(start))
+            keys: Keys | None = None
+            if num_kept >= SHORTEST_KEPT:
+                past: Keys = self.store.past(entry)  # type: ignore[assignment]
+                keys = past.cut(num_kept)
+                self.counts.hits += len(part)
+                self.counts.saved_tokens += num_kept
+            else:
+                num_kept = 0
+            wanted = self._num_wanted(part, start, num_kept)
+            room = limit - (len(start) - num_kept)
+            for members in fill_batches([len(row) - len(start) for row in part], max(1, room)):
+                yield _Piece([part[member] for member in members], num_kept, keys, wanted)
+                wanted = 0
+
+    def _num_wanted(self, rows: Sequence[Row], start: Row, num_kept: int) -> int:
+        """Return how many tokens after what is kept of `start` are to be kept as well.
+
+        An answer to a kept prompt is not, since answers would crowd prompts out; what two of them share is.
+        """
+        if len(rows) > 1:
+            new = len(start) - num_kept
+            return new if new >= SHORTEST_KEPT else 0
+        new, key = len(rows[0]) - num_kept, sort_key(rows[0])
+        if new > num_kept:
+            return new
+        again = self._seen.closest(key)[0] - num_kept
+        if again >= SHORTEST_KEPT:
+            return again
+        self._seen.put(key, None)
+        return 0
+
+    def _read_packed(self, pieces: Sequence[_Piece]) -> dict[Row, list[float]]:
+        """Return the rewards of one batch, and keep what it leaves."""
+        memory = Memory(
+            [piece.keys for piece in pieces],
+            tuple(piece.num_kept for piece in pieces),
+            [piece.wanted for piece in pieces],
+        )
+        rests = [[row[piece.num_kept :] for row in piece.rows] for piece in pieces]
+        batch = pack(rests, pad_token_id=self.plan.pad_token_id, memory=memory)
+        columns = batch_columns(self.core, replace(batch, narrows=self.plan.narrows).to(self.core.device)).tolist()
+        for number, piece in enumerate(pieces):
+            if piece.wanted:
+                self.store.put(sort_key(piece.rows[0][: piece.num_kept + piece.wanted]), memory.left(number))
+        return dict(zip((row for piece in pieces for row in piece.rows), columns, strict=True))
+
+    def _forked(self, groups: Sequence[Sequence[Row]], tokens_per_batch: int) -> dict[Row, list[float]]:
+        """Return the rewards of rows, prefix by prefix; rows that share nothing run together."""
         found: dict[Row, list[float]] = {}
         fresh: list[Row] = []
-        for group in groups:
-            rows = distinct(group)[0]
+        for rows in groups:
             start = rows[0][: shared_prefix_length(rows)] if len(rows) > 1 else rows[0][:-1]
             if len(rows) > 1 or self.store.closest(sort_key(start))[0] >= SHORTEST_KEPT:
                 found |= self._going_on(rows, start, tokens_per_batch)
@@ -141,8 +244,7 @@ class KeptPrefixes:
                 fresh += rows
         for part in into_parts([(0, row) for row in sorted(fresh, key=len)], tokens_per_batch) if fresh else ():
             found |= self._read(part, empty_past(self._backbone), 0)
-        self.counts.kept_tokens = self.store.num_tokens
-        return [[found[tuple(sequence)] for sequence in group] for group in groups]
+        return found
 
     @property
     def _backbone(self) -> Any:
@@ -152,6 +254,7 @@ class KeptPrefixes:
         weights = sum(parameter._version for parameter in self.core.parameters())
         if weights != self._weights:
             self.store.clear()
+            self._seen.clear()
         self._weights = weights
 
     def _hit(self, start: Row) -> tuple[int, Past | None]:

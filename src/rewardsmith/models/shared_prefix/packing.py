@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rewardsmith.models.shared_prefix.attention import PrefixLayout
+from rewardsmith.models.shared_prefix.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,16 @@ def count_tokens(sequences: Sequences, share: bool = True) -> int:
     return sum(map(len, unique)) - repeated
 
 
-def pack(groups: Sequence[Sequences], *, pad_token_id: int = 0, pad_to: int = 1) -> RewardBatch:
+def pack(
+    groups: Sequence[Sequences], *, pad_token_id: int = 0, pad_to: int = 1, memory: Memory | None = None
+) -> RewardBatch:
     """Pack groups into one sequence in which every shared prefix stands once.
 
     Args:
         groups: per group the token ids of every full sequence, each of at least one token.
         pad_token_id: fills up to `pad_to`; such tokens attend to nothing of a group.
         pad_to: 1, or FLEX_BLOCK for FlexAttention.
+        memory: what the sequences of each group go on from; they hold only what comes after it.
     """
     ids: list[int] = []
     last: list[int] = []
@@ -139,7 +143,7 @@ def pack(groups: Sequence[Sequences], *, pad_token_id: int = 0, pad_to: int = 1)
         spans.append((prefix, tuple(len(sequence) - prefix for sequence in unique)))
     num_tokens = len(ids)
     padding = -num_tokens % pad_to
-    layout = PrefixLayout(tuple(spans), padding)
+    layout = PrefixLayout(tuple(spans), padding, memory=memory)
     ids += [pad_token_id] * padding
     positions = layout.token_labels()[2]
     chunk = PackedChunk(torch.tensor([ids]), positions[None], torch.tensor(last), layout)

@@ -45,14 +45,24 @@ class SegmentPlan:
         return cls(((own, slice(num_read, num_read + num_tokens)),), ((own, slice(0, num_read)),))
 
     @classmethod
-    def of(cls, spans: Sequence[Span]) -> SegmentPlan:
-        """Plan for groups given as (start, prefix length, branch lengths)."""
+    def of(cls, spans: Sequence[Span], kept: Sequence[int] = ()) -> SegmentPlan:
+        """Plan for groups given as (start, prefix length, branch lengths).
+
+        Args:
+            kept: per group how many keys it goes on from; they stand before all others, in order of the groups.
+        """
+        num_kept = sum(kept)
         prefixes = [
-            (slice(start + prefix, start + prefix + sum(branches)), slice(start, start + prefix))
+            (slice(start + prefix, start + prefix + sum(branches)), _later(slice(start, start + prefix), num_kept))
             for start, prefix, branches in spans
             if prefix and branches
         ]
-        return cls(tuple((own, own) for own in _segments(spans)), tuple(prefixes))
+        before = 0
+        for (start, prefix, branches), length in zip(spans, kept, strict=False):
+            if length:
+                prefixes.append((slice(start, start + prefix + sum(branches)), slice(before, before + length)))
+            before += length
+        return cls(tuple((own, _later(own, num_kept)) for own in _segments(spans)), tuple(prefixes))
 
 
 def is_available(query: Tensor, value: Tensor) -> bool:
@@ -148,6 +158,10 @@ def _segments(spans: Sequence[Span]) -> Iterator[slice]:
             if length:
                 yield slice(start, start + length)
             start += length
+
+
+def _later(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _merge(output: Tensor, lse: Tensor, extra: Tensor, extra_lse: Tensor) -> None:
