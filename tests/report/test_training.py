@@ -1,5 +1,7 @@
 """The report of a run: a verdict that is no better than its intervals, a card that the hub reads, curves."""
 
+import json
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -55,6 +57,21 @@ def test_the_card_is_one_that_the_hub_reads(tmp_path):
     assert {"reward-model", "reward-trainer"} <= set(card.data.tags)
     for part in ("## Result", "| accuracy | 0.900 |", "a note", "training_curves.png", "- seed: 0"):
         assert part in card.content
+
+
+@pytest.mark.parametrize(
+    ("rule", "call"),
+    [
+        ({"bos_text": "<s>", "eos_text": "</s>"}, 'classify("<s>" + "a question" + "one answer" + "</s>")'),
+        ({"closed_by_tokenizer": True}, 'classify("a question" + "one answer")'),
+    ],
+)
+def test_the_card_says_how_transformers_alone_scores_plain_text(tmp_path, rule, call):
+    (tmp_path / "scoring_contract.json").write_text(json.dumps({"text_policy": rule}))
+    (tmp_path / "config.json").write_text("{}")
+    assert call in model_card(summary(tmp_path, result(0.9)), False)
+    (tmp_path / "config.json").write_text('{"auto_map": {}}')
+    assert "classify(" not in model_card(summary(tmp_path, result(0.9)), False)
 
 
 def test_the_report_lies_beside_the_weights(tmp_path):

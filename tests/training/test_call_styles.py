@@ -83,6 +83,11 @@ STYLES = {
     "template of a file": lambda base: ({"chat_template_path": str(base / "own.jinja")}, {"train_dataset": CHATS}),
     "template of a model": lambda base: ({"chat_template_path": str(base)}, {"train_dataset": CHATS}),
     "bf16 weights": lambda base: ({"model_init_kwargs": {"dtype": torch.bfloat16}}, {}),
+    "half weights by name": lambda base: ({"model_init_kwargs": {"dtype": "float16"}}, {}),
+    "template by row": lambda base: (
+        {},
+        {"train_dataset": CHATS.add_column("chat_template_kwargs", [{"capital": bool(i % 2)} for i in range(17)])},
+    ),
     "adapter": lambda base: ({}, {"peft_config": lora()}),
     "adapter, checkpointed": lambda base: ({"gradient_checkpointing": True}, {"peft_config": lora()}),
     "adapter around all layers": lambda base: ({}, {"peft_config": lora(target_modules="all-linear")}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,6 +203,27 @@ def next_step(summary: RunSummary) -> str:
     return f"more held-out judgements (--eval_dataset_name), or longer training, before {folder} is used"
 
 
+def _plain_use(folder: Path) -> str:
+    """Return how transformers alone scores plain text: a decoder's saved tokenizer adds neither BOS nor EOS."""
+    contract, config = folder / "scoring_contract.json", folder / "config.json"
+    # An adapter needs its base, a pooled model its code: docs/compatibility.md.
+    if not contract.is_file() or not config.is_file() or "auto_map" in json.loads(config.read_text(encoding="utf-8")):
+        return ""
+    rule = json.loads(contract.read_text(encoding="utf-8")).get("text_policy") or {}
+    bos, eos = rule.get("bos_text") or "", rule.get("eos_text") or ""
+    parts = [json.dumps(part) for part in (bos, "a question", "one answer", eos) if part]
+    return f"""
+
+Without Rewardsmith, plain text is written out; a conversation comes out of the chat template as it is scored.
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{folder.name}", function_to_apply="none")
+classify({" + ".join(parts)})
+```"""
+
+
 def model_card(summary: RunSummary, has_curves: bool) -> str:
     """Return the model card: what it is, how good, how to use it, how it was made."""
     reward, name = summary.settings["reward"], summary.folder.name
@@ -212,7 +234,7 @@ model = RewardModel.from_pretrained("{name}")
 model.score("a question", ["one answer", "another answer"])
 ```
 
-`scoring_contract.json` says how a text becomes a number; `run.json` holds every setting."""
+`scoring_contract.json` says how a text becomes a number; `run.json` holds every setting.{_plain_use(summary.folder)}"""
     data = [*summary.notes, f"text fingerprint: `{summary.text_fingerprint}`"]
     blocks: list[Block] = [
         Paragraph(
