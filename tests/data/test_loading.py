@@ -94,3 +94,8 @@ def test_what_is_no_path_and_no_hub_id_is_refused(tmp_path):
         load_preferences({"train": ROWS})
     with pytest.raises(DataError, match="cannot read preferences from int"):
         load_preferences(3)
+
+
+def test_an_argument_that_is_not_known_is_refused_with_the_nearest():
+    with pytest.raises(TypeError, match="'readers'; did you mean 'reader'"):
+        load_preferences([{"prompt": "q", "chosen": "a", "rejected": "b"}], readers="trl")

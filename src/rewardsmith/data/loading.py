@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from rewardsmith.data import detecting
 from rewardsmith.data.columns import Columns, map_columns
@@ -22,7 +22,7 @@ from rewardsmith.data.formats.rankings import LEFT_OUT
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
-from rewardsmith.errors import ConfigError, DataError, RowError
+from rewardsmith.errors import ConfigError, DataError, RowError, nearest_or_known
 from rewardsmith.files.tables import read_hub
 from rewardsmith.records import PreferenceGroup
 
@@ -124,26 +124,13 @@ class PreferenceSet(Sequence[PreferenceGroup]):
         return pandas.DataFrame([row for group in self.groups for row in to_trl_rows(group)])
 
 
-def load_preferences(
-    source: object,
-    *,
-    reader: str | None = None,
-    merge_prompts: bool = True,
-    split: str | None = None,
-    limit: int | None = None,
-    on_error: OnError = "raise",
-    columns: Columns | None = None,
-    score_margin: ScoreMargin | None = None,
-) -> PreferenceSet:
-    """Load preference data into memory.
+class ReadOptions(TypedDict, total=False):
+    """How rows are read; every one may be left out.
 
     Args:
-        source: a path, a list of paths, a hub id ("owner/name"), a list of rows or groups, a pandas DataFrame, or a
-            `datasets.Dataset`.
         reader: a data set of the catalogue (`rewardsmith data list`), perhaps with a variant ("summeval:fluency"),
             or a row format such as "ranking"; None chooses the data set from the columns of the first row, or else
             the format from the columns of each row. The report says which reader was chosen.
-        merge_prompts: merge the groups of one prompt into one graph.
         split: which split of a folder or hub data set ("train" on the hub when None).
         limit: read at most so many groups, counted before merging.
         on_error: "raise" stops at the first bad row; "count" leaves it out and counts it in the report. Rows that
@@ -152,6 +139,24 @@ def load_preferences(
             "right", "winner": "vote"}; see `rewardsmith.data.columns`. A list reads these columns alone.
         score_margin: scores give the order of answers; with this factor, the difference of two scores is their margin
             as well, in units of the reward. {"helpfulness": 0.5} names the rating where there are several.
+    """
+
+    reader: str | None
+    split: str | None
+    limit: int | None
+    on_error: OnError
+    columns: Columns | None
+    score_margin: ScoreMargin | None
+
+
+def load_preferences(source: object, *, merge_prompts: bool = True, **options: Unpack[ReadOptions]) -> PreferenceSet:
+    """Load preference data into memory.
+
+    Args:
+        source: a path, a list of paths, a hub id ("owner/name"), a list of rows or groups, a pandas DataFrame, or a
+            `datasets.Dataset`.
+        merge_prompts: merge the groups of one prompt into one graph.
+        options: reader, split, limit, on_error, columns and score_margin, as `ReadOptions` describes them.
 
     Raises:
         DataError: a row, file or data set cannot be used; the message names it and says what to do.
@@ -162,43 +167,37 @@ def load_preferences(
         (1, 1)
     """
     report = LoadReport()
-    request = _Request(reader, split, _counts(on_error), report, columns, score_margin)
-    lazy = _iterate(source, request, limit)
+    lazy = _iterate(source, report, options)
     groups = merge_groups(lazy) if merge_prompts else list(lazy)
     report.groups = len(groups)
     return PreferenceSet(groups, report)
 
 
 def iter_preferences(
-    source: object,
-    *,
-    reader: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    on_error: OnError = "raise",
-    report: LoadReport | None = None,
-    columns: Columns | None = None,
-    score_margin: ScoreMargin | None = None,
+    source: object, *, report: LoadReport | None = None, **options: Unpack[ReadOptions]
 ) -> Iterator[PreferenceGroup]:
     """Give groups one by one, in order, without merging prompts; memory does not grow with the data.
 
     Arguments are those of `load_preferences`; `report` is filled while reading.
     """
-    report = LoadReport() if report is None else report
-    return _iterate(source, _Request(reader, split, _counts(on_error), report, columns, score_margin), limit)
+    return _iterate(source, LoadReport() if report is None else report, options)
 
 
-def _counts(on_error: OnError) -> bool:
+def _iterate(source: object, report: LoadReport, options: ReadOptions) -> Iterator[PreferenceGroup]:
+    unknown = next((name for name in options if name not in ReadOptions.__annotations__), None)
+    if unknown is not None:
+        hint = nearest_or_known(unknown, ReadOptions.__annotations__)
+        raise TypeError(f"reading preferences takes no argument {unknown!r}; {hint}")
+    on_error, margin = options.get("on_error", "raise"), options.get("score_margin")
     if on_error not in ("raise", "count"):
         raise ConfigError(f"on_error must be 'raise' or 'count', not {on_error!r}")
-    return on_error == "count"
-
-
-def _iterate(source: object, request: _Request, limit: int | None) -> Iterator[PreferenceGroup]:
+    request = _Request(
+        options.get("reader"), options.get("split"), on_error == "count", report, options.get("columns"), margin
+    )
     groups: Iterable[PreferenceGroup] = _read_source(source, request)
-    if request.score_margin is not None:
-        groups = (with_score_margins(group, request.score_margin) for group in groups)
-    return _counted(itertools.islice(groups, limit), request.report)
+    if margin is not None:
+        groups = (with_score_margins(group, margin) for group in groups)
+    return _counted(itertools.islice(groups, options.get("limit")), report)
 
 
 @dataclass(frozen=True, slots=True)
