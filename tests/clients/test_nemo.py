@@ -1,6 +1,5 @@
 """NeMo-RL's environment gives every conversation the reward of the model and ends it."""
 
-
 import pytest
 import torch
 from trainer_calls import ANSWERS, PROMPTS, assistant, user

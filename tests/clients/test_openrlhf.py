@@ -1,6 +1,5 @@
 """OpenRLHF's reward function and file give the rewards of the model."""
 
-
 import pytest
 from trainer_calls import ANSWERS, PROMPTS, load_as_a_file
 

@@ -1,6 +1,5 @@
 """ms-swift's reward class gives the rewards of the model, however it is made and called."""
 
-
 import pytest
 from trainer_calls import ANSWERS, PROMPTS, assistant, user
 
