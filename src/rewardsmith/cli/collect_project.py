@@ -32,9 +32,9 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
     """Declare the flags of one command."""
     if name == "init":
         parser.add_argument("file", type=Path, metavar="PROJECT.yaml", help="made when it does not exist")
-        parser.add_argument("--task", choices=get_args(Task), default="pair", help="of a new file")
-        parser.add_argument("--question", default="Which answer is better?", help="of a new file")
-        parser.add_argument("--overlap", type=int, default=1, help="people who judge each item, of a new file")
+        parser.add_argument("--task", choices=get_args(Task), help="of a new file (default pair)")
+        parser.add_argument("--question", help="of a new file (default: Which answer is better?)")
+        parser.add_argument("--overlap", type=int, help="people who judge each item, of a new file (default 1)")
         return
     add_project_option(parser)
     if name == "import":
@@ -70,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _init(args: argparse.Namespace) -> int:
     is_new = not args.file.exists()
-    collection = create(args.file, task=args.task, question=args.question, overlap=args.overlap)
+    given = {name: value for name in ("task", "question", "overlap") if (value := getattr(args, name)) is not None}
+    if given and not is_new:
+        flags = " and ".join(f"--{name}" for name in given)
+        raise ConfigError(f"{args.file} exists, and {flags} would change nothing in it; edit it, or name a new file")
+    collection = create(args.file, **{"task": "pair", "question": "Which answer is better?", "overlap": 1} | given)
     print(f"{'wrote' if is_new else 'read'} {args.file}; database {collection.store.url.render_as_string()}")
     print(f"next: edit {args.file}, then")
     print(f"  rewardsmith collect import answers.jsonl --project {args.file}")

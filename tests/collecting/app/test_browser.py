@@ -355,10 +355,15 @@ def test_the_arena_is_accessible_and_says_what_it_needs(small, browser, endpoint
         page.wait_for_selector("#vote", state="hidden")
         (item,) = load_items(collection.store, ("live",))
         assert item.judgements[0].answer["answers"]["overall"]["order"] == [[1], [0]]
+        page.fill("textarea[name=prompt]", "break")
+        page.click("#ask button")
+        page.wait_for_selector("text=That did not work. Ask again.")
+        assert page.is_hidden("#vote")
         plain = browser.new_context(java_script_enabled=False)
         plain.add_cookies(page.context.cookies())
         bare = plain.new_page()
         bare.goto(f"{server.base}/arena")
+        assert bare.is_disabled("#ask button")
         assert "The arena needs JavaScript" in bare.inner_text("main")
     finally:
         server.stop()

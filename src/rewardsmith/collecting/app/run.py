@@ -53,6 +53,8 @@ class Address:
 
 def check_address(address: Address) -> None:
     """Refuse to serve openly without a secret, or over plain HTTP without saying so. Raises ConfigError."""
+    if not 0 <= address.port <= 65535:
+        raise ConfigError(f"--port is {address.port}; ports go from 0 to 65535")
     if is_loopback(address.host):
         return
     if not os.environ.get(SECRET_VARIABLE):

@@ -13,7 +13,8 @@
     const reader = answer.body.getReader(), decoder = new TextDecoder();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return answer.ok;
+      // The server ends a broken answer with this line, and takes no vote on it.
+      if (done) return answer.ok && !/\n\[the model did not answer: \w+\]$/.test(target.textContent);
       target.textContent += decoder.decode(value, { stream: true });
     }
   };
@@ -26,7 +27,8 @@
       const answer = await post("/arena/ask", { prompt: ask.elements.prompt.value });
       if (!answer.ok) throw new Error();
       const { item } = await answer.json();
-      await Promise.all([read(item, 0), read(item, 1)]);
+      const whole = await Promise.all([read(item, 0), read(item, 1)]);
+      if (whole.includes(false)) throw new Error();
       vote.action = `/arena/${item}`;
       vote.hidden = false;
       state.textContent = "Now choose";
