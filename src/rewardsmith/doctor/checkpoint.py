@@ -16,8 +16,9 @@ from rewardsmith.doctor.subject import Examination, Subject, encode, one_line, r
 from rewardsmith.doctor.tokens import TOKEN_CHECKS
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import ADAPTER, LoadedModel, golden_difference, load_reward_model
+from rewardsmith.models.checkpoint import LoadedModel, golden_difference, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS
 from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -25,7 +26,6 @@ from rewardsmith.records import PreferenceGroup
 
 FULL = ("model.safetensors", "pytorch_model.bin", "value_head.safetensors", "value_head.bin")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 # Heads of other tools' layouts; whether such a checkpoint can be loaded, loading says.
 OTHER_HEADS = ("v_head", "value_head", "reward_head", "regression_layer", "rank_head", "out_proj", "lm_head_reward")
 # Architectures of reward models that are no sequence classifiers.

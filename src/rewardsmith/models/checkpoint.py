@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, dynamic_module_utils
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, dynamic_module_utils
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, templates, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
-from rewardsmith.models.foreign.folder import load_tokenizer, names_in, read_config
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, load_tokenizer, names_in
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
 from rewardsmith.models.member_folders import require_one_model
 from rewardsmith.models.rendering import Renderer, TextPolicy
@@ -30,8 +30,6 @@ from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.tokenizer import pair_separator, prepare_tokenizer
 
-ADAPTER = "adapter_config.json"
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
@@ -265,7 +263,7 @@ def _load_own(
 ) -> tuple[Any, list[str]]:
     if (Path(path) / ADAPTER).is_file():
         return _load_adapter(path, trust_remote_code, options, contract)
-    model, notes = _load_full(path, trust_remote_code, options)
+    model, notes = heads.load_trained(path, trust_remote_code, options)
     wide_head.load_heads(model, path, 1 if contract is None else contract.num_heads)
     return model, notes
 
@@ -305,31 +303,6 @@ def _load_standard(path: str, options: ImportOptions) -> Imported:
     core = core_model(model)
     rule, _, _ = loading.standard_rule(core.config, False)
     return Imported(model, rule, TextRule(skips_padding=has_token_head(core)), notes=notes)
-
-
-def _load_full(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    if "reward_pooling" in read_config(path):
-        options.setdefault("dtype", torch.float32)
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        loaded: Any = heads.PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
-        model, info = loaded
-        if missing := sorted(map(str, info["missing_keys"])):
-            raise CheckpointError(f"{path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
-        return model, heads.unused_note(path, model, heads.unused_weights(info["unexpected_keys"]))
-    found = heads.open_classifier(path, "last", trust_remote_code, options)
-    if found.has_new_head:
-        own = [name for name in found.unused if name.split(".")[0] in heads.HEAD_NAMES]
-        what = (
-            f"a head of {len({name.rpartition('.')[0] for name in own})} layers ({', '.join(own[:4])}), where "
-            f"{type(found.model).__name__} takes one linear layer"
-            if own
-            else "no reward head"
-        )
-        raise CheckpointError(
-            f"{path} holds {what}, so its rewards would be random; train it first, or point to the folder that "
-            "training wrote"
-        )
-    return found.model, heads.unused_note(path, found.model, found.unused)
 
 
 def _load_adapter(

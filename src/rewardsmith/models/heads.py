@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models import modeling_pooled_reward
+from rewardsmith.models.foreign.folder import read_config
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 
 # What a language model and its pre-training leave in a checkpoint.
@@ -284,3 +285,33 @@ def quiet_renames() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
         yield
+
+
+def load_trained(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Load a whole model with the head it was trained with, and what of the folder it does not take.
+
+    Raises:
+        CheckpointError: there is no trained head, or weights are missing: rewards would be random.
+    """
+    if "reward_pooling" in read_config(path):
+        options.setdefault("dtype", torch.float32)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        loaded: Any = PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
+        model, info = loaded
+        if missing := sorted(map(str, info["missing_keys"])):
+            raise CheckpointError(f"{path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
+        return model, unused_note(path, model, unused_weights(info["unexpected_keys"]))
+    found = open_classifier(path, "last", trust_remote_code, options)
+    if found.has_new_head:
+        own = [name for name in found.unused if name.split(".")[0] in HEAD_NAMES]
+        what = (
+            f"a head of {len({name.rpartition('.')[0] for name in own})} layers ({', '.join(own[:4])}), where "
+            f"{type(found.model).__name__} takes one linear layer"
+            if own
+            else "no reward head"
+        )
+        raise CheckpointError(
+            f"{path} holds {what}, so its rewards would be random; train it first, or point to the folder that "
+            "training wrote"
+        )
+    return found.model, unused_note(path, found.model, found.unused)

@@ -22,6 +22,7 @@ from rewardsmith.errors import CheckpointError, DataError, RewardsmithError
 from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.foreign.folder import ADAPTER
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
@@ -108,7 +109,7 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
             f"{str(error).replace(str(staging), str(kept))}; nothing is lost: the trained weights are in {kept}, and "
             f"{folder} is as it was. See `rewardsmith doctor {kept}`, or save with verify_saved_model=False"
         ) from error
-    if (staging / checkpoint.ADAPTER).is_file():
+    if (staging / ADAPTER).is_file():
         _write_merged(final, staging, folder)
     publish(staging, folder)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from rewardsmith.errors import CheckpointError
 
 ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # LLaMA-Factory writes the head of a reward model into a file of its own.
 VALUE_HEADS = ("value_head.safetensors", "value_head.bin")
