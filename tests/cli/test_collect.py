@@ -54,19 +54,6 @@ def test_a_project_from_the_first_command_to_the_export(folder, capsys):
     assert main(["collect", "upgrade"]) == 0
 
 
-def test_flags_of_a_new_project_are_refused_for_one_that_exists(folder, capsys):
-    assert main(["collect", "init", "p.yaml", "--task", "ranking"]) == 0
-    assert main(["collect", "init", "p.yaml"]) == 0
-    assert main(["collect", "init", "p.yaml", "--task", "pair", "--overlap", "2"]) == 1
-    assert "p.yaml exists, and --task and --overlap would change nothing" in capsys.readouterr().err
-
-
-def test_a_port_that_is_none_is_refused_before_anything_is_served(folder, capsys):
-    assert main(["collect", "init", "p.yaml"]) == 0
-    assert main(["collect", "serve", "--port", "99999"]) == 1
-    assert "--port is 99999" in capsys.readouterr().err
-
-
 def test_outputs_of_several_models_are_joined_by_prompt(folder, capsys):
     for model in ("small", "large"):
         rows = [{"prompt": f"q{n}", "response": f"{model} says {n}"} for n in range(3)]
