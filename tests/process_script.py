@@ -46,7 +46,11 @@ def say_what_is_open(folder: Path) -> None:
 
 
 def main(folder: Path, given: dict) -> None:
-    own = {name: given.pop(name) for name in ("fsdp2", "lora", "kill_at", "resume", "fail", "stream") if name in given}
+    own = {
+        name: given.pop(name)
+        for name in ("fsdp2", "lora", "kill_at", "resume", "fail", "stream", "eval_sets")
+        if name in given
+    }
     if own.get("fsdp2"):
         let_the_cpu_shard()
         given |= {
@@ -67,7 +71,7 @@ def main(folder: Path, given: dict) -> None:
         str(folder / "model"),
         config,
         train_dataset=FileStream(folder / "rows.jsonl") if own.get("stream") else rows,
-        eval_dataset=rows[:7],
+        eval_dataset={"first": rows[:7], "second": rows[7:12]} if own.get("eval_sets") else rows[:7],
         peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="SEQ_CLS") if own.get("lora") else None,
         callbacks=[Kill(own["kill_at"])] if "kill_at" in own else None,
     )

@@ -12,6 +12,7 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 _TEXT = "good bad fine nice awful great poor answer to the question is maybe user assistant system prompt"
 WORDS = _TEXT.split()
@@ -84,6 +85,15 @@ def _classifier(config) -> torch.nn.Module:
 def qwen2():
     """A Qwen2 reward model and its tokenizer."""
     config = Qwen2Config(**_decoder_sizes(), num_labels=1, pad_token_id=0, eos_token_id=2)
+    return _classifier(config), qwen_tokenizer()
+
+
+def hybrid():
+    """A reward model of the gated delta rule and attention in turn, as Qwen3.5, and its tokenizer."""
+    linear = {"linear_num_value_heads": 4, "linear_num_key_heads": 2}
+    linear |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    sizes = {**_decoder_sizes(), **linear, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"]}
+    config = CONFIG_MAPPING["qwen3_5_text"](**sizes, num_labels=1, pad_token_id=0, eos_token_id=2)
     return _classifier(config), qwen_tokenizer()
 
 
