@@ -158,3 +158,11 @@ def test_the_named_index_of_a_table_is_a_column_as_well():
     assert list(load_preferences(frame.set_index("prompt"))) == [plain]
     assert list(load_preferences(frame.set_index(["prompt", "system"]))) == [plain]
     assert list(load_preferences(frame.rename_axis("prompt"))) == [plain]
+
+
+def test_a_mapped_column_that_the_file_lacks_is_told_from_a_name_that_is_none_of_ours():
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b", "vote": 1}]
+    with pytest.raises(ConfigError, match="'Frage' is no column; the file has: prompt, chosen, rejected, vote"):
+        load_preferences(rows, columns={"Frage": "prompt"})
+    with pytest.raises(ConfigError, match="'winer' is none of ours; did you mean 'winner'"):
+        load_preferences(rows, columns={"vote": "winer"})

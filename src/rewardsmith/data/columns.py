@@ -107,7 +107,10 @@ def _roles(columns: Mapping[str, str], names: Mapping[str, None]) -> dict[str, s
         elif ours_left in ROLES and (right in names or ours_left == "tie"):
             role, column = ours_left, right
         elif left in names or right in names:
-            wrong = right if left in names else left
+            wrong, known = (right, left) if left in names else (left, right)
+            if known in ROLES:
+                remedy = f"{known!r} is read as it stands; map files whose columns differ one by one, then merge them"
+                raise ConfigError(f"columns: {wrong!r} is no column; the file has: {listed(names)}; {remedy}")
             near = nearest(wrong, ROLES)
             raise ConfigError(
                 f"columns: {wrong!r} is none of ours; {f'did you mean {near!r}?' if near else listed(ROLES)}"
