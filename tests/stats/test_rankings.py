@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.rankings import (
     Battle,
     bradley_terry,
@@ -92,11 +91,3 @@ def test_the_ranking_of_one_model_or_by_equal_rewards_is_undefined():
     flat = ranking_parts([Battle("a", "b", 1.0, 0.5)] * 3)
     assert math.isnan(flat["models: spearman"].value)
     assert flat["models: separability"].value == 0
-
-
-def test_kappa_is_the_agreement_beyond_chance():
-    # 4 of 6 agree; by chance (3*2 + 2*2 + 1*2) / 36 = 1/3 would.
-    pairs = [(1, 1), (1, 1), (1, 0), (0, 0), (0, -1), (-1, -1)]
-    assert cohen_kappa(pairs).value == pytest.approx((4 / 6 - 1 / 3) / (1 - 1 / 3))
-    assert math.isnan(cohen_kappa([(1, 1)]).value)
-    assert math.isnan(cohen_kappa([]).value)

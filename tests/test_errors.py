@@ -1,0 +1,51 @@
+"""Messages are one line that says what came; a batch that fails costs its neighbours nothing."""
+
+import pytest
+
+from rewardsmith.errors import (
+    ConfigError,
+    UnreachableError,
+    describe,
+    listed,
+    nearest_or_known,
+    one_line,
+    require_place,
+    row_error,
+    try_halves,
+)
+
+
+def test_an_error_of_a_row_is_one_line_with_its_remedy_at_the_end_however_much_came():
+    error = row_error("pairs.jsonl:row 3", "wrong type", "x" * 100_000 + "\nremove the row")
+    assert str(error).startswith("pairs.jsonl:row 3: xxx")
+    assert str(error).endswith("remove the row")
+    assert "\n" not in str(error)
+    assert len(str(error)) < 5000
+    assert error.reason == "wrong type"
+
+
+def test_wrong_values_and_names_are_shown_short():
+    assert describe("y" * 100) == f"str {repr('y' * 100)[:60]}..."
+    assert listed([]) == "none"
+    assert listed(["a" * 50, 2, 3], most=2) == f"{'a' * 40}..., 2 and 1 more"
+    assert one_line(ValueError()) == "ValueError"
+    assert nearest_or_known("margn", ["margin", "weight"]) == "did you mean 'margin'?"
+    assert nearest_or_known("zzz", ["margin", "weight"]) == "known: margin, weight"
+
+
+def test_a_place_is_a_path_or_a_name():
+    assert require_place("model", "the model") == "model"
+    with pytest.raises(ConfigError, match="the model is a int; give a path or a name"):
+        require_place(3, "the model")
+
+
+def test_only_the_item_that_fails_gets_its_error_and_a_silent_server_ends_the_run():
+    found = try_halves(lambda batch: [6 // x for x in batch], [1, 0, 3], ZeroDivisionError)
+    assert [found[0], found[2]] == [6, 2]
+    assert isinstance(found[1], ZeroDivisionError)
+
+    def silent(batch):
+        raise UnreachableError("gone")
+
+    with pytest.raises(UnreachableError):
+        try_halves(silent, [1, 2], Exception)
