@@ -15,6 +15,7 @@ from rewardsmith import PPOConfig
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import Message
+from rewardsmith.rl.guard import Guard
 from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.raft import RaftConfig
 from rewardsmith.rl.rewards import reward_function
@@ -262,3 +263,16 @@ def test_what_measures_nothing_is_refused(tmp_path):
         RunPlan("ppo", made.policy, PROMPTS, PROMPTS[:1], made.reward, made.config)
     with pytest.raises(ConfigError, match="num_measurements and eval_answers"):
         RunPlan("ppo", made.policy, PROMPTS, PROMPTS, made.reward, made.config, num_measurements=0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_guard_that_stops_leaves_the_measured_policy_and_a_checkpoint_to_go_on_from(algorithm, tmp_path, caplog):
+    watched = replace(plan(algorithm, tmp_path), guard=Guard({"kl": 0.0}, "stop"))
+    result = optimise(watched)
+    assert [point.step for point in result.points] == [0, 1]
+    assert "guard: step 1: the KL from the start" in caplog.text
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["guard"]["mode"] == "stop"
+    assert [alarm["step"] for alarm in record["guard"]["alarms"]] == [1]
+    again = replace(plan(algorithm, tmp_path, resume_from_checkpoint="true"), guard=Guard({"kl": 0.0}))
+    assert [point.step for point in optimise(again).points] == [0, 1, 2]

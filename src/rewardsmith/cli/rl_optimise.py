@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   rewardsmith rl {0} --config my.yaml --gold LARGER_REWARD_MODEL --resume"""
 GROUPS = {
     "policy, prompts and rewards": "model_name dataset_name split train_limit reward_ gold trust_remote",
-    "what is measured": "num_eval eval_answers num_measure",
+    "what is measured": "num_eval eval_answers num_measure guard",
     "what is done to rewards": "combine penalty length_penalty normalized uncertainty clip wait_seconds",
     "adapter": "use_peft lora_ use_rslora use_dora",
     "sampling": "num_generations max_completion response_length temperature top_ min_p stop_token num_rounds "
@@ -55,6 +55,8 @@ class RunArguments:
     num_eval_prompts: int = _field(64, "Prompts held out to measure on.")
     eval_answers: int = _field(1, "Answers to each held-out prompt at every point.")
     num_measurements: int = _field(10, "Points of the curve after the start.")
+    guard: str = _field("report", "What signs of reward hacking do: report, warn, stop or off.")
+    guard_clean_runs: list[str] | None = _field(None, "Folders of finished clean runs, which set its thresholds.")
     combine: str | None = _field(None, "How an ensemble becomes one reward; by default its mean.")
     penalty: float = _field(1.0, "What mean_minus_std and _variance multiply with, beta of soft_min.")
     length_penalty: str | None = _field(None, "JSON of an audit, whose excess weight of length is taken off.")
@@ -151,7 +153,18 @@ def _plan(arguments: argparse.Namespace) -> Any:
         num_measurements=script.num_measurements,
         eval_answers=script.eval_answers,
         peft_config=peft_config(adapter) if adapter.use_peft else None,
+        guard=_guard(script),
     )
+
+
+def _guard(script: RunArguments) -> Any:
+    """Return the guard that the flags ask for. Raises ConfigError."""
+    from rewardsmith.rl.guard import Guard
+
+    guard = Guard(mode=script.guard)
+    if script.guard == "off":
+        return None
+    return Guard.from_clean_runs(script.guard_clean_runs, mode=script.guard) if script.guard_clean_runs else guard
 
 
 def _config(arguments: argparse.Namespace, script: RunArguments) -> Any:

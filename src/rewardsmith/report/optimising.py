@@ -57,7 +57,8 @@ def write_run_report(result: RunResult) -> Path:
 
 def run_blocks(result: RunResult, *, num_examples: int = 2) -> list[Block]:
     """Return the verdict, the table of before and after, and example answers."""
-    return [verdict_of(result), _table(result), *_examples(result, num_examples)]
+    guard = [Paragraph(_guard_in_words(result))] if result.record.get("guard") else []
+    return [verdict_of(result), *guard, _table(result), *_examples(result, num_examples)]
 
 
 def verdict_of(result: RunResult) -> Verdict:
@@ -76,6 +77,16 @@ def verdict_of(result: RunResult) -> Verdict:
             f"{show_estimate(turn.gold)}, and lost {show_estimate(turn.lost)} from there to the end"
         )
     return Verdict(text + ".", "bad" if turn is not None or gold.high < 0 else "good" if gold.low > 0 else "warn")
+
+
+def _guard_in_words(result: RunResult) -> str:
+    """Say what the guard saw, in one paragraph."""
+    guard = result.record.get("guard")
+    if not guard:
+        return "No guard watched this run (--guard off)."
+    if not guard["alarms"]:
+        return f"The guard saw no sign of reward hacking (watched: {', '.join(guard['thresholds'])})."
+    return "Guard: " + ". ".join(alarm["says"] for alarm in guard["alarms"]) + "."
 
 
 def _moved(change: Estimate) -> str:
@@ -131,7 +142,10 @@ def _page(result: RunResult) -> Page:
             "Other signs",
             "Measured on the held-out prompts at the same points.",
             "Length and entropy change in good runs, too.",
-            [_measure_plot(result.points, name, steps) for name in ("kl", "length", "entropy", "cut")],
+            [
+                Paragraph(_guard_in_words(result)),
+                *(_measure_plot(result.points, name, steps) for name in ("kl", "length", "entropy", "cut")),
+            ],
         ),
         Section("Training log", "What the algorithm logged of its own batches.", "", _log_plots(result, steps)),
         Section(

@@ -23,6 +23,7 @@ from transformers import (
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
+from rewardsmith.rl.guard import Guard, GuardStopped, steps_per_update
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
 from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy, merge_adapter
 from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
@@ -68,6 +69,7 @@ class RunPlan:
         num_measurements: points of the curve after the start.
         eval_answers: sampled to each held-out prompt at every point.
         peft_config: of an adapter; None trains all weights.
+        guard: watches the measured points; None is off.
     """
 
     algorithm: str
@@ -80,6 +82,7 @@ class RunPlan:
     num_measurements: int = 10
     eval_answers: int = 1
     peft_config: object = None
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -161,6 +164,8 @@ def optimise(plan: RunPlan) -> RunResult:
     for prompt in (*plan.prompts, *plan.held_out):
         ask(plan.policy, prompt)
     plan = replace(plan, policy=merge_adapter(plan.policy))
+    if plan.guard is not None:
+        plan = replace(plan, guard=replace(plan.guard, steps_per_update=steps_per_update(plan.config.to_dict())))
     plan.folder.mkdir(parents=True, exist_ok=True)
     if checkpoints.asked_checkpoint(plan.config.resume_from_checkpoint) is None:
         for name in (CURVE, SAMPLES):
@@ -195,9 +200,13 @@ def _raft(plan: RunPlan) -> _Done:
             meter.take_up(number)
         due = steps_to_measure(plan.config.num_rounds, plan.num_measurements)
         if number in due or not meter.points:
-            meter.measure(number)
+            _measure(meter, number, plan.guard, plan.config.num_rounds)
 
-    rows = run_raft(plan.policy, plan.prompts, plan.reward, plan.config, after_round)
+    try:
+        rows = run_raft(plan.policy, plan.prompts, plan.reward, plan.config, after_round)
+    except GuardStopped:
+        checkpoint = plan.folder / f"checkpoint-{meter.points[-1].step}"
+        rows = checkpoints.read_objective(str(checkpoint))["history"]
     _save(plan.policy, plan.folder)
     return _Done(meter, rows)
 
@@ -208,16 +217,19 @@ def _train(plan: RunPlan) -> _Done:
     start = None if is_adapted else frozen_copy(plan.policy.model)
     trainer, policy = _trainer(plan)
     meter = _meter(plan, policy, start)
-    trainer.add_callback(_Measuring(meter, plan.num_measurements))
+    trainer.add_callback(_Measuring(meter, plan))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if not plan.config.disable_tqdm:
         trainer.add_callback(TrainingProgress(SHOWN))
     resume = plan.config.resume_from_checkpoint
-    if isinstance(trainer, PPOTrainer):
-        trainer.train(resume_from_checkpoint=resume)
-    else:
-        _train_whole(trainer, checkpoints.choose_checkpoint(resume, str(plan.folder)))
+    try:
+        if isinstance(trainer, PPOTrainer):
+            trainer.train(resume_from_checkpoint=resume)
+        else:
+            _train_whole(trainer, checkpoints.choose_checkpoint(resume, str(plan.folder)))
+    except GuardStopped:
+        trainer._save_checkpoint(trainer.model, None)  # type: ignore[arg-type]
     trainer.save_model(str(plan.folder))
     policy.tokenizer.save_pretrained(plan.folder)
     return _Done(meter, trainer.state.log_history)
@@ -257,11 +269,20 @@ def _train_whole(trainer: Trainer, folder: str | None) -> None:
     stopper.raise_if_stopped(trainer.args, trainer.state)
 
 
+def _measure(meter: Meter, step: int, guard: Guard | None, last: int) -> None:
+    """Measure, and let the guard look at what is new. Raises GuardStopped before the last step."""
+    known = len(meter.points)
+    meter.measure(step)
+    alarms = guard.watch(meter.points) if guard is not None and len(meter.points) > known else []
+    if guard is not None and alarms and guard.mode == "stop" and step < last:
+        raise GuardStopped
+
+
 class _Measuring(TrainerCallback):
     """Measures at the start, at evenly spaced steps and at the end."""
 
-    def __init__(self, meter: Meter, count: int) -> None:
-        self.meter, self.count = meter, count
+    def __init__(self, meter: Meter, plan: RunPlan) -> None:
+        self.meter, self.count, self.guard = meter, plan.num_measurements, plan.guard
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -284,7 +305,7 @@ class _Measuring(TrainerCallback):
 
     def _measure_if_due(self, state: TrainerState) -> None:
         if state.global_step in {0, state.max_steps, *steps_to_measure(state.max_steps, self.count)}:
-            self.meter.measure(state.global_step)
+            _measure(self.meter, state.global_step, self.guard, state.max_steps)
 
 
 def _save(policy: Policy, folder: Path) -> None:
@@ -325,6 +346,7 @@ def _record(plan: RunPlan, result: RunResult) -> dict[str, Any]:
             "gold": result.turn.gold.to_dict(),
             "lost": result.turn.lost.to_dict(),
         },
+        "guard": None if plan.guard is None else plan.guard.record(result.points),
         "settings": plan.config.to_dict(),
         "git_commit": git_commit(),
         "versions": versions(),
