@@ -265,7 +265,10 @@ def test_what_measures_nothing_is_refused(tmp_path):
         RunPlan("ppo", made.policy, PROMPTS, PROMPTS, made.reward, made.config, num_measurements=0)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+SLOW_BUT_ONE = [name if name == "raft" else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
+
+
+@pytest.mark.parametrize("algorithm", SLOW_BUT_ONE)
 def test_a_guard_that_stops_leaves_the_measured_policy_and_a_checkpoint_to_go_on_from(algorithm, tmp_path, caplog):
     watched = replace(plan(algorithm, tmp_path), guard=Guard({"kl": 0.0}, "stop"))
     result = optimise(watched)
