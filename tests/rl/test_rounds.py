@@ -112,3 +112,17 @@ def test_other_settings_in_a_used_folder_and_too_few_prompts_are_refused(models,
     (tmp_path / "something").write_text("")
     with pytest.raises(ConfigError, match="holds something else"):
         rounds(models, tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "said"),
+    [
+        ("optimise", {"prompts_per_rond": 2}, "did you mean 'prompts_per_round'"),
+        ("reward", {"learning_rte": 1e-3}, "did you mean 'learning_rate'"),
+        ("reward", {"output_dir": "x"}, "leave it out"),
+    ],
+)
+def test_a_setting_that_a_part_does_not_have_is_refused_before_anything_is_sampled(models, tmp_path, part, given, said):
+    with pytest.raises(ConfigError, match=rf"^{part}: .*{said}"):
+        rounds(models, tmp_path / "new", **{part: given}).run()
+    assert not (tmp_path / "new").exists()

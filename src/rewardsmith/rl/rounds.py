@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate.gold import GoldScorer
 from rewardsmith.data.simulate.simulation import AnnotatorConfig, judge_pair
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, nearest_or_known
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
@@ -48,6 +48,8 @@ CANDIDATES, PICKED, JUDGED, REWARD, POLICY = "candidates.jsonl", "picked.jsonl",
 SETTINGS = "rounds.json"
 # Candidates for a label, where an order chooses among them.
 CANDIDATES_PER_LABEL = 4
+# What a round says itself to the configurations of its parts.
+OWN = {"output_dir", "resume_from_checkpoint"}
 Say = Callable[[str], None]
 
 
@@ -152,6 +154,8 @@ class Rounds:
                 f"{len(self.prompts)} prompts, of which {settings.num_eval_prompts} are held out; give more, or lower "
                 "num_eval_prompts"
             )
+        _require_known("reward", settings.reward, RewardConfig)
+        _require_known("optimise", settings.optimise, config_class(settings.algorithm))
         self._take_up()
         rounds: list[Round] = []
         for number in range(1, settings.num_rounds + 1):
@@ -300,6 +304,16 @@ def _pair(policy: Policy, prompt: Text, answers: Sequence[Answer]) -> dict[str, 
     asked = ask(policy, prompt)
     said = [as_plain(completion_of(asked, answer)) for answer in answers]
     return {"prompt": as_plain(asked), "completions": said}
+
+
+def _require_known(part: str, given: Mapping[str, Any], config: type) -> None:
+    """Refuse, before anything is sampled, settings that the configuration of a part does not have. Raises ConfigError."""
+    known = {field.name for field in fields(config) if field.init} - OWN
+    for name in given:
+        if name in OWN:
+            raise ConfigError(f"{part}: {name} follows from the folder of the rounds; leave it out")
+        if name not in known:
+            raise ConfigError(f"{part}: {config.__name__} has no {name!r}; {nearest_or_known(name, sorted(known))}")
 
 
 def _labels(groups: Sequence[PreferenceGroup]) -> int:
