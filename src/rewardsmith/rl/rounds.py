@@ -307,7 +307,7 @@ def _pair(policy: Policy, prompt: Text, answers: Sequence[Answer]) -> dict[str, 
 
 
 def _require_known(part: str, given: Mapping[str, Any], config: type) -> None:
-    """Refuse, before anything is sampled, settings that the configuration of a part does not have. Raises ConfigError."""
+    """Refuse settings that a part does not have, before anything is sampled. Raises ConfigError."""
     known = {field.name for field in fields(config) if field.init} - OWN
     for name in given:
         if name in OWN:
