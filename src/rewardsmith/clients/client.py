@@ -328,10 +328,13 @@ def score_samples(scorer: Scorer, prompts: Sequence[Any], completions: Sequence[
 
 
 async def score_samples_async(
-    scorer: Scorer | AsyncRewardClient, prompts: Sequence[Any], completions: Sequence[Any]
+    scorer: Scorer | AsyncRewardClient,
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    tools: Sequence[Any] | None = None,
 ) -> list[float]:
-    """Give one reward a sample without blocking the event loop. Raises ScoringError."""
-    requests, members = group_samples(prompts, completions)
+    """Give one reward a sample without blocking the event loop; `tools` has one list a sample. Raises ScoringError."""
+    requests, members = group_samples(prompts, completions, tools)
     if isinstance(scorer, AsyncRewardClient):
         rewards = await scorer.score_requests(requests)
     else:
