@@ -134,12 +134,35 @@ def test_an_error_of_the_model_is_not_tried_again(scripted, pauses):
         '{"results": [{"rewards": [null]}], "normalized": false}',
         '{"results": [{"rewards": [NaN]}], "normalized": false}',
         '{"results": [{"rewards": [1.0]}], "normalized": true}',
+        '{"results": [{"rewards": [true]}], "normalized": false}',
+        '{"results": [{"rewards": [1' + "0" * 400 + ']}], "normalized": false}',
+        '{"results": [{"rewards": 3}], "normalized": false}',
+        '{"results": [{}]}',
+        '{"results": null}',
+        "[]",
+        "null",
+        "[" * 100_000,
         "<html>",
     ],
 )
 def test_an_answer_that_is_no_reward_is_an_error(scripted, pauses, body):
     with RewardClient(scripted((200, {}, body))) as client, pytest.raises(ScoringError):
         client.score("a", ["b"])
+
+
+def test_what_cannot_be_decoded_is_an_error_of_one_line(scripted, pauses):
+    url = scripted((200, {"Content-Encoding": "gzip"}, "no gzip"))
+    with RewardClient(url) as client, pytest.raises(ScoringError, match="cannot be decoded"):
+        client.score("a", ["b"])
+
+
+@pytest.mark.parametrize("kind", [RewardClient, AsyncRewardClient])
+def test_a_key_that_no_header_can_carry_is_refused_unseen_and_one_of_a_file_is_taken(kind):
+    for key in ("rs-secret\x00", "rs-secrét", "rs-secret\nX: y", "rs-secret\ud800"):
+        with pytest.raises(ConfigError, match="no header can carry") as refused:
+            kind("http://127.0.0.1:9", key)
+        assert "secr" not in str(refused.value)
+    kind("http://127.0.0.1:9", "rs-secret\n")
 
 
 def test_nobody_there_is_an_error_after_the_attempts(pauses):

@@ -9,6 +9,7 @@ from rewardsmith.clients.exchange import (
     cut_calls,
     pause_seconds,
     read_addresses,
+    read_card,
     read_rewards,
     reward_body,
     should_retry,
@@ -53,11 +54,19 @@ def test_an_answer_to_another_question_is_refused(answer, message):
         read_rewards(answer, [ScoreRequest("q", ("a", "b"))], ClientOptions(), with_parts=False)
 
 
+@pytest.mark.parametrize("answer", [{}, [], None, {"data": []}, {"data": [3]}])
+def test_an_answer_that_names_no_model_is_refused(answer):
+    with pytest.raises(ScoringError, match="names no model"):
+        read_card(answer)
+
+
 def test_a_busy_server_is_asked_again_after_the_pause_it_names():
     busy = httpx.Response(503, headers={"retry-after": "2"}, json={"error": {"message": "full\x1b[2J"}})
     assert should_retry(busy)
     assert 2.0 <= pause_seconds(busy, 1) <= 2.5
     assert pause_seconds(busy, 1, num_addresses=2) == 0.0
+    odd = httpx.Response(503, headers=[(b"retry-after", "²".encode())])
+    assert 0.25 <= pause_seconds(odd, 1) <= 0.5
     with pytest.raises(UnreachableError, match=r"answered 503 after 4 attempts: full \[2J"):
         check_answer(busy, "http://host", 4)
     with pytest.raises(ScoringError, match="without JSON; is it a reward server"):

@@ -59,6 +59,16 @@ def test_an_empty_or_missing_file_is_an_error(tmp_path):
             read_keys(tmp_path / name)
 
 
+def test_a_limit_of_any_length_is_read_or_named(tmp_path):
+    path = tmp_path / "keys"
+    path.write_bytes(b"\xef\xbb\xbf" + f"sha256:{digest('a')} lab concurrent=999999999\r\n".encode())
+    assert [key.concurrent for key in read_keys(path)] == [999_999_999]
+    path.write_text(f"sha256:{digest('a')} lab requests_per_minute={'9' * 5000}\n")
+    with pytest.raises(ConfigError, match=r":1: limits are .* at most 9 digits") as refused:
+        read_keys(path)
+    assert len(str(refused.value)) < 300
+
+
 def test_an_open_address_needs_keys():
     for host in ("0.0.0.0", "192.168.1.5", "::", "example.invalid", "", "::ffff:10.0.0.1", "0", "[::]"):
         with pytest.raises(ConfigError, match="--key-file"):

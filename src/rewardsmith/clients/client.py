@@ -28,6 +28,7 @@ from rewardsmith.clients.exchange import (
     key_headers,
     pause_seconds,
     read_addresses,
+    read_card,
     read_rewards,
     reward_body,
     rotated,
@@ -83,7 +84,7 @@ class RewardClient:
 
     def model_card(self) -> dict[str, Any]:
         """Ask which model is served and by which rule it scores."""
-        return self._call("GET", "/v1/models", None)["data"][0]
+        return read_card(self._call("GET", "/v1/models", None))
 
     def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
         """Give the rewards of K completions of one prompt: texts, lists of messages or tuples of token ids.
@@ -135,7 +136,7 @@ class RewardClient:
                 if self._lives(address):
                     continue
                 return frozen(address)
-            if isinstance(answer, Exception) and not isinstance(answer, httpx.TransportError):
+            if isinstance(answer, Exception) and not isinstance(answer, httpx.RequestError):
                 raise answer
             return answer
 
@@ -163,7 +164,7 @@ class AsyncRewardClient:
         self.options = options or ClientOptions()
         self._addresses = read_addresses(url)
         self.name = shown_name(self._addresses)
-        self._api_key = api_key
+        self._headers = key_headers(api_key)
         self._http: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> AsyncRewardClient:
@@ -178,7 +179,7 @@ class AsyncRewardClient:
     async def model_card(self) -> dict[str, Any]:
         """Ask which model is served and by which rule it scores."""
         async with self._session() as http:
-            return (await self._call(http, "GET", "/v1/models", None))["data"][0]
+            return read_card(await self._call(http, "GET", "/v1/models", None))
 
     async def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
         """Give the rewards of K completions of one prompt, or a `RewardParts` for each. Raises ScoringError."""
@@ -233,15 +234,14 @@ class AsyncRewardClient:
                 except httpx.TransportError:
                     return frozen(address)
             return call.result()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
         finally:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
 
     def _open(self) -> httpx.AsyncClient:
-        headers, seconds = key_headers(self._api_key), self.options.timeout_seconds
-        return httpx.AsyncClient(headers=headers, timeout=seconds)
+        return httpx.AsyncClient(headers=self._headers, timeout=self.options.timeout_seconds)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[httpx.AsyncClient]:

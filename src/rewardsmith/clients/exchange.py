@@ -21,7 +21,8 @@ MAX_PAUSE_SECONDS = 30.0
 PROBE_SECONDS = 2.0
 KEY_VARIABLE = "REWARDSMITH_API_KEY"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-Answer = httpx.Response | httpx.TransportError
+# No server was reached, or what it sent cannot be decoded, beside an answer.
+Answer = httpx.Response | httpx.RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,11 @@ def frozen(address: Address) -> httpx.TransportError:
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """Return the headers that carry a key."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """Return the headers that carry a key. Raises ConfigError for one that no header can carry."""
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError("the API key holds a character that no header can carry; is it the key of the server?")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def cut_calls(requests: Sequence[ScoreRequest], size: int) -> Iterator[list[ScoreRequest]]:
@@ -133,16 +137,31 @@ class Results:
     parts: list[list[RewardParts]]
 
 
-def read_rewards(
+def read_rewards(answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool) -> Results:
+    """Read the rewards and check that they are what was asked for. Raises ScoringError."""
+    try:
+        return _read_rewards(answer, requests, options, with_parts)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ScoringError("the server's answer has another form than rewards; is it a reward server?") from error
+
+
+def read_card(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the first model of `/v1/models`. Raises ScoringError."""
+    try:
+        return dict(answer["data"][0])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ScoringError("the server's answer names no model; is it a reward server?") from error
+
+
+def _read_rewards(
     answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool
 ) -> Results:
-    """Read the rewards and check that they are what was asked for. Raises ScoringError."""
     rewards = [result["rewards"] for result in answer["results"]]
     if [len(values) for values in rewards] != [len(request.completions) for request in requests]:
         raise ScoringError("the server gave another number of rewards than it was asked for")
     if answer.get("normalized") != options.normalized:
         raise ScoringError(f"the server answered normalized={answer.get('normalized')}, asked {options.normalized}")
-    if not all(isinstance(value, float | int) and math.isfinite(value) for values in rewards for value in values):
+    if not all(type(value) in (float, int) and math.isfinite(value) for values in rewards for value in values):
         raise ScoringError("the server gave a reward that is not a finite number")
     checked = [[float(value) for value in values] for values in rewards]
     if not with_parts:
@@ -170,7 +189,9 @@ def _read_parts(entry: Mapping[str, Any]) -> RewardParts:
 
 def should_retry(answer: Answer) -> bool:
     """Whether the server was busy, restarting or out of reach."""
-    return isinstance(answer, httpx.TransportError) or answer.status_code in RETRIED
+    if isinstance(answer, httpx.RequestError):
+        return isinstance(answer, httpx.TransportError)
+    return answer.status_code in RETRIED
 
 
 def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float:
@@ -183,7 +204,7 @@ def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float
     attempt //= num_addresses
     if isinstance(answer, httpx.Response):
         given = answer.headers.get("retry-after", "")
-        if given.isdigit():
+        if given.isascii() and given.isdigit():
             return min(float(given), MAX_PAUSE_SECONDS) * random.uniform(1.0, 1.25)
     return min(0.5 * 2 ** (attempt - 1), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
 
@@ -199,15 +220,17 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
         raise UnreachableError(
             f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}"
         ) from answer
+    if isinstance(answer, httpx.RequestError):
+        raise ScoringError(f"{name} answered what cannot be decoded; is it a reward server?") from answer
     try:
         body = answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it a reward server?") from error
     if answer.status_code == 200:
         return body
     problem = body.get("error") if isinstance(body, dict) else None
     message = problem.get("message") if isinstance(problem, dict) else problem
     # It may quote data and ends in a terminal.
-    message = CONTROL.sub(" ", str(message))[:1000]
+    message = CONTROL.sub(" ", str(message))[:1000].encode("utf-8", "replace").decode()
     kind = UnreachableError if answer.status_code in RETRIED else ScoringError
     raise kind(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")

@@ -22,6 +22,7 @@ from rewardsmith.serving.limits import Refusal
 logger = logging.getLogger("rewardsmith.serving")
 LINE = re.compile(r"sha256:(?P<digest>[0-9a-f]{64})(?:\s+(?P<label>[^\s=]+))?(?P<limits>(?:\s+\w+=\S+)*)")
 LIMITS = ("requests_per_minute", "concurrent")
+MAX_DIGITS = 9
 # How often a key file is looked at, in seconds.
 LOOK_SECONDS = 1.0
 
@@ -158,7 +159,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     Raises ConfigError that names the line, also for a key in plain text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigError(f"cannot read the key file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -183,8 +184,12 @@ def _read_line(line: str, where: str) -> Key:
     limits: dict[str, int] = {}
     for word in match["limits"].split():
         name, _, value = word.partition("=")
-        if name not in LIMITS or not value.isdecimal() or int(value) < 1:
-            raise ConfigError(f"{where}: limits are {' and '.join(f'{n}=N' for n in LIMITS)} with N of 1 or more")
+        # Of more digits, `int` and `float` raise errors of their own.
+        if name not in LIMITS or not value.isdecimal() or len(value) > MAX_DIGITS or int(value) < 1:
+            raise ConfigError(
+                f"{where}: limits are {' and '.join(f'{n}=N' for n in LIMITS)} with N of 1 or more and at most "
+                f"{MAX_DIGITS} digits"
+            )
         limits[name] = int(value)
     return Key(match["digest"], match["label"] or "", **limits)
 

@@ -29,6 +29,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_l
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.damage import CHECKSUMS, IDENTITY, OBJECTIVE, checksums, damage
 from rewardsmith.training.streams import EncodedStream
 
 logger = logging.getLogger(__name__)
@@ -36,10 +37,6 @@ logger = logging.getLogger(__name__)
 STAGING = ".staging"
 # By these a folder is known to hold a run.
 MARKS = ("run.json", "scoring_contract.json", "model.safetensors", "adapter_model.safetensors", "trainer_state.json")
-# What the objective has learned and counted; the model's own files do not hold it.
-OBJECTIVE = "objective.json"
-# Which data, model and settings a checkpoint belongs to, and the digest of each of its files.
-IDENTITY, CHECKSUMS = "identity.json", "checksums.json"
 # Settings that decide the weights beside data and model; the number of steps may be changed to go on longer.
 SETTINGS = (
     *("loss_type", "ties", "label_smoothing", "center_rewards_coefficient", "l2_rewards_coefficient", "ranking_top_k"),
@@ -127,36 +124,13 @@ def stopping_whole(trainer: Trainer) -> Iterator[None]:
         ) from error
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a checkpoint but that of the digests themselves, by relative name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    found = {}
-    for path in files:
-        with path.open("rb") as stream:
-            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
-
-
-def damage(folder: str | Path) -> str | None:
-    """Return what is wrong with a checkpoint, naming the file; None for a whole one, or one without digests."""
-    folder = Path(folder)
-    try:
-        expected = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        # Of another trainer or an earlier release: the files that Trainer itself needs have to do.
-        return None if (folder / TRAINER_STATE_NAME).is_file() else f"{TRAINER_STATE_NAME} is missing"
-    except (OSError, ValueError):
-        return f"{CHECKSUMS} cannot be read"
-    found = checksums(folder)
-    for name, digest in expected.items():
-        if found.get(name) != digest:
-            return f"{name} is {'missing' if name not in found else 'not what was written'}"
-    return None
-
-
 def last_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
     """Return the newest whole checkpoint of a run's folder, and what is wrong with newer ones."""
-    found = [path for path in Path(run_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.split("-")[-1].isdigit()]
+    found = [
+        path
+        for path in Path(run_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if path.is_dir() and path.name.split("-")[-1].isdecimal()
+    ]
     damaged: list[str] = []
     for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]), reverse=True):
         reason = damage(path)
