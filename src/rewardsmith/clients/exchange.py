@@ -137,7 +137,9 @@ class Results:
     parts: list[list[RewardParts]]
 
 
-def read_rewards(answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool) -> Results:
+def read_rewards(
+    answer: Mapping[str, Any], requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool
+) -> Results:
     """Read the rewards and check that they are what was asked for. Raises ScoringError."""
     try:
         return _read_rewards(answer, requests, options, with_parts)
