@@ -1,7 +1,8 @@
 """The blocks of docs/use-in.md run as they stand, but for the address, the model and the length of a training run.
 
 The word behind ```python says what a block needs: nothing, `trl`, `hub` (huggingface_hub), `clients` (openai or cohere)
-or `swift` (ms-swift) from the environment of `make clients`, `ray`, or `gym` (NeMo-Gym, which no test installs).
+or `swift` (ms-swift) from the environment of `make clients`, `ray`, or `gym` (NeMo-Gym) and `verifiers`,
+which no environment of ours installs.
 """
 
 import asyncio
@@ -55,7 +56,7 @@ def test_every_python_block_is_python_and_says_what_it_needs(page):
     blocks = BLOCK.findall(page)
     assert len(blocks) == page.count("```python") >= 10
     for needs, code in blocks:
-        assert needs in ("", "trl", "hub", "clients", "swift", "ray", "gym")
+        assert needs in ("", "trl", "hub", "clients", "swift", "ray", "gym", "verifiers")
         compile(code, "use-in.md", "exec")
 
 

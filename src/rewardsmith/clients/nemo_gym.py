@@ -7,11 +7,11 @@ policy's tokenizer may be another one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, as_async_scorer, score_samples_async
+from rewardsmith.clients.conversations import Messages, chat_call, chat_tool, last_turn
 from rewardsmith.errors import DataError, ScoringError, UnreachableError, describe
 from rewardsmith.records import Scorer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
-Messages = list[dict[str, Any]]
 
 
 def read_body(body: Mapping[str, Any]) -> tuple[Messages, Messages, list[dict[str, Any]] | None]:
@@ -36,10 +35,8 @@ def read_body(body: Mapping[str, Any]) -> tuple[Messages, Messages, list[dict[st
     before = [{"role": "system", "content": instructions}] if instructions else []
     before += _messages(asked.get("input"), "responses_create_params.input")
     said = _messages(response.get("output"), "response.output")
-    turns = [place for place, message in enumerate(said) if message["role"] == "assistant"]
-    if not turns:
-        raise DataError("response.output has neither a message nor a call of the assistant; there is nothing to score")
-    return before + said[: turns[-1]], [said[turns[-1]]], [_tool(tool) for tool in asked.get("tools") or ()] or None
+    earlier, turn = last_turn(said, "response.output")
+    return before + earlier, turn, [_tool(tool) for tool in asked.get("tools") or ()] or None
 
 
 async def verify(body: Mapping[str, Any], scorer: Scorer | AsyncRewardClient | None = None) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _messages(items: object, where: str) -> Messages:
         elif kind == "function_call":
             if not found or found[-1]["role"] != "assistant":
                 found.append({"role": "assistant", "content": ""})
-            found[-1].setdefault("tool_calls", []).append(_call(item))
+            found[-1].setdefault("tool_calls", []).append(chat_call(item, item.get("call_id")))
         elif kind == "function_call_output":
             output = _text({"content": item.get("output")}, place)
             found.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
@@ -144,18 +141,7 @@ def _text(item: Mapping[str, Any], place: str) -> str:
     return "".join(texts)
 
 
-def _call(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chat message's tool call; its arguments are an object, which templates read, wherever they parse."""
-    arguments = item.get("arguments")
-    try:
-        parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
-        parsed = arguments
-    function = {"name": item.get("name"), "arguments": parsed if isinstance(parsed, Mapping) else arguments}
-    return {"type": "function", "id": item.get("call_id"), "function": function}
-
-
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise DataError(f"responses_create_params.tools has one of type {tool.get('type')!r}; functions can be read")
-    return {"type": "function", "function": {k: v for k, v in tool.items() if k not in ("type", "strict")}}
+    return chat_tool(tool)
