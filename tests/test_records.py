@@ -1,5 +1,8 @@
 """What a label says and when two prompts are one: the readings that everything else uses."""
 
+import pytest
+
+from rewardsmith.errors import DataError
 from rewardsmith.records import (
     Comparison,
     Message,
@@ -10,6 +13,7 @@ from rewardsmith.records import (
     number_prompts,
     preferences,
     prompt_key,
+    without_nulls,
 )
 
 
@@ -66,3 +70,12 @@ def test_near_keys_fold_case_width_and_punctuation_and_exact_keys_do_not():
     assert prompt_key(one) != prompt_key(two)
     asked = PreferenceGroup((Message("user", "Why?"),), ("a", "b"))
     assert near_prompt_key(asked) == "user why"
+
+
+@pytest.mark.parametrize("depth", [250, 900])
+def test_tools_that_are_nested_without_end_are_an_error_of_their_row(depth):
+    tool: object = 1
+    for _ in range(depth):
+        tool = {"a": [tool]} if depth == 250 else {"a": tool}
+    with pytest.raises(DataError, match="200 deep"):
+        without_nulls([tool])

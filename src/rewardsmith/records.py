@@ -260,17 +260,30 @@ class Estimate:
         return {"n": self.n, **{k: None if math.isnan(v) else v for k, v in numbers.items()}}
 
 
+# Python recurses about four times as deep, templates less.
+MAX_NESTING = 200
+
+
 def without_nulls(value: object) -> Any:
     """Return tools, calls or parts without the fields that are null, at any depth; what holds none comes back as it is.
 
     Arrow gives all objects of a column the same fields, null where the row has none: templates would write them out,
     and one row would have another text from Parquet than from JSON Lines.
+
+    Raises:
+        DataError: nested more deeply than a template can write.
     """
+    return _without_nulls(value, MAX_NESTING)
+
+
+def _without_nulls(value: object, levels: int) -> Any:
+    if not levels:
+        raise DataError(f"tools, calls and parts may be nested {MAX_NESTING} deep and no deeper")
     if isinstance(value, Mapping):
-        kept = {k: without_nulls(v) for k, v in value.items() if v is not None}
+        kept = {k: _without_nulls(v, levels - 1) for k, v in value.items() if v is not None}
         return value if len(kept) == len(value) and all(kept[k] is value[k] for k in kept) else kept
     if isinstance(value, list | tuple):
-        items = [without_nulls(item) for item in value]
+        items = [_without_nulls(item, levels - 1) for item in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
     return value
 

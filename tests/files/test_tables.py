@@ -3,7 +3,7 @@
 import pytest
 
 from rewardsmith.errors import DataError
-from rewardsmith.files.tables import hub_files, is_hub_id, read_hub
+from rewardsmith.files.tables import hub_files, is_hub_id, read_hub, write_rows
 
 
 @pytest.mark.parametrize("name", ["owner/name", "owner/name/subset"])
@@ -35,3 +35,10 @@ def test_splits_of_a_downloaded_set_are_asked_for(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no split 'dev'"):
         hub_files("owner/name", "dev")
     assert [path.parent.name for path in hub_files("owner/name", "test")] == ["test"]
+
+
+@pytest.mark.parametrize("row", [{"a\ud800": "x"}, {"a": "x\ud800"}])
+def test_half_a_character_in_a_table_is_one_line_and_leaves_no_file(tmp_path, row):
+    with pytest.raises(DataError, match="lone surrogate"):
+        write_rows(tmp_path / "out.csv", lambda: iter([row]))
+    assert list(tmp_path.iterdir()) == []

@@ -195,3 +195,21 @@ def test_an_old_contracts_rule_is_read_and_a_broken_one_is_named():
         TextPolicy.from_dict({"closed_by_tokenizer": True, "eos_text": 3})
     with pytest.raises(CheckpointError, match="lacks closed_by_tokenizer"):
         TextPolicy.from_dict({})
+
+
+def test_a_tokenizer_that_panics_fails_one_text(monkeypatch):
+    class PanicException(BaseException):
+        """As the tokenizer's own library names it."""
+
+    class Panics(type(tiny_models.qwen_tokenizer())):
+        def __call__(self, text, **options):
+            if text.isspace() or "   " in text:
+                raise PanicException
+            return super().__call__(text, **options)
+
+    tokenizer = tiny_models.qwen_tokenizer()
+    renderer = Renderer(tokenizer)
+    tokenizer.__class__ = Panics
+    with pytest.raises(ScoringError, match="the tokenizer fails at a text of"):
+        renderer.encode("", " " * 9)
+    assert renderer.encode("good", " answer")

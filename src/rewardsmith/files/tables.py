@@ -148,10 +148,14 @@ def _write_table(path: Path, make_rows: Callable[[], Rows]) -> int:
     number = 0
     with replace_when_done(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
-        writer.writerow(columns)
-        for row in make_rows():
-            writer.writerow([_cell(row.get(name)) for name in columns])
-            number += 1
+        try:
+            writer.writerow(columns)
+            for row in make_rows():
+                writer.writerow([_cell(row.get(name)) for name in columns])
+                number += 1
+            stream.flush()
+        except UnicodeEncodeError as error:
+            raise DataError(f"a cell or a column's name holds a lone surrogate, which no {path.suffix} can; write .jsonl") from error
     return number
 
 

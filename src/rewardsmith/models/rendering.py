@@ -316,18 +316,27 @@ class Renderer:
     def _tokenise(self, text: str, framed: bool, hidden: Sequence[str] = ()) -> list[int]:
         """Tokenise; what is `hidden` in the text becomes the plain characters that it stands for."""
         if not hidden:
-            return self.tokenizer(text, add_special_tokens=framed)["input_ids"]
+            return self._ids(text, add_special_tokens=framed)
         ids: list[int] = []
         place = 0
         for found in [*self._control_tokens.finditer(text), None]:
             piece = text[place : found.start() if found else len(text)]
             if piece:
                 shown = self._shown(piece, hidden)
-                ids += self.tokenizer(shown, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+                ids += self._ids(shown, add_special_tokens=False, split_special_tokens=True)
             if found:
                 ids.append(int(self.tokenizer.convert_tokens_to_ids(found[0])))  # type: ignore[arg-type]
                 place = found.end()
         return self.tokenizer.build_inputs_with_special_tokens(ids) if framed else ids
+
+    def _ids(self, text: str, **options: bool) -> list[int]:
+        try:
+            return self.tokenizer(text, **options)["input_ids"]
+        except BaseException as error:
+            # A tokenizer that panics (millions of blanks) raises no Exception; the text fails, not the whole run.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ScoringError(f"the tokenizer fails at a text of {len(text)} characters; shorten it") from error
 
     @staticmethod
     def _shown(text: str, hidden: Sequence[str]) -> str:
