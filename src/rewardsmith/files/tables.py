@@ -155,7 +155,9 @@ def _write_table(path: Path, make_rows: Callable[[], Rows]) -> int:
                 number += 1
             stream.flush()
         except UnicodeEncodeError as error:
-            raise DataError(f"a cell or a column's name holds a lone surrogate, which no {path.suffix} can; write .jsonl") from error
+            raise DataError(
+                f"a cell or a column's name holds a lone surrogate, which no {path.suffix} can; write .jsonl"
+            ) from error
     return number
 
 
