@@ -87,6 +87,18 @@ def test_a_body_that_is_too_much_or_unreadable_is_refused(body, status):
     assert refused(body) == status
 
 
+def test_a_name_that_stands_twice_is_refused_and_not_the_last_taken():
+    with pytest.raises(Refusal, match="'prompt' stands twice") as refused:
+        parse(b'{"inputs": [{"prompt": "a", "completions": ["b"], "prompt": "c"}]}')
+    assert refused.value.status == 400
+
+
+def test_a_name_that_stands_twice_is_found_in_one_pass():
+    body = "{" + ", ".join(f'"{n}": 1' for n in (*range(100_000), 99_999)) + "}"
+    with pytest.raises(Refusal, match="'99999' stands twice"):
+        parse(body.encode())
+
+
 def test_texts_full_of_commas_and_long_digits_are_read():
     text = "[{,:" * 300_000 + "9" * 500
     assert parse(json.dumps({"input": text}).encode()) == {"input": text}

@@ -231,12 +231,13 @@ def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes | None]:
         raise
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object whose keys stand once; the plain decoder silently takes the last of two."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        # Linear in the names, of which a hostile object has hundreds of thousands.
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
     return found
 
@@ -372,7 +373,7 @@ class _Window:
         return error.msg.startswith(("Unterminated", "Invalid \\")) or error.pos >= len(self.text) - 16
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_once)
+DECODER = json.JSONDecoder(object_pairs_hook=keys_once)
 READERS: dict[str, Callable[[Path, OnBroken | None], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.files.reading import keys_once
 from rewardsmith.serving.limits import Refusal, ServerSettings, invalid, overloaded, too_large
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -159,13 +160,20 @@ def parse(body: bytes | bytearray, max_values: int = MAX_VALUES) -> Any:
     has_long = LONG_NUMBER in body.translate(DIGITS)
     numbers: dict[str, Any] = {"parse_int": _short_integer, "parse_float": _short_float} if has_long else {}
     try:
-        return json.loads(text, **numbers)
+        return json.loads(text, object_pairs_hook=_keys_once, **numbers)
     except json.JSONDecodeError as error:
         raise _unreadable(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise _unreadable("it is nested too deeply") from None
     except ValueError:
         raise _unreadable("it holds a number of too many digits") from None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    try:
+        return keys_once(pairs)
+    except ValueError as error:
+        raise _unreadable(str(error)) from None
 
 
 def _short_integer(digits: str) -> int:
