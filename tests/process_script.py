@@ -45,12 +45,11 @@ def say_what_is_open(folder: Path) -> None:
     (folder / f"open-{os.getpid()}").write_text(str(torch.distributed.is_initialized()))
 
 
+OWN = ("fsdp2", "zero", "lora", "kill_at", "resume", "fail", "stream", "eval_sets")
+
+
 def main(folder: Path, given: dict) -> None:
-    own = {
-        name: given.pop(name)
-        for name in ("fsdp2", "lora", "kill_at", "resume", "fail", "stream", "eval_sets")
-        if name in given
-    }
+    own = {name: given.pop(name) for name in OWN if name in given}
     if own.get("fsdp2"):
         let_the_cpu_shard()
         given |= {
@@ -61,6 +60,15 @@ def main(folder: Path, given: dict) -> None:
                 "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"],
                 "state_dict_type": own["fsdp2"],
             },
+        }
+    if own.get("zero"):
+        given["deepspeed"] = {
+            "zero_optimization": {"stage": own["zero"]},
+            "train_micro_batch_size_per_gpu": "auto",
+            "gradient_accumulation_steps": "auto",
+            "gradient_clipping": "auto",
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
         }
     options = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "learning_rate": 1e-3}
     config = RewardConfig(output_dir=str(folder / "run"), **(options | given))

@@ -19,7 +19,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from rewardsmith.errors import ConfigError
 from rewardsmith.training.collator import TokenBatchSampler
 from rewardsmith.training.config import require_known_parallelism
-from rewardsmith.training.processes import Share, StepSampler, average_gradient, deal, require_processes
+from rewardsmith.training.processes import Share, StepSampler, deal, require_processes, train_threshold
 
 SCRIPT = Path(process_script.__file__)
 TIMEOUT_SECONDS = 240
@@ -92,17 +92,12 @@ def test_fsdp_that_would_silently_be_ddp_is_refused(tmp_path):
         require_processes(args, Alone())
 
 
-def test_an_adapter_under_fsdp_is_refused_before_it_trains():
-    args = type("Args", (), {"fsdp": "full_shard"})()
-    with pytest.raises(ConfigError, match="cannot train an adapter"):
-        require_processes(args, Alone(), has_adapter=True)
-
-
-def test_a_learned_threshold_under_a_wrapper_that_cannot_take_it_is_refused():
-    sharded = type("Sharded", (), {"distributed_type": DistributedType.FSDP})()
-    parameter = torch.nn.Parameter(torch.zeros(()))
-    with pytest.raises(ConfigError, match="use DDP"):
-        average_gradient(torch.optim.SGD([parameter]), parameter, sharded)
+def test_a_learned_threshold_under_deepspeed_is_refused():
+    accelerator = type("Sharded", (), {"distributed_type": DistributedType.DEEPSPEED})()
+    step_loss = type("Step", (), {"threshold": torch.nn.Parameter(torch.zeros(())), "optimizer": None})()
+    trainer = type("Trainer", (), {"step_loss": step_loss, "accelerator": accelerator})()
+    with pytest.raises(ConfigError, match="use DDP or FSDP2"):
+        train_threshold(trainer, torch.optim.SGD([step_loss.threshold]))
 
 
 def test_context_and_tensor_parallelism_name_what_to_use_instead():
@@ -172,6 +167,7 @@ def require_same(one, several, unlike: tuple[str, ...] = UNLIKE, near: float = 1
 
 
 KWISE = {"loss_type": "davidson", "merge_prompts": False}
+VERIFIED = {"lora": True, "verify_saved_model": True}
 CASES = [
     pytest.param(2, "pairs", {"tokens_per_batch": 200}, id="ddp-tokens"),
     pytest.param(
@@ -183,6 +179,8 @@ CASES = [
     ),
     pytest.param(2, "kwise", {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-kwise-ties", marks=pytest.mark.slow),
     pytest.param(3, "kwise", KWISE | {"tokens_per_batch": 200}, id="ddp3-kwise-threshold", marks=pytest.mark.slow),
+    pytest.param(2, "kwise", KWISE | {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-threshold", marks=pytest.mark.slow),
+    pytest.param(2, "pairs", VERIFIED | {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-lora", marks=pytest.mark.slow),
     pytest.param(3, "pairs", {"lora": True}, id="ddp3-lora", marks=pytest.mark.slow),
     pytest.param(
         3, "pairs", {"tokens_per_batch": 200, "fsdp2": "SHARDED_STATE_DICT"}, id="fsdp3-tokens", marks=pytest.mark.slow
@@ -261,6 +259,16 @@ def test_a_run_of_two_processes_goes_on_with_another_number_in_the_middle_of_an_
     whole = trained(tmp_path, 2, **settings)
     checkpoint = str(tmp_path / "run" / "checkpoint-7")
     require_same(whole, trained(tmp_path, size, resume=checkpoint, **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "settings"), [("kwise", KWISE), ("pairs", {"lora": True})])
+def test_a_sharded_run_goes_on_to_the_same_weights(tmp_path, kind, settings):
+    prepare(tmp_path, kind)
+    settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 7} | settings
+    settings["fsdp2"] = "FULL_STATE_DICT"
+    whole = trained(tmp_path, 2, **settings)
+    require_same(whole, trained(tmp_path, 2, resume=str(tmp_path / "run" / "checkpoint-7"), **settings))
 
 
 STREAM = {"stream": True, "shuffle_buffer": 9, "tokens_per_batch": 200}

@@ -62,6 +62,8 @@ class StepLoss(torch.nn.Module):
         given = {argument: getattr(args, name) for name, argument in self.objective.options.items()}
         self.options = {argument: value for argument, value in given.items() if value is not None}
         self.threshold = None
+        # The threshold's own, under a wrapper whose optimizer takes weights of the model alone.
+        self.optimizer: torch.optim.Optimizer | None = None
         self._noted = False
         if self.objective.start_threshold is not None:
             self.threshold = torch.nn.Parameter(torch.tensor(float(self.objective.start_threshold(tie_share))))
@@ -165,11 +167,22 @@ class StepLoss(torch.nn.Module):
         threshold = None if self.threshold is None else float(self.threshold.detach())
         return {"loss_type": self.loss_type, "threshold": threshold}
 
+    def moments(self) -> dict[str, Any]:
+        """Return what the threshold's own optimizer holds, for JSON; nothing where the model's holds it."""
+        if self.optimizer is None:
+            return {}
+        held = self.optimizer.state_dict()["state"].get(0, {})
+        return {"moments": {name: float(value) for name, value in held.items() if value is not None}}
+
     def take_up(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` and `moments` gave."""
         if self.threshold is not None and state.get("threshold") is not None:
             with torch.no_grad():
                 self.threshold.fill_(state["threshold"])
+        if self.optimizer is not None and state.get("moments"):
+            given = {name: torch.tensor(value) for name, value in state["moments"].items()}
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": {0: given}, "param_groups": groups})
 
     def _pairwise(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         threshold = () if self.threshold is None else (self.threshold.to(rewards_B.device),)

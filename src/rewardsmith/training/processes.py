@@ -21,9 +21,11 @@ from accelerate import Accelerator, PartialState
 from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import DistributedType
 from datasets import Dataset as EncodedGroups
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.checkpoints import batches_per_step
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler
 from rewardsmith.training.config import RewardConfig
@@ -174,16 +176,23 @@ def mean_over_processes(accelerator: Accelerator, values: Sequence[float]) -> li
     return [float(value) for value in accelerator.reduce(held, reduction="mean").tolist()]
 
 
-def average_gradient(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, accelerator: Accelerator) -> None:
-    """Average over the processes, before every step, the gradient of a parameter that no wrapper holds.
+def train_threshold(trainer: RewardTrainer, optimizer: torch.optim.Optimizer) -> None:
+    """Train the threshold of a tie model with the weights; its gradient is averaged over the processes here.
+
+    FSDP lets an optimizer hold weights of the model alone, so the threshold has one of its own there, of the same kind
+    and learning rate.
 
     Raises:
-        ConfigError: a wrapper that takes parameters of the model only.
+        ConfigError: DeepSpeed, which steps in parts of its own.
     """
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    step_loss, accelerator = trainer.step_loss, trainer.accelerator
+    parameter = step_loss.threshold
+    if parameter is None or step_loss.optimizer is not None:
+        return
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise ConfigError(
-            f"a learned threshold of ties cannot be trained under {accelerator.distributed_type.value}, whose "
-            "optimizer takes parameters of the model only; use DDP (leave fsdp and deepspeed out), or another loss_type"
+            "a learned threshold of ties cannot be trained under DeepSpeed, whose optimizer takes parameters of the "
+            "model only; use DDP or FSDP2 (leave deepspeed out), or another loss_type"
         )
 
     def reduce(*_: object) -> None:
@@ -191,8 +200,32 @@ def average_gradient(optimizer: torch.optim.Optimizer, parameter: torch.nn.Param
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         parameter.grad = accelerator.reduce(gradient, reduction="mean")
 
-    if accelerator.num_processes > 1:
-        optimizer.register_step_pre_hook(reduce)
+    if accelerator.distributed_type != DistributedType.FSDP:
+        if step_loss.join(optimizer) and accelerator.num_processes > 1:
+            optimizer.register_step_pre_hook(reduce)
+        return
+    kind, options = trainer.get_optimizer_cls_and_kwargs(trainer.args)
+    own = step_loss.optimizer = kind([parameter], **{**options, "weight_decay": 0.0})
+
+    def step(*_: object) -> None:
+        reduce()
+        own.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
+        own.step()
+
+    optimizer.register_step_post_hook(step)
+
+
+@contextmanager
+def whole_root(model: torch.nn.Module) -> Iterator[None]:
+    """Hold what FSDP gathers at an adapter's own forward, the head too, while the model inside it is called."""
+    if not isinstance(model, FSDPModule) or core_model(model) is model:
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
 
 
 @contextmanager
@@ -216,11 +249,11 @@ def close_at_exit(accelerator: Accelerator) -> None:
         atexit.register(PartialState().destroy_process_group)
 
 
-def require_processes(args: RewardConfig, accelerator: Accelerator, has_adapter: bool = False) -> None:
+def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:
     """Refuse settings under which processes would train copies of their own, or other than what was asked for.
 
     Raises:
-        ConfigError: several processes were started and each would train alone; FSDP would be DDP, or holds an adapter.
+        ConfigError: several processes were started and each would train alone; FSDP would be DDP.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
@@ -228,8 +261,6 @@ def require_processes(args: RewardConfig, accelerator: Accelerator, has_adapter:
             f"{started} processes were started (WORLD_SIZE), but each would train a copy of its own; set use_cpu=True "
             "where there is no GPU, and create nothing of accelerate's before the trainer"
         )
-    if args.fsdp and has_adapter:
-        raise ConfigError("fsdp cannot train an adapter: its rewards cannot be computed for saving; use DDP (no fsdp)")
     if args.fsdp and accelerator.distributed_type != DistributedType.FSDP:
         raise ConfigError(
             f"fsdp is set, but accelerate would train without it ({accelerator.distributed_type.value}): FSDP needs "

@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
+from rewardsmith.training.processes import whole_root
 from rewardsmith.training.streams import STREAMS, EncodedStream
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class FinalModel:
         overflow: what happened to rows that were too long.
         objective: what the objective has learned.
         args: say whether the saved model is verified, may bring code, and is written merged as well.
+        whole: holds sharded weights together that the model's own forward does not gather.
     """
 
     core: PreTrainedModel
@@ -70,6 +74,7 @@ class FinalModel:
     overflow: str
     objective: Mapping[str, Any]
     args: RewardConfig
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @classmethod
     def of(cls, trainer: RewardTrainer) -> FinalModel:
@@ -84,6 +89,7 @@ class FinalModel:
             overflow=trainer.encoder.overflow,
             objective=trainer.objective_state(),
             args=trainer.args,
+            whole=partial(whole_root, trainer.model),
         )
 
 
@@ -121,16 +127,17 @@ def follow(final: FinalModel) -> None:
 
 
 def _write_contract(final: FinalModel, folder: Path) -> None:
-    with checkpoint.full_precision(final.core):
-        statistics = reward_statistics(final.core, final.encoded, final.plan)
-    fields = {
-        **statistics,
-        "max_length": final.max_length,
-        "overflow": final.overflow,
-        "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
-        "objective": dict(final.objective),
-    }
-    checkpoint.write_contract(folder, final.core, final.tokenizer, fields, final.plan, verify=False)
+    with final.whole():
+        with checkpoint.full_precision(final.core):
+            statistics = reward_statistics(final.core, final.encoded, final.plan)
+        fields = {
+            **statistics,
+            "max_length": final.max_length,
+            "overflow": final.overflow,
+            "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
+            "objective": dict(final.objective),
+        }
+        checkpoint.write_contract(folder, final.core, final.tokenizer, fields, final.plan, verify=False)
 
 
 def _write_merged(final: FinalModel, staging: Path, folder: Path) -> None:

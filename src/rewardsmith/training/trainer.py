@@ -123,7 +123,7 @@ class RewardTrainer(Trainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
-        processes.require_processes(args, self.accelerator, hasattr(parts.model, "peft_config"))
+        processes.require_processes(args, self.accelerator)
         processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
         self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
@@ -292,10 +292,9 @@ class RewardTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Add the threshold of a tie model to the optimizer."""
+        """Have the threshold of a tie model trained beside the weights."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        for parameter in self.step_loss.join(optimizer):
-            processes.average_gradient(optimizer, parameter, self.accelerator)
+        processes.train_threshold(self, optimizer)
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -353,7 +352,8 @@ class RewardTrainer(Trainer):
                 self.stream.save(Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
         identity = {**self.identity, "batches_per_step": self.batches_per_step}
-        checkpoints.save_whole(self, self._get_output_dir(trial), save, self.objective_state(), identity)
+        objective = {**self.objective_state(), **self.step_loss.moments()}
+        checkpoints.save_whole(self, self._get_output_dir(trial), save, objective, identity)
 
     def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
