@@ -11,7 +11,7 @@ import heapq
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from accelerate.utils import DistributedType
 from datasets import Dataset as EncodedGroups
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import BatchSampler, Dataset, Sampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -205,14 +206,26 @@ def train_threshold(trainer: RewardTrainer, optimizer: torch.optim.Optimizer) ->
             optimizer.register_step_pre_hook(reduce)
         return
     kind, options = trainer.get_optimizer_cls_and_kwargs(trainer.args)
-    own = step_loss.optimizer = kind([parameter], **{**options, "weight_decay": 0.0})
+    step_loss.optimizer = kind([parameter], **{**options, "weight_decay": 0.0})
+    trainer.add_callback(StepThreshold(step_loss.optimizer, reduce))
 
-    def step(*_: object) -> None:
-        reduce()
-        own.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
-        own.step()
 
-    optimizer.register_step_post_hook(step)
+class StepThreshold(TrainerCallback):
+    """Step the threshold's own optimizer with that of the model, after its gradient was averaged."""
+
+    def __init__(self, own: torch.optim.Optimizer, reduce: Callable[[], None]) -> None:
+        self.own, self.reduce = own, reduce
+
+    # A hook of the optimizer would not do: loading its state under FSDP steps it once.
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Take a step at the learning rate of the model's."""
+        optimizer = kwargs["optimizer"]
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        self.reduce()
+        self.own.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
+        self.own.step()
 
 
 @contextmanager
