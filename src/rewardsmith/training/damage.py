@@ -35,13 +35,13 @@ def damage(folder: str | Path) -> str | None:
             f"{CHECKSUMS} is missing" if (folder / IDENTITY).exists() else _damaged_archive(folder) or _misread(folder)
         )
     expected = _read_object(folder / CHECKSUMS)
-    if expected is None or TRAINER_STATE_NAME not in expected:
+    if expected is None or IDENTITY not in expected:
         return f"{CHECKSUMS} cannot be read"
     found = checksums(folder)
     for name, digest in expected.items():
         if found.get(name) != digest:
             return f"{name} is {'missing' if name not in found else 'not what was written'}"
-    return _misread(folder)
+    return _misread(folder, has_trainer=TRAINER_STATE_NAME in expected)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
@@ -52,16 +52,19 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _misread(folder: Path) -> str | None:
-    """Name a file of JSON that says nothing a run could go on with, whatever its digest."""
-    if not (folder / TRAINER_STATE_NAME).is_file():
+def _misread(folder: Path, has_trainer: bool = True) -> str | None:
+    """Name a file of JSON that says nothing a run could go on with, whatever its digest.
+
+    Runs without transformers' Trainer, such as RAFT's, keep no state of it.
+    """
+    if has_trainer and not (folder / TRAINER_STATE_NAME).is_file():
         return f"{TRAINER_STATE_NAME} is missing"
     for name in (TRAINER_STATE_NAME, IDENTITY, OBJECTIVE):
         held = _read_object(folder / name) if (folder / name).exists() else {}
         if held is None or not isinstance(held.get("settings", {}), dict):
             return f"{name} cannot be read"
     state = _read_object(folder / TRAINER_STATE_NAME) or {}
-    if any(type(state.get(name)) is not int or state[name] < 0 for name in ("global_step", "max_steps")):
+    if has_trainer and any(type(state.get(name)) is not int or state[name] < 0 for name in ("global_step", "max_steps")):
         return f"{TRAINER_STATE_NAME} names no step"
     return None
 
