@@ -64,7 +64,9 @@ def _misread(folder: Path, has_trainer: bool = True) -> str | None:
         if held is None or not isinstance(held.get("settings", {}), dict):
             return f"{name} cannot be read"
     state = _read_object(folder / TRAINER_STATE_NAME) or {}
-    if has_trainer and any(type(state.get(name)) is not int or state[name] < 0 for name in ("global_step", "max_steps")):
+    if has_trainer and any(
+        type(state.get(name)) is not int or state[name] < 0 for name in ("global_step", "max_steps")
+    ):
         return f"{TRAINER_STATE_NAME} names no step"
     return None
 
