@@ -35,7 +35,7 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling, compare
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
-from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, score_groups
+from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, may_merge, score_groups
 from rewardsmith.evaluation.metrics import details
 from rewardsmith.evaluation.verdict import BlindScores, prompt_verdict, verdict, without_prompts
 from rewardsmith.findings import LEVELS, Finding, worst
@@ -177,8 +177,7 @@ def audit(
     judge = open_scorer(str(scorer)) if isinstance(scorer, str | Path) else as_scorer(scorer)
     if isinstance(scorer, str | Path):
         plan = _plan_of_named(str(scorer), judge, plan)
-    merge = not (isinstance(judge, FileScorer) and judge.by_position)
-    loaded = load_preferences(data, **{"merge_prompts": merge, **load_options})
+    loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
     groups = list(loaded)
     if not any(group.comparisons for group in groups):
         raise DataError(f"{name[:80]}: {len(groups)} groups without a judgement; an audit needs preferences")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.evaluation import Calibration, FileScorer, Resampling, as_scorer, evaluate
+from rewardsmith.evaluation import Calibration, Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.judged import comparison_rows
+from rewardsmith.evaluation.judged import comparison_rows, scores_blind
 from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     folder = require_folder(model) if args.model_card or args.save_temperature else Path()
     scorer = as_scorer(args.scores) if model is None else open_scorer(model, args, args.ensemble)
     how = Resampling(args.resamples, args.seed)
-    blind = not isinstance(scorer, FileScorer) if args.prompt_blind is None else args.prompt_blind
+    blind = scores_blind(scorer, args.prompt_blind)
     with hint_at_skipping(args.skip_bad):
         if args.benchmark:
             _run_benchmark(args, scorer, data, how, blind)

@@ -14,7 +14,7 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show_interval
 from rewardsmith.data import load_preferences
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, score_groups, score_what_can_be, side_texts
+from rewardsmith.evaluation.judged import ScoredGroup, may_merge, score_groups, score_what_can_be, side_texts
 from rewardsmith.evaluation.metrics import prompt_clusters, stratum
 from rewardsmith.evaluation.sections import comparison_section
 from rewardsmith.records import Estimate, Scorer, preferences
@@ -205,8 +205,7 @@ def compare_scorers(
         DataError: no judgement prefers a side.
         ScoringError: a completion has no finite reward.
     """
-    by_position = any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
-    loaded = load_preferences(data, **{"merge_prompts": not by_position, **load_options})
+    loaded = load_preferences(data, **{"merge_prompts": may_merge(*scorers), **load_options})
     dropped = Counter(loaded.report.dropped)
     groups = list(loaded)
     if load_options.get("on_error") == "count":

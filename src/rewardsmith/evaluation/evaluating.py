@@ -16,7 +16,7 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, rescore, score_groups, score_what_can_be
+from rewardsmith.evaluation.judged import ScoredGroup, as_scorer, may_merge, rescore, score_groups, score_what_can_be
 from rewardsmith.evaluation.metrics import AXES, details, measure, split_by
 from rewardsmith.evaluation.sections import (
     accuracy_section,
@@ -261,8 +261,7 @@ def evaluate(
     """
     how = how or Resampling()
     judge = as_scorer(scorer)
-    merge = not (isinstance(judge, FileScorer) and judge.by_position)
-    loaded = load_preferences(data, **{"merge_prompts": merge, **load_options})
+    loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
     groups: list[PreferenceGroup] = list(loaded)
     if not any(group.comparisons for group in groups):
         raise DataError(f"{str(data)[:80]}: {len(groups)} groups without a judgement; evaluation needs preferences")

@@ -243,6 +243,16 @@ class FileScorer:
         return rewards
 
 
+def may_merge(*scorers: Scorer) -> bool:
+    """Whether groups of equal prompts may be merged for all of these scorers; rewards found by position forbid it."""
+    return not any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
+
+
+def scores_blind(scorer: Scorer, asked: bool | None) -> bool:
+    """Whether answers are also scored without their prompt: as `asked`, by None where the scorer is no file."""
+    return not isinstance(scorer, FileScorer) if asked is None else asked
+
+
 def as_scorer(value: Any) -> Scorer:
     """Give a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
 

@@ -358,7 +358,7 @@ def require_device(device: str | torch.device | None, dtype: str | torch.dtype |
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(1, device=place).tolist()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         here += ["mps"] * torch.backends.mps.is_available()
         raise ConfigError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error

@@ -11,10 +11,11 @@ from typing import Any
 
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import require_place
-from rewardsmith.evaluation import FileScorer, as_scorer
+from rewardsmith.evaluation import as_scorer
 from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
+from rewardsmith.evaluation.judged import scores_blind
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.bulk.job import BulkJob, BulkReport, advance
@@ -46,7 +47,7 @@ def evaluate(
         1.0
     """
     scorer = _scorer(model)
-    blind = not isinstance(scorer, FileScorer) if prompt_blind is None else prompt_blind
+    blind = scores_blind(scorer, prompt_blind)
     return evaluate_scorer(scorer, data, how=how, prompt_blind=blind, **load_options)
 
 

@@ -107,9 +107,7 @@ def train_language(model: ModelConfig, config: RewardConfig, groups: Sequence[Pr
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    asked = config.resume_from_checkpoint
-    last_one = asked in ("True", "true", "last")
-    folder = checkpoints.choose_checkpoint(True if last_one else asked, str(config.output_dir))
+    folder = checkpoints.choose_checkpoint(config.resume_from_checkpoint, str(config.output_dir))
     if folder is not None:
         checkpoints.require_same_run(folder, trainer.identity)
     trainer.train(resume_from_checkpoint=folder)

@@ -34,7 +34,6 @@ CHECK_FAILURES = (
     RuntimeError,
     AttributeError,
     IndexError,
-    NotImplementedError,
 )
 
 
