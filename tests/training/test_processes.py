@@ -145,8 +145,14 @@ def start(folder: Path, size: int, **settings) -> subprocess.CompletedProcess:
 
 def trained(folder: Path, size: int, **settings) -> tuple[dict[str, torch.Tensor], dict]:
     if size == 1:
-        with warnings.catch_warnings(action="ignore"):
-            process_script.main(folder, QUICK | settings)
+        threads = torch.get_num_threads()
+        # As many as `start` gives its processes: sums over several threads are rounded in another way.
+        torch.set_num_threads(1)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                process_script.main(folder, QUICK | settings)
+        finally:
+            torch.set_num_threads(threads)
     else:
         done = start(folder, size, **settings)
         assert done.returncode == 0, done.stderr[-9000:]
@@ -244,10 +250,13 @@ def test_processes_with_compiled_layers_reach_the_weights_of_one(tmp_path):
 def test_processes_share_the_features_of_a_frozen_backbone(tmp_path, solver):
     prepare(tmp_path, "pairs")
     settings = {"freeze_backbone": True, "head_solver": solver, "per_device_train_batch_size": 3}
-    one, _ = trained(tmp_path, 1, feature_cache=str(tmp_path / "one"), gradient_accumulation_steps=2, **settings)
+    one, found = trained(tmp_path, 1, feature_cache=str(tmp_path / "one"), gradient_accumulation_steps=2, **settings)
     shutil.rmtree(tmp_path / "run")
-    two, _ = trained(tmp_path, 2, feature_cache=str(tmp_path / "two"), **settings)
-    torch.testing.assert_close(two["score.weight"], one["score.weight"], rtol=1e-5, atol=1e-5)
+    two, theirs = trained(tmp_path, 2, feature_cache=str(tmp_path / "two"), **settings)
+    # L-BFGS ends where a step changes the loss by less than 1e-10 of it: near the optimum the weights move more.
+    near = 5e-3 if solver == "lbfgs" else 1e-5
+    torch.testing.assert_close(two["score.weight"], one["score.weight"], rtol=near, atol=near)
+    assert theirs["eval"]["eval_loss"] == pytest.approx(found["eval"]["eval_loss"], abs=1e-5)
     assert not torch.equal(tiny_models.qwen2()[0].score.weight.detach(), one["score.weight"])
 
 
