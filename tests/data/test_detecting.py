@@ -349,3 +349,44 @@ def test_columns_beside_a_prompt_that_are_not_read_are_named_once():
         "columns that are not read, and are kept in the metadata: image, label",
         "columns that are not read, and are kept in the metadata: split",
     ]
+
+
+def test_a_prompt_that_only_one_side_repeats_is_said_once():
+    alone = parse_row({"prompt": [user("p")], "chosen": [bot("a")], "rejected": [bot("b")]})
+    for prompt in ("p", [user("p")], [user("p\n")]):
+        said = parse_row({"prompt": prompt, "chosen": [user("p"), bot("a")], "rejected": [bot("b")]})
+        assert said.completions == alone.completions
+    head = [{"role": "system", "content": "s"}, user("p")]
+    whole = {"prompt": [user("p")], "chosen": [*head, bot("a")], "rejected": [*head, bot("b")]}
+    assert parse_row(whole) == parse_row({"chosen": [*head, bot("a")], "rejected": [*head, bot("b")]})
+
+
+ANSWERED = {"chosen": "a", "rejected": "b"}
+OTHER_TOOLS = {
+    "llamafactory": {"instruction": "p", **ANSWERED},
+    "axolotl": {"input": "p", **ANSWERED},
+    "swift": {"messages": [user("p"), bot("a")], "rejected_response": "b"},
+    "nemo": {"context": [user("p")], "completions": [{"rank": 0, "completion": "a"}, {"rank": 1, "completion": "b"}]},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TOOLS)
+def test_rows_of_other_tools_lose_no_system_message_and_no_column_without_a_word(name):
+    data = load_preferences([{**OTHER_TOOLS[name], "systemPrompt": "s", "question": "q", "id": 3}])
+    assert [m.role for m in data[0].prompt] == ["system", "user"]
+    notes = "; ".join(data.report.notes)
+    assert "'systemPrompt' is read as a system message" in notes
+    assert "question" in notes
+    assert "id;" not in notes
+
+
+@pytest.mark.parametrize("name", ["llamafactory", "axolotl"])
+def test_several_rejected_answers_of_other_tools_are_comparisons(name):
+    group = parse_row({**OTHER_TOOLS[name], "rejected": ["b", "c"]})
+    assert [c[0].content for c in group.completions] == ["a", "b", "c"]
+    assert [(c.better, c.worse) for c in group.comparisons] == [(0, 1), (0, 2)]
+
+
+def test_a_null_among_several_answers_is_named():
+    with pytest.raises(DataError, match=r"rejected\[1\].*NoneType"):
+        parse_row({"prompt": "p", "chosen": "a", "rejected": ["b", None]})

@@ -2,6 +2,9 @@
 
 import json
 
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -99,3 +102,24 @@ def test_what_is_no_path_and_no_hub_id_is_refused(tmp_path):
 def test_an_argument_that_is_not_known_is_refused_with_the_nearest():
     with pytest.raises(TypeError, match="'readers'; did you mean 'reader'"):
         load_preferences([{"prompt": "q", "chosen": "a", "rejected": "b"}], readers="trl")
+
+
+def said(role, content):
+    return {"role": role, "content": content}
+
+
+def test_frames_and_tables_made_of_parquet_give_the_rows_of_json_lines(tmp_path):
+    tools = [{"type": "function", "function": {"name": "f", "enum": ["a", "b"]}}]
+    row = {
+        "prompt": [said("user", "p")],
+        "chosen": [said("assistant", "a")],
+        "rejected": [said("assistant", "b")],
+        "tools": tools,
+    }
+    several = {"prompt": "p", "chosen": "a", "rejected": ["b", "c"]}
+    for rows in ([row], [several]):
+        table = pa.Table.from_pylist(rows)
+        pq.write_table(table, tmp_path / "r.parquet")
+        expected = load_preferences(rows).groups
+        assert load_preferences(pandas.read_parquet(tmp_path / "r.parquet")).groups == expected
+        assert load_preferences(table).groups == expected

@@ -218,3 +218,33 @@ def test_blank_lines_without_end_are_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.jsonl.zst").write_bytes(zstandard.compress(b"\n" * 10_000_000))
     with pytest.raises(DataError, match="more than 1,000 blank lines"):
         list(read_rows(tmp_path / "bomb.jsonl.zst"))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"prompt": ["p", "q"], "chosen": ["a", "b"], "margin": [1, 2]},
+        {"prompt": {"0": "p", "1": "q"}, "chosen": {"0": "a", "1": "b"}, "margin": {"0": 1, "1": 2}},
+    ],
+)
+def test_a_json_file_may_hold_columns(tmp_path, columns):
+    path = tmp_path / "columns.json"
+    path.write_text(json.dumps(columns))
+    assert [row for _, row in read_rows(path)] == [
+        {"prompt": "p", "chosen": "a", "margin": 1},
+        {"prompt": "q", "chosen": "b", "margin": 2},
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"completions": ["a", "b"], "ranks": [1, 2]},
+        {"chosen_ids": [1, 2], "rejected_ids": [1, 3]},
+        {"chosen": [{"role": "user"}, {"role": "assistant"}], "rejected": [{"role": "user"}, {"role": "assistant"}]},
+    ],
+)
+def test_one_row_of_lists_of_one_length_is_no_table(tmp_path, row):
+    path = tmp_path / "row.json"
+    path.write_text(json.dumps(row))
+    assert [found for _, found in read_rows(path)] == [row]

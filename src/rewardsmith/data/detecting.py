@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
@@ -21,7 +22,7 @@ from rewardsmith.errors import ConfigError, DataError, listed, nearest_or_known,
 from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
 from rewardsmith.files.tables import OnBroken, Row
-from rewardsmith.records import Message, PreferenceGroup
+from rewardsmith.records import SYSTEM_ROLES, Message, PreferenceGroup
 
 # Names under which people keep what was asked, in the order in which they are tried; then others that carry meaning.
 PROMPTS = (
@@ -37,11 +38,14 @@ PROMPTS = (
     "post",
 )
 MEANT = (*PROMPTS, "context", "history", "messages", "conversation", "conversations", "document", "article")
-SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "system_text", "system_msg", "sys_prompt")
 KNOWN = frozenset({"prompt", *(column for f in ALL for signature in f.signatures for column in signature)})
 GUESSED = ("prompt", "system")
 # What later steps read off the metadata.
 READ_LATER = {"subset", LEFT_OUT}
+# Columns that number rows, as pandas writes them without a name.
+NUMBERS = ("", "unnamed:_0", "__index_level_0__")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 SCORES = {"score", "rating", "feedback", "reward", "label", "quality"}
 ANSWERS = {"completion", "response", "answer", "text", "output"}
 # Similarity of two names from which one is taken for a misspelling of the other.
@@ -96,7 +100,7 @@ class RowPlan:
             free = set(names.values()) - set(names)
             row = {names.get(column, column): value for column, value in row.items() if column not in free}
         if self.system and row.get("system"):
-            row = with_system(row, where)
+            row = with_system(row, where, self.format.system_place)
         return deduplicate(self.format.read(row, where))
 
 
@@ -131,7 +135,7 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
     if format is None:
         return None
     notes = [f"column {theirs!r} is taken for {ours!r}" for theirs, ours in renames.items()]
-    said = system_column(names) if format.takes_prompt or format.name == "swift" else None
+    said = system_column(names) if format.takes_prompt or format.system_place else None
     if format.takes_prompt:
         left = sorted(names - set(renames), key=_prompt_order)
         asked = prompt_column(left)
@@ -139,11 +143,15 @@ def _plan(names: frozenset[str], name: str | None) -> RowPlan | None:
             renames[asked] = "prompt"
             notes.append(f"column {asked!r} is read as the prompt")
         unread = [c for c in left if c not in renames and c != "prompt" and _prompt_order(c) < len(MEANT)]
-        notes += [f"column {c!r} is not read and stays in the metadata; --columns {c}=prompt reads it" for c in unread]
+        place = f" in place of {asked!r}; join both in the file where both are asked" if asked is not None else ""
+        notes += [
+            f"column {c!r} is not read and stays in the metadata; --columns {c}=prompt reads it{place}" for c in unread
+        ]
     if said is not None:
         renames |= {} if said == "system" else {said: "system"}
         notes.append(f"column {said!r} is read as a system message before the prompt")
-    return RowPlan(format, tuple(renames.items()), said is not None, tuple(notes))
+    puts_system = said is not None and format.system_place != "system"
+    return RowPlan(format, tuple(renames.items()), puts_system, tuple(notes))
 
 
 def prompt_column(columns: Iterable[str]) -> str | None:
@@ -159,18 +167,18 @@ def system_column(columns: Iterable[str]) -> str | None:
 
 
 def _plain(column: str) -> str:
-    return column.strip().lower().replace(" ", "_").replace("-", "_")
+    return _WORDS.sub("_", column.strip()).lower().replace(" ", "_").replace("-", "_")
 
 
-def unread_columns(group: PreferenceGroup, plan: RowPlan) -> list[str]:
+def unread_columns(row: Mapping[str, Any], group: PreferenceGroup, plan: RowPlan) -> list[str]:
     """Return the columns of a row that no one reads and no note of its plan names; numbers of rows are left out."""
-    if not plan.format.takes_prompt:
-        return []
     named = " ".join(plan.notes)
     return [
         column
         for column in group.metadata
-        if not (column in READ_LATER or _plain(column).endswith(("id", "idx", "index")) or repr(column) in named)
+        if column in row
+        and not (column in READ_LATER or _plain(column) in NUMBERS)
+        and not (_plain(column).endswith(("id", "idx", "index")) or repr(column) in named)
     ]
 
 
@@ -180,7 +188,9 @@ def unread_note(group: PreferenceGroup, columns: Sequence[str]) -> str:
     if not group.prompt:
         remedy = f"--columns {columns[0]}=prompt reads it" if len(columns) == 1 else "--columns NAME=prompt reads one"
         return f"no column is read as the prompt; not read, and kept in the metadata: {shown}; {remedy}"
-    return f"columns that are not read, and are kept in the metadata: {shown}"
+    meant = [column for column in columns if _plain(column) in (*MEANT, *SYSTEMS)]
+    remedy = f"; join {listed(meant)} to the prompt in the file where it was asked, too" if meant else ""
+    return f"columns that are not read, and are kept in the metadata: {shown}{remedy}"
 
 
 def _prompt_order(column: str) -> int:
@@ -205,16 +215,18 @@ def _near_columns(names: frozenset[str]) -> dict[str, str]:
     return renames
 
 
-def with_system(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def with_system(row: Mapping[str, Any], where: str, place: str = "") -> dict[str, Any]:
     """Put the column `system` before what the row asks, as a message; the other columns stay.
+
+    `place` is the column of messages that holds what was asked, where it is not `prompt`.
 
     Raises:
         RowError: it is no text, or the conversation has another system message.
     """
     row = dict(row)
-    first = {"role": "system", "content": check_text(row.pop("system"), where, "system")}
+    first = _system_message(row.pop("system"), where)
     prompt = row.get("prompt")
-    columns: list[str] = [c for c in ("messages", "rejected_messages") if c in row]
+    columns: list[str] = [c for c in (place, "messages", "rejected_messages") if c and c in row]
     if prompt or not columns:
         sides = [row[c] for c in ("chosen", "rejected") if isinstance(row.get(c), list | tuple)]
         whole = not prompt and len(sides) == 2 and all(s and isinstance(s[0], Mapping | Message) for s in sides)
@@ -229,6 +241,15 @@ def with_system(row: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise row_error(where, "two system messages", message)
         row[column] = turns if turns and turns[0]["role"] == "system" else [first, *turns]
     return row
+
+
+def _system_message(value: object, where: str) -> dict[str, Any]:
+    """Return a system message, given as text or as the one message of a list."""
+    is_list = isinstance(value, list | tuple) or (isinstance(value, str) and looks_like_messages(value))
+    messages = check_messages(value, where, "system") if is_list else ()
+    if len(messages) == 1 and messages[0].role in SYSTEM_ROLES:
+        return messages[0].to_dict()
+    return {"role": "system", "content": check_text(value, where, "system")}
 
 
 def detect_format(columns: Iterable[str]) -> str:

@@ -247,12 +247,24 @@ def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
         named = [name for name in source.index.names if name is not None and name not in source.columns]
         source = source.reset_index(level=named) if named else source
         source = source.astype(object).where(source.notna(), None).to_dict("records")
+        source = [_without_arrays(row) for row in source]
+    elif hasattr(source, "to_pylist") or hasattr(source, "to_dicts"):
+        # A table of Arrow, or a DataFrame of Polars.
+        source = source.to_pylist() if hasattr(source, "to_pylist") else source.to_dicts()
     if isinstance(source, Iterable):
         rows: Iterator[tuple[str, Any]] = ((f"row {index}", row) for index, row in enumerate(source))
         if request.columns is not None:
             return _read_named(map_columns(rows, request.columns, request.broken), request)
         return _read_unnamed(rows, request, None) if request.reader is None else _read_named(rows, request)
     raise DataError(f"cannot read preferences from {type(source).__name__}; give a path, a hub id, rows or a Dataset")
+
+
+def _without_arrays(value: object) -> Any:
+    """Return a cell with lists in place of the arrays that pandas makes of Parquet's lists, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _without_arrays(item) for name, item in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_without_arrays(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGroup]:
@@ -374,7 +386,7 @@ def _parse_rows(rows: Iterable[tuple[str, Any]], request: _Request, source: str 
             last = plan
         if new := [column for column in group.metadata if column not in seen]:
             seen.update(new)
-            if unread := [column for column in detecting.unread_columns(group, plan) if column in new]:
+            if unread := [column for column in detecting.unread_columns(row, group, plan) if column in new]:
                 request.report.notes.append(detecting.unread_note(group, unread))
         if group.source is None and source is not None:
             object.__setattr__(group, "source", source)

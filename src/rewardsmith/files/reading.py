@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rewardsmith.errors import DataError, RewardsmithError, RowError, one_line, row_error
-from rewardsmith.files.tables import OnBroken, Row, read_arrow, read_csv, read_parquet
+from rewardsmith.files.tables import OnBroken, Row, read_arrow, read_csv, read_parquet, rows_of_columns
 
 # Rows of a folder whose files belong together, or None for a folder of another kind.
 FolderReader = Callable[[Path, str | None, OnBroken | None], Iterator[Row] | None]
@@ -304,6 +304,9 @@ def _read_objects(window: _Window, name: str) -> Iterator[Any]:
     lists = [v for v in first.values() if isinstance(v, list)] if isinstance(first, dict) and len(first) == 1 else []
     if lists and lists[0] and all(isinstance(item, dict) for item in lists[0]) and not window.peek():
         yield from lists[0]
+        return
+    if isinstance(first, dict) and (table := rows_of_columns(first)) and not window.peek():
+        yield from table
         return
     yield first
     number = 2

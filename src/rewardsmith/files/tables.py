@@ -19,6 +19,8 @@ OnBroken = Callable[[RowError], None]
 Rows = Iterator[Mapping[str, Any]]
 # Cells of CSV files that hold JSON by the meaning of their column.
 JSON_COLUMNS = {"completions", "ranks", "scores", "context", "comparisons", "ratings", "messages", "conversations"}
+# Columns of one text each, where an object of columns has lists.
+ASKED = ("prompt", "question", "instruction", "chosen", "rejected")
 BATCH_ROWS = 256
 MOST_CELL = 64 << 20
 OUTPUT_SUFFIXES = (*SUFFIXES, ".csv", ".tsv", ".parquet")
@@ -73,6 +75,19 @@ def _decode_cell(column: str, cell: str) -> Any:
     except (ValueError, RecursionError):
         return cell
     return value if column in JSON_COLUMNS or all(isinstance(item, dict) for item in value) else cell
+
+
+def rows_of_columns(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of an object of columns: lists of one length, or pandas' objects of row number to cell."""
+    columns = list(found.values())
+    if columns and all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+        numbers = list(columns[0])
+        return [{c: cells[n] for c, cells in found.items()} for n in numbers] if all(map(str.isdigit, numbers)) else []
+    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return []
+    # A row may hold lists of one length, too; texts in these columns are what one row never lists.
+    is_table = any(isinstance(found.get(name), list) and all(isinstance(c, str) for c in found[name]) for name in ASKED)
+    return [dict(zip(found, cells, strict=True)) for cells in zip(*columns, strict=True)] if is_table else []
 
 
 def read_parquet(path: Path, skip: int = 0) -> Iterator[Row]:

@@ -100,6 +100,7 @@ LONG = "Light of short waves is scattered more."
         ),
         (pair(chosen="Itâ€™s scattering."), f.BROKEN_TEXT),
         (pair(chosen="It\x00s"), f.BROKEN_TEXT),
+        (pair(rejected='["Nobody knows.", "Magic."]'), f.LISTED),
         (pair(chosen="It\ufffds"), f.BROKEN_TEXT),
         (
             PreferenceGroup(chat(("user", "a"), ("user", "b")), (chat(("assistant", "a")), chat(("assistant", "b")))),
@@ -120,6 +121,7 @@ def test_each_fault_is_named(group, expected):
         pair(chosen="x < y and [1] and <b>bold</b>"),
         pair(chosen="Ça va très bien, merci: “déjà vu” – naïve Ünïcödé 你好 👍"),
         pair(chosen="one\ttwo\nthree\r\n"),
+        pair(chosen='["blue", "white"]', rejected="['red', 'black']"),
         pair(chosen=f"{ASK} Scattering.", rejected="No."),
         pair(metadata={"score_chosen": True, "score_rejected": 2}),
     ],

@@ -87,3 +87,10 @@ def test_rows_of_openrlhf_and_open_instruct_are_pairs_of_conversations():
 def test_the_page_of_the_docs_names_every_format(repository):
     page = (repository / "docs" / "data.md").read_text()
     assert [name for name in FORMATS if f"`{name}`" not in page] == ["trl", "openrlhf", "open-instruct"]
+
+
+def test_a_list_of_turns_is_several_answers():
+    turns = {"conversations": [{"from": "human", "value": "p"}], "chosen": {"from": "gpt", "value": "a"}}
+    group = parse_row({**turns, "rejected": [{"from": "gpt", "value": "b"}, {"from": "gpt", "value": "c"}]})
+    assert [c[0].content for c in group.completions] == ["a", "b", "c"]
+    assert len(group.comparisons) == 2

@@ -54,3 +54,9 @@ def test_swift_rows_reject_by_text_or_by_conversation():
 def test_axolotl_rows_have_one_turn():
     group = parse_row({"system": "s", "input": "q", "chosen": "a", "rejected": "b"})
     assert group.prompt == said(("system", "s"), ("user", "q"))
+
+
+def test_a_swift_row_may_reject_by_the_other_answer_alone():
+    turns = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]
+    group = parse_row({"messages": turns, "rejected_messages": [{"role": "assistant", "content": "b"}]})
+    assert (group.prompt, [c[0].content for c in group.completions]) == ((Message("user", "p"),), ["a", "b"])

@@ -34,9 +34,10 @@ PROMPT_TWICE = "prompt repeated in the answers"
 MARKS_IN_MESSAGES = "template tokens in messages"
 MARKS_IN_TEXT = "template tokens in text"
 BROKEN_TEXT = "broken characters"
+LISTED = "a list of answers as text"
 TURN_FAULTS = (cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells.LATE_SYSTEM, cells.STRAY_TOOL)
 LEAKS = (HOLDS_OTHER, NAMES_LABEL, ANSWER_IN_PROMPT, PROMPT_TWICE)
-TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT)
+TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT, LISTED)
 # What is counted once for each comparison; everything else once for each row.
 PER_COMPARISON = (
     IDENTICAL,
@@ -142,6 +143,11 @@ KINDS: dict[str, Kind] = {
     ),
     BROKEN_TEXT: Kind(
         SYSTEMATIC, "control characters, U+FFFD, or UTF-8 read as another encoding", "export the data again as UTF-8"
+    ),
+    LISTED: Kind(
+        None,
+        "several answers in a cell are read as one text, brackets and all",
+        "give them as a list (JSON Lines, Parquet), or keep them where such a list is the answer",
     ),
     cells.EMPTY: Kind(SYSTEMATIC, "a turn without text", "fill it in or remove the row"),
     cells.NO_ALTERNATION: Kind(None, TEMPLATE, "join turns of one speaker"),
@@ -262,6 +268,9 @@ def _text_faults(sides: list[str], question: str, marks: str) -> Iterator[str]:
             yield marks
         if (CONTROL if text.isascii() else BROKEN).search(text):
             yield BROKEN_TEXT
+    # One side alone: where both are lists, a list was asked for.
+    if sum(map(cells.is_list_of_texts, sides)) == 1:
+        yield LISTED
     asked = question.strip()
     # The mark of a speaker may stand before it.
     starts = [text[: len(asked) + MOST_BEFORE] for text in sides]

@@ -20,7 +20,8 @@ from typing import Any
 
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, check_text, require
 from rewardsmith.data.formats.format import Format
-from rewardsmith.data.formats.pairs import group_fields, join_prompt, ranked_comparisons
+from rewardsmith.data.formats.pairs import group_fields, join_prompt
+from rewardsmith.data.formats.rankings import ranked_comparisons
 from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 

@@ -37,9 +37,18 @@ TAGS = {
     "function_call": "assistant",
     "system": "system",
 }
+PART = '{"type": "text", "text": ...}'
 MAX_PYTHON_TEXT = 1 << 20
 _BETWEEN_ITEMS = re.compile(r"\}\s*\n\s*\{")
+# What begins as a list of messages does, or as one message, a line or an array of them, or as text inside text.
+_OPENING = re.compile(r"""[\s\ufeff]*(?:array\(\s*)?["']?[\[({]""")
+_LIST = re.compile(r"""[\s\ufeff]*(?:array\(|[\[(]\s*(?:\{|\w*Message\())""")
 _MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+_TURN = re.compile(
+    rf"""\\?['"](?:role|from)\\?['"]\s*:\s*\\?['"](?:{"|".join({*ROLES, *TAGS})})\\?['"]|\[\s*\w*Message\("""
+)
+_ARRAY = re.compile(r"array\((.*?)(?:,\s*dtype=\w+)?\s*\)", re.DOTALL)
+_HOLDERS = ("messages", "conversation", "conversations")
 
 
 def require(row: Mapping[str, Any], column: str, where: str) -> Any:
@@ -108,6 +117,13 @@ def _check_message(message: object, where: str, place: str) -> Message:
     elif not isinstance(content, Sequence) or isinstance(content, bytes):
         raise row_error(
             where, "wrong type", f"{place}.content must be text or a list of parts, not {describe(content)}"
+        )
+    elif not all(isinstance(part, Mapping) for part in content):
+        found = next(part for part in content if not isinstance(part, Mapping))
+        raise row_error(
+            where,
+            "wrong type",
+            f"{place}.content must be text or parts such as {PART}, not a list of {describe(found)}",
         )
     return Message.from_dict({str(k): v for k, v in message.items()})
 
@@ -211,17 +227,65 @@ def decode_json(text: str, where: str, column: str) -> Any:
 
 
 def looks_like_messages(text: str) -> bool:
-    """Whether a text begins as a list of messages does, in the spelling of JSON or of Python."""
-    return text[:1] in "[ \n" and _MESSAGES.match(text) is not None
+    """Whether a text is a list of messages, or one message, in the spelling of JSON or of Python.
+
+    What begins as such a list is meant as one, even where it cannot be read.
+    """
+    if not _OPENING.match(text):
+        return False
+    if _MESSAGES.match(text):
+        return True
+    return _TURN.search(text) is not None and (_LIST.match(text) is not None or _find_messages(text) is not None)
 
 
 def decode_messages(text: str, where: str, column: str) -> Any:
     """Read a list of messages that stands in a cell as text. Raises RowError where it cannot be read."""
-    try:
-        return decode_json(text, where, column)
-    except RowError as error:
+    found = _find_messages(text)
+    if found is None:
         message = f"column {column!r} holds a list of messages as text that cannot be read, {describe(text)}"
-        raise row_error(where, "messages as text", f"{message}; write it as JSON") from error
+        raise row_error(where, "messages as text", f"{message}; write it as JSON")
+    return found
+
+
+def _find_messages(text: str) -> list[Any] | None:
+    """Return the messages of a text: a list, one message, one a line, an object or an array that holds them."""
+    text = text.strip(" \t\r\n\ufeff")
+    array = _ARRAY.fullmatch(text)
+    try:
+        value = decode_json(array[1] if array else text, "", "")
+        value = decode_json(value, "", "") if isinstance(value, str) else value
+    except RowError:
+        try:
+            value = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, Mapping):
+        value = next(iter(value.values())) if len(value) == 1 and next(iter(value)) in _HOLDERS else [value]
+        if not isinstance(value, list) or not all(isinstance(m, Mapping) and _is_message(m) for m in value):
+            return None
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    return (value.get("role") in ROLES and "content" in value) or (value.get("from") in TAGS and "value" in value)
+
+
+def check_prompt(value: object, where: str, column: str) -> str | tuple[Message, ...]:
+    """Accept what was asked, as text or messages; a list of messages that stands in the cell as text is read."""
+    if isinstance(value, str) and looks_like_messages(value):
+        value = decode_messages(value, where, column)
+    return check_side("" if isinstance(value, list | tuple) and not value else value, where, column, empty=True)
+
+
+def is_list_of_texts(text: str) -> bool:
+    """Whether a text is a list of two or more texts, as JSON or Python prints it."""
+    if not (text[:1] == "[" and text.rstrip()[-1:] == "]"):
+        return False
+    try:
+        found = decode_json(text, "", "")
+    except RowError:
+        return False
+    return isinstance(found, list) and len(found) > 1 and all(isinstance(item, str) for item in found)
 
 
 def is_conversation(completion: Completion) -> bool:

@@ -50,6 +50,8 @@ class Format:
         aliases: further names that `--reader` takes, such as a tool's.
         unless: columns beside which these rows are not meant.
         takes_prompt: whether `prompt` and `system` are put before its answers; False where it has its own columns.
+        system_place: the column of messages before which a system message is put, where that is no prompt; "system"
+            for a format that reads this column by itself.
         yields_to: formats whose columns say more; where one of them fits too, it is meant.
         wins: whether it is meant whatever else fits.
         pattern: a column that matches it claims a row, too, where names of columns vary.
@@ -63,6 +65,7 @@ class Format:
     aliases: tuple[str, ...] = ()
     unless: frozenset[str] = frozenset()
     takes_prompt: bool = False
+    system_place: str = ""
     yields_to: tuple[str, ...] = ()
     wins: bool = False
     pattern: re.Pattern[str] | None = None

@@ -13,14 +13,14 @@ from typing import Any
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
 from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.data.formats.pairs import (
+    answer_group,
     conversations,
     group_fields,
     join_prompt,
     pair_columns,
-    pair_group,
-    ranked_comparisons,
     single_message,
 )
+from rewardsmith.data.formats.rankings import ranked_comparisons
 from rewardsmith.errors import DataError, describe, one_line, row_error
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import OnBroken, Row
@@ -54,8 +54,8 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     if "conversations" in row:
         turns = check_list(require(row, "conversations", where), where, "conversations")
         prompt += [_read_turn(turn, where, f"conversations[{index}]") for index, turn in enumerate(turns)]
-        sides = [[_read_turn(require(row, name, where), where, name)] for name in ("chosen", "rejected")]
-        return pair_group(row, where, prompt or "", sides, COLUMNS)
+        sides = {name: _read_side(require(row, name, where), where, name) for name in ("chosen", "rejected")}
+        return answer_group({**row, **sides}, where, prompt, COLUMNS)
     for index, turn in enumerate(check_list(row.get("history") or [], where, "history")):
         pair = check_list(turn, where, f"history[{index}]")
         if len(pair) != 2:
@@ -67,8 +67,7 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     prompt += [{"role": "user", "content": question}] if question else []
     if "chosen" not in row:
         return _read_ranking(row, where, prompt)
-    sides = [[{"role": "assistant", "content": require(row, name, where)}] for name in ("chosen", "rejected")]
-    return pair_group(row, where, prompt or "", sides, COLUMNS)
+    return answer_group(row, where, prompt, COLUMNS)
 
 
 def _question(row: Mapping[str, Any], where: str) -> str:
@@ -112,6 +111,13 @@ def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
         }
         for comparison in group.comparisons
     ]
+
+
+def _read_side(side: object, where: str, name: str) -> list[Any]:
+    """Read the turn of a side, or a list of turns, each an answer."""
+    if not isinstance(side, list | tuple):
+        return [_read_turn(side, where, name)]
+    return [[_read_turn(turn, where, f"{name}[{index}]")] for index, turn in enumerate(side)]
 
 
 def _read_turn(turn: object, where: str, place: str) -> Mapping[str, Any]:
@@ -201,6 +207,7 @@ FORMAT = Format(
     ({"instruction", "chosen", "rejected"}, {"conversations", "chosen", "rejected"}, {"instruction", "output"}),
     # Beside a prompt, such a column is something else: the pair is meant.
     unless=frozenset({"prompt"}),
+    system_place="system",
     read_folder=read_folder,
     targets={"llamafactory": Target(write_rows, frozenset({"tools"}), is_chat=True)},
 )

@@ -15,6 +15,7 @@ from rewardsmith.data.formats.cells import (
     check_list,
     check_mapping,
     check_number,
+    check_prompt,
     check_side,
     decode_json,
     decode_messages,
@@ -24,7 +25,7 @@ from rewardsmith.data.formats.cells import (
 )
 from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.errors import row_error
-from rewardsmith.records import Comparison, Completion, Message, PreferenceGroup, TokenIds, as_plain
+from rewardsmith.records import SYSTEM_ROLES, Comparison, Completion, Message, PreferenceGroup, TokenIds, as_plain
 
 COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time", "rationale")
 SIDE_COLUMNS = ("chosen_model", "rejected_model", "chosen_ratings", "rejected_ratings")
@@ -60,7 +61,24 @@ def read_pair(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 def holds_several(side: object) -> bool:
     """Whether a cell is a list of answers, as text or as conversations, and not one conversation."""
-    return isinstance(side, list | tuple) and bool(side) and all(isinstance(item, str | list | tuple) for item in side)
+    items = side.tolist() if hasattr(side, "tolist") else side
+    answers = [item for item in items if item is not None] if isinstance(items, list | tuple) else []
+    return bool(answers) and all(isinstance(item, str | list | tuple) for item in answers)
+
+
+def answer_group(row: Mapping[str, Any], where: str, prompt: object, consumed: set[str]) -> PreferenceGroup:
+    """Build the group of `chosen` and `rejected`, which answer a conversation: a text, a turn, or a list of them."""
+    sides = [require(row, "chosen", where), require(row, "rejected", where)]
+    better, worse = ([as_answer(item) for item in (side if holds_several(side) else [side])] for side in sides)
+    if len(better) == len(worse) == 1:
+        return pair_group(row, where, prompt or "", [*better, *worse], consumed)
+    return several_group(row, where, prompt or "", (better, worse), consumed)
+
+
+def as_answer(value: object) -> Any:
+    """Return text as the assistant's message; anything else as it is."""
+    is_text = isinstance(value, str) and not looks_like_messages(value)
+    return [{"role": "assistant", "content": value}] if is_text else value
 
 
 def several_group(
@@ -109,16 +127,14 @@ def join_prompt(
       its last message. No prompt and text: the prompt is "" and each completion the full text.
     - Prompt text and message completions: if the conversations already begin with that prompt it is not said
       twice; otherwise it becomes one user message.
-    - Prompt messages and text completions: each completion becomes one assistant message. Conversations that begin
-      with the prompt, or with its last turns, do not say them twice.
+    - Prompt messages and text completions: each completion becomes one assistant message. A conversation that begins
+      with the prompt, or with its last turns, does not say them twice.
     - Lists of messages that stand in cells as text are read as messages. An empty answer is an answer.
     """
     columns = [f"{side_columns}[{i}]" for i in range(len(sides))] if isinstance(side_columns, str) else side_columns
     # Where only some sides look so, it is an answer that happens to be such a text.
     if all(not isinstance(side, str) or looks_like_messages(side) for side in sides):
         sides = [decode_messages(s, where, n) if isinstance(s, str) else s for s, n in zip(sides, columns, strict=True)]
-    if isinstance(prompt, str) and looks_like_messages(prompt):
-        prompt = decode_messages(prompt, where, prompt_column)
     completions = tuple(check_side(side, where, name, empty=True) for side, name in zip(sides, columns, strict=True))
     conversational = [is_conversation(c) for c in completions]
     if any(conversational) and not all(conversational):
@@ -131,18 +147,12 @@ def join_prompt(
     for completion, name in zip(completions, columns, strict=True):
         if not isinstance(completion, str):
             check_ending(completion, where, name)
-    if isinstance(prompt, list | tuple) and not prompt:
-        prompt = ""
-    asked: Side | None = None if prompt is None else check_side(prompt, where, prompt_column, empty=True)
+    asked: Side | None = None if prompt is None else check_prompt(prompt, where, prompt_column)
     if asked is None or isinstance(asked, str):
         if not all(conversational):
             return asked or "", completions
         return _split_conversations(asked, [c for c in completions if not isinstance(c, str)])
-    turns = [(Message("assistant", c),) if isinstance(c, str) else c for c in completions]
-    said = max(
-        (n for n in range(1, len(asked) + 1) if all(n < len(t) and t[:n] == asked[-n:] for t in turns)), default=0
-    )
-    return asked, tuple(t[said:] for t in turns)
+    return _without_repeats(asked, [(Message("assistant", c),) if isinstance(c, str) else c for c in completions])
 
 
 def _split_conversations(
@@ -153,7 +163,32 @@ def _split_conversations(
     asked = [m for m in conversations[0][:shared] if m.role == "user" and isinstance(m.content, str)]
     if prompt is None or any(message.content.strip() == prompt.strip() for message in asked):
         return conversations[0][:shared] or "", tuple(c[shared:] for c in conversations)
-    return (Message("user", prompt),) if prompt else "", tuple(conversations)
+    return _without_repeats((Message("user", prompt),), conversations) if prompt else ("", tuple(conversations))
+
+
+def _without_repeats(
+    asked: tuple[Message, ...], conversations: Sequence[tuple[Message, ...]]
+) -> tuple[Side, tuple[Side, ...]]:
+    """Return prompt and completions; a conversation that begins with the prompt, or its last turns, drops them.
+
+    Where all begin with one system message and then with the prompt, the message is the prompt's.
+    """
+    head = conversations[0][:1]
+    if head[0].role in SYSTEM_ROLES and all(_repeats((*head, *asked), c) == 1 + len(asked) for c in conversations):
+        asked = (*head, *asked)
+    return asked, tuple(c[_repeats(asked, c) :] for c in conversations)
+
+
+def _repeats(asked: tuple[Message, ...], conversation: tuple[Message, ...]) -> int:
+    """Count the last turns of the prompt that a conversation begins with; at least one of its own stays."""
+    sizes = range(min(len(asked), len(conversation) - 1), 0, -1)
+    return next((n for n in sizes if all(map(_is_same_turn, asked[-n:], conversation[:n]))), 0)
+
+
+def _is_same_turn(a: Message, b: Message) -> bool:
+    if not isinstance(a.content, str) or not isinstance(b.content, str):
+        return a == b
+    return (a.role, a.extra, a.content.strip()) == (b.role, b.extra, b.content.strip())
 
 
 def common_length(conversations: Sequence[tuple[Message, ...]]) -> int:
@@ -222,30 +257,6 @@ def _read_metadata(value: Mapping[str, Any] | str) -> dict[str, Any]:
             decoded = value
         return dict(decoded) if isinstance(decoded, Mapping) else {"metadata": value}
     return {str(k): v for k, v in value.items() if v is not None}
-
-
-def ranked_comparisons(ranks: Sequence[float], **fields: Any) -> tuple[Comparison, ...]:
-    """Give all K(K-1)/2 comparisons that ranks imply: lower is better, equal ranks are ties."""
-    edges = []
-    for i in range(len(ranks)):
-        for j in range(i + 1, len(ranks)):
-            better, worse = (i, j) if ranks[i] <= ranks[j] else (j, i)
-            outcome = "tie" if ranks[i] == ranks[j] else fields.get("outcome", "better")
-            edges.append(Comparison(better, worse, **{**fields, "outcome": outcome}))
-    return tuple(edges)
-
-
-def scored_comparisons(scores: Sequence[float]) -> tuple[Comparison, ...]:
-    """Return all comparisons that scores imply: higher is better, equal is a tie.
-
-    The difference is no margin: a margin is in units of the reward, and scores are in units of their own.
-    """
-    edges = []
-    for i in range(len(scores)):
-        for j in range(i + 1, len(scores)):
-            better, worse = (i, j) if scores[i] >= scores[j] else (j, i)
-            edges.append(Comparison(better, worse) if scores[i] != scores[j] else Comparison(i, j, "tie"))
-    return tuple(edges)
 
 
 def to_trl_rows(group: PreferenceGroup, conversational: bool | None = None) -> list[dict[str, Any]]:

@@ -21,7 +21,8 @@ from typing import Any
 
 from rewardsmith.data.formats.cells import check_mapping, check_number, require
 from rewardsmith.data.formats.format import Format
-from rewardsmith.data.formats.pairs import group_fields, join_prompt, ranked_comparisons
+from rewardsmith.data.formats.pairs import group_fields, join_prompt
+from rewardsmith.data.formats.rankings import ranked_comparisons
 from rewardsmith.errors import DataError, describe, row_error
 from rewardsmith.files.reading import data_files, read_rows
 from rewardsmith.files.tables import OnBroken, Row

@@ -15,14 +15,36 @@ from rewardsmith.data.formats.pairs import (
     group_fields,
     is_mixed,
     join_prompt,
-    ranked_comparisons,
-    scored_comparisons,
 )
 from rewardsmith.errors import RowError, row_error
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain
 
 LEFT_OUT = "answers_left_out"
 LIST_COLUMNS = {"prompt", "completions", "ranks", "scores", "ratings", "models"}
+
+
+def ranked_comparisons(ranks: Sequence[float], **fields: Any) -> tuple[Comparison, ...]:
+    """Give all K(K-1)/2 comparisons that ranks imply: lower is better, equal ranks are ties."""
+    edges = []
+    for i in range(len(ranks)):
+        for j in range(i + 1, len(ranks)):
+            better, worse = (i, j) if ranks[i] <= ranks[j] else (j, i)
+            outcome = "tie" if ranks[i] == ranks[j] else fields.get("outcome", "better")
+            edges.append(Comparison(better, worse, **{**fields, "outcome": outcome}))
+    return tuple(edges)
+
+
+def scored_comparisons(scores: Sequence[float]) -> tuple[Comparison, ...]:
+    """Return all comparisons that scores imply: higher is better, equal is a tie.
+
+    The difference is no margin: a margin is in units of the reward, and scores are in units of their own.
+    """
+    edges = []
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            better, worse = (i, j) if scores[i] >= scores[j] else (j, i)
+            edges.append(Comparison(better, worse) if scores[i] != scores[j] else Comparison(i, j, "tie"))
+    return tuple(edges)
 
 
 def _read_ranking(row: Mapping[str, Any], where: str) -> PreferenceGroup:

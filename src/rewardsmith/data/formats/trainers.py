@@ -23,6 +23,8 @@ from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.data.formats.pairs import (
     ALL_COLUMNS,
     UNREAD,
+    answer_group,
+    as_answer,
     comparison_fields,
     conversations,
     group_fields,
@@ -30,12 +32,12 @@ from rewardsmith.data.formats.pairs import (
     join_prompt,
     pair_columns,
     pair_group,
-    ranked_comparisons,
     several_group,
     single_message,
 )
+from rewardsmith.data.formats.rankings import ranked_comparisons
 from rewardsmith.errors import row_error
-from rewardsmith.records import PreferenceGroup, as_plain
+from rewardsmith.records import SYSTEM_ROLES, PreferenceGroup, as_plain
 
 AXOLOTL_COLUMNS = {"system", "input", "chosen", "rejected"}
 
@@ -45,8 +47,7 @@ def read_axolotl_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     question = check_text(require(row, "input", where), where, "input", empty=True)
     prompt = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     prompt += [{"role": "user", "content": question}] if question else []
-    sides = [[{"role": "assistant", "content": require(row, name, where)}] for name in ("chosen", "rejected")]
-    return pair_group(row, where, prompt or "", sides, AXOLOTL_COLUMNS)
+    return answer_group(row, where, prompt, AXOLOTL_COLUMNS)
 
 
 def to_axolotl_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
@@ -75,6 +76,7 @@ AXOLOTL = Format(
     ({"input", "chosen", "rejected"},),
     yields_to=("llamafactory",),
     unless=frozenset({"prompt"}),
+    system_place="system",
     targets={"axolotl": Target(to_axolotl_rows, is_chat=True)},
 )
 
@@ -87,17 +89,16 @@ def read_swift_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     messages = check_messages(require(row, "messages", where), where, "messages")
     if row.get("rejected_messages") is not None:
         rejected = check_messages(row["rejected_messages"], where, "rejected_messages")
+        if rejected[0].role not in ("user", *SYSTEM_ROLES) and len(messages) > 1:
+            # Only the other answer, where ms-swift has the whole conversation.
+            return pair_group(row, where, messages[:-1], [messages[-1:], rejected], SWIFT_COLUMNS)
         return pair_group(row, where, None, [messages, rejected], SWIFT_COLUMNS)
     rejected = require(row, "rejected_response", where)
     if holds_several(rejected):
-        return several_group(row, where, messages[:-1] or "", ([messages[-1:]], _answers(rejected)), SWIFT_COLUMNS)
-    response = check_side(rejected, where, "rejected_response", empty=True)
-    other = [{"role": "assistant", "content": response}] if isinstance(response, str) else response
-    return pair_group(row, where, messages[:-1] or "", [messages[-1:], other], SWIFT_COLUMNS)
-
-
-def _answers(texts: list[Any]) -> list[Any]:
-    return [[{"role": "assistant", "content": text}] if isinstance(text, str) else text for text in texts]
+        others = [as_answer(answer) for answer in rejected]
+        return several_group(row, where, messages[:-1] or "", ([messages[-1:]], others), SWIFT_COLUMNS)
+    check_side(rejected, where, "rejected_response", empty=True)
+    return pair_group(row, where, messages[:-1] or "", [messages[-1:], as_answer(rejected)], SWIFT_COLUMNS)
 
 
 def to_swift_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
@@ -116,6 +117,7 @@ SWIFT = Format(
     "swift",
     read_swift_row,
     ({"messages", "rejected_response"}, {"messages", "rejected_messages"}),
+    system_place="messages",
     targets={"swift": Target(to_swift_rows, frozenset({"margin", "tools"}), is_chat=True)},
 )
 
@@ -160,6 +162,7 @@ NEMO = Format(
     "nemo",
     read_nemo_row,
     ({"completions", "context"},),
+    system_place="context",
     targets={
         "nemo": Target(
             to_nemo_rows,

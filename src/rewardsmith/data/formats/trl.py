@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.formats.cells import check_flag, check_ids, check_list, check_side, check_text, require
+from rewardsmith.data.formats.cells import check_flag, check_ids, check_list, check_prompt, check_text, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import PAIR_COLUMNS, comparison_fields, group_fields, join_prompt
 from rewardsmith.errors import row_error
@@ -31,7 +31,7 @@ def read_tokens(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 def read_stepwise(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read `prompt`, `completions` (the steps) and `labels` (true where a step is right, null where not judged)."""
-    prompt = check_side(require(row, "prompt", where), where, "prompt", empty=True)
+    prompt = check_prompt(require(row, "prompt", where), where, "prompt")
     steps = check_list(require(row, "completions", where), where, "completions")
     labels = check_list(require(row, "labels", where), where, "labels")
     if len(steps) != len(labels) or not steps:

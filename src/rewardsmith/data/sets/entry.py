@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_mapping, check_number, check_text, find_role_faults
-from rewardsmith.data.formats.pairs import common_length, scored_comparisons
+from rewardsmith.data.formats.pairs import common_length
+from rewardsmith.data.formats.rankings import scored_comparisons
 from rewardsmith.errors import DataError, RowError, row_error
 from rewardsmith.records import Comparison, Message, PreferenceGroup
 
