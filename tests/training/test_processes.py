@@ -1,11 +1,14 @@
 """Two and three real processes train, evaluate, save and resume as one; groups are dealt out once each."""
 
+import ctypes
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -19,7 +22,14 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from rewardsmith.errors import ConfigError
 from rewardsmith.training.collator import TokenBatchSampler
 from rewardsmith.training.config import require_known_parallelism
-from rewardsmith.training.processes import Share, StepSampler, deal, require_processes, train_threshold
+from rewardsmith.training.processes import (
+    Share,
+    StepSampler,
+    close_processes,
+    deal,
+    require_processes,
+    train_threshold,
+)
 
 SCRIPT = Path(process_script.__file__)
 TIMEOUT_SECONDS = 240
@@ -68,6 +78,24 @@ def test_groups_are_dealt_by_cost_and_never_beyond_the_largest_batch():
     assert deal([[0, 1]], costs, 3) == [[0], [1], [~1]]
     # The longest first would make 3+2+2 = 7 of batches of 6.
     assert deal([[0, 1], [2, 3, 4]], [3, 3, 2, 2, 2], 2) == [[0, 1], [2, 3, 4]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are told apart by Linux's /proc")
+def test_the_end_of_the_group_waits_for_a_thread_of_gloo_that_is_not_done():
+    done = []
+
+    def let_go():
+        ctypes.CDLL(None).prctl(15, b"pt_gloo_runloop", 0, 0, 0)
+        named.set()
+        while time.monotonic() < until:
+            time.sleep(0.001)
+        done.append(True)
+
+    named, until = threading.Event(), time.monotonic() + 0.2
+    threading.Thread(target=let_go).start()
+    named.wait()
+    close_processes()
+    assert done
 
 
 class Alone:

@@ -28,7 +28,7 @@ from rewardsmith.models import fresh_model
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup, TokenIds
-from rewardsmith.training import checkpoints
+from rewardsmith.training import checkpoints, processes
 from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
 from rewardsmith.training.run import TrainingProgress, versions
 
@@ -105,6 +105,7 @@ def train_language(model: ModelConfig, config: RewardConfig, groups: Sequence[Pr
         processing_class=tokenizer,
         callbacks=[] if config.disable_tqdm else [TrainingProgress(("loss",))],
     )
+    processes.close_at_exit(trainer.accelerator)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     folder = checkpoints.choose_checkpoint(config.resume_from_checkpoint, str(config.output_dir))

@@ -11,9 +11,11 @@ import heapq
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -257,9 +259,36 @@ def whole_weights(accelerator: Accelerator) -> Iterator[None]:
 
 
 def close_at_exit(accelerator: Accelerator) -> None:
-    """End the group of processes before the interpreter ends: gloo's threads may not outlive it (SIGABRT, rarely)."""
+    """End the group of processes before the interpreter ends."""
     if accelerator.num_processes > 1:
-        atexit.register(PartialState().destroy_process_group)
+        atexit.register(close_processes)
+
+
+def close_processes(timeout_seconds: float = 5.0) -> None:
+    """End the group of processes, and wait until gloo's threads rest.
+
+    What still refers to the group (meshes of FSDP, parameters of ZeRO-3) keeps its threads alive. One that lets go of a
+    tensor asks for the GIL; Python before 3.14 ends such a thread once the interpreter ends, which C++ answers with
+    SIGABRT ("terminate called without an active exception").
+    """
+    PartialState().destroy_process_group()
+    until, before = time.monotonic() + timeout_seconds, None
+    while (now := gloo_threads()) and time.monotonic() < until:
+        if now == before and all("(sleeping)" in seen for seen in now.values()):
+            return
+        before = now
+        time.sleep(0.02)
+
+
+def gloo_threads() -> dict[str, str]:
+    """Return what the kernel says of each of gloo's threads: its state and switches. Empty where there is no /proc."""
+    found = {}
+    for task in Path("/proc/self/task").glob("*/status"):
+        with suppress(OSError):
+            lines = task.read_text().splitlines()
+            if lines[0].endswith("pt_gloo_runloop"):
+                found[task.parent.name] = " ".join(line for line in lines if line.startswith(("State", "voluntary")))
+    return found
 
 
 def require_processes(args: RewardConfig, accelerator: Accelerator) -> None:

@@ -33,7 +33,7 @@ from rewardsmith.rl.ppo.rollout import (
     read_prompts,
     score_answers,
 )
-from rewardsmith.training import checkpoints
+from rewardsmith.training import checkpoints, processes
 from rewardsmith.training.run import RECORD, git_commit, versions
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ class PPOTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        processes.close_at_exit(self.accelerator)
         if self.ref_model is not None:
             self.ref_model.to(args.device).eval()  # type: ignore[arg-type]
         args.settle(len(self.prompts), self.accelerator.num_processes)
