@@ -27,9 +27,13 @@ class DataError(RewardsmithError, ValueError):
 
 
 class RowError(DataError):
-    """A row that cannot be used. `reason` is the short class under which dropped rows are counted."""
+    """A row that cannot be used. `reason` is the short class under which dropped rows are counted.
+
+    `unjudged` is what the row holds where all that it lacks is a judgement: people can be asked about it.
+    """
 
     reason: str = "unusable row"
+    unjudged: object = None
 
 
 class ConfigError(RewardsmithError, ValueError):
@@ -70,6 +74,13 @@ def row_error(where: str, reason: str, message: str) -> RowError:
     # What came may be as long as it likes; the message says what to do at its end.
     error = RowError(text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 160]} ... {text[-150:]}")
     error.reason = reason
+    return error
+
+
+def not_annotated(where: str, message: str, unjudged: object) -> RowError:
+    """Build the error for a row that nobody judged; `unjudged` is its group without comparisons."""
+    error = row_error(where, "not annotated", message)
+    error.unjudged = unjudged
     return error
 
 

@@ -38,7 +38,7 @@ def postgres() -> Iterator[Cluster]:
     """A temporary PostgreSQL cluster; the test is skipped, with the reason, where PostgreSQL is absent."""
     if binaries() is None:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
-    cluster = Cluster()
+    cluster = Cluster(is_durable=False)
     yield cluster
     cluster.stop()
 

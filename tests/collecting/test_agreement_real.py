@@ -13,9 +13,10 @@ import pytest
 
 from rewardsmith.collecting.ability import Vote, fit_bradley_terry
 from rewardsmith.collecting.exporting import Judged, JudgedItem, load_items
-from rewardsmith.collecting.items import add_items, read_items
+from rewardsmith.collecting.items import add_items
 from rewardsmith.collecting.project import Project, Question, Scale
 from rewardsmith.collecting.quality import ability_votes, measure_quality
+from rewardsmith.collecting.reading import read_items
 
 pytestmark = pytest.mark.data
 

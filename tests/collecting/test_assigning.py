@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from collecting_people import annotator, answer, groups
 
 from rewardsmith.collecting import tables as t
-from rewardsmith.collecting.assigning import claim, progress, reopen, shown_order
+from rewardsmith.collecting.assigning import claim, progress, release_expired, reopen, shown_order
+from rewardsmith.collecting.exporting import load_items
 from rewardsmith.collecting.items import add_items
 from rewardsmith.collecting.people import set_status
 from rewardsmith.errors import DataError
@@ -148,3 +149,44 @@ def test_a_second_round_opens_more_seats(make):
     assert claim(collection.store, collection.project, other) is None
     reopen(collection.store, "owner", one.item_id, 1)
     assert claim(collection.store, collection.project, other).item_id == one.item_id
+
+
+def test_a_second_round_takes_closed_seats_before_it_makes_new_ones(make, database):
+    collection = make(1, overlap=4, stop={"agree": 2}, repeats=0, database=database)
+    people = [annotator(collection, f"p{n}") for n in range(6)]
+    for person in people[:2]:
+        answer(collection, person)
+    item = load_items(collection.store)[0]
+    assert item.is_closed
+    reopen(collection.store, "owner", item.item_id, 1)
+    with collection.store.transaction() as connection:
+        states = Counter(connection.execute(sa.select(t.slot.c.state)).scalars())
+    assert states == {"done": 2, "open": 1, "closed": 1}
+    assert load_items(collection.store)[0].overlap == 4
+    reopen(collection.store, "owner", item.item_id, 3)
+    with collection.store.transaction() as connection:
+        states = Counter(connection.execute(sa.select(t.slot.c.state)).scalars())
+    assert states == {"done": 2, "open": 4}
+    assert load_items(collection.store)[0].overlap == 6
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_free(make, database):
+    collection = make(1, database=database)
+    slow, quick = annotator(collection, "slow"), annotator(collection, "quick")
+    claim(collection.store, collection.project, slow, now=time.time() + 10_000)
+    assert claim(collection.store, collection.project, quick) is not None
+
+
+def test_letting_go_of_lapsed_leases_waits_for_nobody(make, postgres):
+    collection = make(2, lease_minutes=1, database=postgres.url("waits"))
+    first, second = annotator(collection, "first"), annotator(collection, "second")
+    for person in (first, second):
+        claim(collection.store, collection.project, person, now=time.time() - 1000)
+    store = collection.store
+    held = sa.select(t.slot.c.id).where(t.slot.c.person_id == first).with_for_update()
+    with store.transaction() as busy, store.transaction() as other:
+        busy.execute(held)
+        other.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        release_expired(other, time.time())
+    with store.transaction() as connection:
+        assert Counter(connection.execute(sa.select(t.slot.c.state)).scalars()) == {"leased": 1, "open": 1}

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly
-from rewardsmith.errors import UsageError, missing_extra, nearest_or_known
+from rewardsmith.errors import DataError, UsageError, missing_extra, nearest_or_known
 
 # Command -> (module, one-line summary).
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("collect_export", "write the judgements as preference groups, TRL pairs or Parquet"),
     "panel": ("collect_project", "the link for a marketplace, its participants, release of those who returned"),
     "backup": ("collect_project", "copy the database while it is in use"),
+    "restore": ("collect_project", "put a copy in the database's place"),
     "upgrade": ("collect_project", "bring the database to this version"),
 }
 PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "nh3", "markdown_it", "argon2", "itsdangerous", "multipart")
@@ -48,4 +49,12 @@ def run(args: argparse.Namespace) -> int:
     parser = CommandParser(prog=f"rewardsmith collect {name}", description=summary)
     parser.set_defaults(command=name)
     command.configure(parser, name) if module == "collect_project" else command.configure(parser)
-    return int(command.run(parse_strictly(parser, args.arguments)) or 0)
+    given = parse_strictly(parser, args.arguments)
+
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return int(command.run(given) or 0)
+    except SQLAlchemyError as error:
+        # What the driver says, without the statement and its values.
+        raise DataError(f"the database failed: {getattr(error, 'orig', None) or error}") from error

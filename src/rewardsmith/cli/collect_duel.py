@@ -14,7 +14,8 @@ from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.collecting import Collection, create
 from rewardsmith.collecting.duel import NARROW, RANDOM_SHARE, DuelPlan, DuelResult, plan_duel
 from rewardsmith.collecting.duelling import add_duel, close_items, duel_result
-from rewardsmith.collecting.items import read_items, sub_group
+from rewardsmith.collecting.items import sub_group
+from rewardsmith.collecting.reading import read_items
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest
 

@@ -1,26 +1,33 @@
-"""`rewardsmith collect init|import|annotators|status|panel|backup|upgrade`: the small commands of a project."""
+"""`rewardsmith collect init|import|annotators|status|panel|backup|restore|upgrade`: the small commands of a project."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+from rewardsmith.blocks.words import clean
 from rewardsmith.collecting import Collection, create, open_collection, panels, people
+from rewardsmith.collecting.app.run import check_public_url
 from rewardsmith.collecting.project import Task, database_url, find_project, load_project
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
 from rewardsmith.errors import ConfigError
 
-DEFAULT_BASE = "http://127.0.0.1:8001"
+DEFAULT_URL = "http://127.0.0.1:8001"
 
 
 def add_project_option(parser: argparse.ArgumentParser) -> None:
     """Add --project, which may be left out where the folder has one project."""
     parser.add_argument("--project", "-p", type=Path, help="project file (default: the only one in this folder)")
+
+
+def _add_public_url(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--public-url", default=DEFAULT_URL, metavar="URL", help=f"where others open the page (default {DEFAULT_URL})"
+    )
 
 
 def opened(args: argparse.Namespace) -> Collection:
@@ -46,19 +53,22 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
             help="gold and practice need a right answer in the comparisons",
         )
         parser.add_argument("--reader", help="format or data set, where the columns do not say it")
+        parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out and count them by reason")
     elif name == "annotators":
         parser.add_argument("action", choices=("add", "list", "reset", "revoke"))
         parser.add_argument("names", nargs="*", help="who")
         parser.add_argument("--role", choices=people.ROLES, default="annotator")
-        parser.add_argument("--base", default=DEFAULT_BASE, help="address of the page, for the links")
+        _add_public_url(parser)
     elif name == "panel":
         parser.add_argument("action", choices=("link", "participants", "release"))
         parser.add_argument("panel", help="name of the panel in the project file")
         parser.add_argument("participant", nargs="?", help="whose seats to open again, for release")
         parser.add_argument("--keep", action="store_true", help="keep the judgements of whom you release")
-        parser.add_argument("--base", default=DEFAULT_BASE, help="address of the page, for the link")
+        _add_public_url(parser)
     elif name == "backup":
         parser.add_argument("file", type=Path, help="new file for the copy")
+    elif name == "restore":
+        parser.add_argument("file", type=Path, help="copy that `backup` or `upgrade` made")
     elif name == "status":
         parser.add_argument("--json", action="store_true", help="as JSON")
 
@@ -85,7 +95,7 @@ def _init(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     collection = opened(args)
-    print(f"imported {collection.add(args.files, args.kind, args.reader)}")
+    print(f"imported {collection.add(args.files, args.kind, args.reader, args.skip_bad)}")
     return 0
 
 
@@ -93,7 +103,7 @@ def _annotators(args: argparse.Namespace) -> int:
     collection = opened(args)
     if args.action == "list":
         for row in people.list_people(collection.store):
-            print(f"{row['name']}  {row['role']}  {row['status']}  {row['done']} judged  {row['alias']}")
+            print(f"{clean(row['name'])}  {row['role']}  {row['status']}  {row['done']} judged  {row['alias']}")
         return 0
     if not args.names:
         raise ConfigError(f"name somebody: rewardsmith collect annotators {args.action} NAME")
@@ -106,7 +116,7 @@ def _annotators(args: argparse.Namespace) -> int:
             token = people.invite(collection.store, "command line", name, args.role)
         else:
             token = people.reset(collection.store, "command line", name)
-        print(f"{name}: {args.base.rstrip('/')}/invite/{token}")
+        print(f"{name}: {check_public_url(args.public_url)}/invite/{token}")
     return 0
 
 
@@ -127,7 +137,7 @@ def _panel(args: argparse.Namespace) -> int:
         names = ", ".join(one.name for one in collection.project.panels) or "none"
         raise ConfigError(f"the project has no panel {args.panel!r}; it has: {names}")
     if args.action == "link":
-        print(panels.panel_link(collection.secret(), panel, args.base.rstrip("/")))
+        print(panels.panel_link(collection.secret(), panel, check_public_url(args.public_url)))
     elif args.action == "participants":
         for row in panels.list_participants(collection.store, panel.name):
             print(json.dumps(row))
@@ -145,7 +155,20 @@ def _backup(args: argparse.Namespace) -> int:
     path = collection.store.backup(args.file)
     with collection.store.transaction() as connection:
         log_event(connection, "command line", "backup", path.name)
-    print(f"copied to {path}; to restore, stop the server and put it in the place of {collection.store.path}")
+    print(f"copied to {path}; to restore, stop the server, then: rewardsmith collect restore {path}")
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    path = find_project(args.project)
+    store = Store(database_url(load_project(path), path))
+    kept = store.restore(args.file)
+    store.upgrade()
+    store.check()
+    with store.transaction() as connection:
+        log_event(connection, "command line", "restore", args.file.name)
+    before = "" if kept is None else f"; what was there before is in {kept}"
+    print(f"restored {args.file} to {store.path}{before}")
     return 0
 
 
@@ -155,8 +178,7 @@ def _upgrade(args: argparse.Namespace) -> int:
     if store.is_sqlite and not store.path.exists():
         raise ConfigError(f"{store.path} does not exist; make it with: rewardsmith collect init {path}")
     if store.is_sqlite:
-        copy = store.backup(store.path.with_name(f"{store.path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak"))
-        print(f"copied to {copy} first")
+        print(f"copied to {store.keep_copy()} first")
     before = store.upgrade()
     store.check()
     print(f"database: version {before or 'none'} to {store.version()}")
@@ -170,5 +192,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "panel": _panel,
     "backup": _backup,
+    "restore": _restore,
     "upgrade": _upgrade,
 }

@@ -22,12 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--endpoint", action="append", default=[], metavar="NAME=URL", help="a model of the arena; give two or more"
     )
+    parser.add_argument("--public-url", metavar="URL", help="where others open the page; links carry it")
     parser.add_argument("--owner-link", action="store_true", help="print a new link for an owner, which works once")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    from rewardsmith.collecting.app.run import Address, check_address, serve
+    from rewardsmith.collecting.app.run import Address, check_address, check_public_url, serve
     from rewardsmith.collecting.people import list_people
 
     endpoints = dict(_endpoint(text) for text in args.endpoint)
@@ -35,12 +36,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("an arena needs two or more endpoints; give --endpoint NAME=URL again")
     if (args.certificate is None) != (args.key is None):
         raise ConfigError("--certificate and --key belong together")
-    address = Address(args.host, args.port, args.behind_proxy, args.plain_http, args.certificate, args.key, endpoints)
+    url = None if args.public_url is None else check_public_url(args.public_url)
+    way = {"behind_proxy": args.behind_proxy, "certificate": args.certificate, "key": args.key}
+    address = Address(args.host, args.port, plain_http=args.plain_http, endpoints=endpoints, public_url=url, **way)
     check_address(address)
     collection = opened(args)
     print(f"serving {collection.project.title!r} on {address.base}", file=sys.stderr)
     if args.owner_link or not any(row["role"] == "owner" for row in list_people(collection.store)):
         print(f"owner: open once and set a password: {collection.owner_link(address.base)}", file=sys.stderr)
+    if address.advice is not None:
+        print(address.advice, file=sys.stderr)
     serve(collection, address)
     return 0
 

@@ -10,7 +10,7 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ PERSONAL, AGAIN = 1_000_000, 2_000_000
 REPEAT_DISTANCE = 10
 # Counting stops here: the page then says "more than".
 MOST_COUNTED = 100
+# A lease that began so far in the future was made before the clock was set back.
+MOST_SKEW_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,11 @@ def claim(store: Store, project: Project, person_id: int, now: float | None = No
 
 
 def lock_person(connection: Connection, person_id: int) -> RowMapping:
-    """Return the person's row, held until the transaction ends, so that two tabs come one after the other."""
-    found = connection.execute(sa.select(t.person).where(t.person.c.id == person_id).with_for_update())
+    """Return the person's row, held until the transaction ends, so that two tabs come one after the other.
+
+    Every transaction locks the person before any slot, so that two of them never wait for one another.
+    """
+    found = connection.execute(sa.select(t.person).where(t.person.c.id == person_id).with_for_update(key_share=True))
     row = found.mappings().first()
     if row is None or row["status"] != "active":
         raise DataError("this account is paused or closed; ask the owner of the project")
@@ -111,18 +116,26 @@ def _next(connection: Connection, project: Project, person_id: int, now: float) 
         repeat = _repeat_item(connection, person_id)
         if repeat is not None:
             return _make_slot(connection, repeat, AGAIN + person_id, person_id, again=True)
-    slot_id = connection.execute(open_slots(person_id).limit(1).with_for_update(skip_locked=True)).scalar()
+    query = open_slots(same_human(connection, person_id)).limit(1).with_for_update(skip_locked=True)
+    slot_id = connection.execute(query).scalar()
     if slot_id is None and done > REPEAT_DISTANCE and repeats < round(done * project.repeats):
         repeat = _repeat_item(connection, person_id)
         return None if repeat is None else _make_slot(connection, repeat, AGAIN + person_id, person_id, again=True)
     return slot_id
 
 
-def open_slots(person_id: int) -> Any:
-    """Return the query of the open slots that a person may have, the next first."""
+def same_human(connection: Connection, person_id: int) -> list[int]:
+    """Return a person's id, and those under which the same participant came by other panels."""
+    mine, other = t.panelist.c, t.panelist.alias().c
+    query = sa.select(other.person_id).where(other.participant == mine.participant, mine.person_id == person_id)
+    return [person_id, *connection.execute(query.where(other.person_id != person_id)).scalars()]
+
+
+def open_slots(people: Sequence[int]) -> Any:
+    """Return the query of the open slots that one human, under these ids, may have, the next first."""
     slot, other, judged = t.slot.c, t.slot.alias().c, t.judgement.c
-    mine = sa.exists().where(other.item_id == slot.item_id, other.person_id == person_id)
-    seen = sa.exists().where(judged.item_id == slot.item_id, judged.person_id == person_id)
+    mine = sa.exists().where(other.item_id == slot.item_id, other.person_id.in_(people))
+    seen = sa.exists().where(judged.item_id == slot.item_id, judged.person_id.in_(people))
     query = sa.select(slot.id).where(slot.state == "open", ~mine, ~seen)
     return query.order_by(slot.place, slot.rank, slot.n)
 
@@ -130,11 +143,14 @@ def open_slots(person_id: int) -> Any:
 def release_expired(connection: Connection, now: float) -> None:
     """Open the slots whose lease has run out; a person's own extra slots stay theirs.
 
-    The token stays, so that a late answer is still taken while nobody else has the seat.
+    The token stays, so that a late answer is still taken while nobody else has the seat. Slots that another
+    transaction holds are left to it: its late answer may just be coming in.
     """
     slot = t.slot.c
-    expired = (slot.state == "leased", slot.lease_until < now)
-    connection.execute(sa.update(t.slot).where(*expired, slot.n < PERSONAL).values(state="open", person_id=None))
+    over = sa.or_(slot.lease_until < now, slot.shown_at > now + MOST_SKEW_SECONDS)
+    expired = sa.select(slot.id).where(slot.state == "leased", over, slot.n < PERSONAL)
+    free = slot.id.in_(expired.with_for_update(skip_locked=True))
+    connection.execute(sa.update(t.slot).where(free).values(state="open", person_id=None))
 
 
 def _counts(connection: Connection, person_id: int) -> tuple[int, int, int]:
@@ -188,6 +204,9 @@ def lease_next(connection: Connection, project: Project, person_id: int, now: fl
     values: dict[str, Any] = {"lease_until": now + lease}
     if row["state"] == "leased" and row["person_id"] == person_id and row["lease_until"] > now + lease / 2:
         return dict(row)
+    if row["state"] == "leased" and row["lease_until"] < now:
+        # One of their own extra slots, left open for longer than its lease: the time on it begins anew.
+        values["shown_at"] = now
     if row["state"] != "leased" or row["person_id"] != person_id:
         alias = connection.execute(sa.select(t.person.c.alias).where(t.person.c.id == person_id)).scalar_one()
         size = sa.select(sa.func.count()).where(t.completion.c.item_id == row["item_id"])
@@ -234,7 +253,9 @@ def progress(store: Store, project: Project, person_id: int) -> tuple[int, int]:
     """Return how many items a person has done and how many are left for them."""
     with store.transaction() as connection:
         done, repeats, golds = _counts(connection, person_id)
-        open_items = open_slots(person_id).order_by(None).with_only_columns(t.slot.c.item_id).distinct()
+        open_items = (
+            open_slots(same_human(connection, person_id)).order_by(None).with_only_columns(t.slot.c.item_id).distinct()
+        )
         counted = sa.select(sa.func.count()).select_from(open_items.limit(MOST_COUNTED).subquery())
         left = int(connection.execute(counted).scalar_one())
         left += held_slot(connection, person_id, time.time()) is not None
@@ -244,15 +265,17 @@ def progress(store: Store, project: Project, person_id: int) -> tuple[int, int]:
 
 
 def reopen(store: Store, actor: str, item_id: int, more: int) -> None:
-    """Ask `more` people about an item: a second round for items that divide."""
+    """Ask `more` people about an item: a second round for items that divide. Seats that were closed come first."""
     with store.transaction() as connection:
-        item = connection.execute(sa.select(t.item).where(t.item.c.id == item_id)).mappings().one()
+        item = connection.execute(sa.select(t.item).where(t.item.c.id == item_id).with_for_update()).mappings().one()
         slot = t.slot.c
-        closed = (slot.item_id == item_id, slot.state == "closed")
-        connection.execute(sa.update(t.slot).where(*closed).values(state="open"))
-        for n in range(item["overlap"], item["overlap"] + more):
+        closed = sa.select(slot.id).where(slot.item_id == item_id, slot.state == "closed").order_by(slot.n).limit(more)
+        seats = connection.execute(closed).scalars().all()
+        connection.execute(sa.update(t.slot).where(slot.id.in_(seats)).values(state="open"))
+        overlap = item["overlap"] + more - len(seats)
+        for n in range(item["overlap"], overlap):
             values = {"item_id": item_id, "n": n, "again": False, "state": "open"}
             insert(connection, t.slot, **values, place=-item["priority"], rank=item["rank"])
-        values = {"overlap": item["overlap"] + more, "is_closed": False}
+        values = {"overlap": overlap, "is_closed": False}
         connection.execute(sa.update(t.item).where(t.item.c.id == item_id).values(**values))
         log_event(connection, actor, "adjudicate", item["key"], more=more)

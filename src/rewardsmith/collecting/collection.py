@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from rewardsmith.collecting import items, people
 from rewardsmith.collecting.project import Project, database_url, load_project, project_template
+from rewardsmith.collecting.reading import read_items
 from rewardsmith.collecting.store import Store, log_event, open_store, record_settings
 from rewardsmith.errors import ConfigError
 
@@ -32,10 +34,15 @@ class Collection:
     store: Store
     settings_id: int
 
-    def add(self, paths: list[str | Path], kind: str = "real", reader: str | None = None) -> items.ImportReport:
+    def add(
+        self, paths: list[str | Path], kind: str = "real", reader: str | None = None, skip_bad: bool = False
+    ) -> items.ImportReport:
         """Import files; see `rewardsmith collect import`."""
-        groups = items.read_items(paths, reader)
-        return items.add_items(self.store, self.project, groups, items.check_kind(kind))
+        dropped = Counter[str]()
+        groups = read_items(paths, reader, dropped, skip_bad)
+        report = items.add_items(self.store, self.project, groups, items.check_kind(kind))
+        report.dropped.update(dropped)
+        return report
 
     def secret(self) -> str:
         """Return the secret that signs cookies and links: of the environment, or of a file made beside the project."""

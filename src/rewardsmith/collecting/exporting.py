@@ -48,7 +48,7 @@ class Judged:
     @property
     def time(self) -> str:
         """When it was given, ISO 8601, UTC."""
-        return datetime.fromtimestamp(self.created, UTC).isoformat(timespec="seconds")
+        return _iso(self.created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,31 @@ def load_items(store: Store, kinds: Sequence[str] = ("real", "gold", "live")) ->
         )
         for item in items
     ]
+
+
+def load_skips(store: Store, item_id: int) -> list[dict[str, str]]:
+    """Return who skipped an item, when and why; what was taken back or answered later is none."""
+    judged, later = t.judgement.c, t.judgement.alias().c
+    newer = sa.exists().where(
+        later.item_id == judged.item_id, later.person_id == judged.person_id, later.revision > judged.revision
+    )
+    query = sa.select(judged.answer, judged.created, t.person.c.alias).join(t.person, t.person.c.id == judged.person_id)
+    query = query.where(judged.item_id == item_id, judged.kind == "skip", ~newer).order_by(judged.id)
+    with store.transaction() as connection:
+        rows = connection.execute(query).all()
+    return [
+        {
+            "alias": row.alias,
+            "time": _iso(row.created),
+            "reason": str(row.answer.get("reason", "")),
+            "comment": str(row.answer.get("comment", "")),
+        }
+        for row in rows
+    ]
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def export_groups(

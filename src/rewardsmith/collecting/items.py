@@ -1,4 +1,4 @@
-"""Bring prompts with answers into a project: in any format that `load_preferences` reads, or models' outputs by prompt.
+"""Add prompts with answers to a project as items.
 
 Nothing is dropped uncounted. Judgements that the rows hold come along under their annotators' own names, apart from
 the overlap: they are exported and enter agreement, and no seat is taken by them.
@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -23,19 +22,12 @@ from sqlalchemy import Connection
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.project import MOST_ANSWERS, Project
 from rewardsmith.collecting.store import Store, insert, log_event, record_settings
-from rewardsmith.data.detecting import detect_format
-from rewardsmith.data.formats.cells import check_list
-from rewardsmith.data.formats.pairs import group_fields, join_prompt
-from rewardsmith.data.loading import load_preferences
+from rewardsmith.collecting.texts import storable
 from rewardsmith.data.merging import deduplicate
-from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.files.reading import read_rows
-from rewardsmith.records import PreferenceGroup, TokenIds, as_plain, as_text, text_key
+from rewardsmith.errors import ConfigError
+from rewardsmith.records import PreferenceGroup, TokenIds, as_plain, text_key
 
 Kind = Literal["real", "gold", "practice"]
-PROMPTS = ("prompt", "question", "instruction", "input", "messages")
-LISTS = ("completions", "responses", "answers", "outputs", "generations")
-OUTPUTS = ("completion", "response", "output", "answer", "generation", "text")
 MODELS = re.compile(
     r"\b(ChatGPT|GPT-?[345]\w*|OpenAI|Claude|Anthropic|Gemini|Bard|Llama|Mistral|Mixtral|Qwen|DeepSeek|Grok|Gemma)\b",
     re.IGNORECASE,
@@ -68,80 +60,6 @@ class ImportReport:
         if self.names_model:
             text += f"; {self.names_model} items name a model in an answer (marked in the export)"
         return text
-
-
-def read_items(paths: Sequence[str | Path], reader: str | None = None) -> list[PreferenceGroup]:
-    """Read groups from files, or join several models' outputs by prompt.
-
-    Outputs have a prompt and one answer a row; the model is the column "model" or else the file's name. Rows of a
-    prompt with a list of answers need no judgement, unlike those that train a model.
-    """
-    files = [Path(path) for path in paths]
-    if reader is None and all(path.is_file() for path in files):
-        if all(map(is_output_file, files)):
-            return join_outputs(files)
-        if all(map(is_unjudged_file, files)):
-            return [_read_unjudged(row, where) for path in files for where, row in read_rows(path)]
-    source: Any = paths[0] if len(paths) == 1 else list(paths)
-    return list(load_preferences(source, reader=reader))
-
-
-def is_output_file(path: Path) -> bool:
-    """Whether the rows of a file are one model's answers."""
-    first = next(iter(read_rows(path)), None)
-    if first is None or not any(name in first[1] for name in OUTPUTS):
-        return False
-    try:
-        return detect_format(first[1]) in ("unpaired",) and "label" not in first[1]
-    except DataError:
-        return any(name in first[1] for name in PROMPTS)
-
-
-def is_unjudged_file(path: Path) -> bool:
-    """Whether the rows of a file have a prompt and a list of answers, and no layout that brings judgements."""
-    first = next(iter(read_rows(path)), None)
-    if first is None or not any(name in first[1] for name in LISTS):
-        return False
-    try:
-        detect_format(first[1])
-    except DataError:
-        return any(name in first[1] for name in PROMPTS)
-    return False
-
-
-def _read_unjudged(row: Mapping[str, Any], where: str) -> PreferenceGroup:
-    asked, listed = (next((name for name in names if name in row), "") for names in (PROMPTS, LISTS))
-    if not asked or not listed:
-        raise DataError(f"{where}: needs a prompt ({', '.join(PROMPTS)}) and answers ({', '.join(LISTS)})")
-    answers = check_list(row[listed], where, listed)
-    prompt, completions = join_prompt(row[asked], answers, where, asked, listed)
-    models = row.get("models")
-    if models is not None and len(check_list(models, where, "models")) != len(completions):
-        raise DataError(f"{where}: {len(models)} models for {len(completions)} answers; give one name an answer")
-    named = tuple(map(str, models)) if models is not None else ()
-    return PreferenceGroup(prompt, completions, models=named, **group_fields(row, where, {asked, listed, "models"}))
-
-
-def join_outputs(paths: Sequence[Path]) -> list[PreferenceGroup]:
-    """Join the answers of several models to groups, by prompt. Raises DataError for a row without one of both."""
-    found: dict[str, list[tuple[Any, Any, str]]] = {}
-    for path in paths:
-        for where, row in read_rows(path):
-            prompt, output = (
-                next((row[name] for name in names if row.get(name) not in (None, "")), None)
-                for names in (PROMPTS, OUTPUTS)
-            )
-            if prompt is None or output is None:
-                raise DataError(f"{where}: needs a prompt ({', '.join(PROMPTS)}) and an answer ({', '.join(OUTPUTS)})")
-            asked = as_text(prompt, f"{where} prompt")
-            model = str(row.get("model") or row.get("generator") or path.name.split(".")[0])
-            found.setdefault(text_key(asked), []).append((asked, as_text(output, f"{where} answer"), model))
-    return [_joined(entries) for entries in found.values()]
-
-
-def _joined(entries: Sequence[tuple[Any, Any, str]]) -> PreferenceGroup:
-    completions = tuple(completion for _, completion, _ in entries)
-    return deduplicate(PreferenceGroup(entries[0][0], completions, models=tuple(model for *_, model in entries)))
 
 
 def add_items(
@@ -239,7 +157,8 @@ def _insert_items(
         for item_id, row, (_, (group, overlap)) in zip(ids, rows, batch, strict=True):
             models = group.models or (None,) * len(group)
             for number, (text, model) in enumerate(zip(group.completions, models, strict=True)):
-                texts.append({"item_id": item_id, "number": number, "text": as_plain(text), "model": model})
+                named = None if model is None else storable(model)
+                texts.append({"item_id": item_id, "number": number, "text": as_plain(text), "model": named})
             seats = range(overlap if kind == "real" else 0)
             state = {"again": False, "state": "open", "place": 0.0, "rank": row["rank"]}
             slots += [{"item_id": item_id, "n": n, **state} for n in seats]
@@ -349,7 +268,7 @@ def _add_judgements(connection: Connection, project: Project, item_id: int, grou
 
 def imported_person(connection: Connection, name: str) -> int:
     """Return the id of somebody who judged elsewhere; they keep their name as alias and can never log in."""
-    full = f"imported:{name or 'unknown'}"[:200]
+    full = storable(f"imported:{name or 'unknown'}"[:200])
     found = connection.execute(sa.select(t.person.c.id).where(t.person.c.name == full)).scalar()
     if found is not None:
         return int(found)

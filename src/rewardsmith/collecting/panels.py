@@ -15,12 +15,13 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.assigning import PERSONAL
 from rewardsmith.collecting.people import add_person, set_status, start_session
 from rewardsmith.collecting.project import Panel, Project
-from rewardsmith.collecting.saving import Submission, add_judgement
+from rewardsmith.collecting.saving import Submission, add_judgement, reopen_agreed
 from rewardsmith.collecting.store import Store, log_event, record_settings
 from rewardsmith.errors import ConfigError, DataError
 
@@ -56,18 +57,27 @@ def enter(store: Store, panel: Panel, given: dict[str, str]) -> str:
     participant, study, session = (given.get(name, "") for name in (panel.participant, panel.study, panel.session))
     if not _is_id(participant) or not all(_is_id(value) or not value for value in (study, session)):
         raise DataError(f"this link needs {panel.participant}; open the study from your marketplace again")
+    ids = {"participant": participant, "study": study, "session": session}
+    try:
+        return _enter(store, panel, ids)
+    except IntegrityError:
+        # The form was sent twice at once, and the other one came first.
+        return _enter(store, panel, ids)
+
+
+def _enter(store: Store, panel: Panel, ids: dict[str, str]) -> str:
     with store.transaction() as connection:
         found = t.panelist.c
-        query = sa.select(t.panelist).where(found.panel == panel.name, found.participant == participant)
+        query = sa.select(t.panelist).where(found.panel == panel.name, found.participant == ids["participant"])
         row = connection.execute(query).first()
         if row is None:
             name = f"panel:{panel.name}:{secrets.token_hex(6)}"
             person_id = add_person(connection, name, "panel", "active")
-            values = {"person_id": person_id, "panel": panel.name, "participant": participant, "created": time.time()}
-            connection.execute(sa.insert(t.panelist).values(**values, study=study, session=session))
+            values = {"person_id": person_id, "panel": panel.name, "created": time.time()}
+            connection.execute(sa.insert(t.panelist).values(**values, **ids))
             log_event(connection, name, "enter panel", panel.name)
             return start_session(connection, person_id)
-        if not hmac.compare_digest((row.session or "").encode(), session.encode()):
+        if not hmac.compare_digest((row.session or "").encode(), ids["session"].encode()):
             raise DataError("this participant has entered from another session; open the study from there")
         if row.returned is not None:
             raise DataError("your place in this study was given up; you cannot enter again")
@@ -161,6 +171,7 @@ def _give_up(connection: Connection, settings_id: int, person_id: int, discard: 
         if row["n"] < PERSONAL:
             values = {"state": "open", "person_id": None, "token": None}
             connection.execute(sa.update(t.slot).where(slot.id == row["id"]).values(**values))
+            reopen_agreed(connection, row["item_id"])
     return sum(row["n"] < PERSONAL for row in rows)
 
 

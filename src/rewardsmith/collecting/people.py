@@ -68,6 +68,8 @@ def invite(store: Store, actor: str, name: str, role: str = "annotator") -> str:
         query = sa.select(t.person).where(t.person.c.name == " ".join(name.split()), t.person.c.status == "invited")
         known = connection.execute(query).first()
         person_id = known.id if known is not None else add_person(connection, name, role)
+        if known is not None and known.role != role:
+            connection.execute(sa.update(t.person).where(t.person.c.id == person_id).values(role=role))
         log_event(connection, actor, "invite", name, role=role)
         return _new_invitation(connection, person_id)
 
@@ -76,6 +78,8 @@ def reset(store: Store, actor: str, name: str) -> str:
     """Return a new invitation for somebody who forgot the password; sessions end."""
     with store.transaction() as connection:
         row = _named(connection, name)
+        if row.status == "revoked" or row.role not in ROLES:
+            raise ConfigError(f"{row.name!r} was shut out or has no password; invite the person under another name")
         log_event(connection, actor, "reset", name)
         connection.execute(sa.delete(t.session).where(t.session.c.person_id == row.id))
         return _new_invitation(connection, row.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,8 @@ Task = Literal["pair", "ranking", "best", "rating", "criteria", "steps"]
 COMPARING: tuple[Task, ...] = ("pair", "ranking", "best")
 MOST_ANSWERS = 9
 VARIABLE = "REWARDSMITH_COLLECT_PROJECT"
+# A name in the query of a link.
+Parameter = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}$")]
 
 
@@ -87,12 +90,16 @@ class Gold(Strict):
 
 
 class Panel(Strict):
-    """People who come by a link from a marketplace and bring its participant id."""
+    """People who come by a link from a marketplace and bring its participant id.
+
+    Args:
+        participant: what the marketplace calls its id of a person in the link; likewise `study` and `session`.
+    """
 
     name: Name
-    participant: str = "PROLIFIC_PID"
-    study: str = "STUDY_ID"
-    session: str = "SESSION_ID"
+    participant: Parameter = "PROLIFIC_PID"
+    study: Parameter = "STUDY_ID"
+    session: Parameter = "SESSION_ID"
     quota: int = Field(default=20, ge=1)
     consent: str = "Your answers are stored under a pseudonym and used for research. You may stop at any time."
     code: str = Field(min_length=1)
@@ -102,9 +109,16 @@ class Panel(Strict):
     @field_validator("redirect")
     @classmethod
     def _is_https(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        if value is not None and not re.match(r"https://|http://(127\.0\.0\.1|localhost)([:/]|$)", value):
             raise ValueError("redirect must be an https:// address")
         return value
+
+    @model_validator(mode="after")
+    def _are_three(self) -> Panel:
+        names = (self.participant, self.study, self.session)
+        if len({*names, "csrf"}) < 4:
+            raise ValueError(f"panel {self.name!r} needs three different names of ids, none of them 'csrf': {names}")
+        return self
 
 
 class Project(Strict):

@@ -26,6 +26,8 @@ from rewardsmith.collecting.store import Store, insert
 from rewardsmith.errors import DataError
 
 COUNTING = ("answer", "imported")
+# What an integer of PostgreSQL holds: nobody sits over an item for 24 days.
+MOST_MS = 2**31 - 1
 
 
 class LeaseLost(DataError):
@@ -118,7 +120,9 @@ def _own_slot(connection: Connection, person_id: int, sent: Submission, now: flo
         values = {"state": "leased", "person_id": person_id, "lease_until": now + 60}
         connection.execute(sa.update(t.slot).where(slot.id == row["id"]).values(**values))
         return row
-    raise LeaseLost("the time for this item ran out and it was given to somebody else")
+    if row["state"] == "done" and row["person_id"] == person_id:
+        raise LeaseLost("you have answered this item already, perhaps in another tab")
+    raise LeaseLost("the time for this item ran out and it was given to somebody else, or you left it in another tab")
 
 
 def add_judgement(
@@ -143,7 +147,8 @@ def add_judgement(
         key=sent.key,
         answer=dict(sent.answer),
         shown=slot.get("shown") or [],
-        elapsed_ms=None if shown_at is None else int(1000 * (now - shown_at)),
+        # A clock that was set back would make it negative.
+        elapsed_ms=None if shown_at is None else min(MOST_MS, max(0, int(1000 * (now - shown_at)))),
         active_ms=sent.active_ms,
         settings_id=settings_id,
         order_name=order.order_name,
@@ -188,8 +193,8 @@ def close_when_agreed(connection: Connection, project: Project, item_id: int) ->
     connection.execute(sa.update(t.item).where(t.item.c.id == item_id).values(is_closed=True))
 
 
-def _reopen_item(connection: Connection, item_id: int) -> None:
-    """Take back that raters agreed, since one of them thinks again."""
+def reopen_agreed(connection: Connection, item_id: int) -> None:
+    """Take back that raters agreed, since what one of them said counts no more."""
     slot, item = t.slot.c, t.item.c
     connection.execute(sa.update(t.slot).where(slot.item_id == item_id, slot.state == "closed").values(state="open"))
     connection.execute(
@@ -198,40 +203,55 @@ def _reopen_item(connection: Connection, item_id: int) -> None:
 
 
 def save_draft(store: Store, project: Project, person_id: int, sent: Submission) -> bool:
-    """Keep what was typed so far and lengthen the lease; False when the lease is lost."""
+    """Keep what was typed so far and lengthen the lease; False when the lease is lost.
+
+    A lease that ran out is taken up again while the seat is free and the person holds no other.
+    """
     now = time.time()
-    with store.transaction() as connection:
-        slot = t.slot.c
-        held = (slot.id == sent.slot_id, slot.person_id == person_id, slot.state == "leased", slot.token == sent.token)
-        longer = {"lease_until": now + 60 * project.lease_minutes}
-        if not connection.execute(sa.update(t.slot).where(*held).values(**longer)).rowcount:
-            return False
-        values = {
-            "answer": dict(sent.answer),
-            "active_ms": sent.active_ms or 0,
-            "updated": now,
-            "person_id": person_id,
-        }
-        changed = connection.execute(sa.update(t.draft).where(t.draft.c.slot_id == sent.slot_id).values(**values))
-        if not changed.rowcount:
-            insert(connection, t.draft, slot_id=sent.slot_id, **values)
+    values = {"answer": dict(sent.answer), "active_ms": sent.active_ms or 0, "updated": now, "person_id": person_id}
+    try:
+        with store.transaction() as connection:
+            lock_person(connection, person_id)
+            if not _lengthen(connection, project, person_id, sent, now):
+                return False
+            changed = connection.execute(sa.update(t.draft).where(t.draft.c.slot_id == sent.slot_id).values(**values))
+            if not changed.rowcount:
+                insert(connection, t.draft, slot_id=sent.slot_id, **values)
+    except (IntegrityError, DataError):
+        # Another tab has a seat of this item, or the person may not go on.
+        return False
     return True
+
+
+def _lengthen(connection: Connection, project: Project, person_id: int, sent: Submission, now: float) -> bool:
+    slot = t.slot.c
+    longer = {"lease_until": now + 60 * project.lease_minutes}
+    page = (slot.id == sent.slot_id, slot.token == sent.token)
+    held = sa.update(t.slot).where(*page, slot.person_id == person_id, slot.state == "leased")
+    if connection.execute(held.values(**longer)).rowcount:
+        return True
+    if held_slot(connection, person_id, now) is not None:
+        return False
+    free = sa.update(t.slot).where(*page, slot.state == "open")
+    return connection.execute(free.values(state="leased", person_id=person_id, **longer)).rowcount == 1
 
 
 def undo(store: Store, settings_id: int, project: Project, person_id: int) -> int | None:
     """Take back a person's last judgement and put it in front of them again; returns its slot.
 
-    The judgement stays in the table; a row of kind "undo" follows it. A skip comes back while its seat is free.
+    The judgement stays in the table; a row of kind "undo" follows it. A skip comes back while its seat is free, else
+    the judgement before it does. Raises DataError for a participant who has the completion code.
     """
     now = time.time()
     with store.transaction() as connection:
         lock_person(connection, person_id)
-        row = _last_judgement(connection, person_id)
-        if row is None:
+        paid = sa.select(t.panelist.c.finished).where(t.panelist.c.person_id == person_id)
+        if connection.execute(paid).scalar() is not None:
+            raise DataError("you have finished this study, and your judgements are handed in")
+        found = _last_judgement(connection, person_id)
+        if found is None:
             return None
-        slot = connection.execute(sa.select(t.slot).where(t.slot.c.id == row["slot_id"])).mappings().one()
-        if slot["state"] not in ("done", "open") or slot["person_id"] not in (person_id, None):
-            return None
+        row, slot = found
         held = held_slot(connection, person_id, now)
         if held is not None:
             _let_go(connection, held)
@@ -241,7 +261,7 @@ def undo(store: Store, settings_id: int, project: Project, person_id: int) -> in
         values |= {"lease_until": now + 60 * project.lease_minutes, "shown_at": now}
         connection.execute(sa.update(t.slot).where(t.slot.c.id == slot["id"]).values(**values))
         connection.execute(sa.delete(t.draft).where(t.draft.c.slot_id == slot["id"]))
-        _reopen_item(connection, slot["item_id"])
+        reopen_agreed(connection, slot["item_id"])
         draft = {"answer": row["answer"] if row["kind"] == "answer" else {}, "active_ms": row["active_ms"] or 0}
         insert(connection, t.draft, slot_id=slot["id"], person_id=person_id, updated=now, **draft)
         return int(slot["id"])
@@ -255,9 +275,22 @@ def _let_go(connection: Connection, slot_id: int) -> None:
     connection.execute(sa.update(t.slot).where(slot.id == slot_id, slot.n >= PERSONAL).values(**values))
 
 
-def _last_judgement(connection: Connection, person_id: int) -> RowMapping | None:
-    """Return a person's newest answer or skip that was not taken back and is the last word on its slot."""
-    judged, later = t.judgement.c, t.judgement.alias().c
+def _last_judgement(connection: Connection, person_id: int) -> tuple[RowMapping, RowMapping] | None:
+    """Return a person's newest answer or skip that can be taken back, with its slot, locked.
+
+    It was not taken back before, is the last word on its slot, and the slot is theirs or free.
+    """
+    judged, later, slot = t.judgement.c, t.judgement.alias().c, t.slot.c
     newer = sa.exists().where(later.slot_id == judged.slot_id, later.revision > judged.revision)
-    query = sa.select(t.judgement).where(judged.person_id == person_id, judged.kind.in_(("answer", "skip")), ~newer)
-    return connection.execute(query.order_by(judged.id.desc()).limit(1)).mappings().first()
+    own = sa.or_(
+        (slot.state == "done") & (slot.person_id == person_id), (slot.state == "open") & slot.person_id.is_(None)
+    )
+    query = sa.select(t.judgement).join(t.slot, slot.id == judged.slot_id)
+    query = query.where(judged.person_id == person_id, judged.kind.in_(("answer", "skip")), ~newer, own)
+    for row in connection.execute(query.order_by(judged.id.desc()).limit(20)).mappings().all():
+        # Somebody may have taken the seat of a skipped item since the query.
+        locked = connection.execute(sa.select(t.slot).where(slot.id == row["slot_id"], own).with_for_update())
+        found = locked.mappings().first()
+        if found is not None:
+            return row, found
+    return None

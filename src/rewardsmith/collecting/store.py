@@ -79,10 +79,15 @@ class Store:
             return MigrationContext.configure(connection).get_current_revision()
 
     def upgrade(self, revision: str = "head") -> str | None:
-        """Run the migrations that are missing; returns the version from before."""
+        """Run the migrations that are missing, all or none of them; returns the version from before.
+
+        Raises:
+            DataError: a database that a newer program made.
+        """
         if self.is_sqlite and not self.path.exists():
             self.path.touch(mode=0o600)
         before = self.version()
+        _check_known(before)
         with self.transaction() as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7230113)")
@@ -100,13 +105,16 @@ class Store:
             with self.transaction() as connection:
                 state = connection.exec_driver_sql("PRAGMA quick_check").scalar()
             if state != "ok":
-                raise DataError(f"{self.path} is damaged ({state}); restore a backup")
+                raise DataError(
+                    f"{self.path} is damaged ({state}); bring a copy back: rewardsmith collect restore COPY"
+                )
 
     def backup(self, target: Path) -> Path:
         """Copy an SQLite database while it is in use, whole; refuses to write over a file.
 
         Raises:
             ConfigError: PostgreSQL, which has pg_dump, or a target that exists.
+            DataError: the copy could not be written, or the database is damaged; no file is left.
         """
         if not self.is_sqlite:
             raise ConfigError("back a PostgreSQL database up with pg_dump; this command copies SQLite files")
@@ -116,19 +124,72 @@ class Store:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             temporary.touch(mode=0o600)
-            with (
-                contextlib.closing(sqlite3.connect(self.path)) as source,
-                contextlib.closing(sqlite3.connect(temporary)) as copy,
-            ):
-                source.backup(copy)
-                if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
-                    raise DataError(f"the copy of {self.path} is damaged; the database itself may be, too")
+            _copy(self.path, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+        except sqlite3.Error as error:
+            raise DataError(f"{target} could not be written: {error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            for name in (temporary, temporary.with_name(f"{temporary.name}-journal")):
+                name.unlink(missing_ok=True)
         return target
+
+    def keep_copy(self) -> Path:
+        """Copy an SQLite database beside itself, under the time; returns the copy."""
+        return self.backup(self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak"))
+
+    def restore(self, source: Path) -> Path | None:
+        """Put a copy in the place of an SQLite database, in one transaction; the server should be stopped.
+
+        A journal that a killed server left is settled first: beside a file that was merely copied over, it would write
+        old pages into the new one. Returns the copy of what was there before; None where nothing was.
+
+        Raises:
+            ConfigError: PostgreSQL.
+            DataError: `source` is no whole database of a project, or cannot be written.
+        """
+        if not self.is_sqlite:
+            raise ConfigError(
+                "restore a PostgreSQL database with pg_restore; this command takes copies of SQLite files"
+            )
+        if not source.is_file():
+            raise DataError(f"{source} does not exist")
+        try:
+            _check_known(_version_of_copy(source))
+            kept = self.keep_copy() if self.path.exists() else None
+            _copy(source, self.path)
+        except sqlite3.Error as error:
+            raise DataError(f"{source} was not restored to {self.path}: {error}") from error
+        return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy one SQLite file into another and check what came of it. Raises DataError, sqlite3.Error."""
+    with (
+        contextlib.closing(sqlite3.connect(source, timeout=BUSY_MS / 1000)) as old,
+        contextlib.closing(sqlite3.connect(target, timeout=BUSY_MS / 1000)) as new,
+    ):
+        old.backup(new)
+        if new.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+            raise DataError(f"the copy of {source} is damaged; the database itself may be, too")
+
+
+def _version_of_copy(path: Path) -> str:
+    """Return the version of a whole copy, which is only read. Raises DataError, sqlite3.Error."""
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as copy:
+        state = copy.execute("PRAGMA quick_check").fetchone()[0]
+        tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master")}
+        if state != "ok" or not {"alembic_version", "judgement"} <= tables:
+            raise DataError(f"{path} is {f'damaged ({state})' if state != 'ok' else 'no database of a collection'}")
+        return str(copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def _check_known(version: str | None) -> None:
+    """Refuse the version of a newer program. Raises DataError."""
+    known = [script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()]
+    if version is not None and version not in known:
+        raise DataError(f"the database is at version {version}, this program knows {known[0]}; upgrade Rewardsmith")
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -142,7 +203,11 @@ def open_store(url: str, *, create: bool = False) -> Store:
         store.upgrade()
     elif store.is_sqlite and not store.path.exists():
         raise DataError(f"{store.path} does not exist; make it with: rewardsmith collect init PROJECT.yaml")
-    store.check()
+    try:
+        store.check()
+    except BaseException:
+        store.close()
+        raise
     return store
 
 

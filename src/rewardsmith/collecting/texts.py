@@ -62,6 +62,11 @@ _cleaner = nh3.Cleaner(
 )
 
 
+def storable(text: str) -> str:
+    """Return text that UTF-8 and PostgreSQL can hold: NUL and halves of surrogate pairs are replaced."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 @lru_cache(maxsize=4096)
 def render_markdown(text: str) -> Markup:
     """Return Markdown as safe HTML; text beyond 64 KiB is shown as it is.
@@ -75,9 +80,7 @@ def render_markdown(text: str) -> Markup:
     """
     if len(text) > LONGEST_RENDERED:
         return render_raw(text)
-    # markdown-it passes NUL and lone surrogates on, which neither nh3 nor UTF-8 can hold.
-    clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    safe = _cleaner.clean(_reader.render(clean))
+    safe = _cleaner.clean(_reader.render(storable(text)))
     safe = HEADING.sub(r'<p class="h\1">', safe)
     safe = HEADING_END.sub("</p>", safe)
     safe = safe.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
@@ -88,7 +91,7 @@ def render_markdown(text: str) -> Markup:
 @lru_cache(maxsize=64)
 def render_page(text: str) -> Markup:
     """Return Markdown of our own people as safe HTML; its headings follow that of the page, without a gap."""
-    safe = _cleaner.clean(_reader.render(text))
+    safe = _cleaner.clean(_reader.render(storable(text)))
     levels = sorted(set(HEADING.findall(safe)))
     for place, level in enumerate(levels):
         safe = re.sub(rf"(</?)h{level}>", rf"\g<1>H{min(6, place + 2)}>", safe)
@@ -98,8 +101,7 @@ def render_page(text: str) -> Markup:
 @lru_cache(maxsize=1024)
 def render_raw(text: str) -> Markup:
     """Return text as it is, character by character."""
-    clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    return Markup(f'<pre class="raw" tabindex="0">{show_unseen(html.escape(clean))}</pre>')
+    return Markup(f'<pre class="raw" tabindex="0">{show_unseen(html.escape(storable(text)))}</pre>')
 
 
 def show_unseen(safe_html: str) -> str:
@@ -109,7 +111,7 @@ def show_unseen(safe_html: str) -> str:
 
 def render_diff(first: str, second: str) -> tuple[Markup, Markup] | None:
     """Return both texts with the words marked that the other lacks; None for texts too long to compare."""
-    words = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (first, second)]
+    words = [re.findall(r"\s+|\w+|[^\w\s]", storable(text)) for text in (first, second)]
     if max(map(len, words)) > LONGEST_DIFF_WORDS:
         return None
     sides: tuple[list[str], list[str]] = ([], [])

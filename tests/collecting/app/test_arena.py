@@ -5,7 +5,9 @@ from collecting_site import Visit, come, hidden
 from collecting_site import site as plain_site
 
 from rewardsmith.collecting import export_groups
+from rewardsmith.collecting.app import arena as module
 from rewardsmith.collecting.app.application import build_app
+from rewardsmith.collecting.exporting import load_items
 
 
 @pytest.fixture
@@ -81,3 +83,56 @@ def test_prompts_are_bounded_in_length_and_number(arena):
     assert visit.client.post("/arena/ask", data={"csrf": csrf, "prompt": "x" * 8001}).status_code == 422
     codes = [visit.client.post("/arena/ask", data={"csrf": csrf, "prompt": "x"}).status_code for _ in range(12)]
     assert codes == [200] * 10 + [429] * 2
+
+
+@pytest.mark.parametrize(
+    "prompt", ["half", "garbage", "list", "null", "parts", "error", "nothing", "page", "bytes", "line", "stall"]
+)
+def test_what_is_no_whole_answer_is_said_to_be_none_and_takes_no_vote(arena, monkeypatch, prompt):
+    monkeypatch.setattr(module, "SECONDS", 0.3)
+    collection, app = arena
+    visit = come(collection, app, "ann")
+    item, csrf, answers = ask(visit, prompt)
+    assert all("\n[the model did not answer: " in answer.text for answer in answers)
+    assert visit.client.post(f"/arena/{item}", data={"csrf": csrf, "choice": "0"}).status_code == 409
+    assert export_groups(collection.store, collection.project) == []
+
+
+def test_an_answer_that_never_ends_is_cut_off_after_its_time(arena, monkeypatch):
+    monkeypatch.setattr(module, "MOST_SECONDS", -1)
+    _, _, answers = ask(come(*arena, "ann"))
+    assert all(answer.text == "\n[the model did not answer: BrokenAnswer]" for answer in answers)
+
+
+def test_what_was_voted_on_is_not_written_over_by_a_late_stream(arena):
+    collection, app = arena
+    visit = come(collection, app, "ann")
+    item, csrf, answers = ask(visit)
+    visit.client.post(f"/arena/{item}", data={"csrf": csrf, "choice": "0"})
+    module._store_answer(collection.store, item, 0, "another text")
+    (judged,) = load_items(collection.store, ("live",))
+    assert judged.completions[0] == answers[0].text
+    assert visit.client.post(f"/arena/{item}/0", data={"csrf": csrf}).status_code in (404, 409)
+
+
+def test_an_endpoint_that_fails_is_not_asked_without_end(arena):
+    collection, app = arena
+    visit = come(collection, app, "ann")
+    app.state.context.streams.most = 4
+    item, csrf, _ = ask(visit, "nothing")
+    codes = [visit.client.post(f"/arena/{item}/0", data={"csrf": csrf}).status_code for _ in range(4)]
+    assert codes == [200] * 2 + [429] * 2
+
+
+@pytest.mark.parametrize(
+    ("event", "piece", "is_last"),
+    [
+        ('{"choices": [{"delta": {"content": "a"}}]}', "a", False),
+        ('{"choices": [{"delta": {}, "finish_reason": "stop"}]}', "", True),
+        ('{"choices": [{"delta": {"content": "z"}, "finish_reason": "length"}]}', "z", True),
+        ('{"choices": [{"delta": {"content": null, "role": "assistant"}, "finish_reason": ""}]}', "", False),
+        ('{"choices": [], "usage": {}}', "", False),
+    ],
+)
+def test_events_as_servers_send_them_are_read(event, piece, is_last):
+    assert module.read_event(event) == (piece, is_last)

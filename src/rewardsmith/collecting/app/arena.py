@@ -27,14 +27,21 @@ from rewardsmith.collecting.people import Visitor
 from rewardsmith.collecting.project import Question
 from rewardsmith.collecting.saving import Submission, add_judgement
 from rewardsmith.collecting.store import Store, insert
+from rewardsmith.collecting.texts import storable
 from rewardsmith.errors import DataError
 
 router = APIRouter()
 LONGEST_PROMPT = 8_000
 LONGEST_ANSWER = 60_000
-SECONDS = 120.0
+# Between two pieces of an answer, and for all of them.
+SECONDS, MOST_SECONDS = 60.0, 300.0
+LONGEST_LINE = 1_000_000
 # The one question of the arena; a project's own questions are about items that were imported.
 QUESTION = Question(name="overall", task="pair", text="Which answer is better?")
+
+
+class BrokenAnswer(Exception):
+    """An endpoint's answer that is no whole text."""
 
 
 @router.get("/arena")
@@ -102,6 +109,8 @@ def stream(here: Here, visitor: Someone, item_id: int, place: int, form: Checked
         prompt = connection.execute(sa.select(t.item.c.prompt).where(t.item.c.id == item_id)).scalar_one()
     if row is None or row.text != "" or row.model not in here.endpoints:
         raise HTTPException(409, "this answer was streamed already")
+    if not here.streams.allows(str(visitor.person_id)):
+        raise HTTPException(429, "too many answers; wait a minute")
     parts = _stream_answer(here.endpoints[row.model], row.model, prompt)
     return StreamingResponse(_kept(store, item_id, place, parts), media_type="text/plain; charset=utf-8")
 
@@ -115,35 +124,74 @@ async def _kept(store: Store, item_id: int, place: int, parts: AsyncIterator[str
             yield part
             if len(text) > LONGEST_ANSWER:
                 break
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+        if not text.strip():
+            raise BrokenAnswer("empty")
+    except (httpx.HTTPError, BrokenAnswer) as error:
         yield f"\n[the model did not answer: {type(error).__name__}]"
         return
     await anyio.to_thread.run_sync(_store_answer, store, item_id, place, text[:LONGEST_ANSWER])
 
 
 def _store_answer(store: Store, item_id: int, place: int, text: str) -> None:
+    """Store an answer once: what was voted on does not change."""
+    where = (t.completion.c.item_id == item_id, t.completion.c.number == place)
     with store.transaction() as connection:
-        where = (t.completion.c.item_id == item_id, t.completion.c.number == place)
-        clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-        connection.execute(sa.update(t.completion).where(*where).values(text=clean))
+        kept = connection.execute(sa.select(t.completion.c.text).where(*where).with_for_update()).scalar_one()
+        if kept == "":
+            connection.execute(sa.update(t.completion).where(*where).values(text=storable(text)))
 
 
 async def _stream_answer(url: str, model: str, prompt: str) -> AsyncIterator[str]:
-    """Ask an OpenAI-compatible endpoint and give its answer piece by piece."""
+    """Ask an OpenAI-compatible endpoint and give its answer piece by piece. Raises BrokenAnswer, httpx.HTTPError."""
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True}
+    deadline = time.monotonic() + MOST_SECONDS
     async with (
         httpx.AsyncClient(timeout=SECONDS) as client,
         client.stream("POST", f"{url}/chat/completions", json=body) as answer,
     ):
         answer.raise_for_status()
-        async for line in answer.aiter_lines():
-            data = line.removeprefix("data:").strip()
-            if not line.startswith("data:") or data == "[DONE]":
-                continue
-            choices = json.loads(data).get("choices") or [{}]
-            piece = (choices[0].get("delta") or {}).get("content")
+        async for data in _events(answer):
+            if time.monotonic() > deadline:
+                raise BrokenAnswer("too slow")
+            if data == "[DONE]":
+                return
+            piece, is_last = read_event(data)
             if piece:
-                yield str(piece)
+                yield piece
+            if is_last:
+                return
+    # A connection that ended without a last event may have ended in the middle of a sentence.
+    raise BrokenAnswer("cut off")
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[str]:
+    """Give the data of every event of a stream; a line without an end does not fill the memory."""
+    rest = ""
+    async for part in answer.aiter_text():
+        *lines, rest = (rest + part).split("\n")
+        if len(rest) > LONGEST_LINE:
+            raise BrokenAnswer("no lines")
+        for line in lines:
+            if line.startswith("data:"):
+                yield line.removeprefix("data:").strip()
+    if rest.startswith("data:"):
+        yield rest.removeprefix("data:").strip()
+
+
+def read_event(data: str) -> tuple[str, bool]:
+    """Return the text that an event of a chat completion adds, and whether it is the last. Raises BrokenAnswer."""
+    try:
+        event = json.loads(data)
+        if event.get("error"):
+            raise BrokenAnswer("the endpoint gave an error")
+        choices = event.get("choices") or [{}]
+        piece = (choices[0].get("delta") or {}).get("content") or ""
+        is_last = bool(choices[0].get("finish_reason"))
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise BrokenAnswer("no event of a chat completion") from error
+    if not isinstance(piece, str):
+        raise BrokenAnswer("no text")
+    return piece, is_last
 
 
 @router.post("/arena/{item_id}")

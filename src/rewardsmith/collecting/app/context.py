@@ -14,10 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from rewardsmith.blocks.words import clean
 from rewardsmith.collecting.app.security import Cookies, RateLimit
 from rewardsmith.collecting.collection import Collection
 from rewardsmith.collecting.people import SESSION_HOURS, Visitor, find_visitor
-from rewardsmith.collecting.texts import render_markdown, render_page
+from rewardsmith.collecting.texts import render_markdown, render_page, storable
 
 FOLDER = Path(__file__).parent
 MOST_FIELDS = 400
@@ -31,9 +32,11 @@ class Context:
     secret: str
     cookies: Cookies
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    public_url: str | None = None
     logins: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
     addresses: RateLimit = field(default_factory=lambda: RateLimit(60, 60))
     questions: RateLimit = field(default_factory=lambda: RateLimit(10, 60))
+    streams: RateLimit = field(default_factory=lambda: RateLimit(24, 60))
     pages: Environment = field(default_factory=lambda: _environment())
 
     def page(self, name: str, visitor: Visitor | None, status: int = 200, /, **values: Any) -> HTMLResponse:
@@ -49,6 +52,10 @@ class Context:
     def message(self, title: str, text: str, status: int, visitor: Visitor | None = None) -> HTMLResponse:
         """Draw a page that only says something."""
         return self.page("message.html", visitor, status, title=title, text=text)
+
+    def base(self, request: Request) -> str:
+        """Return the address that links for others begin with."""
+        return self.public_url or str(request.base_url).rstrip("/")
 
     def form_page(self, request: Request, name: str, status: int = 200, /, **values: Any) -> Response:
         """Draw a page whose form comes before any session: its token belongs to a cookie of its own."""
@@ -83,7 +90,8 @@ class Context:
 def _environment() -> Environment:
     loader = FileSystemLoader(FOLDER / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"markdown": render_markdown, "page": render_page}
+    # What others wrote and is no Markdown: names of models, comments.
+    pages.filters |= {"markdown": render_markdown, "page": render_page, "seen": clean}
     return pages
 
 
@@ -149,9 +157,9 @@ Checked = Annotated[FormData, Depends(checked_form)]
 
 
 def text_of(form: FormData, name: str) -> str:
-    """Return a field as text; "" where it is absent. NUL cannot be stored in PostgreSQL."""
+    """Return a field as text; "" where it is absent."""
     value = form.get(name)
-    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""
 
 
 def _equal(first: str, second: str) -> bool:

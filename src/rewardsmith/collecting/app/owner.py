@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request
@@ -17,7 +18,7 @@ from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.app.context import Checked, Context, Here, Owner, text_of
 from rewardsmith.collecting.app.work import LETTERS, describe
 from rewardsmith.collecting.assigning import reopen
-from rewardsmith.collecting.exporting import JudgedItem, export_groups, load_items
+from rewardsmith.collecting.exporting import Judged, JudgedItem, export_groups, load_items, load_skips
 from rewardsmith.collecting.quality import Quality, RaterQuality, measure_quality
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
@@ -85,7 +86,7 @@ def overview(here: Here, owner: Owner, request: Request) -> Response:
     """Show how far and how good the project is."""
     collection = here.collection
     quality = measured(here)
-    base = str(request.base_url).rstrip("/")
+    base = here.base(request)
     links = {panel.name: panels.panel_link(here.secret, panel, base) for panel in collection.project.panels}
     return here.page(
         "overview.html",
@@ -134,8 +135,16 @@ def item_page(here: Here, owner: Owner, item_id: int) -> Response:
         for n, text in enumerate(item.completions)
     ]
     order = list(range(len(item.completions)))
-    said = [(judged, describe(judged.answer, order)) for judged in item.judgements]
-    return here.page("item.html", owner, item=item, cards=cards, prompt=texts.conversation(item.prompt), said=said)
+    said = [(judged, describe(judged.answer, order), _reasons(judged)) for judged in item.judgements]
+    values = {"said": said, "skipped": load_skips(here.collection.store, item_id)}
+    return here.page("item.html", owner, item=item, cards=cards, prompt=texts.conversation(item.prompt), **values)
+
+
+def _reasons(judged: Judged) -> list[str]:
+    """Return what was written beside a judgement, each text once."""
+    edges = judged.answer.get("comparisons") or ()
+    written = [judged.answer.get("rationale"), judged.answer.get("comment"), *(edge.get("rationale") for edge in edges)]
+    return [str(text) for text in dict.fromkeys(written) if text]
 
 
 @router.post("/owner/items/{item_id}")
@@ -174,7 +183,7 @@ def change_people(here: Here, owner: Owner, request: Request, form: Checked) -> 
                 if action == "invite"
                 else people.reset(store, owner.name, name)
             )
-            return _people(here, owner, link=f"{str(request.base_url).rstrip('/')}/invite/{token}")
+            return _people(here, owner, link=f"{here.base(request)}/invite/{token}")
         if action == "revoke":
             people.revoke(store, owner.name, name)
         elif action in ("pause", "resume"):
@@ -218,8 +227,9 @@ def export(here: Here, owner: Owner, form: Checked) -> Response:
     body, count = _export_text(here, layout, form)
     with here.collection.store.transaction() as connection:
         log_event(connection, owner.name, "export", layout, rows=count)
-    name = f"{here.collection.path.stem}-{layout}.jsonl"
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    # A header holds Latin letters only; the name of the project's file may hold any.
+    name = quote(f"{here.collection.path.stem}-{layout}.jsonl")
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(body, media_type="application/x-ndjson", headers=headers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -119,10 +119,19 @@ def _read_receipt(here: Context, visitor: Visitor, judgement_id: int) -> str:
 
 
 def describe(judgement: Mapping[str, Any], shown: list[int]) -> str:
-    """Write the orders of a judgement with the letters of its page, such as "B, then A = C"."""
+    """Write a judgement with the letters of its page, such as "B, then A = C"."""
     letter = {number: LETTERS[place] for place, number in enumerate(shown)}
-    parts = []
+    parts = [
+        f"{letter[edge['better']]} {'=' if edge.get('outcome') == 'tie' else 'before'} {letter[edge['worse']]}"
+        for edge in judgement.get("comparisons") or ()
+    ]
     for answer in (judgement.get("answers") or {}).values():
+        for name, row in {**(answer.get("ratings") or {}), **(answer.get("criteria") or {})}.items():
+            words = {True: "yes", False: "no"}
+            values = [f"{letter[n]} {words[v] if isinstance(v, bool) else v}" for n, v in _by_letter(row, shown)]
+            parts.append(f"{name}: {', '.join(values)}")
+        for number, step in _by_letter(answer.get("first_wrong") or (), shown):
+            parts.append(f"{letter[number]}: {'no step' if step < 0 else f'step {step + 1}'} is wrong first")
         if answer.get("both_bad") or ("best" in answer and answer["best"] is None):
             parts.append("none is good")
         elif "order" in answer:
@@ -130,6 +139,11 @@ def describe(judgement: Mapping[str, Any], shown: list[int]) -> str:
         elif "best" in answer:
             parts.append(f"{letter[answer['best']]} is best")
     return "; ".join(parts) + ("." if parts else "")
+
+
+def _by_letter(row: Sequence[Any], shown: list[int]) -> list[tuple[int, Any]]:
+    """Return the completions that have a value, in the order of the page, with it."""
+    return [(number, row[number]) for number in shown if number < len(row) and row[number] is not None]
 
 
 @router.post("/work/{slot_id}")
@@ -236,7 +250,7 @@ def take_back(here: Here, visitor: Someone, form: Checked) -> Response:
     try:
         undo(collection.store, collection.settings_id, project_of(here, visitor), visitor.person_id)
     except DataError as error:
-        return here.message("Paused", f"{error}.", 403, visitor)
+        return here.message("Not possible", f"{error}.", 403, visitor)
     return RedirectResponse("/work", 303)
 
 

@@ -8,13 +8,15 @@ columns `NAME.responses`, `NAME.responses.users`, `NAME.responses.status`.
 Label Studio's JSON export: one task a row, with every annotator's `<Pairwise>` or `<Ranker>` result.
 
 The task's data names the texts as the project chose. The prompt is the field called prompt, question, instruction
-or input; for a pairwise result the two fields that `to_name` names, or else the two other text fields, in order.
+or input, or one of a few names more; a ranking's answers are the fields that it ranks. For a pairwise result they are
+the two fields that `to_name` names, or else the two other text fields, in order. Suggestions, predictions and drafts
+are no judgements.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -22,10 +24,12 @@ from rewardsmith.data.formats.cells import check_list, check_mapping, check_numb
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.data.formats.rankings import ranked_comparisons
-from rewardsmith.errors import row_error
+from rewardsmith.errors import RowError, not_annotated, row_error
 from rewardsmith.records import Comparison, PreferenceGroup
 
 ARGILLA_PROMPTS = ("prompt", "question", "instruction", "input", "context")
+# Names that a prompt may have where two other texts are there to be compared.
+OTHER_PROMPTS = ("query", "problem", "post", "context", "text")
 TIES = ("tie", "equal", "same", "both")
 FLAT = ".responses"
 OWN_COLUMNS = ("id", "status", "_server_id", "inserted_at", "updated_at", "external_id")
@@ -35,34 +39,42 @@ def read_argilla(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read one record with every annotator's submitted response."""
     row = _nested(row, where) if "fields" not in row else row
     texts = check_mapping(require(row, "fields", where), where, "fields")
-    prompt_name = next((name for name in ARGILLA_PROMPTS if name in texts), None)
-    names = [name for name in texts if name != prompt_name]
     answers, others = _answers(row, where)
+    ranked = {str(e.get("value")) for _, value, _ in answers for e in _entries(value) if "rank" in e}
+    # A field that is not required may be empty; a ranking lists it all the same.
+    given = row["fields"]
+    absent = [name for name in given if given[name] is None] if isinstance(given, Mapping) else []
+    names = list(texts)
+    prompt_name = _find_prompt(names, ARGILLA_PROMPTS, ranked)
+    names = [name for name in names if name != prompt_name and (name in ranked or len(ranked) < 2)]
     comparisons: list[Comparison] = []
     for question, value, annotator in answers:
-        edges = _compare_fields(value, names, where, annotator)
+        edges = _compare_fields(value, names, where, annotator, absent)
         if edges is None:
             others[question] = others.get(question, 0) + 1
         else:
             comparisons += edges
-    if not comparisons:
-        raise row_error(
-            where, "not annotated", "no response ranks the fields or names one; annotate it or leave it out"
-        )
     sides = [texts[name] for name in names]
     prompt = None if prompt_name is None else texts[prompt_name]
     joined, completions = join_prompt(prompt, sides, where, f"fields.{prompt_name}", [f"fields.{n}" for n in names])
     metadata = dict(check_mapping(row.get("metadata") or {}, where, "metadata"))
     if others:
         metadata["other_responses"] = others
-    identity = row.get("id")
-    return PreferenceGroup(
-        joined,
-        completions,
-        tuple(comparisons),
-        group_id=None if identity is None else str(identity),
-        metadata=metadata,
-    )
+    unread = {name: text for name, text in texts.items() if name not in (prompt_name, *names)}
+    if unread:
+        metadata["other_fields"] = unread
+    identity = None if row.get("id") is None else str(row["id"])
+    group = PreferenceGroup(joined, completions, tuple(comparisons), group_id=identity, metadata=metadata)
+    if not comparisons:
+        text = "no response ranks the fields or names one; annotate it or leave it out"
+        raise not_annotated(where, text, group if len(names) > 1 else None)
+    return group
+
+
+def _find_prompt(names: Sequence[str], known: Sequence[str], compared: Collection[str] = ()) -> str | None:
+    """Return the field that holds the prompt: one that is known as such, or a likely one beside two others."""
+    likely = (*known, *OTHER_PROMPTS) if len(names) > 2 else known
+    return next((name for name in likely if name in names and name not in compared), None)
 
 
 def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -118,7 +130,7 @@ def _answers(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, Any, s
 
 
 def _compare_fields(
-    value: object, names: Sequence[str], where: str, annotator: str | None
+    value: object, names: Sequence[str], where: str, annotator: str | None, absent: Collection[str] = ()
 ) -> Sequence[Comparison] | None:
     """Turn one response into comparisons; None for a response to a question of another kind."""
     if isinstance(value, str) and len(names) == 2:
@@ -129,6 +141,7 @@ def _compare_fields(
     if not isinstance(value, list) or not value or not all(isinstance(v, Mapping) and "rank" in v for v in value):
         return None
     ranks = {str(entry.get("value")): check_number(entry["rank"], where, "rank") for entry in value}
+    ranks = {name: rank for name, rank in ranks.items() if name not in absent}
     if sorted(ranks) != sorted(names):
         raise row_error(
             where,
@@ -154,12 +167,14 @@ def read_label_studio(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     ]
     kept = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     results = [(a, result) for a in kept for result in _judgements(a, where)]
-    if not results:
-        raise row_error(
-            where, "not annotated", "the task has no pairwise or ranker result; annotate it or leave it out"
-        )
-    prompt = next((data[name] for name in LABEL_STUDIO_PROMPTS if name in data), None)
-    names, sides = _completions(data, [result for _, result in results], where)
+    try:
+        names, sides = _completions(data, [result for _, result in results], where)
+    except RowError:
+        if results:
+            raise
+        names, sides = list[str](), list[Any]()
+    prompt_name = _find_prompt(list(data), LABEL_STUDIO_PROMPTS, names)
+    prompt = None if prompt_name is None else data[prompt_name]
     comparisons: list[Comparison] = []
     for annotation, result in results:
         by = {"annotator": _annotator(annotation), "time": annotation.get("created_at")}
@@ -169,8 +184,16 @@ def read_label_studio(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     if len(kept) < len(annotations):
         cancelled = len(annotations) - len(kept)
         fields["metadata"] = {**fields.get("metadata", {}), "cancelled_annotations": cancelled}
+    known = {prompt_name, *names}
+    unread = {name: value for name, value in data.items() if name not in known and isinstance(value, str)}
+    if unread:
+        fields["metadata"] = {**fields.get("metadata", {}), "other_data": unread}
     identity = None if row.get("id") is None else str(row["id"])
-    return PreferenceGroup(joined, completions, tuple(comparisons), **{"group_id": identity, **fields})
+    group = PreferenceGroup(joined, completions, tuple(comparisons), **{"group_id": identity, **fields})
+    if not results:
+        text = "the task has no pairwise or ranker result; annotate it or leave it out"
+        raise not_annotated(where, text, group if len(names) > 1 else None)
+    return group
 
 
 def _judgements(annotation: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
@@ -191,16 +214,20 @@ def _completions(
     data: Mapping[str, Any], results: Sequence[Mapping[str, Any]], where: str
 ) -> tuple[list[str], list[Any]]:
     """Find the names (or item ids) and the texts of what was compared."""
-    if results[0]["type"] == "ranker":
-        items = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)), None)
+    lists = [v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)]
+    # Beside the items of a ranker, a conversation is a list of objects, too.
+    items = next((v for v in lists if "id" in v[0]), lists[0] if results and lists else None)
+    if results[0]["type"] == "ranker" if results else items is not None:
         if items is None:
             raise row_error(where, "missing column", "the ranker needs a data field with a list of items")
         entries = [check_mapping(item, where, "item") for item in items]
         texts = [entry.get("body") or entry.get("text") or entry.get("html") for entry in entries]
         return [str(require(entry, "id", where)) for entry in entries], texts
-    names = [name.strip() for name in str(results[0].get("to_name", "")).split(",")]
+    names = [name.strip() for name in str(results[0].get("to_name", "") if results else "").split(",")]
     if len(names) != 2 or not all(name in data for name in names):
-        names = [name for name, value in data.items() if isinstance(value, str) and name not in LABEL_STUDIO_PROMPTS]
+        written = [name for name, value in data.items() if isinstance(value, str)]
+        prompt = _find_prompt(written, LABEL_STUDIO_PROMPTS)
+        names = [name for name in written if name != prompt and name not in LABEL_STUDIO_PROMPTS]
     if len(names) != 2:
         found = ", ".join(names) or "none"
         raise row_error(

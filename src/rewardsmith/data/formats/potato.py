@@ -23,7 +23,7 @@ from rewardsmith.data.formats.cells import check_mapping, check_number, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.data.formats.rankings import ranked_comparisons
-from rewardsmith.errors import DataError, describe, row_error
+from rewardsmith.errors import DataError, describe, not_annotated, row_error
 from rewardsmith.files.reading import data_files, read_rows
 from rewardsmith.files.tables import OnBroken, Row
 from rewardsmith.records import Comparison, PreferenceGroup
@@ -43,19 +43,17 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     annotator = None if row.get("user_id") is None else str(row["user_id"])
     answers = [(scheme, value) for scheme, value in labels.items() if isinstance(value, Mapping)]
     comparisons = [edge for scheme, value in answers for edge in _compare(value, len(sides), where, scheme, annotator)]
-    if not comparisons:
-        raise row_error(
-            where, "not annotated", "labels hold no selection, scale_value or rank_order; leave the row out"
-        )
     prompt = next((row[name] for name in PROMPTS if row.get(name) is not None), None)
     joined, completions = join_prompt(prompt, sides, where, "prompt", names)
     fields = group_fields(row, where, COLUMNS | {name.split("[")[0] for name in names})
     others = {scheme: value for scheme, value in labels.items() if not _compares(value)}
     if others:
         fields["metadata"] = {**fields.get("metadata", {}), "other_labels": others}
-    return PreferenceGroup(
-        joined, completions, tuple(comparisons), **{"group_id": str(require(row, "instance_id", where)), **fields}
-    )
+    fields = {"group_id": str(require(row, "instance_id", where)), **fields}
+    if not comparisons:
+        unjudged = PreferenceGroup(joined, completions, **fields)
+        raise not_annotated(where, "labels hold no selection, scale_value or rank_order; leave the row out", unjudged)
+    return PreferenceGroup(joined, completions, tuple(comparisons), **fields)
 
 
 def _sides(row: Mapping[str, Any], where: str) -> tuple[list[str], list[Any]]:

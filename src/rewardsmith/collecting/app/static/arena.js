@@ -10,11 +10,12 @@
     const target = document.querySelector(`#answer-${place}`);
     target.textContent = "";
     const answer = await post(`/arena/${item}/${place}`, {});
+    if (!answer.ok) return false;
     const reader = answer.body.getReader(), decoder = new TextDecoder();
     for (;;) {
       const { done, value } = await reader.read();
       // The server ends a broken answer with this line, and takes no vote on it.
-      if (done) return answer.ok && !/\n\[the model did not answer: \w+\]$/.test(target.textContent);
+      if (done) return !/\n\[the model did not answer: \w+\]$/.test(target.textContent);
       target.textContent += decoder.decode(value, { stream: true });
     }
   };

@@ -31,7 +31,7 @@
     data.set("action", "draft");
     try {
       const answer = await fetch(form.dataset.draft, { method: "POST", body: data });
-      status.textContent = answer.ok ? "Draft saved" : "Draft not saved: reload the page";
+      status.textContent = answer.ok ? "Draft saved" : "Draft not saved: this item is no longer yours";
     } catch { status.textContent = "Draft not saved: no connection"; }
   };
   form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(keep, 700); draw(); });
