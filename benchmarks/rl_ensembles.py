@@ -1,10 +1,12 @@
 """Does the pessimistic reward of an ensemble turn later than a single model's? PPO without a price of KL, over seeds.
 
-    python benchmarks/rl_ensembles.py OUT [--seeds 0 1 2 3 4] [--kinds single heads models] [--members 4] [--updates 15]
+    python benchmarks/rl_ensembles.py OUT [--seeds 0 1 2 3 4] [--kinds single heads models] [--members 4] [--updates 12]
 
 For each seed the start and the judgements are those of `rl_runs.py`; a single reward model, heads on one backbone and
 whole models learn from the same judgements, then PPO optimises copies of the start against each. Members are read in
-their own standard deviations. Runs and models that OUT holds already are read, not made again.
+their own standard deviations. The kind `seeds` is whole models that all learn from all judgements and differ in their
+random start alone, as Coste et al. 2023 have it. Runs and models that OUT holds already are read, not made again.
+Printed too is how far members disagree about the answers of each measured point, and how far they are wrong together.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rl_runs import config_of, judgements_of, mean_of, reward_config
 
@@ -22,9 +25,12 @@ from rewardsmith import RewardModel
 from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.clients.opening import open_scorer
+from rewardsmith.files.reading import read_rows
 from rewardsmith.models.fresh_model import build_model
+from rewardsmith.models.member_folders import write_members
+from rewardsmith.records import ScoreRequest, as_text
 from rewardsmith.report.optimising import write_run_report
-from rewardsmith.rl.measuring import CURVE, find_turn, read_points
+from rewardsmith.rl.measuring import CURVE, SAMPLES, find_turn, read_points
 from rewardsmith.rl.policy import Policy, load_prompts, open_policy
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.running import RunPlan, optimise
@@ -34,6 +40,8 @@ from rewardsmith.training.data import TrainingData
 from rewardsmith.training.ensembles import train_one_or_several
 from rewardsmith.training.launching import quiet_other_packages
 
+# Between the seeds of two members, so that no seed of a run is a member of another one.
+MEMBER_SEEDS = 1000
 WAYS = {
     "single": (None, 1.0),
     "minimum": ("min", 1.0),
@@ -52,6 +60,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--judged_prompts", type=int, default=300)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--price", type=float, default=0.0, help="of a nat of KL, in deviations of the reward")
     args = parser.parse_args()
     quiet_other_packages()
     torch.set_num_threads(1)
@@ -86,18 +95,22 @@ def reward_of(args: argparse.Namespace, policy: Policy, kind: str, seed: int) ->
     cost = folder / "seconds.json"
     if not cost.exists():
         began = time.process_time()
-        ensemble = {} if kind == "single" else {"ensemble": args.members, "ensemble_kind": kind}
         judged, held_out = judgements_of(args, seed)
-        train_one_or_several(
-            lambda own: {
-                "model": build_model("tiny", policy.tokenizer, own.seed + 50),
-                "processing_class": policy.tokenizer,
-            },
-            reward_config(folder, seed, **ensemble),
-            TrainingData(judged, held_out, ["simulated"]),
-            ("tiny", "simulated"),
-            {},
-        )
+        ensemble = {"ensemble": args.members, "ensemble_kind": kind} if kind in ("heads", "models") else {}
+        names = [f"member-{number + 1}" for number in range(args.members)] if kind == "seeds" else []
+        for number, name in enumerate(names or ["."]):
+            train_one_or_several(
+                lambda own: {
+                    "model": build_model("tiny", policy.tokenizer, own.seed + 50),
+                    "processing_class": policy.tokenizer,
+                },
+                reward_config(folder / name, seed + MEMBER_SEEDS * number, **ensemble),
+                TrainingData(judged, held_out, ["simulated"]),
+                ("tiny", "simulated"),
+                {},
+            )
+        if names:
+            write_members(folder, names)
         cost.write_text(json.dumps(time.process_time() - began))
     return folder, json.loads(cost.read_text())
 
@@ -117,7 +130,7 @@ def run(args: argparse.Namespace, kind: str, way: str, seed: int) -> None:
                 RewardModel.from_pretrained(str(reward)),
                 options=RewardOptions(combine=combine, penalty=penalty, normalized=True),
             ),
-            config_of(args, "ppo", 0.0, seed, folder),
+            config_of(args, "ppo", args.price, seed, folder),
             gold=open_scorer("simulator:gold"),
             num_measurements=args.updates // 3,
         )
@@ -130,7 +143,11 @@ def run(args: argparse.Namespace, kind: str, way: str, seed: int) -> None:
 
 
 def summarise(args: argparse.Namespace) -> None:
-    """Print means over seeds with their intervals; a difference is that from the single model, paired by seed."""
+    """Print means over seeds with their intervals; a difference is that from the single model, paired by seed.
+
+    A run that never turned counts as one that turned after its last update.
+    """
+    turned_at: dict[str, list[int]] = {}
     gold: dict[str, list[list[float]]] = {}
     rows: list[list[Any]] = []
     for kind, way in runs_of(args):
@@ -146,6 +163,7 @@ def summarise(args: argparse.Namespace) -> None:
         best = [max(curve) - curve[0] for curve in gold[name]]
         lost = [max(curve) - curve[-1] for curve in gold[name]]
         turned = [turn for turn in turns if turn is not None]
+        turned_at[name] = [turn.step if turn else args.updates for turn in turns]
         where = ", ".join(f"{turn.step} (KL {turn.kl:.1f})" for turn in turned) or "none"
         cells = [mean_of(values) for values in (gains, best, lost, kls)]
         seconds = [mean_of([cost[part] for cost in costs]) for part in ("training", "optimising")]
@@ -153,14 +171,44 @@ def summarise(args: argparse.Namespace) -> None:
         if "single" in gold:
             pairs = zip(gold[name], gold["single"], strict=True)
             row.insert(2, mean_of([own[-1] - other[-1] for own, other in pairs]))
+            later = zip(turned_at[name], turned_at["single"], strict=True)
+            row.insert(7, mean_of([float(own - other) for own, other in later]))
         rows.append(row)
     header = ["", "gain in gold", "against single", "gold at its best", "lost from there", "KL, nats", "gold turned",
-              "s to train", "s to optimise"]  # fmt: skip
+              "updates later than single", "s to train", "s to optimise"]  # fmt: skip
     if "single" not in gold:
-        header.remove("against single")
+        header = [name for name in header if "single" not in name]
     print_blocks([Table(f"{len(args.seeds)} seeds, {args.updates} updates of PPO", header, rows)])
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |")
+    for kind, way in runs_of(args):
+        if kind in ("models", "seeds"):
+            show_disagreement(args, kind, way)
+
+
+def show_disagreement(args: argparse.Namespace, kind: str, way: str) -> None:
+    """Print how far members disagree about the answers of each measured point, and how far they are wrong together.
+
+    Rewards are in a member's own standard deviations. The error is the members' mean less the straight line in gold
+    that was fitted to the answers of the start.
+    """
+    spreads: dict[int, list[float]] = {}
+    errors: dict[int, list[float]] = {}
+    for seed in args.seeds:
+        samples = [row for _, row in read_rows(folder_of(args.out, kind, way, seed) / SAMPLES)]
+        model = RewardModel.from_pretrained(str(args.out / f"reward-{kind}-{seed}"))
+        requests = [ScoreRequest(as_text(row["prompt"]), (as_text(row["completion"]),)) for row in samples]
+        parts = [row[0] for row in model.score_parts(requests, normalized=True)]
+        start = [place for place, row in enumerate(samples) if row["step"] == 0]
+        gold = np.array([row["gold"] for row in samples])
+        means = np.array([np.mean(part.members) for part in parts])
+        error = means - np.polyval(np.polyfit(gold[start], means[start], 1), gold)
+        for step in sorted({row["step"] for row in samples}):
+            here = [place for place, row in enumerate(samples) if row["step"] == step]
+            spreads.setdefault(step, []).append(float(np.mean([parts[place].spread for place in here])))
+            errors.setdefault(step, []).append(float(np.mean(error[here])))
+    rows = [[step, mean_of(spreads[step]), mean_of(errors[step])] for step in spreads]
+    print_blocks([Table(f"{kind}, {way}: members", ("update", "disagreement", "error of their mean"), rows)])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rewardsmith.blocks.kinds import Table
@@ -108,6 +109,36 @@ def main() -> None:
         rows = [[pick, n, n * LABELS, bootstrap_amount(values)] for (pick, n), values in gains.items()]
         head = ("pick", "round", "labels", "gain of gold, mean over seeds")
         print_blocks([Table(f"{len(args.seeds)} seeds", head, rows)])
+        print_blocks([labels_table(gains)])
+
+
+def labels_table(gains: dict[tuple[str, int], list[float]]) -> Table:
+    """Return how many labels each way needs for the gold that the first way reached in each seed with all of its own.
+
+    Between two rounds gold is taken to rise in a straight line; a seed in which a way does not get there is counted.
+    """
+    picks = list(dict.fromkeys(pick for pick, _ in gains))
+    wanted = gains[picks[0], ROUNDS]
+    rows: list[list[object]] = []
+    for pick in picks:
+        curves = list(zip(*(gains[pick, number] for number in range(1, ROUNDS + 1)), strict=True))
+        needed = [labels_for(gain, curve) for gain, curve in zip(wanted, curves, strict=True)]
+        known = [labels for labels in needed if labels is not None]
+        against = [curve[-1] - gain for gain, curve in zip(wanted, curves, strict=True)]
+        rows.append([pick, f"{len(known)} of {len(needed)}", bootstrap_amount(known), bootstrap_amount(against)])
+    head = ("pick", "seeds that get there", "labels, mean of those", f"gold at the end against {picks[0]}")
+    return Table(f"labels for the gold of {ROUNDS * LABELS} by {picks[0]}", head, rows)
+
+
+def labels_for(gain: float, curve: Sequence[float]) -> float | None:
+    """Return after how many labels a curve of gains, one a round, first reaches `gain`."""
+    before = 0.0
+    for number, after in enumerate(curve):
+        if after >= gain:
+            share = 1.0 if after == before else min(1.0, max(0.0, (gain - before) / (after - before)))
+            return LABELS * (number + share)
+        before = after
+    return None
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 import asyncio
 import math
 import warnings
+from dataclasses import replace
 
+import foreign_layouts
 import pytest
 import tiny_models
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
+from rewardsmith.clients.client import RewardClient
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
+from rewardsmith.records import ScoreRequest
 from rewardsmith.rl.rewards import BATCHES_WITHOUT_SIGNAL, reward_function
-from rewardsmith.rl.shaping import RewardOptions
+from rewardsmith.rl.shaping import LengthPenalty, RewardOptions
 from rewardsmith.scoring.reward_model import RewardModel
 
 PROMPTS = ["is it good", "the question", "is it good", "the question", "is it good", "the question"]
@@ -74,10 +78,45 @@ def test_a_server_gives_the_same_rewards_with_one_forward_for_all(url, reward_mo
     )
 
 
+@pytest.mark.parametrize("combine", ["soft_min", "mean_minus_std"])
+def test_a_served_ensemble_is_normalised_and_combined_as_one_in_process(tmp_path, start_server, combine):
+    places = [
+        foreign_layouts.openrlhf(tmp_path / f"rm{n}", mean=n, std=scale)[0] for n, scale in enumerate((2.0, 10.0))
+    ]
+    model = RewardModel.from_pretrained(places, device="cpu")
+    how = RewardOptions(combine=combine, penalty=0.5, normalized=True, uncertainty=2.0)
+    with start_server(model) as address, RewardClient(address) as client:
+        wanted = reward_function(model, options=how).score(PROMPTS, ANSWERS)
+        assert reward_function(address, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
+        assert reward_function(client, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
+        for asked, error in ((model, "a deviation of its own"), (address, "names no one standard deviation")):
+            with pytest.raises(ConfigError, match=error):
+                reward_function(asked, options=replace(how, length=LengthPenalty(0.1))).score(PROMPTS, ANSWERS)
+
+
+def test_a_length_penalty_is_in_raw_rewards_wherever_they_are_normalised(url, reward_model):
+    how = RewardOptions(normalized=True, length=LengthPenalty(0.5))
+    raw = reward_function(reward_model).score(PROMPTS, ANSWERS)
+    wanted = [(r - 0.5 * len(a.split()) - 0.25) / 2 for r, a in zip(raw, ANSWERS, strict=True)]
+    assert reward_function(reward_model, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
+    assert reward_function(url, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
+
+
 def test_the_coroutine_gives_what_the_function_gives(url, reward_model):
     function = reward_function([url, reward_model], weights=[1.0, -1.0], asynchronous=True)
     found = asyncio.run(function(prompts=PROMPTS, completions=ANSWERS))
     assert found == pytest.approx([0.0] * 6, abs=1e-5)
+
+
+def test_asked_as_a_scorer_it_passes_tools_and_template_arguments_on():
+    asked = [
+        ScoreRequest("is it good", (" yes", " no"), [{"name": "a"}], {"enable_thinking": False}),
+        ScoreRequest("is it good", (" maybe",)),
+        ScoreRequest("the question", (" poor",), None, {"enable_thinking": True}),
+    ]
+    scorer = Lengths()
+    assert reward_function(scorer).score_requests(asked) == [[4.0, 3.0], [6.0], [5.0]]
+    assert scorer.asked == asked
 
 
 def test_samples_of_one_prompt_are_one_request_and_other_tools_another():

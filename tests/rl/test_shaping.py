@@ -12,7 +12,7 @@ ROW = [RewardParts(1.0, 0.0, (1.0, 1.0)), RewardParts(3.0, 1.0, (2.0, 4.0)), Rew
 
 
 def shaped(**options):
-    return shape(RewardOptions(**options), REQUEST, ROW, (0.0, 1.0))
+    return shape(RewardOptions(**options), REQUEST, ROW)
 
 
 def test_without_options_rewards_are_as_they_are():
@@ -28,8 +28,8 @@ def test_pessimism_reads_the_members():
 
 def test_length_is_taken_before_the_scale_and_the_clip_comes_last():
     how = RewardOptions(length=LengthPenalty(1.0), clip=0.75)
-    assert shape(how, REQUEST, ROW, (1.0, 2.0)) == [-0.5, 0.0, 0.5]
-    assert shape(how, REQUEST, ROW, (0.0, 1.0)) == [0.0, 0.75, 0.75]
+    assert shape(how, REQUEST, [part.rescaled(1.0, 2.0) for part in ROW], 2.0) == [-0.5, 0.0, 0.5]
+    assert shape(how, REQUEST, ROW) == [0.0, 0.75, 0.75]
     assert LengthPenalty(0.5, "characters").of((Message("assistant", "four"),)) == 2.0
 
 
@@ -38,7 +38,7 @@ def test_an_answer_whose_spread_is_the_uncertainty_counts_half():
 
 
 def test_a_reward_that_is_missing_stays_missing():
-    found = shape(RewardOptions(uncertainty=1.0, clip=9), REQUEST, [None, *ROW[1:]], (0.0, 1.0))
+    found = shape(RewardOptions(uncertainty=1.0, clip=9), REQUEST, [None, *ROW[1:]])
     assert found[0] is None
     assert found[1:] == pytest.approx([3.5, 4.2])
 

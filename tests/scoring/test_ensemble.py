@@ -2,6 +2,8 @@
 
 import math
 import statistics
+from dataclasses import replace
+from types import SimpleNamespace
 
 import foreign_layouts
 import pytest
@@ -13,7 +15,8 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.records import Scorer, ScoreRequest
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.shaping import RewardOptions
-from rewardsmith.scoring.ensemble import EnsembleModel, combine_rewards
+from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, normalised
+from rewardsmith.scoring.scorer import RewardParts
 
 PROMPT, ANSWERS = "is maybe", ["good", " the question is maybe awful", "fine nice great poor"]
 
@@ -102,6 +105,32 @@ def test_normalised_members_are_on_their_own_scales(tmp_path):
     raw = model.members[0].score(PROMPT, ANSWERS)
     expected = [statistics.fmean((reward - mean) / std for mean, std in scales) for reward in raw]
     assert model.score(PROMPT, ANSWERS, normalized=True) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("combine", ["mean", "min", "mean_minus_variance", "soft_min"])
+def test_a_raw_reward_is_normalised_to_what_the_model_gives_itself(tmp_path, combine):
+    folders = [
+        foreign_layouts.openrlhf(tmp_path / f"rm{i}", mean=mean, std=std)[0]
+        for i, (mean, std) in enumerate([(0.5, 2.0), (-3.0, 10.0)])
+    ]
+    model = RewardModel.from_pretrained(folders, device="cpu", combine=combine, penalty=0.7)
+    [raw] = model.score_parts([ScoreRequest(PROMPT, tuple(ANSWERS))])
+    [wanted] = model.score_parts([ScoreRequest(PROMPT, tuple(ANSWERS))], normalized=True)
+    for part, other in zip([normalised(model, part) for part in raw], wanted, strict=True):
+        assert part.reward == pytest.approx(other.reward, abs=1e-9)
+        assert part.members == pytest.approx(other.members, abs=1e-9)
+        assert part.spread == pytest.approx(other.spread, abs=1e-9)
+
+
+@pytest.mark.parametrize("combine", ["mean", "mean_minus_std", "mean_minus_variance", "soft_min"])
+@pytest.mark.parametrize("members", [(), (1.0, 4.0)])
+def test_the_spread_of_heads_or_of_a_distribution_is_rescaled_before_it_is_combined(combine, members):
+    plain = RewardParts(2.5, 1.5, members)
+    alone = SimpleNamespace(contract=SimpleNamespace(reward_mean=0.5, reward_std=2.0), combine=combine, penalty=0.7)
+    alone.members = (alone,)
+    wanted = 1.0 if combine == "mean" else combine_part(plain.rescaled(0.5, 2.0), combine, 0.7)
+    found = normalised(alone, replace(plain, reward=combine_part(plain, combine, 0.7)))
+    assert (found.reward, found.spread) == (pytest.approx(wanted), 0.75)
 
 
 def test_what_is_no_ensemble_is_refused(paths, tmp_path):

@@ -61,7 +61,9 @@ def test_a_model_answers_to_its_path_and_its_last_part_alone(reward_model):
         with pytest.raises(Refusal, match="'other' is not served here; served: ") as caught:
             service.check_name("other")
         assert caught.value.status == 404
-        assert service.require_scale() == (0.25, 2.0)
+        service.require_scale()
+        found = scored(RewardParts(2.25, 1.0), Failure("it broke")).normalised(service.model).outcomes
+        assert found == [RewardParts(1.0, 0.5), Failure("it broke")]
         assert (service.card()["id"], service.card()["has_contract"]) == (reward_model.name, True)
     finally:
         service.close()

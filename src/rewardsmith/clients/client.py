@@ -8,8 +8,9 @@ import os
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -96,16 +97,21 @@ class RewardClient:
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Give one list per request with one reward per completion. Raises ScoringError."""
-        return [rewards for result in self._ask(requests, False) for rewards in result.rewards]
+        return [rewards for result in self._ask(requests, self.options, False) for rewards in result.rewards]
 
-    def score_parts(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
-        """Give one list per request with the parts of every reward. Raises ScoringError."""
-        return [parts for result in self._ask(requests, True) for parts in result.parts]
+    def score_parts(self, requests: Sequence[ScoreRequest], *, normalized: bool = False) -> list[list[RewardParts]]:
+        """Give one list per request with the parts of every reward, normalised also where `options` do not say so.
 
-    def _ask(self, requests: Sequence[ScoreRequest], with_parts: bool) -> Iterator[Results]:
-        for chunk in cut_calls(requests, self.options.completions_per_call):
-            answer = self._call("POST", "/v1/reward", reward_body(chunk, self.options, with_parts))
-            yield read_rewards(answer, chunk, self.options, with_parts)
+        Raises:
+            ScoringError: the server gave no such rewards.
+        """
+        options = replace(self.options, normalized=normalized or self.options.normalized)
+        return [parts for result in self._ask(requests, options, True) for parts in result.parts]
+
+    def _ask(self, requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool) -> Iterator[Results]:
+        for chunk in cut_calls(requests, options.completions_per_call):
+            answer = self._call("POST", "/v1/reward", reward_body(chunk, options, with_parts))
+            yield read_rewards(answer, chunk, options, with_parts)
 
     def _call(self, method: str, path: str, body: object) -> Any:
         for attempt in range(1, self.options.max_attempts + 1):
@@ -288,27 +294,29 @@ def address(source: str | None) -> str:
 
 
 def group_samples(
-    prompts: Sequence[Any], completions: Sequence[Any], tools: Sequence[Any] | None = None
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    tools: Sequence[Any] | None = None,
+    chat_template_kwargs: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> tuple[list[ScoreRequest], list[list[int]]]:
-    """Put samples of equal prompts into one request, so that the prompt travels and is computed once; `tools` has one
-    list a sample, and samples of other tools are asked apart.
+    """Put samples of equal prompts into one request, so that the prompt travels and is computed once; `tools` and
+    `chat_template_kwargs` have one value a sample, and samples with others are asked apart.
 
     Gives the requests and, for each, the sample numbers of its completions. Raises ScoringError for unequal counts.
     """
     if len(prompts) != len(completions):
         raise ScoringError(f"{len(prompts)} prompts for {len(completions)} completions")
-    members: dict[tuple[str, str], list[int]] = {}
+    alone = [None] * len(prompts)
+    settings = list(zip(tools or alone, chat_template_kwargs or alone, strict=True))
     parsed = [as_text(prompt, "prompt") if prompt else "" for prompt in prompts]
+    members: dict[tuple[str, str], list[int]] = {}
     for number, prompt in enumerate(parsed):
-        key = (text_key(prompt), json.dumps(tools[number], sort_keys=True, default=str) if tools else "")
-        members.setdefault(key, []).append(number)
+        own = json.dumps(settings[number], sort_keys=True, default=str) if any(settings[number]) else ""
+        members.setdefault((text_key(prompt), own), []).append(number)
     requests = [
-        ScoreRequest(
-            parsed[numbers[0]],
-            tuple(as_text(completions[n], "completion") for n in numbers),
-            tools[numbers[0]] if tools else None,
-        )
+        ScoreRequest(parsed[first], tuple(as_text(completions[n], "completion") for n in numbers), *settings[first])
         for numbers in members.values()
+        for first in numbers[:1]
     ]
     return requests, list(members.values())
 

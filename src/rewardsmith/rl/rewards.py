@@ -26,12 +26,14 @@ from rewardsmith.rl.judges import GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
 from rewardsmith.scoring.ensemble import require_spread
 from rewardsmith.scoring.opening import ModelOptions
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, scale_of
 
 logger = logging.getLogger(__name__)
 Source = str | Scorer | Callable[..., Any]
 LogMetric = Callable[[str, float], None]
 LONGEST_PAUSE_SECONDS = 30.0
+# Columns of a data set that are fields of a request: what a chat template reads beside the messages.
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 # So many batches in a row without any difference between answers are worth a warning.
 BATCHES_WITHOUT_SIGNAL = 10
 
@@ -78,8 +80,7 @@ def reward_function(
 def _open(source: Source, options: RewardOptions, api_key: str | None, model: ModelOptions | None) -> _Part:
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         # Waiting is done here, so that a run says that it waits and for how long.
-        how = ClientOptions(max_attempts=1, normalized=options.normalized)
-        return _ScorerPart(RewardClient(source, api_key, how), options)
+        return _ScorerPart(RewardClient(source, api_key, ClientOptions(max_attempts=1)), options)
     if isinstance(source, str):
         return _ScorerPart(open_scorer(source, model), options)
     if isinstance(source, Scorer) and not isinstance(source, RewardFunction):
@@ -112,7 +113,13 @@ class RewardFunction:
         """Score as any scorer does. Raises ScoringError also where an answer gets no reward."""
         prompts = [as_plain(request.prompt) for request in requests for _ in request.completions]
         said = [as_plain(completion) for request in requests for completion in request.completions]
-        rewards = self.score(prompts, said)
+        # What the reward model's template reads beside messages goes along, under the names of TRL's columns.
+        columns = {
+            name: [getattr(request, name) for request in requests for _ in request.completions]
+            for name in TEMPLATE_COLUMNS
+            if any(getattr(request, name) for request in requests)
+        }
+        rewards = self.score(prompts, said, **columns)
         if None in rewards:
             place = rewards.index(None)
             raise ScoringError(f"{self.name} gave no reward for the answer {str(said[place])[:60]!r}")
@@ -214,12 +221,13 @@ class _ScorerPart(_Part):
         self.options = options
         self.name = str(scorer.name).rstrip("/").split("/")[-1]
         self.num_not_scored = 0
+        self._deviation: float | None = None
+        if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
+            raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
         if options.needs_parts and not capabilities_of(scorer).gives_parts:
             raise ConfigError(f"{scorer.name} does not say what its members give; leave combine and uncertainty out")
         if isinstance(scorer, RewardScorer):
             require_spread(scorer, options.combine if options.uncertainty is None else "uncertainty")
-        if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
-            raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
         if options.normalized and options.length and isinstance(scorer, RewardScorer) and len(scorer.members) > 1:
             raise ConfigError(
                 f"{scorer.name}: each member is divided by a deviation of its own, a length penalty is in raw rewards; "
@@ -233,8 +241,8 @@ class _ScorerPart(_Part):
 
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Score samples; None where the scorer refuses one."""
-        tools = columns.get("tools")
-        requests, members = group_samples(prompts, completions, tools if isinstance(tools, Sequence) else None)
+        tools, arguments = (_rows_of(columns.get(name)) for name in TEMPLATE_COLUMNS)
+        requests, members = group_samples(prompts, completions, tools, arguments)
         rows: list[Any] = try_halves(self._read_patiently, requests, ScoringError)
         for place in [number for number, row in enumerate(rows) if isinstance(row, Exception)]:
             # The answer that cannot be scored shall not take the others of its prompt along.
@@ -246,8 +254,9 @@ class _ScorerPart(_Part):
                 logger.warning("%s: %s; such answers get no reward", self.name, errors[0])
             self.num_not_scored += len(errors)
         kept = [row for row in rows if not isinstance(row, Exception)]
+        unit = self._length_unit()
         return in_sample_order(
-            [shape(self.options, r, row, self._statistics()) for r, row in zip(requests, kept, strict=True)], members
+            [shape(self.options, r, row, unit) for r, row in zip(requests, kept, strict=True)], members
         )
 
     def _read_patiently(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
@@ -266,26 +275,31 @@ class _ScorerPart(_Part):
 
     def _read(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
         scorer = self.scorer
-        if isinstance(scorer, RewardScorer):
-            # Members that are models have a mean and a deviation each, not one together.
-            return scorer.score_parts(requests, normalized=self.options.normalized and len(scorer.members) > 1)
-        if isinstance(scorer, RewardClient) and self.options.needs_parts:
-            return scorer.score_parts(requests)
+        if isinstance(scorer, RewardScorer | RewardClient) and self.options.needs_parts:
+            return scorer.score_parts(requests, normalized=self.options.normalized)
         return [[RewardParts(reward) for reward in row] for row in scorer.score_requests(requests)]
 
-    def _statistics(self) -> tuple[float, float]:
-        """Return what is subtracted and divided by here; a server and members that are models have done so already."""
-        if not self.options.normalized or isinstance(self.scorer, RewardClient):
-            return 0.0, 1.0
-        assert isinstance(self.scorer, RewardScorer)
-        if len(self.scorer.members) > 1:
-            return 0.0, 1.0
-        contract = self.scorer.contract
-        if contract is None or contract.reward_mean is None or not contract.reward_std:
+    def _length_unit(self) -> float:
+        """Return what a length penalty, which is in raw rewards, is divided by. Raises ConfigError without one."""
+        if not (self.options.normalized and self.options.length):
+            return 1.0
+        if self._deviation is None:
+            scorer = self.scorer
+            if isinstance(scorer, RewardClient):
+                self._deviation = scorer.model_card().get("rewardsmith", {}).get("reward_std")
+            else:
+                self._deviation = scale_of(scorer)[1]
+        if not self._deviation:
             raise ConfigError(
-                f"{self.scorer.name} names no mean and standard deviation of rewards; leave normalized out"
+                f"{self.scorer.name} names no one standard deviation, and a length penalty is in raw rewards; leave "
+                "length or normalized out"
             )
-        return contract.reward_mean, contract.reward_std
+        return self._deviation
+
+
+def _rows_of(column: object) -> Sequence[Any] | None:
+    """Return a column that has one value a sample; anything else under its name is not of the template."""
+    return column if isinstance(column, Sequence) and not isinstance(column, str) and any(column) else None
 
 
 def _check(name: str, prompts: Sequence[Any], rewards: Rewards) -> None:

@@ -69,10 +69,11 @@ class RewardOptions:
     """What is done to the rewards of each scorer, in this order; functions of yours are left as they are.
 
     Args:
+        normalized: subtract the mean and divide by the standard deviation of the model's contract; members first, so
+            combine, penalty and uncertainty are then in standard deviations.
         combine, penalty: how the members of an ensemble become one reward, as in `rewardsmith.scoring.ensemble`; None
             keeps the scorer's own.
-        length: taken from the raw reward.
-        normalized: subtract the mean and divide by the standard deviation of the model's contract.
+        length: taken off, in units of the raw reward.
         uncertainty: the spread of the members at which an answer counts half: rewards are drawn towards their prompt's
             mean by 1 / (1 + (spread / uncertainty)^2), so the advantage is weighted by it. None weighs all alike.
         clip: rewards beyond plus or minus this are cut.
@@ -97,14 +98,17 @@ class RewardOptions:
 
     @property
     def needs_parts(self) -> bool:
-        """Whether the members' rewards are read."""
-        return self.combine is not None or self.uncertainty is not None
+        """Whether more is read than a raw reward: what members give, or rewards on the checkpoint's scale."""
+        return self.combine is not None or self.uncertainty is not None or self.normalized
 
 
 def shape(
-    how: RewardOptions, request: ScoreRequest, row: Sequence[RewardParts | None], scale: tuple[float, float]
+    how: RewardOptions, request: ScoreRequest, row: Sequence[RewardParts | None], length_unit: float = 1.0
 ) -> Rewards:
-    """Apply the options to the rewards of one prompt's answers; `scale` is what is subtracted and divided by."""
+    """Apply the options to one prompt's answers, whose rewards are normalised already where they should be.
+
+    A length penalty is in raw rewards; `length_unit` is the standard deviation that they were divided by.
+    """
     rewards: Rewards = []
     for part, completion in zip(row, request.completions, strict=True):
         if part is None:
@@ -114,8 +118,8 @@ def shape(
         if how.combine is not None:
             value = combine_part(part, how.combine, how.penalty)
         if how.length is not None:
-            value -= how.length.of(completion)
-        rewards.append((value - scale[0]) / scale[1])
+            value -= how.length.of(completion) / length_unit
+        rewards.append(value)
     if how.uncertainty is not None:
         rewards = _weigh(rewards, row, how.uncertainty)
     if how.clip is None:

@@ -15,7 +15,7 @@ from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids, scale_of
 
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 
@@ -74,6 +74,26 @@ def combine_part(part: RewardParts, combine: str, penalty: float) -> float:
     if part.members:
         return combine_rewards(part.members, combine, penalty)
     return part.reward if math.isnan(part.spread) else combine_normal(part, combine, penalty)
+
+
+def normalised(scorer: RewardScorer, part: RewardParts) -> RewardParts:
+    """Return what `score(normalized=True)` gives where a raw reward is at hand: rescaled first, then combined anew.
+
+    Members that are models are each on the scale of their own checkpoint, heads on that of the one they share.
+
+    Raises:
+        ConfigError: a checkpoint names no mean and standard deviation.
+    """
+    combine, penalty = getattr(scorer, "combine", "mean"), getattr(scorer, "penalty", 1.0)
+    if len(scorer.members) > 1:
+        scales = map(scale_of, scorer.members)
+        values = tuple((value - mean) / std for value, (mean, std) in zip(part.members, scales, strict=True))
+        return replace(part, reward=combine_rewards(values, combine, penalty), spread=spread_of(values), members=values)
+    if not part.members and not math.isnan(part.spread):
+        # What a normal distribution was charged for its width is given back, since it is not linear in the scale.
+        part = replace(part, reward=part.reward - combine_normal(replace(part, reward=0.0), combine, penalty))
+    scaled = part.rescaled(*scale_of(scorer))
+    return scaled if combine == "mean" else replace(scaled, reward=combine_part(scaled, combine, penalty))
 
 
 def require_spread(scorer: RewardScorer, combine: str | None) -> None:

@@ -30,7 +30,7 @@ from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_he
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, require_spread, spread_of
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability, scale_of
 from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class RewardModel(RewardScorer):
                 text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"
                 logger.warning(text, self.name, count, self.max_length)
             self.num_cut += count
-        mean, std = self._statistics() if normalized else (0.0, 1.0)
+        mean, std = scale_of(self) if normalized else (0.0, 1.0)
         rows = self._read(encoded)
         scaled = [[part.rescaled(mean, std) for part in row] for row in rows] if normalized else rows
         return [[self._combined(part) for part in row] for row in scaled]
@@ -330,13 +330,6 @@ class RewardModel(RewardScorer):
                         f"request {number}, completion {index} has {len(sequence)} tokens, {self.name} reads {limit}: "
                         "shorten the prompt, or cut its start on purpose with truncation='truncate_prompt'"
                     )
-
-    def _statistics(self) -> tuple[float, float]:
-        """Give what normalised rewards subtract and divide by. Raises ConfigError when nothing names it."""
-        source = self.contract or self.imported
-        if source is None or source.reward_mean is None or not source.reward_std:
-            raise ConfigError(f"{self.name} names no mean and standard deviation of rewards; ask for raw rewards")
-        return source.reward_mean, source.reward_std
 
 
 def _as_list(path: str | Sequence[str]) -> Sequence[str]:

@@ -176,6 +176,19 @@ def require_ids(scorer: RewardScorer) -> IdScorer:
     raise ConfigError(f"{scorer.name} gives no reward to one sequence alone: {why}; ask for all answers of a prompt")
 
 
+def scale_of(scorer: Any) -> tuple[float, float]:
+    """Return the mean and standard deviation of rewards that a checkpoint names, by which normalised ones are made.
+
+    Raises:
+        ConfigError: neither its contract nor its importer names them.
+    """
+    source = scorer.contract or getattr(scorer, "imported", None)
+    mean, std = getattr(source, "reward_mean", None), getattr(source, "reward_std", None)
+    if mean is None or not std:
+        raise ConfigError(f"{scorer.name} names no mean and standard deviation of rewards; ask for raw rewards")
+    return mean, std
+
+
 def make_request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
     """Build a request from what a user gives. Raises DataError for what is neither text, messages nor token ids."""
     asked = as_text(prompt, "prompt") if prompt else ""

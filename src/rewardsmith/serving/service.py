@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +13,8 @@ from starlette.requests import Request
 from rewardsmith._version import __version__
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
+from rewardsmith.scoring.ensemble import normalised
+from rewardsmith.scoring.scorer import scale_of
 from rewardsmith.serving.limits import Failure, Outcome, Refusal, ServerSettings, invalid
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit
 from rewardsmith.serving.queue import Engine
@@ -41,6 +43,10 @@ class Scored:
         """Say which sequences were cut, for protocols whose body has no place for it."""
         cut = [str(index) for index, truncated in enumerate(self.truncated) if truncated]
         return {"X-Rewardsmith-Truncated": ",".join(cut)} if cut else {}
+
+    def normalised(self, model: Any) -> Scored:
+        """Give the same with rewards on the scale of the model's checkpoint, or of each member's."""
+        return replace(self, outcomes=[o if isinstance(o, Failure) else normalised(model, o) for o in self.outcomes])
 
     def rewards(self) -> list[float]:
         """Give every reward. Raises Refusal 500 naming the sequences that have none."""
@@ -117,12 +123,13 @@ class Service:
             outcomes = await admission.score(encoded.rows)
         return Scored(outcomes, [len(row) for row in encoded.rows], encoded.truncated, encoded.sizes)
 
-    def require_scale(self) -> tuple[float, float]:
-        """Give the checkpoint's mean and standard deviation of rewards. Raises Refusal 422 without them."""
-        mean, std = self.reward_scale()
-        if mean is None or not std:
-            raise invalid("the model names no reward mean and standard deviation; ask for raw rewards")
-        return mean, std
+    def require_scale(self) -> None:
+        """Refuse normalised rewards of checkpoints that name no mean and standard deviation. Raises Refusal 422."""
+        try:
+            for member in getattr(self.model, "members", (self.model,)):
+                scale_of(member)
+        except ConfigError as error:
+            raise invalid(str(error)) from error
 
     def reward_scale(self) -> tuple[float | None, float | None]:
         """Give mean and standard deviation of the contract, or of a foreign model's config; None without them."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import RewardParts
-from rewardsmith.serving.limits import Failure, Outcome, invalid
+from rewardsmith.serving.limits import Failure, invalid
 from rewardsmith.serving.protocols.inputs import (
     FIRST_ERROR,
     Ids,
@@ -105,7 +105,8 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/reward")
     async def reward(body: RewardBody, http: Request) -> RewardAnswer:
         service.check_name(body.model)
-        scale = service.require_scale() if body.normalized else None
+        if body.normalized:
+            service.require_scale()
         truncation = Truncation(body.truncate) if body.truncate else None
         scored = await service.score(http, lambda: _requests(body), truncation)
         if not body.partial:
@@ -114,7 +115,7 @@ def router(service: Service) -> APIRouter:
             model=service.name,
             normalized=body.normalized,
             scoring=service.card(),
-            results=_results(scored, scale, body.return_parts),
+            results=_results(scored.normalised(service.model) if body.normalized else scored, body.return_parts),
             usage=scored.usage(),
         )
 
@@ -149,12 +150,12 @@ def _request(item: RewardInput, where: str) -> ScoreRequest:
     return ScoreRequest(prompt, completions, item.tools, item.chat_template_kwargs)
 
 
-def _results(scored: Scored, scale: tuple[float, float] | None, return_parts: bool) -> list[RewardResult]:
+def _results(scored: Scored, return_parts: bool) -> list[RewardResult]:
     results, start = [], 0
     for size in scored.sizes:
         part = slice(start, start + size)
         start += size
-        outcomes = [_rescaled(outcome, scale) for outcome in scored.outcomes[part]]
+        outcomes = scored.outcomes[part]
         results.append(
             RewardResult(
                 rewards=[None if isinstance(o, Failure) else o.reward for o in outcomes],
@@ -165,10 +166,6 @@ def _results(scored: Scored, scale: tuple[float, float] | None, return_parts: bo
             )
         )
     return results
-
-
-def _rescaled(outcome: Outcome, scale: tuple[float, float] | None) -> Outcome:
-    return outcome if scale is None or isinstance(outcome, Failure) else outcome.rescaled(*scale)
 
 
 def _parts(parts: RewardParts) -> RewardPartsAnswer:
