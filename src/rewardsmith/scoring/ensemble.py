@@ -76,7 +76,7 @@ def combine_part(part: RewardParts, combine: str, penalty: float) -> float:
     return part.reward if math.isnan(part.spread) else combine_normal(part, combine, penalty)
 
 
-def normalised(scorer: RewardScorer, part: RewardParts) -> RewardParts:
+def normalised(scorer: object, part: RewardParts) -> RewardParts:
     """Return what `score(normalized=True)` gives where a raw reward is at hand: rescaled first, then combined anew.
 
     Members that are models are each on the scale of their own checkpoint, heads on that of the one they share.
@@ -85,8 +85,9 @@ def normalised(scorer: RewardScorer, part: RewardParts) -> RewardParts:
         ConfigError: a checkpoint names no mean and standard deviation.
     """
     combine, penalty = getattr(scorer, "combine", "mean"), getattr(scorer, "penalty", 1.0)
-    if len(scorer.members) > 1:
-        scales = map(scale_of, scorer.members)
+    members = getattr(scorer, "members", (scorer,))
+    if len(members) > 1:
+        scales = map(scale_of, members)
         values = tuple((value - mean) / std for value, (mean, std) in zip(part.members, scales, strict=True))
         return replace(part, reward=combine_rewards(values, combine, penalty), spread=spread_of(values), members=values)
     if not part.members and not math.isnan(part.spread):

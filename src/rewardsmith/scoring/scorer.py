@@ -176,16 +176,17 @@ def require_ids(scorer: RewardScorer) -> IdScorer:
     raise ConfigError(f"{scorer.name} gives no reward to one sequence alone: {why}; ask for all answers of a prompt")
 
 
-def scale_of(scorer: Any) -> tuple[float, float]:
+def scale_of(scorer: object) -> tuple[float, float]:
     """Return the mean and standard deviation of rewards that a checkpoint names, by which normalised ones are made.
 
     Raises:
         ConfigError: neither its contract nor its importer names them.
     """
-    source = scorer.contract or getattr(scorer, "imported", None)
+    source = getattr(scorer, "contract", None) or getattr(scorer, "imported", None)
     mean, std = getattr(source, "reward_mean", None), getattr(source, "reward_std", None)
     if mean is None or not std:
-        raise ConfigError(f"{scorer.name} names no mean and standard deviation of rewards; ask for raw rewards")
+        name = getattr(scorer, "name", "the model")
+        raise ConfigError(f"{name} names no mean and standard deviation of rewards; ask for raw rewards")
     return mean, std
 
 

@@ -44,7 +44,7 @@ class Scored:
         cut = [str(index) for index, truncated in enumerate(self.truncated) if truncated]
         return {"X-Rewardsmith-Truncated": ",".join(cut)} if cut else {}
 
-    def normalised(self, model: Any) -> Scored:
+    def normalised(self, model: object) -> Scored:
         """Give the same with rewards on the scale of the model's checkpoint, or of each member's."""
         return replace(self, outcomes=[o if isinstance(o, Failure) else normalised(model, o) for o in self.outcomes])
 
