@@ -5,6 +5,7 @@ import pytest
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.traces import score_trace, score_traces
+from rewardsmith.scoring.scorer import make_request
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "adds", "parameters": {}}}]
@@ -49,6 +50,40 @@ def test_each_turn_has_the_reward_of_a_separate_call(source, reward_model):
     assert len(set(wanted)) == 3
     assert score_trace(source, TALK, "each") == pytest.approx(wanted, abs=1e-5)
     assert score_traces(source, [TALK, SHORT]) == pytest.approx([wanted[-1], last], abs=1e-5)
+
+
+def test_a_trace_is_computed_once_and_kept_no_longer(reward_model):
+    long = [
+        {"role": role, "content": f"the {word} question is good and the answer is {word} fine"}
+        for word in ("good", "bad", "nice", "great", "poor")
+        for role in ("user", "assistant")
+    ]
+    other = [*long[:5], {"role": "assistant", "content": "an awful answer"}]
+    turns = [(long, place) for place in range(1, 10, 2)] + [(other, place) for place in (1, 3, 5)]
+    wanted = [reward_model.score(trace[:place], [[trace[place]]])[0] for trace, place in turns]
+    sizes = [len(reward_model.encode(make_request(trace[:place], [[trace[place]]]))[0]) for trace, place in turns]
+    seen = []
+    hook = reward_model.model.get_input_embeddings().register_forward_hook(
+        lambda m, ids, o: seen.append(ids[0].numel())
+    )
+    try:
+        found = score_traces(reward_model, [long, other], "each")
+    finally:
+        hook.remove()
+    assert [reward for row in found for reward in row] == pytest.approx(wanted, abs=1e-5)
+    assert sum(seen) < sizes[4] + sizes[7] + 30 < sum(sizes) / 2
+    assert len(seen) == 2
+    assert not reward_model.keeps_prefixes
+
+
+def test_a_model_that_keeps_prefixes_already_keeps_them_on(reward_model):
+    reward_model.keep_prefixes(4096)
+    try:
+        found = score_trace(reward_model, TALK, "each")
+        assert reward_model.keeps_prefixes
+    finally:
+        reward_model.keep_prefixes(0)
+    assert found == pytest.approx([reward_model.score(TALK[:turn], [[TALK[turn]]])[0] for turn in TURNS], abs=1e-5)
 
 
 def test_tool_calls_and_tools_reach_the_scorer_in_one_call():

@@ -176,6 +176,7 @@ class RewardModel(RewardScorer):
             ConfigError: the model cannot go on from a prefix, see `KeptPrefixes`.
         """
         self._kept = KeptPrefixes(self.model, self.plan, max_tokens) if max_tokens else None
+        self.keeps_prefixes = self._kept is not None
 
     @property
     def prefix_counts(self) -> PrefixCounts:

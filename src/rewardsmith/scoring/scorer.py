@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
@@ -53,6 +54,7 @@ class RewardScorer(ABC):
     tokens_per_batch: int
     truncation: str = "error"
     gives_spread: bool = False
+    keeps_prefixes: bool = False
 
     @property
     @abstractmethod
@@ -68,6 +70,19 @@ class RewardScorer(ABC):
         """Keep what texts begin with from call to call, up to `max_tokens` of them. Raises ConfigError if it cannot."""
         if max_tokens:
             raise ConfigError(f"{self.name} cannot keep prefixes")
+
+    @contextmanager
+    def keeping_prefixes(self, max_tokens: int) -> Iterator[None]:
+        """Keep prefixes for a while: each member that can and does not yet, up to `max_tokens` each."""
+        own = [member for member in self.members if not member.keeps_prefixes]
+        for member in own:
+            with suppress(ConfigError):
+                member.keep_prefixes(max_tokens)
+        try:
+            yield
+        finally:
+            for member in own:
+                member.keep_prefixes(0)
 
     @property
     def prefix_counts(self) -> PrefixCounts:
