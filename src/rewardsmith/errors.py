@@ -60,6 +60,14 @@ class ScoringError(RewardsmithError, RuntimeError):
     """A text that cannot be scored. Never replaced by a plausible number."""
 
 
+class TooLongError(ScoringError):
+    """A text with more tokens than the model reads; `tokens` says how many, as "81" or "over 512"."""
+
+    def __init__(self, message: str, tokens: str) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+
+
 class UnreachableError(ScoringError):
     """A server that does not answer; it may come back, so a long run waits and then stops without losing anything."""
 

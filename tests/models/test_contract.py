@@ -7,8 +7,8 @@ import tiny_models
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models import contract as contracts
-from rewardsmith.models.rendering import Renderer, TextPolicy
-from rewardsmith.models.tokenizer import prepare_tokenizer
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.tokenizer import TextPolicy, prepare_tokenizer
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
-from rewardsmith.models.rendering import Renderer, TextPolicy
-from rewardsmith.models.tokenizer import TemplateEnd, prepare_tokenizer
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.tokenizer import TemplateEnd, TextPolicy, prepare_tokenizer
 from rewardsmith.records import Message, TokenIds
 
 PROMPT, ANSWER = "is maybe", "good"

@@ -157,7 +157,7 @@ def test_members_that_tokenise_alike_see_one_text_cut_to_what_all_of_them_read(p
     assert ensemble.max_length == 64
     long = " ".join(["maybe good is question"] * 200)
     request = ScoreRequest(long, ("fine",))
-    (cut,) = ensemble.cut_prompts(request, ensemble.encode(request))
+    (cut,) = ensemble.fit(request, "truncate_prompt").sequences
     assert len(cut) <= 64
     (parts,) = ensemble.score(long, ["fine"], truncation="truncate_prompt", return_parts=True)
     expected = [member.score_encoded([[cut]])[0][0] for member in ensemble.members]

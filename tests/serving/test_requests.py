@@ -8,6 +8,7 @@ import pytest
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import ScoreRequest
+from rewardsmith.scoring.truncation import Fitted
 from rewardsmith.serving.limits import Refusal, invalid
 from rewardsmith.serving.requests import EncodingLimits, Tokeniser, Truncation, encode_requests
 
@@ -18,13 +19,14 @@ class Letters:
     name, tokenizer, max_length = "letters", SimpleNamespace(), 6
     model = SimpleNamespace(config=SimpleNamespace(vocab_size=300))
 
-    def encode(self, request):
+    def encode(self, request, whole=False):
         return [list((request.prompt + text).encode()) for text in request.completions]
 
-    def cut_prompts(self, request, sequences):
+    def fit(self, request, truncation=None, limit=None):
         if any(len(text) > self.max_length for text in request.completions):
             raise ScoringError("the answer alone is too long")
-        return [ids[-self.max_length :] for ids in sequences]
+        rows = self.encode(request)
+        return Fitted([ids[-self.max_length :] for ids in rows], [len(ids) > self.max_length for ids in rows])
 
 
 REQUEST = ScoreRequest("prompt", ("ab", ""))
@@ -60,10 +62,10 @@ def test_an_answer_that_is_too_long_is_not_cut_with_its_prompt():
 
 def test_a_template_that_refuses_the_rest_of_a_prompt_is_the_callers_error():
     class Strict(Letters):
-        def cut_prompts(self, request, sequences):
+        def fit(self, request, truncation=None, limit=None):
             raise RuntimeError("secret text")
 
-    with pytest.raises(Refusal, match=r"cannot be cut: its rest cannot be rendered \(RuntimeError\)") as caught:
+    with pytest.raises(Refusal, match=r"cannot be rendered or tokenised \(RuntimeError\)") as caught:
         encode(Truncation("prompt"), Strict())
     assert caught.value.status == 422
     assert "secret" not in str(caught.value)
@@ -71,7 +73,7 @@ def test_a_template_that_refuses_the_rest_of_a_prompt_is_the_callers_error():
 
 def test_a_model_without_that_way_says_what_it_can():
     class Plain(Letters):
-        cut_prompts = None
+        fit = None
 
     with pytest.raises(Refusal, match="ask for left or right"):
         encode(Truncation("prompt"), Plain())

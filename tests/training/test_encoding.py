@@ -7,7 +7,10 @@ from small_runs import config, train_logs, trainer_for
 
 from rewardsmith import RewardTrainer
 from rewardsmith.errors import DataError
+from rewardsmith.models import long_texts
 from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.tokenizer import prepare_tokenizer
+from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.training.encoding import Encoder, EncodingReport, encode_groups, read_row
 
 
@@ -139,3 +142,34 @@ def test_the_best_of_several_sets_is_by_their_mean(tmp_path):
     found = trainer.evaluate()
     assert found["eval_accuracy"] == pytest.approx((found["eval_a_accuracy"] + found["eval_b_accuracy"]) / 2)
     assert trainer.state.best_metric is not None
+
+
+LONG = "good bad fine nice great poor " * 150
+
+
+@pytest.mark.parametrize("overflow", ["drop", "truncate_prompt"])
+@pytest.mark.parametrize("maker", [tiny_models.qwen_tokenizer, tiny_models.llama_tokenizer, tiny_models.bert_tokenizer])
+def test_long_texts_are_cut_and_dropped_as_if_they_were_tokenised_whole(overflow, maker, monkeypatch):
+    tokenizer = maker()
+    prepare_tokenizer(tokenizer)
+    encoder = Encoder(Renderer(tokenizer), 64, overflow)
+    chat = [{"role": "user", "content": LONG}] if tokenizer.chat_template else LONG
+    rows = [
+        {"prompt": LONG, "chosen": "fine", "rejected": "bad"},
+        {"prompt": "good", "chosen": LONG, "rejected": "bad"},
+        {"prompt": "good " * 30, "completions": ["fine", "bad", LONG], "preferences": [[0, 1], [1, 2]]},
+        {"prompt": LONG, "chosen": LONG + "fine", "rejected": "bad"},
+        {"chosen": LONG + "fine", "rejected": LONG + "bad"},
+        {"prompt": chat, "chosen": "fine", "rejected": "bad"},
+        {"prompt": "good", "chosen": "fine", "rejected": "bad"},
+    ]
+    groups = [read_row(row, "row") if "preferences" not in row else three_way(row) for row in rows]
+    whole = [encoder.encode(group) for group in groups]
+    monkeypatch.setattr(long_texts, "PIECE", 512)
+    assert [encoder.encode(group) for group in groups] == whole
+    assert sum(encoded is not None for encoded, _ in whole) == (2 if overflow == "drop" else 5)
+
+
+def three_way(row):
+    comparisons = tuple(Comparison(better, worse) for better, worse in row["preferences"])
+    return PreferenceGroup(row["prompt"], tuple(row["completions"]), comparisons)

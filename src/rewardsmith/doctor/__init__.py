@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rewardsmith.findings import Finding, worst
 
 if TYPE_CHECKING:
-    from rewardsmith.doctor.checkpoint import examine_loaded
+    from rewardsmith.doctor.checkpoint import examine_foreign, examine_loaded
     from rewardsmith.doctor.examining import Diagnosis, doctor, examine
     from rewardsmith.doctor.subject import Examination
 
@@ -20,10 +20,11 @@ _HOMES = {
     "Examination": "rewardsmith.doctor.subject",
     "doctor": "rewardsmith.doctor.examining",
     "examine": "rewardsmith.doctor.examining",
+    "examine_foreign": "rewardsmith.doctor.checkpoint",
     "examine_loaded": "rewardsmith.doctor.checkpoint",
 }
 
-__all__ = ["Diagnosis", "Examination", "Finding", "doctor", "examine", "examine_loaded", "worst"]
+__all__ = ["Diagnosis", "Examination", "Finding", "doctor", "examine", "examine_foreign", "examine_loaded", "worst"]
 
 
 class _Doctor(ModuleType):

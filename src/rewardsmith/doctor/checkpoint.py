@@ -11,9 +11,9 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
-from rewardsmith.doctor.model import MODEL_CHECKS
+from rewardsmith.doctor.model import MODEL_CHECKS, check_finite_weights
 from rewardsmith.doctor.subject import Examination, Subject, encode, one_line, run_checks
-from rewardsmith.doctor.tokens import TOKEN_CHECKS
+from rewardsmith.doctor.tokens import TOKEN_CHECKS, check_vocabulary
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import LoadedModel, golden_difference, load_reward_model
@@ -294,3 +294,22 @@ def _reads_its_own_way(loaded: LoadedModel) -> bool:
     """Whether a foreign model's rewards come from its own code instead of a head that transformers applies."""
     imported = getattr(loaded, "imported", None)
     return imported is not None and (imported.reader is not None or imported.is_comparer)
+
+
+def examine_foreign(loaded: LoadedModel) -> list[Finding]:
+    """Run the doctor's fast checks on a model at hand.
+
+    Of a model whose own code computes the reward, only weights and vocabulary are looked at: the other checks are of a
+    linear head as transformers applies it.
+    """
+    if not _reads_its_own_way(loaded):
+        training = loaded.model.training
+        loaded.model.eval()
+        try:
+            return examine_loaded(loaded.model, loaded.tokenizer, loaded.contract)
+        finally:
+            loaded.model.train(training)
+    config = loaded.model.config.get_text_config()
+    subject = Subject(loaded.model, loaded.tokenizer, config, loaded.renderer)
+    # Foreign code may not say where its embeddings are; the config does.
+    return [check_finite_weights(subject), check_vocabulary(replace(subject, model=None))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,14 +18,16 @@ from rewardsmith.data.checks.lengths import Measure, TokenMeasure
 from rewardsmith.data.loading import LoadReport
 from rewardsmith.data.texts import as_sources, locate, locate_each
 from rewardsmith.doctor.data import DATA_CHECKS
-from rewardsmith.doctor.subject import Examination, Reading, Watch, run_checks, unwatched
-from rewardsmith.errors import ConfigError, DataError, require_place
+from rewardsmith.doctor.subject import MOST_TOKENS, Examination, Reading, Watch, run_checks, unwatched
+from rewardsmith.errors import ConfigError, DataError, TooLongError, require_place
 from rewardsmith.findings import Finding, Level, by_level, worst
 from rewardsmith.models.member_folders import member_folders
 from rewardsmith.records import PreferenceGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 
 MAX_GROUPS = 20_000
@@ -252,7 +255,7 @@ def sequence_encoder(
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[Callable[[PreferenceGroup], list[list[int]]], list[str]]:
     """Return what gives the token ids that training and scoring see, and what was changed in the tokenizer for it."""
-    from rewardsmith.models.rendering import Renderer
+    from rewardsmith.models.rendering import Composed, Renderer
     from rewardsmith.models.tokenizer import prepare_tokenizer
 
     if isinstance(tokenizer, str):
@@ -264,9 +267,16 @@ def sequence_encoder(
     # The warning that a sequence is longer than the model takes is what the histogram is for.
     tokenizer.model_max_length = sys.maxsize
 
+    def ids_of(text: Composed) -> list[int]:
+        try:
+            return renderer.ids(text, MOST_TOKENS)
+        except TooLongError:
+            logger.warning("a text of over %d tokens is counted as one of %d", MOST_TOKENS, MOST_TOKENS)
+            return [0] * MOST_TOKENS
+
     def encode(group: PreferenceGroup) -> list[list[int]]:
         return [
-            renderer.encode(group.prompt, completion, group.tools, group.chat_template_kwargs)
+            ids_of(renderer.compose(group.prompt, completion, group.tools, group.chat_template_kwargs))
             for completion in group.completions
         ]
 

@@ -86,6 +86,8 @@ def one_line(error: object, limit: int = 160) -> str:
 
 ENCODED_GROUPS = 600
 # What a template or a tokenizer may raise on a conversation that it cannot render.
+# Longer texts are tokenised for a model that reads them alone.
+MOST_TOKENS = 2**17
 REFUSED = (RewardsmithError, TemplateError, TypeError, ValueError)
 
 
@@ -149,21 +151,28 @@ class Subject:
     @cached_property
     def encoded(self) -> Encoded:
         """The data as this tokenizer and template write them: groups spread evenly, as files are often sorted."""
-        return encode(self.renderer, evenly(self.groups, ENCODED_GROUPS))
+        from rewardsmith.models.shared_prefix.plan import longest_input
+
+        limit = max(longest_input(self.config) or 0, MOST_TOKENS)
+        return encode(self.renderer, evenly(self.groups, ENCODED_GROUPS), limit)
 
 
-def encode(renderer: Renderer, groups: Iterable[PreferenceGroup]) -> Encoded:
-    """Return the token ids of every sequence of each group, and the errors of those that cannot be rendered."""
+def encode(renderer: Renderer, groups: Iterable[PreferenceGroup], limit: int = MOST_TOKENS) -> Encoded:
+    """Return the token ids of every sequence of each group, and the errors of those that cannot be rendered.
+
+    Texts that certainly have more tokens than `limit` are among them.
+    """
     encoded = Encoded([], [])
     for group in groups:
         options = (group.tools, group.chat_template_kwargs)
         try:
-            written = [renderer.write(group.prompt, completion, *options) for completion in group.completions]
+            texts = [renderer.compose(group.prompt, completion, *options) for completion in group.completions]
+            written = [(text.said, renderer.ids(text, limit)) for text in texts]
         except REFUSED as error:
             encoded.errors.append(one_line(error))
             continue
-        if all(one.ids for one in written):
-            encoded.groups.append(Sequences(group, [one.ids for one in written], [one.text for one in written]))
+        if all(ids for _, ids in written):
+            encoded.groups.append(Sequences(group, [ids for _, ids in written], [text for text, _ in written]))
         else:
             encoded.errors.append("an answer has no tokens")
     return encoded

@@ -24,11 +24,11 @@ from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, load_tokenizer, names_in
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
 from rewardsmith.models.member_folders import require_one_model
-from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
-from rewardsmith.models.tokenizer import pair_separator, prepare_tokenizer
+from rewardsmith.models.tokenizer import TextPolicy, pair_separator, prepare_tokenizer
 
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.tables import is_hub_id
-from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.tokenizer import TextPolicy
 from rewardsmith.models.wide_head import num_heads
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 

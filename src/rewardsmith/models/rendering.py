@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
+from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models import templates
+from rewardsmith.models.long_texts import LongTexts, tokenise_whole
 from rewardsmith.models.templates import TemplateMarks, apply_template
+from rewardsmith.models.tokenizer import TextPolicy, without_end
 from rewardsmith.records import Completion, Message, Text, TokenIds
 
 logger = logging.getLogger(__name__)
@@ -29,90 +31,29 @@ SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 HIDE, SHOW = "\ue0f0", "\ue0f1"
 
 
-@dataclass(frozen=True)
-class TextPolicy:
-    """Which special tokens stand around a plain text.
-
-    Args:
-        closed_by_tokenizer: the tokenizer itself frames a text ([CLS] ... [SEP] of encoders); nothing is added.
-        bos_text: written before a decoder's text, "" when its tokenizer adds none.
-        eos_text: written after it, unless it stands there already.
-        eos_gap: written between the text and an EOS that is added.
-        strips_end: characters that go from the end of a text before it is closed.
-        appended_id: token that some foreign models score; it is put after every text.
-        skipped_id: pad token of a foreign model that also ends its texts: Hugging Face's pooling passes over it.
-        pair_separator: what a foreign encoder was trained to read between a question and its answer.
-    """
-
-    closed_by_tokenizer: bool
-    bos_text: str = ""
-    eos_text: str = ""
-    eos_gap: str = ""
-    strips_end: str = ""
-    appended_id: int | None = None
-    skipped_id: int | None = None
-    pair_separator: str | None = None
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPolicy:
-        """Read off what the tokenizer adds by itself."""
-        framed = tokenizer("a")["input_ids"]
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        start = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
-        if framed[start + len(bare) :]:
-            return cls(True)
-        bos = tokenizer.bos_token if start and framed[0] == tokenizer.bos_token_id else ""
-        return cls(False, bos or "", tokenizer.eos_token or "")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TextPolicy:
-        """Read what a contract holds. Raises CheckpointError for a rule that this version does not know."""
-        known = {item.name for item in fields(cls)}
-        # Until now a contract also kept the marks of the template, which are read off the tokenizer.
-        values = {name: value for name, value in values.items() if name != "rendered"}
-        if unknown := sorted(values.keys() - known):
-            raise CheckpointError(f"text_policy holds {', '.join(unknown)}, which is not known; upgrade rewardsmith")
-        if not isinstance(values.get("closed_by_tokenizer"), bool):
-            raise CheckpointError("text_policy lacks closed_by_tokenizer (true or false); save the model again")
-        for name, value in values.items():
-            kinds: tuple[type, ...] = (bool,) if name == "closed_by_tokenizer" else (int, str)
-            wanted = int if name.endswith("_id") else str
-            if value is not None and not isinstance(value, kinds if wanted is str and len(kinds) == 1 else wanted):
-                raise CheckpointError(f"text_policy: {name} is {value!r}, no {wanted.__name__}; save the model again")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form for the scoring contract; what is not set is left out."""
-        kept = {"closed_by_tokenizer", "bos_text", "eos_text"}
-        return {name: value for name, value in asdict(self).items() if name in kept or value not in (None, "")}
-
-    def finish(self, ids: list[int]) -> list[int]:
-        """Return the ids up to the token that is scored."""
-        ids = without_end(ids, self.skipped_id)
-        return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
-
-    def close(self, text: str) -> str:
-        """Return a plain text with the EOS that it lacks."""
-        if not self.eos_text:
-            return text
-        if self.strips_end:
-            text = text.rstrip(self.strips_end)
-        return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
-
-
-def without_end(ids: list[int], token: int | None) -> list[int]:
-    """Return ids without the copies of a token at their end; the first id always stays."""
-    end = len(ids)
-    while token is not None and end > 1 and ids[end - 1] == token:
-        end -= 1
-    return ids[:end]
-
-
 class Written(NamedTuple):
     """A rendered text and its token ids, as they are scored."""
 
     text: str
     ids: list[int]
+
+
+class Composed(NamedTuple):
+    """A text as it is given to the tokenizer.
+
+    Args:
+        said: the text that is scored, as people and other tools read it.
+        text: what is tokenised; None where token ids were given.
+        before: ids that stand before it, or all of them.
+        framed: whether the tokenizer frames it by itself.
+        hidden: what the marks in it stand for.
+    """
+
+    said: str
+    text: str | None
+    before: Sequence[int] = ()
+    framed: bool = False
+    hidden: Sequence[str] = ()
 
 
 class Renderer:
@@ -208,30 +149,58 @@ class Renderer:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> Written:
         """Return the text and the ids that are scored; token ids pass through and have no text."""
+        composed = self.compose(prompt, completion, tools, chat_template_kwargs)
+        return Written(composed.said, self.ids(composed))
+
+    def compose(
+        self,
+        prompt: Text,
+        completion: Completion,
+        tools: Sequence[Any] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Composed:
+        """Return what is tokenised; token ids pass through, up to the scored one."""
         if isinstance(completion, TokenIds):
-            return Written("", self.policy.finish(self._without_padding(list(completion))))
+            return Composed("", None, self._without_padding(list(completion)))
         hidden, prompt, completion = self._hide(prompt, completion)
         plain = self._plain_text(prompt, completion)
         if plain is not None:
-            return Written(self._shown(self._framed(plain), hidden), self.encode_text(plain, hidden=hidden))
+            composed = self._compose_text(plain)
+            return composed._replace(said=self._shown(self._framed(plain), hidden), hidden=hidden)
         text = self._apply_template(as_messages(prompt, completion), tools, chat_template_kwargs)
-        return Written(
-            self._shown(text, hidden), self.policy.finish(self._tokenise(text, self._frames_itself(text), hidden))
-        )
+        return Composed(self._shown(text, hidden), text, (), self._frames_itself(text), hidden)
 
-    def encode_text(self, text: str, rendered: bool = False, hidden: Sequence[str] = ()) -> list[int]:
+    def ids(self, composed: Composed, limit: int | None = None) -> list[int]:
+        """Tokenise. Raises TooLongError, before it does, for a text that certainly has more tokens than `limit`."""
+        if composed.text is not None and limit is not None:
+            self.long_texts.require(self._shown(composed.text, composed.hidden), limit)
+        return self.ids_behind(composed, 0)
+
+    def ids_behind(self, composed: Composed, place: int) -> list[int]:
+        """Tokenise a text from a character on; what stands before all texts stays, and token ids do."""
+        if composed.text is None:
+            return self.policy.finish(list(composed.before))
+        text = composed.text[place:]
+        return self.policy.finish([*composed.before, *self._tokenise(text, composed.framed, composed.hidden)])
+
+    @cached_property
+    def long_texts(self) -> LongTexts:
+        """What is certain of texts before they are tokenised."""
+        return LongTexts(self.tokenizer)
+
+    def encode_text(self, text: str, rendered: bool = False) -> list[int]:
         """Tokenise a whole text; `rendered` says that it came out of the chat template as it stands."""
-        policy = self.policy
+        return self.ids(self._compose_text(text, rendered))
+
+    def _compose_text(self, text: str, rendered: bool = False) -> Composed:
         if rendered or self.is_rendered(text):
             text = text if rendered else self._close_rendered(text)
-            return policy.finish(self._tokenise(text, self._frames_itself(text), hidden))
-        if policy.closed_by_tokenizer:
-            return policy.finish(self._tokenise(text, True, hidden))
-        text, bos = self.frame(text), policy.bos_text
-        if bos:
-            # The text after BOS is tokenised as a text of its own, as a tokenizer that adds BOS does it.
-            return policy.finish([self.tokenizer.bos_token_id, *self._tokenise(text[len(bos) :], False, hidden)])
-        return policy.finish(self._tokenise(text, False, hidden))
+            return Composed(text, text, (), self._frames_itself(text))
+        if self.policy.closed_by_tokenizer:
+            return Composed(text, text, (), True)
+        text, bos = self.frame(text), self.policy.bos_text
+        # The text after BOS is tokenised as a text of its own, as a tokenizer that adds BOS does it.
+        return Composed(text, text[len(bos) :], (self.tokenizer.bos_token_id,) if bos else ())
 
     def _framed(self, plain: str) -> str:
         return plain if self.policy.pair_separator and not self.is_rendered(plain) else self.frame(plain)
@@ -316,27 +285,18 @@ class Renderer:
     def _tokenise(self, text: str, framed: bool, hidden: Sequence[str] = ()) -> list[int]:
         """Tokenise; what is `hidden` in the text becomes the plain characters that it stands for."""
         if not hidden:
-            return self._ids(text, add_special_tokens=framed)
+            return tokenise_whole(self.tokenizer, text, add_special_tokens=framed)
         ids: list[int] = []
         place = 0
         for found in [*self._control_tokens.finditer(text), None]:
             piece = text[place : found.start() if found else len(text)]
             if piece:
                 shown = self._shown(piece, hidden)
-                ids += self._ids(shown, add_special_tokens=False, split_special_tokens=True)
+                ids += tokenise_whole(self.tokenizer, shown, add_special_tokens=False, split_special_tokens=True)
             if found:
                 ids.append(int(self.tokenizer.convert_tokens_to_ids(found[0])))  # type: ignore[arg-type]
                 place = found.end()
         return self.tokenizer.build_inputs_with_special_tokens(ids) if framed else ids
-
-    def _ids(self, text: str, **options: bool) -> list[int]:
-        try:
-            return self.tokenizer(text, **options)["input_ids"]
-        except BaseException as error:
-            # A tokenizer that panics (millions of blanks) raises no Exception; the text fails, not the whole run.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise ScoringError(f"the tokenizer fails at a text of {len(text)} characters; shorten it") from error
 
     @staticmethod
     def _shown(text: str, hidden: Sequence[str]) -> str:

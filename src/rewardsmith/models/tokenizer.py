@@ -1,16 +1,100 @@
-"""Prepare a tokenizer for reward models: a pad token that ends no text, a template that ends in the scored token."""
+"""The special tokens around a text, and a tokenizer prepared for reward models.
+
+A prepared one has a pad token that ends no text, and a template that ends in the scored token.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rewardsmith.errors import CheckpointError
 from rewardsmith.models import templates
 
 PAD_TOKENS = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|endoftext|>")
 NEW_PAD_TOKEN = "<|pad|>"
+
+
+@dataclass(frozen=True)
+class TextPolicy:
+    """Which special tokens stand around a plain text.
+
+    Args:
+        closed_by_tokenizer: the tokenizer itself frames a text ([CLS] ... [SEP] of encoders); nothing is added.
+        bos_text: written before a decoder's text, "" when its tokenizer adds none.
+        eos_text: written after it, unless it stands there already.
+        eos_gap: written between the text and an EOS that is added.
+        strips_end: characters that go from the end of a text before it is closed.
+        appended_id: token that some foreign models score; it is put after every text.
+        skipped_id: pad token of a foreign model that also ends its texts: Hugging Face's pooling passes over it.
+        pair_separator: what a foreign encoder was trained to read between a question and its answer.
+    """
+
+    closed_by_tokenizer: bool
+    bos_text: str = ""
+    eos_text: str = ""
+    eos_gap: str = ""
+    strips_end: str = ""
+    appended_id: int | None = None
+    skipped_id: int | None = None
+    pair_separator: str | None = None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPolicy:
+        """Read off what the tokenizer adds by itself."""
+        framed = tokenizer("a")["input_ids"]
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        start = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
+        if framed[start + len(bare) :]:
+            return cls(True)
+        bos = tokenizer.bos_token if start and framed[0] == tokenizer.bos_token_id else ""
+        return cls(False, bos or "", tokenizer.eos_token or "")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TextPolicy:
+        """Read what a contract holds. Raises CheckpointError for a rule that this version does not know."""
+        known = {item.name for item in fields(cls)}
+        # Until now a contract also kept the marks of the template, which are read off the tokenizer.
+        values = {name: value for name, value in values.items() if name != "rendered"}
+        if unknown := sorted(values.keys() - known):
+            raise CheckpointError(f"text_policy holds {', '.join(unknown)}, which is not known; upgrade rewardsmith")
+        if not isinstance(values.get("closed_by_tokenizer"), bool):
+            raise CheckpointError("text_policy lacks closed_by_tokenizer (true or false); save the model again")
+        for name, value in values.items():
+            kinds: tuple[type, ...] = (bool,) if name == "closed_by_tokenizer" else (int, str)
+            wanted = int if name.endswith("_id") else str
+            if value is not None and not isinstance(value, kinds if wanted is str and len(kinds) == 1 else wanted):
+                raise CheckpointError(f"text_policy: {name} is {value!r}, no {wanted.__name__}; save the model again")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form for the scoring contract; what is not set is left out."""
+        kept = {"closed_by_tokenizer", "bos_text", "eos_text"}
+        return {name: value for name, value in asdict(self).items() if name in kept or value not in (None, "")}
+
+    def finish(self, ids: list[int]) -> list[int]:
+        """Return the ids up to the token that is scored."""
+        ids = without_end(ids, self.skipped_id)
+        return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
+
+    def close(self, text: str) -> str:
+        """Return a plain text with the EOS that it lacks."""
+        if not self.eos_text:
+            return text
+        if self.strips_end:
+            text = text.rstrip(self.strips_end)
+        return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
+
+
+def without_end(ids: list[int], token: int | None) -> list[int]:
+    """Return ids without the copies of a token at their end; the first id always stays."""
+    end = len(ids)
+    while token is not None and end > 1 and ids[end - 1] == token:
+        end -= 1
+    return ids[:end]
 
 
 def pair_separator(tokenizer: PreTrainedTokenizerBase) -> str | None:

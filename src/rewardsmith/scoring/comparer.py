@@ -14,6 +14,7 @@ import torch
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
+from rewardsmith.models.long_texts import LongTexts
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, probability
@@ -35,7 +36,7 @@ class PairComparer(RewardScorer):
     def __init__(self, loaded: LoadedModel, name: str, tokens_per_batch: int = 4096) -> None:
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.rule = loaded.imported.rule if loaded.imported else None
-        self.contract = None
+        self.contract, self._long_texts = None, LongTexts(loaded.tokenizer)
         self.name, self.tokens_per_batch = name, tokens_per_batch
 
     @property
@@ -98,6 +99,8 @@ class PairComparer(RewardScorer):
 
     def _encode_pair(self, request: ScoreRequest, first: int, second: int) -> list[int]:
         texts = (self._plain(request.prompt), *(self._plain(request.completions[k]) for k in (first, second)))
+        for text in texts:
+            self._long_texts.require(text, MAX_TOKENS)
         ids = [t for mark, text in zip(MARKS, texts, strict=True) for t in self.tokenizer(mark + text)["input_ids"]]
         if len(ids) > MAX_TOKENS:
             raise ScoringError(

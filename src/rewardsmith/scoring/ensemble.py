@@ -16,6 +16,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids, scale_of
+from rewardsmith.scoring.truncation import Fitted
 
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 
@@ -195,15 +196,15 @@ class EnsembleModel(RewardScorer):
         limits = (member.capabilities.max_length for member in self.members)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def encode(self, request: ScoreRequest) -> list[list[int]]:
+    def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
         """Give the token ids of a request. Raises ConfigError when the members tokenise differently."""
         self._require_one_tokenisation()
-        return self._readers[0].encode(request)
+        return self._readers[0].encode(request, whole=whole)
 
-    def cut_prompts(self, request: ScoreRequest, sequences: Sequence[list[int]]) -> list[list[int]]:
-        """Cut the start of the prompt where a sequence is longer than every member reads. Raises as `encode` does."""
+    def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted:
+        """Give the token ids of a request within what every member reads. Raises as a member's and as `encode` do."""
         self._require_one_tokenisation()
-        return self._readers[0].cut_prompts(request, sequences, self.max_length)
+        return self._readers[0].fit(request, truncation or self.truncation, limit or self.max_length)
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Score groups of token-id sequences. Raises ConfigError when the members tokenise differently."""
@@ -216,7 +217,7 @@ class EnsembleModel(RewardScorer):
 
     def _cut(self, request: ScoreRequest) -> ScoreRequest:
         """Give the request as token ids that every member can read."""
-        sequences = self.cut_prompts(request, self.encode(request))
+        sequences = self.fit(request, "truncate_prompt").sequences
         return replace(request, prompt="", completions=tuple(map(TokenIds, sequences)))
 
     def _combine_rows(self, asked: Sequence[list[list[RewardParts]]]) -> list[list[RewardParts]]:

@@ -12,16 +12,13 @@ from typing import Any
 import torch
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
-from rewardsmith.doctor import Finding, examine_loaded
-from rewardsmith.doctor.model import check_finite_weights
-from rewardsmith.doctor.subject import Subject
-from rewardsmith.doctor.tokens import check_vocabulary
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.doctor import examine_foreign
+from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.member_folders import member_folders
-from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
@@ -31,7 +28,7 @@ from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, require_spread, spread_of
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability, scale_of
-from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
+from rewardsmith.scoring.truncation import Fitted, fit_completions, fit_dialogues
 
 logger = logging.getLogger(__name__)
 
@@ -192,44 +189,35 @@ class RewardModel(RewardScorer):
     ) -> list[list[RewardParts]]:
         """Score requests in order, with the parts of every reward; the prompt of each is computed once."""
         truncation = check_truncation(truncation or self.truncation)
-        encoded = [self.encode(request) for request in requests]
-        if truncation != "error":
-            whole, encoded = encoded, [self.cut_prompts(r, s) for r, s in zip(requests, encoded, strict=True)]
-            pairs = zip(whole, encoded, strict=True)
-            count = sum(len(now) < len(ids) for before, after in pairs for ids, now in zip(before, after, strict=True))
-            if count and not self.num_cut:
-                text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"
-                logger.warning(text, self.name, count, self.max_length)
-            self.num_cut += count
+        encoded = self._fitted(requests, truncation)
         mean, std = scale_of(self) if normalized else (0.0, 1.0)
         rows = self._read(encoded)
         scaled = [[part.rescaled(mean, std) for part in row] for row in rows] if normalized else rows
         return [[self._combined(part) for part in row] for row in scaled]
 
-    def encode(self, request: ScoreRequest) -> list[list[int]]:
-        """Give the token ids of every full sequence of a request, exactly as they are scored."""
-        return [self._encode_one(request, request.prompt, completion) for completion in request.completions]
-
-    def cut_prompts(
-        self, request: ScoreRequest, sequences: Sequence[list[int]], limit: int | None = None
-    ) -> list[list[int]]:
-        """Give what `encode` gave for a request, with the start of the prompt cut where a sequence is too long.
+    def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
+        """Give the token ids of every full sequence of a request, exactly as they are scored.
 
         Args:
+            whole: also of texts that certainly have more tokens than the model reads; without it a TooLongError.
+        """
+        limit = None if whole else self.max_length
+        return [self._encode_one(request, request.prompt, c, limit) for c in request.completions]
+
+    def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted:
+        """Give the token ids of a request within what the model reads.
+
+        Args:
+            truncation: what happens to a text that is too long, see `score`; None takes the model's own.
             limit: in tokens; None takes `max_length`.
 
         Raises:
-            ScoringError: an answer alone is too long; answers are not cut.
+            TooLongError: a text is too long, or its answer alone where prompts are cut; answers are not cut.
         """
-        limit = limit or self.max_length
-        if not request.prompt and limit is not None and len(sequences) > 1:
-            return cut_shared_start(sequences, limit)
-        return [
-            ids
-            if limit is None or len(ids) <= limit
-            else truncate_prompt(lambda p, c=c: self._encode_one(request, p, c), request.prompt, c, limit)  # type: ignore[misc]
-            for ids, c in zip(sequences, request.completions, strict=True)
-        ]
+        limit, cuts = limit or self.max_length, check_truncation(truncation or self.truncation) != "error"
+        if cuts and not request.prompt and limit is not None and len(request.completions) > 1:
+            return fit_dialogues(self.renderer, [self._compose(request, "", c) for c in request.completions], limit)
+        return fit_completions(lambda p, c: self._encode_one(request, p, c, limit), request, limit, cuts=cuts)
 
     def render(self, prompt: Text, completion: Completion) -> str:
         """Give the text that is scored, as `pipeline("text-classification")` and other tools take it."""
@@ -289,11 +277,30 @@ class RewardModel(RewardScorer):
 
     def read_columns(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:
         """Return what the head gives for every text of the requests, the reward first; long prompts as scoring does."""
-        rows = [self.encode(request) for request in requests]
-        if self.truncation != "error":
-            rows = [self.cut_prompts(request, row) for request, row in zip(requests, rows, strict=True)]
-        self._require_length(rows)
+        rows = self._fitted(requests, self.truncation)
         return compute_columns(self.model, rows, self.tokens_per_batch, plan=self.plan, kept=self._kept)
+
+    def _fitted(self, requests: Sequence[ScoreRequest], truncation: str) -> list[list[list[int]]]:
+        """Return the ids of requests, and count the prompts that were cut. Raises TooLongError naming the request."""
+        found: list[Fitted] = []
+        for number, request in enumerate(requests):
+            try:
+                found.append(self.fit(request, truncation))
+            except TooLongError as error:
+                if truncation != "error":
+                    raise
+                raise TooLongError(f"request {number}, {error}, {self._remedy}", error.tokens) from error
+        count = sum(sum(fitted.cut) for fitted in found)
+        if count and not self.num_cut:
+            text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"
+            logger.warning(text, self.name, count, self.max_length)
+        self.num_cut += count
+        return [fitted.sequences for fitted in found]
+
+    @property
+    def _remedy(self) -> str:
+        how = "shorten the prompt, or cut its start on purpose with truncation='truncate_prompt'"
+        return f"{self.name} reads {self.max_length}: {how}"
 
     def _take_combination(self, combine: str, penalty: float, file: Path) -> None:
         """Take how members are combined, and the head's distribution where `file` holds one. Raises ConfigError."""
@@ -309,9 +316,11 @@ class RewardModel(RewardScorer):
             return part
         return replace(part, reward=combine_part(part, self.combine, self.penalty))
 
-    def _encode_one(self, request: ScoreRequest, prompt: Text, completion: Completion) -> list[int]:
-        options = (request.tools, request.chat_template_kwargs)
-        ids = self.renderer.encode(prompt, self._prepare(completion), *options)
+    def _compose(self, request: ScoreRequest, prompt: Text, completion: Completion) -> Composed:
+        return self.renderer.compose(prompt, self._prepare(completion), request.tools, request.chat_template_kwargs)
+
+    def _encode_one(self, request: ScoreRequest, prompt: Text, completion: Completion, limit: int | None) -> list[int]:
+        ids = self.renderer.ids(self._compose(request, prompt, completion), limit)
         if self._reader is not None:
             self._reader.check(ids)
         return ids
@@ -327,10 +336,9 @@ class RewardModel(RewardScorer):
         for number, group in enumerate(groups):
             for index, sequence in enumerate(group):
                 if limit is not None and len(sequence) > limit:
-                    raise ScoringError(
-                        f"request {number}, completion {index} has {len(sequence)} tokens, {self.name} reads {limit}: "
-                        "shorten the prompt, or cut its start on purpose with truncation='truncate_prompt'"
-                    )
+                    count = len(sequence)
+                    text = f"request {number}, completion {index} has {count} tokens, {self._remedy}"
+                    raise TooLongError(text, str(count))
 
 
 def _as_list(path: str | Sequence[str]) -> Sequence[str]:
@@ -372,23 +380,3 @@ def state_rule(path: str, loaded: LoadedModel) -> None:
         if finding.level != "green":
             text = f"{finding.check}: {finding.message}" + (f" ({finding.remedy})" if finding.remedy else "")
             logger.warning("%s: doctor, %s, %s", path, finding.level, text)
-
-
-def examine_foreign(loaded: LoadedModel) -> list[Finding]:
-    """Run the doctor's fast checks on a model at hand.
-
-    Of a model whose own code computes the reward, only weights and vocabulary are looked at: the other checks are of a
-    linear head as transformers applies it.
-    """
-    imported = loaded.imported
-    if imported is None or (imported.reader is None and not imported.is_comparer):
-        training = loaded.model.training
-        loaded.model.eval()
-        try:
-            return examine_loaded(loaded.model, loaded.tokenizer, loaded.contract)
-        finally:
-            loaded.model.train(training)
-    config = loaded.model.config.get_text_config()
-    subject = Subject(loaded.model, loaded.tokenizer, config, loaded.renderer)
-    # Foreign code may not say where its embeddings are; the config does.
-    return [check_finite_weights(subject), check_vocabulary(replace(subject, model=None))]

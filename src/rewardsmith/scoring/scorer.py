@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.truncation import Fitted
 
 TRUNCATIONS = ("error", "truncate_prompt")
 LOOK_AHEAD = 256
@@ -28,11 +31,9 @@ class IdScorer(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def encode(self, request: ScoreRequest) -> list[list[int]]: ...
+    def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]: ...
 
-    def cut_prompts(
-        self, request: ScoreRequest, sequences: Sequence[list[int]], limit: int | None = None
-    ) -> list[list[int]]: ...
+    def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted: ...
 
     def read_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[RewardParts]]: ...
 

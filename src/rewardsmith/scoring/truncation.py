@@ -2,14 +2,93 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ScoringError, TooLongError
+from rewardsmith.models.long_texts import cuttable_ids
+from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
-from rewardsmith.records import Completion, Message, Text, TokenIds
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
 
+# May raise TooLongError for a text that certainly has more tokens than it is given.
 Encode = Callable[[Text], list[int]]
+EncodeBoth = Callable[[Text, Completion], list[int]]
+# Of more turns the first that fit are found by halving: fewer turns have fewer tokens.
+MANY_TURNS = 64
+
+
+class Fitted(NamedTuple):
+    """The token ids of a request's texts as the model reads them, and which of them lost the start of their prompt."""
+
+    sequences: list[list[int]]
+    cut: list[bool]
+
+
+def fit_completions(encode: EncodeBoth, request: ScoreRequest, limit: int | None, *, cuts: bool) -> Fitted:
+    """Return the ids of every completion with its prompt, of at most `limit` tokens.
+
+    Args:
+        cuts: cut the start of the prompt where a text is too long.
+
+    Raises:
+        TooLongError: a text is too long, or what cannot be cut of it.
+    """
+    rows: list[list[int]] = []
+    cut, long = [], {}
+    for index, completion in enumerate(request.completions):
+        ids, tokens = _sized(lambda p, c=completion: encode(p, c), request.prompt)  # type: ignore[misc]
+        is_long = ids is None or (limit is not None and len(ids) > limit)
+        if is_long and cuts:
+            ids = _truncated(lambda p, c=completion: encode(p, c), request.prompt, completion, limit or 0)  # type: ignore[misc]
+        elif is_long:
+            long[index] = tokens
+        rows.append(ids or [])
+        cut.append(is_long)
+    if long:
+        index, tokens = next(iter(long.items()))
+        longest = max(long.values(), key=lambda text: (not text.isdigit(), len(text), text))
+        raise TooLongError(f"completion {index} has {tokens} tokens", longest)
+    return Fitted(rows, cut)
+
+
+def fit_dialogues(renderer: Renderer, dialogues: Sequence[Composed], limit: int) -> Fitted:
+    """Return the ids of whole dialogues, cut where all are alike if one has more than `limit` tokens.
+
+    Raises:
+        TooLongError: an answer, what follows the shared start, is too long by itself.
+    """
+    found = cuttable_ids(renderer, dialogues, limit)
+    if any(found.too_long):
+        raise TooLongError(_answer_is_long(f"over {limit}", limit), f"over {limit}")
+    rows = cut_shared_start(found.ids, limit)
+    cut = (len(now) < len(ids) for ids, now in zip(found.ids, rows, strict=True))
+    return Fitted(rows, [bool(found.place) or is_cut for is_cut in cut])
+
+
+def _sized(encode: Encode, prompt: Text) -> tuple[list[int] | None, str]:
+    """Return ids and their number in words; no ids of what has certainly too many."""
+    try:
+        ids = encode(prompt)
+    except TooLongError as error:
+        return None, error.tokens
+    return ids, str(len(ids))
+
+
+def _truncated(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
+    """Cut, with every failure on the way being that of a text that is too long."""
+    try:
+        return truncate_prompt(encode, prompt, completion, limit)
+    except TooLongError:
+        raise
+    except ScoringError as error:
+        raise TooLongError(str(error), f"over {limit}") from error
+
+
+def _answer_is_long(tokens: str, limit: int) -> str:
+    return f"the answer and its markup alone have {tokens} tokens, the model reads {limit}; it is not cut"
 
 
 def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
@@ -22,17 +101,17 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
         encode: tokenises the whole text for a prompt.
 
     Raises:
-        ScoringError: the answer alone, or token ids, are too long.
+        TooLongError: the answer alone, or token ids, are too long.
     """
-    whole = encode(prompt)
-    if len(whole) <= limit:
+    whole, tokens = _sized(encode, prompt)
+    if whole is not None and len(whole) <= limit:
         return whole
     if isinstance(completion, TokenIds):
-        raise ScoringError(
-            f"a sequence of {len(whole)} token ids exceeds {limit}; its prompt cannot be told apart to cut it"
+        raise TooLongError(
+            f"a sequence of {tokens} token ids exceeds {limit}; its prompt cannot be told apart to cut it", tokens
         )
     prompts = _without_oldest_turns(prompt)
-    fitting = next((number for number, shorter in enumerate(prompts) if len(encode(shorter)) <= limit), None)
+    fitting = _first_fitting(encode, prompts, limit)
     if fitting == 0:
         return encode(prompts[0])
     # What fits without more turns may fit with the end of the turn before it.
@@ -41,11 +120,22 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
     if ids is None and fitting is not None:
         return encode(prompts[fitting])
     if ids is None:
-        needed = len(encode(_with_start_cut(last, _length(last))))
-        raise ScoringError(
-            f"the answer and its markup alone have {needed} tokens, the model reads {limit}; it is not cut"
-        )
+        _, needed = _sized(encode, _with_start_cut(last, _length(last)))
+        raise TooLongError(_answer_is_long(needed, limit), needed)
     return ids
+
+
+def _fits(encode: Encode, prompt: Text, limit: int) -> bool:
+    ids, _ = _sized(encode, prompt)
+    return ids is not None and len(ids) <= limit
+
+
+def _first_fitting(encode: Encode, prompts: Sequence[Text], limit: int) -> int | None:
+    """Number the first of ever shorter prompts that fits."""
+    if len(prompts) <= MANY_TURNS:
+        return next((number for number, shorter in enumerate(prompts) if _fits(encode, shorter, limit)), None)
+    number = bisect_left(prompts, True, key=lambda shorter: _fits(encode, shorter, limit))
+    return number if number < len(prompts) else None
 
 
 def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[int]]:
@@ -54,15 +144,13 @@ def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[in
     The first token, such as BOS or [CLS], stays.
 
     Raises:
-        ScoringError: an answer, what follows the shared start, is too long by itself.
+        TooLongError: an answer, what follows the shared start, is too long by itself.
     """
     room = max(0, shared_prefix_length([tuple(ids) for ids in sequences]) - 1)
     excess = max(map(len, sequences)) - limit
     if excess > room:
-        raise ScoringError(
-            f"the answer and its markup alone have {max(map(len, sequences)) - room} tokens, the model reads {limit}; "
-            "it is not cut"
-        )
+        tokens = str(max(map(len, sequences)) - room)
+        raise TooLongError(_answer_is_long(tokens, limit), tokens)
     return [ids[:1] + ids[1 + excess :] if excess > 0 else ids for ids in sequences]
 
 
@@ -79,11 +167,11 @@ def _without_oldest_turns(prompt: Text) -> list[Text]:
 def _cut_start(encode: Encode, prompt: Text, limit: int) -> list[int] | None:
     """Cut as few characters as make the text fit; None when even the empty prompt does not."""
     low, high = 0, _length(prompt)
-    if len(encode(_with_start_cut(prompt, high))) > limit:
+    if not _fits(encode, _with_start_cut(prompt, high), limit):
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if len(encode(_with_start_cut(prompt, middle))) <= limit else (middle, high)
+        low, high = (low, middle) if _fits(encode, _with_start_cut(prompt, middle), limit) else (middle, high)
     return encode(_with_start_cut(prompt, high))
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.errors import RewardsmithError, TooLongError
 from rewardsmith.models.templates import NOT_FOR_ROWS
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.scoring.truncation import Fitted
 from rewardsmith.serving.limits import Refusal, draining, invalid, too_large
 
 # Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,
@@ -24,7 +25,6 @@ from rewardsmith.serving.limits import Refusal, draining, invalid, too_large
 SHORT_CHARACTERS = 2**18
 CHARACTERS_PER_TOKEN = 64
 UNLIMITED_TOKENS = 2**15
-PIECE = 2**15
 Build = Callable[[], Sequence[ScoreRequest]]
 # Its present step is a single sequence, so the thread ends soon.
 JOIN_SECONDS = 5.0
@@ -45,8 +45,11 @@ class ServedModel(Protocol):
     def max_length(self) -> int | None:
         """Longest sequence in tokens; None when there is no end."""
 
-    def encode(self, request: ScoreRequest) -> list[list[int]]:
-        """Give the token ids of every full sequence of a request."""
+    def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
+        """Give the token ids of every full sequence of a request.
+
+        Raises TooLongError for a text that certainly has more tokens than the model reads, unless `whole` is asked.
+        """
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Give one reward per id sequence of every group."""
@@ -56,8 +59,8 @@ class ServedModel(Protocol):
 class CutsPrompts(Protocol):
     """A model that can cut the start of prompts."""
 
-    def cut_prompts(self, request: ScoreRequest, sequences: Sequence[list[int]]) -> list[list[int]]:
-        """Return what `encode` gave, with the start of the prompt cut where a sequence is too long."""
+    def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted:
+        """Return token ids within what the model reads, with the start of the prompt cut where a text is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,35 +117,50 @@ def encode_requests(
         for index, completion in enumerate(request.completions):
             alone = replace(request, completions=(completion,))
             where = f"input {number}, completion {index}"
-            _check_characters(model, alone, truncation, where)
-            whole = _encode(model, alone, f"input {number}")
-            row = _cut_row(model, alone, whole, truncation)
+            _check_characters(model, alone, where)
+            row, is_cut = _encode(model, alone, truncation, where)
             _check_length(row, model.max_length, where)
             num_tokens += len(row)
             if num_tokens > limits.max_tokens:
                 raise too_large(f"the request has over {limits.max_tokens} tokens, more than the queue holds; split it")
             rows.append(row)
-            cut.append(len(row) < len(whole))
+            cut.append(is_cut)
             yield
     return Encoded(rows, sizes, cut)
 
 
-def _encode(model: ServedModel, request: ScoreRequest, where: str) -> list[int]:
-    """Tokenise one completion; what the template or tokenizer refuses is the caller's error."""
+def _encode(
+    model: ServedModel, request: ScoreRequest, truncation: Truncation | None, where: str
+) -> tuple[list[int], bool]:
+    """Tokenise one completion, and say whether it was cut; what cannot be tokenised is the caller's error."""
     try:
-        return list(map(int, model.encode(request)[0]))
+        if truncation is not None and truncation.side == "prompt":
+            if not isinstance(model, CutsPrompts):
+                raise invalid(f"{model.name} cannot cut prompts; ask for left or right")
+            fitted = model.fit(request, "truncate_prompt")
+            return list(map(int, fitted.sequences[0])), fitted.cut[0]
+        if truncation is None:
+            return list(map(int, model.encode(request)[0])), False
+        whole = list(map(int, model.encode(request, whole=True)[0]))
+    except Refusal:
+        raise
+    except TooLongError as error:
+        if truncation is not None:
+            raise invalid(f"{where}: {error}") from error
+        limit = model.max_length
+        text = f"{where} has {error.tokens} tokens and the model reads {limit}; shorten it, or ask for truncation"
+        raise invalid(text) from error
     except RewardsmithError as error:
         raise invalid(f"{where}: {error}") from error
     except BaseException as error:
         # A tokenizer that panics raises no Exception; in this thread there is nothing else to let through.
         raise invalid(f"{where} cannot be rendered or tokenised ({type(error).__name__})") from error
+    row = _cut(whole, model.max_length, truncation)
+    return row, len(row) < len(whole)
 
 
-def _check_characters(model: ServedModel, request: ScoreRequest, truncation: Truncation | None, where: str) -> None:
-    """Refuse a text that is too long for its characters alone, or for the tokens of its first parts.
-
-    Tokenising costs about two seconds and 250 MiB a million characters, so it is bounded first.
-    """
+def _check_characters(model: ServedModel, request: ScoreRequest, where: str) -> None:
+    """Refuse a text of so many messages or characters that not even cutting it is worth the work."""
     limit = model.max_length
     turns = sum(len(part) for part in (request.prompt, *request.completions) if _is_conversation(part))
     if turns > (limit or UNLIMITED_TOKENS):
@@ -157,13 +175,6 @@ def _check_characters(model: ServedModel, request: ScoreRequest, truncation: Tru
             f"{where} has {count} characters; a model that reads {limit or 'any number of'} tokens is given at most "
             f"{most}; shorten it"
         )
-    if limit is None or truncation is not None or count <= max(PIECE, 4 * limit):
-        return
-    text = _plain_text(request)
-    if text is not None and has_more_tokens(model.tokenizer, text, 2 * limit):
-        raise invalid(
-            f"{where} has more than {2 * limit} tokens and the model reads {limit}; shorten it, or ask for truncation"
-        )
 
 
 def _is_conversation(part: Text | Completion) -> bool:
@@ -176,31 +187,6 @@ def _num_characters(part: Text | Completion) -> int:
     if isinstance(part, TokenIds):
         return 0
     return sum(len(message.content if isinstance(message.content, str) else str(message.content)) for message in part)
-
-
-def _plain_text(request: ScoreRequest) -> str | None:
-    """Return the text that is tokenised, but for its frame; None for a conversation: templates drop parts."""
-    completion = request.completions[0]
-    if isinstance(request.prompt, str) and isinstance(completion, str):
-        return request.prompt + completion
-    return None
-
-
-def has_more_tokens(tokenizer: Any, text: str, limit: int) -> bool:
-    """Whether the pieces of a long text have more tokens than `limit` in all; the count stops there.
-
-    At each cut a few tokens differ from those of the whole text, so `limit` has to leave room.
-    """
-    count = 0
-    for start in range(0, len(text), PIECE):
-        try:
-            count += len(tokenizer(text[start : start + PIECE], add_special_tokens=False)["input_ids"])
-        except BaseException:
-            # The whole text will fail in the same way, and be answered for it.
-            return False
-        if count > limit:
-            return True
-    return False
 
 
 def _check_template_arguments(request: ScoreRequest, number: int) -> None:
@@ -234,22 +220,7 @@ def vocabulary_size(model: ServedModel) -> int:
     return int(getattr(text_config, "vocab_size", None) or len(model.tokenizer))
 
 
-def _cut_row(model: ServedModel, request: ScoreRequest, ids: list[int], truncation: Truncation | None) -> list[int]:
-    if truncation is None or truncation.side != "prompt":
-        return _cut(ids, model.max_length, truncation)
-    if not isinstance(model, CutsPrompts):
-        raise invalid(f"{model.name} cannot cut prompts; ask for left or right")
-    try:
-        return list(map(int, model.cut_prompts(request, [ids])[0]))
-    except RewardsmithError as error:
-        raise invalid(str(error)) from error
-    except BaseException as error:
-        raise invalid(f"the prompt cannot be cut: its rest cannot be rendered ({type(error).__name__})") from error
-
-
-def _cut(ids: list[int], limit: int | None, truncation: Truncation | None) -> list[int]:
-    if truncation is None:
-        return ids
+def _cut(ids: list[int], limit: int | None, truncation: Truncation) -> list[int]:
     keep = min(value for value in (limit, truncation.max_tokens, len(ids)) if value is not None)
     return ids[len(ids) - keep :] if truncation.side == "left" else ids[:keep]
 

@@ -19,7 +19,8 @@ from datasets import Dataset, Features, IterableDataset, List, Value, concatenat
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.models.rendering import Renderer, Written
+from rewardsmith.models.long_texts import Cuttable, bounded_ids, cuttable_ids, prompt_tokens_behind
+from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
 from rewardsmith.models.templates import (
     LOST_TEXT,
@@ -99,12 +100,19 @@ class Encoder:
         """Return the encoded group, or None when nothing of it can be kept, and what was dropped or cut."""
         if not group.comparisons:
             return None, Counter({"rows without a comparison dropped": 1})
-        texts, ids = self._write(group, where)
+        texts, found = self._write(group, where)
+        ids = found.ids
+        # Of what is too long to be tokenised nobody knows; it is dropped in any case.
+        known = [[-1 - place] if long else ids[place] for place, long in enumerate(found.too_long)]
         # Counted before anything is cut: a cut prompt must not make up for an answer that the template lost.
-        counts = Counter({SAME_TOKENS: count_same_tokens(group, ids), LOST_TEXT: count_lost_texts(group, texts)})
-        if self.overflow == "truncate_prompt":
-            ids = self._truncate_prompt(group, ids, counts)
-        keep = [self.max_length is None or len(sequence) <= self.max_length for sequence in ids]
+        lost = count_lost_texts(group, [text.said for text in texts])
+        counts = Counter({SAME_TOKENS: count_same_tokens(group, known), LOST_TEXT: lost})
+        if self.overflow == "truncate_prompt" and self.max_length is not None:
+            ids = self._truncate_prompt(group, texts[0], found, counts)
+        keep = [
+            not long and (self.max_length is None or len(sequence) <= self.max_length)
+            for sequence, long in zip(ids, found.too_long, strict=True)
+        ]
         counts["completions longer than max_length dropped"] += keep.count(False)
         encoded = _encoded(group, ids, keep)
         counts["comparisons dropped with them"] += len(group.comparisons) - len(encoded["better"])
@@ -118,38 +126,45 @@ class Encoder:
         if self.renderer.wrote_plainly:
             keep_plain_template(self.renderer.tokenizer)
 
-    def _write(self, group: PreferenceGroup, where: str) -> tuple[list[str], list[list[int]]]:
-        """Return the rendered text and the ids of every completion."""
+    def _write(self, group: PreferenceGroup, where: str) -> tuple[list[Composed], Cuttable]:
+        """Return the rendered texts and the ids of every completion, but of what is certainly too long."""
         options = (group.tools, group.chat_template_kwargs)
         try:
-            written = [
-                Written("", list(c)) if isinstance(c, TokenIds) else self.renderer.write(group.prompt, c, *options)
+            texts = [
+                Composed("", None, c) if isinstance(c, TokenIds) else self.renderer.compose(group.prompt, c, *options)
                 for c in group.completions
             ]
+            if self.overflow == "truncate_prompt" and self.max_length is not None:
+                found = cuttable_ids(self.renderer, texts, self.max_length)
+            else:
+                found = bounded_ids(self.renderer, texts, self.max_length)
         except ScoringError as error:
             raise DataError(f"{where}: {error}") from error
-        ids = [one.ids for one in written]
-        if any(not sequence for sequence in ids):
+        if any(not ids and not long for ids, long in zip(found.ids, found.too_long, strict=True)):
             raise DataError(f"{where}: a completion has no tokens; remove the row or fill it")
-        largest = max(map(max, ids))
+        largest = max(max(ids, default=0) for ids in found.ids)
         if self.num_embeddings is not None and largest >= self.num_embeddings:
             raise DataError(
                 f"{where}: token id {largest} is none of the model's {self.num_embeddings}; tokenise with the model's "
                 "own tokenizer"
             )
-        return [one.text for one in written], ids
+        return texts, found
 
-    def _truncate_prompt(self, group: PreferenceGroup, ids: list[list[int]], counts: Counter[str]) -> list[list[int]]:
+    def _truncate_prompt(
+        self, group: PreferenceGroup, text: Composed, found: Cuttable, counts: Counter[str]
+    ) -> list[list[int]]:
         """Cut the oldest prompt tokens of all sequences alike, so that the prefix stays shared; answers stay whole."""
-        excess = max(map(len, ids)) - (self.max_length or max(map(len, ids)))
+        ids = found.ids
+        room = shared_prefix_length([tuple(sequence) for sequence in ids])
+        excess = room if any(found.too_long) else max(map(len, ids)) - (self.max_length or 0)
         if excess <= 0:
             return ids
-        room = shared_prefix_length([tuple(sequence) for sequence in ids])
         if isinstance(group.prompt, str) and group.prompt:
-            room = min(room, len(self.renderer.tokenizer(group.prompt)["input_ids"]))
+            known = prompt_tokens_behind(self.renderer.tokenizer, group.prompt, text, found.place)
+            room = min(room, known)
         keep = int(ids[0][0] == self.renderer.tokenizer.bos_token_id)
         cut = min(excess, max(0, room - keep))
-        if cut:
+        if cut or found.place:
             counts["prompts truncated"] += 1
         return [sequence[:keep] + sequence[keep + cut :] for sequence in ids]
 

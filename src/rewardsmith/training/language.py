@@ -25,6 +25,7 @@ from transformers import (
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models import fresh_model
+from rewardsmith.models.long_texts import first_ids
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup, TokenIds
@@ -134,7 +135,8 @@ def encode_texts(groups: Sequence[PreferenceGroup], renderer: Renderer, max_leng
             if isinstance(completion, TokenIds):
                 ids = list(completion)
             else:
-                ids = renderer.write(group.prompt, completion, group.tools, group.chat_template_kwargs).ids
+                text = renderer.compose(group.prompt, completion, group.tools, group.chat_template_kwargs)
+                ids = first_ids(renderer, text, max_length)
             if len(ids := ids[:max_length]) > 1:
                 found[tuple(ids)] = None
     if not found:

@@ -18,14 +18,15 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
 
-from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError
+from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
+from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.plan import fixed_positions
 from rewardsmith.records import Completion, PreferenceGroup, Text, TokenIds
-from rewardsmith.scoring.truncation import cut_shared_start, truncate_prompt
+from rewardsmith.scoring.truncation import fit_dialogues, truncate_prompt
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
@@ -146,12 +147,13 @@ def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> He
     for group in groups:
         rows, is_cut = _encode_held_out(trainer, group, limit)
         cut += is_cut
-        edges = [e for e in group.comparisons if max(len(rows[e.better]), len(rows[e.worse])) <= limit]
+        fits = [row is not None and len(row) <= limit for row in rows]
+        edges = [e for e in group.comparisons if fits[e.better] and fits[e.worse]]
         left_out += len(group.comparisons) - len(edges)
         if edges or not group.comparisons:
             kept.append(replace(group, comparisons=tuple(edges)))
-            # No comparison asks for a row that is too long; its first tokens keep the place.
-            encoded.append([row if len(row) <= limit else row[:1] for row in rows])
+            # No comparison asks for a row that is too long; one token keeps the place.
+            encoded.append([row if fit and row else (row or [0])[:1] for row, fit in zip(rows, fits, strict=True)])
     notes = {
         f"held-out: prompts of {cut} groups cut at their start to fit the {limit} tokens that the model reads": cut,
         f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads": (
@@ -161,26 +163,32 @@ def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> He
     return HeldOutRows(kept, encoded, [note for note, count in notes.items() if count])
 
 
-def _encode_held_out(trainer: RewardTrainer, group: PreferenceGroup, limit: float) -> tuple[list[list[int]], bool]:
-    """Return the ids of a group's completions, and whether a prompt was cut to fit."""
+def _encode_held_out(
+    trainer: RewardTrainer, group: PreferenceGroup, limit: float
+) -> tuple[list[list[int] | None], bool]:
+    """Return the ids of a group's completions, None of one that is certainly too long; and whether a prompt was cut."""
     renderer, options = trainer.encoder.renderer, (group.tools, group.chat_template_kwargs)
-    rows, is_cut = [], False
+    most, cuts = None if limit == math.inf else int(limit), trainer.encoder.overflow == "truncate_prompt"
+    rows: list[list[int] | None] = []
+    texts, is_cut = [], False
     for completion in group.completions:
-        if isinstance(completion, TokenIds):
-            rows.append(list(completion))
-            continue
-        ids = renderer.encode(group.prompt, completion, *options)
-        if len(ids) > limit and trainer.encoder.overflow == "truncate_prompt" and group.prompt:
+        given = completion if isinstance(completion, TokenIds) else None
+        text = renderer.compose(group.prompt, completion, *options)
+        texts.append(text if given is None else Composed("", None, given))
 
-            def encode(prompt: Text, answer: Completion = completion) -> list[int]:
-                return renderer.encode(prompt, answer, *options)
+        def encode(prompt: Text, answer: Completion = completion) -> list[int]:
+            return renderer.ids(renderer.compose(prompt, answer, *options), most)
 
+        ids: list[int] | None = None
+        with contextlib.suppress(TooLongError):
+            ids = renderer.ids(texts[-1], most)
+        if (ids is None or len(ids) > limit) and cuts and group.prompt and given is None:
             with contextlib.suppress(ScoringError):
                 ids, is_cut = truncate_prompt(encode, group.prompt, completion, int(limit)), True
         rows.append(ids)
-    if trainer.encoder.overflow == "truncate_prompt" and not group.prompt and max(map(len, rows)) > limit:
+    if cuts and not group.prompt and any(ids is None or len(ids) > limit for ids in rows):
         with contextlib.suppress(ScoringError):
-            rows, is_cut = cut_shared_start(rows, int(limit)), True
+            rows, is_cut = list(fit_dialogues(renderer, texts, int(limit)).sequences), True
     return rows, is_cut
 
 

@@ -17,6 +17,7 @@ from rewardsmith.files.reading import read_rows
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
 from rewardsmith.scoring.bulk.rows import hash_files, score_entries
+from rewardsmith.scoring.truncation import fit_completions
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 
@@ -32,6 +33,9 @@ class LetterModel:
 
     def encode(self, request):
         return [[ord(letter) for letter in request.prompt + text] for text in request.completions]
+
+    def fit(self, request, truncation=None, limit=None):
+        return fit_completions(lambda p, c: list(map(ord, p + c)), request, 40, cuts=False)
 
     def score_encoded(self, groups):
         self.calls += 1
@@ -242,12 +246,15 @@ import sys, time
 from pathlib import Path
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
+from rewardsmith.scoring.truncation import Fitted
 
 class Slow:
     capabilities = Capabilities(scores_ids=True)
     truncation = "error"
     def encode(self, request):
         return [[ord(c) for c in request.prompt + text] for text in request.completions]
+    def fit(self, request, truncation=None, limit=None):
+        return Fitted(self.encode(request), [False] * len(request.completions))
     def score_encoded(self, groups):
         time.sleep(0.02)
         return [[sum(s) / 7 for s in group] for group in groups]

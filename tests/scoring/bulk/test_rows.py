@@ -10,10 +10,11 @@ import zstandard
 from letter_scorer import Letters
 
 from rewardsmith.capabilities import Capabilities
-from rewardsmith.errors import ConfigError, DataError, ScoringError
+from rewardsmith.errors import ConfigError, DataError, ScoringError, TooLongError
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.rows import HubInput, find_source, hash_source, read_request, read_source, score_entries
 from rewardsmith.scoring.scorer import RewardParts
+from rewardsmith.scoring.truncation import fit_completions
 
 
 class RefusingLetters:
@@ -28,6 +29,10 @@ class RefusingLetters:
 
     def encode(self, request):
         return [[ord(letter) for letter in request.prompt + text] for text in request.completions]
+
+    def fit(self, request, truncation=None, limit=None):
+        cuts = self.truncation != "error"
+        return fit_completions(lambda p, c: list(map(ord, p + c)), request, self.max_length, cuts=cuts)
 
     def score_encoded(self, groups):
         self.groups.append([len(group) for group in groups])
@@ -58,10 +63,10 @@ class Cutter(RefusingLetters):
 
     truncation = "truncate_prompt"
 
-    def cut_prompts(self, request, sequences):
+    def fit(self, request, truncation=None, limit=None):
         if any(len(text) > self.max_length for text in request.completions):
-            raise ScoringError("the answer alone is too long")
-        return [ids[-self.max_length :] for ids in sequences]
+            raise TooLongError("the answer alone is too long", "41")
+        return super().fit(request, truncation, limit)
 
 
 def named(rows):

@@ -13,9 +13,8 @@ from transformers import PreTrainedModel
 from rewardsmith.errors import CheckpointError, ScoringError
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.heads import quiet_loading
-from rewardsmith.models.rendering import TextPolicy
 from rewardsmith.models.shared_prefix.packing import distinct
-from rewardsmith.models.tokenizer import TemplateEnd
+from rewardsmith.models.tokenizer import TemplateEnd, TextPolicy
 from rewardsmith.records import Completion
 
 

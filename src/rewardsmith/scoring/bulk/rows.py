@@ -20,7 +20,15 @@ from rewardsmith._version import __version__
 from rewardsmith.data.detecting import prompt_column, read_rows, system_column, with_system
 from rewardsmith.data.formats.cells import check_ids, check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
-from rewardsmith.errors import ConfigError, RewardsmithError, RowError, ScoringError, row_error, try_halves
+from rewardsmith.errors import (
+    ConfigError,
+    RewardsmithError,
+    RowError,
+    ScoringError,
+    TooLongError,
+    row_error,
+    try_halves,
+)
 from rewardsmith.files.tables import hub_files, is_hub_id
 from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
 from rewardsmith.scoring.bulk.ledger import Verdict
@@ -223,13 +231,8 @@ def _score_alone(model: RewardScorer, request: ScoreRequest, where: str, with_pa
     if model.truncation != "error":
         # Members that tokenise differently cut differently; the row counts what the one that cuts most had to cut.
         members = [cast(IdScorer, member) for member in model.members]
-        num_cut = max(sum(_is_long(ids, member) for ids in member.encode(request)) for member in members)
+        num_cut = max(sum(member.fit(request, model.truncation).cut) for member in members)
     return _verdict(where, parts if with_parts else [part.reward for part in parts], num_cut)
-
-
-def _is_long(ids: Sequence[int], model: IdScorer) -> bool:
-    limit = model.capabilities.max_length
-    return limit is not None and len(ids) > limit
 
 
 def _verdict(where: str, found: Sequence[float] | Sequence[RewardParts], cut: int = 0) -> Verdict:
@@ -242,19 +245,17 @@ def _verdict(where: str, found: Sequence[float] | Sequence[RewardParts], cut: in
 
 def _encode(model: IdScorer, request: ScoreRequest, where: str, index: int) -> EncodedRow:
     """Return the token ids of a row, cut where that was asked for. Raises RowError for what is too long."""
-    sequences = model.encode(request)
-    num_long = sum(_is_long(ids, model) for ids in sequences)
-    key = text_key(request.prompt) or f"\x01{index}"
-    if not num_long:
-        return EncodedRow(index, key, sequences, 0)
-    if model.truncation == "error":
-        longest, limit = max(map(len, sequences)), model.capabilities.max_length
-        message = f"{longest} tokens, the model reads {limit}; shorten the text, or cut prompts with --truncate-prompt"
-        raise row_error(where, "too long", message)
     try:
-        return EncodedRow(index, key, model.cut_prompts(request, sequences), num_long)
-    except ScoringError as error:
-        raise row_error(where, "too long", str(error)) from error
+        fitted = model.fit(request)
+    except TooLongError as error:
+        message = str(error)
+        if model.truncation == "error":
+            limit = model.capabilities.max_length
+            message = f"{error.tokens} tokens, the model reads {limit}; shorten the text, or cut prompts with "
+            message += "--truncate-prompt"
+        raise row_error(where, "too long", message) from error
+    key = text_key(request.prompt) or f"\x01{index}"
+    return EncodedRow(index, key, fitted.sequences, sum(fitted.cut))
 
 
 def _score_rows(model: IdScorer, rows: Sequence[EncodedRow], with_parts: bool) -> list[list[float] | list[RewardParts]]:
