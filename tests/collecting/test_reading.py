@@ -148,7 +148,7 @@ def test_a_record_that_holds_no_two_answers_names_its_row_or_is_counted(tmp_path
 
 
 def test_dirty_rows_of_other_files_are_counted_too(tmp_path):
-    rows = [{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": "q2", "chosen": "a"}]
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": "q2", "chosen": 5, "rejected": "b"}]
     path, dropped = write(tmp_path / "pairs.jsonl", rows), Counter()
     with pytest.raises(DataError, match="row 2"):
         read_items([path])

@@ -84,7 +84,7 @@ def _init(args: argparse.Namespace) -> int:
     if given and not is_new:
         flags = " and ".join(f"--{name}" for name in given)
         raise ConfigError(f"{args.file} exists, and {flags} would change nothing in it; edit it, or name a new file")
-    collection = create(args.file, **{"task": "pair", "question": "Which answer is better?", "overlap": 1} | given)
+    collection = create(args.file, **given)
     print(f"{'wrote' if is_new else 'read'} {args.file}; database {collection.store.url.render_as_string()}")
     print(f"next: edit {args.file}, then")
     print(f"  rewardsmith collect import answers.jsonl --project {args.file}")

@@ -38,9 +38,9 @@ class Collection:
         self, paths: list[str | Path], kind: str = "real", reader: str | None = None, skip_bad: bool = False
     ) -> items.ImportReport:
         """Import files; see `rewardsmith collect import`."""
-        dropped = Counter[str]()
+        checked, dropped = items.check_kind(kind), Counter[str]()
         groups = read_items(paths, reader, dropped, skip_bad)
-        report = items.add_items(self.store, self.project, groups, items.check_kind(kind))
+        report = items.add_items(self.store, self.project, groups, checked)
         report.dropped.update(dropped)
         return report
 

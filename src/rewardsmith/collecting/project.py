@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import textwrap
@@ -193,28 +194,38 @@ title: {title}
 # Markdown, or the name of a Markdown file beside this one.
 guidelines: |
 {guidelines}
-question: {question}
-task: {task}            # pair, ranking, best, rating, criteria or steps
-{more}overlap: {overlap}            # people who judge each item
+{asked}overlap: {overlap}            # people who judge each item
 order: random         # or gap, uncertainty, fisher (see docs/collect.md)
 seed: {seed}
 repeats: 0.05         # share of items that come once more, unannounced
 rationale: optional   # none, optional or required
 """
+ASKED = """\
+question: {text}
+task: {task}            # pair, ranking, best, rating, criteria or steps
+"""
+# Tasks whose question needs more than its text: name, text and what else it needs.
 MORE = {
-    "rating": "questions:\n  - {name: quality, task: rating, text: How good is each answer?, "
-    "scales: [{name: helpfulness, low: 1, high: 5}]}\n",
-    "criteria": "questions:\n  - {name: checks, task: criteria, text: Which of these hold?, "
-    "criteria: [correct, safe]}\n",
+    "rating": ("quality", "How good is each answer?", "scales: [{name: helpfulness, low: 1, high: 5}]"),
+    "criteria": ("checks", "Which of these hold?", "criteria: [correct, safe]"),
 }
 
 
 def project_template(task: Task = "pair", **values: Any) -> str:
     """Return the YAML of a new project with comments."""
     text = str(values.pop("guidelines", "Choose the answer that helps the person who asked, not the longer one."))
-    values["guidelines"] = textwrap.indent(text.strip(), "  ")
-    shown = {"title": "Comparing answers", "question": "Which answer is better?", "overlap": 1, "seed": 0, **values}
-    return TEMPLATE.format(task=task, more=MORE.get(task, ""), **shown)
+    name, usual, more = MORE.get(task, ("", "Which answer is better?", ""))
+    question = _quoted(values.pop("question", usual))
+    asked = ASKED.format(text=question, task=task)
+    if more:
+        asked = f"questions:\n  - {{name: {name}, task: {task}, text: {question}, {more}}}\n"
+    shown = {"overlap": 1, "seed": 0, **values, "title": _quoted(values.get("title", "Comparing answers"))}
+    return TEMPLATE.format(guidelines=textwrap.indent(text.strip(), "  "), asked=asked, **shown)
+
+
+def _quoted(text: object) -> str:
+    """Return a text as YAML reads it back, whatever it holds."""
+    return json.dumps(str(text), ensure_ascii=False)
 
 
 def load_project(path: str | Path) -> Project:

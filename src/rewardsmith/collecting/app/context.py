@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -89,9 +90,16 @@ class Context:
 
 def _environment() -> Environment:
     loader = FileSystemLoader(FOLDER / "templates")
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    # What others wrote and is no Markdown: names of models, comments.
-    pages.filters |= {"markdown": render_markdown, "page": render_page, "seen": clean}
+    pages = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever field is shown: nothing in it is invisible or turns the direction of writing.
+        finalize=lambda value: clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    pages.filters |= {"markdown": render_markdown, "page": render_page}
     return pages
 
 
