@@ -15,6 +15,7 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from rewardsmith import RewardConfig, RewardTrainer
+from rewardsmith.training import processes
 from rewardsmith.training.streams import FileStream
 
 
@@ -63,7 +64,7 @@ def main(folder: Path, given: dict) -> None:
         }
     if own.get("zero"):
         given["deepspeed"] = {
-            "zero_optimization": {"stage": own["zero"]},
+            "zero_optimization": {"stage": own["zero"], "stage3_param_persistence_threshold": 0},
             "train_micro_batch_size_per_gpu": "auto",
             "gradient_accumulation_steps": "auto",
             "gradient_clipping": "auto",
@@ -88,7 +89,8 @@ def main(folder: Path, given: dict) -> None:
     found["kind"] = trainer.accelerator.distributed_type.value
     if given.get("save_strategy", "no") == "no":
         trainer.save_model()
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    with processes.whole_weights(trainer.accelerator):
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if config.process_index == 0:
         torch.save({name.removeprefix("module."): value for name, value in state.items()}, folder / "weights.pt")
         (folder / "found.json").write_text(json.dumps(found))

@@ -1,6 +1,7 @@
 """Two and three real processes train, evaluate, save and resume as one; groups are dealt out once each."""
 
 import ctypes
+import importlib.util
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 import tiny_models
 import torch
 from accelerate.utils import DistributedType
+from safetensors.torch import load_file, save_file
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from rewardsmith.errors import ConfigError
@@ -167,7 +169,7 @@ def start(folder: Path, size: int, **settings) -> subprocess.CompletedProcess:
     settings = QUICK | settings
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(size)] if size > 1 else []
     command = [sys.executable, *several, str(SCRIPT), str(folder), json.dumps(settings)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, env=environment)
 
 
@@ -296,6 +298,59 @@ def test_a_run_of_two_processes_goes_on_with_another_number_in_the_middle_of_an_
     whole = trained(tmp_path, 2, **settings)
     checkpoint = str(tmp_path / "run" / "checkpoint-7")
     require_same(whole, trained(tmp_path, size, resume=checkpoint, **settings))
+
+
+HAS_DEEPSPEED = importlib.util.find_spec("deepspeed") is not None
+needs_deepspeed = pytest.mark.skipif(not HAS_DEEPSPEED, reason="deepspeed is not installed (extra deepspeed)")
+
+
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.parametrize(
+    ("size", "kind", "settings"),
+    [
+        (2, "pairs", {"zero": 2, "tokens_per_batch": 200}),
+        (2, "kwise", {"zero": 3, "verify_saved_model": True}),
+        (3, "pairs", {"zero": 3}),
+        (2, "pairs", {"zero": 2} | VERIFIED),
+        (2, "pairs", {"zero": 3} | VERIFIED),
+    ],
+    ids=["zero2-tokens", "zero3-kwise-verified", "zero3-three", "zero2-lora", "zero3-lora"],
+)
+def test_processes_of_deepspeed_reach_the_weights_and_metrics_of_one(tmp_path, size, kind, settings):
+    prepare(tmp_path, kind)
+    given = {"per_device_train_batch_size": 2, "max_steps": 6, **settings}
+    alone = {name: value for name, value in given.items() if name != "zero"}
+    one = trained(tmp_path, 1, gradient_accumulation_steps=2 * size, **alone)
+    shutil.rmtree(tmp_path / "run")
+    several = trained(tmp_path, size, gradient_accumulation_steps=2, **given)
+    assert several[1]["kind"] == "DEEPSPEED"
+    require_same(one, several)
+    assert (tmp_path / "run" / "scoring_contract.json").is_file()
+
+
+@pytest.mark.slow
+@needs_deepspeed
+def test_a_new_head_is_initialised_and_saved_under_zero3(tmp_path):
+    prepare(tmp_path, "pairs")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    width = weights.pop("score.weight").shape[1]
+    save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    trained(tmp_path, 2, zero=3, max_steps=1, learning_rate=1e-9, verify_saved_model=True)
+    head = load_file(tmp_path / "run" / "model.safetensors")["score.weight"]
+    assert head.shape == (1, width)
+    # transformers itself would draw with a deviation of 0.02.
+    assert 0.5 < float(head.std()) * (width + 1) ** 0.5 < 2
+
+
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.parametrize("zero", [2, 3])
+def test_a_run_of_deepspeed_goes_on_to_the_same_weights(tmp_path, zero):
+    prepare(tmp_path, "pairs")
+    settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 5, "max_steps": 9}
+    whole = trained(tmp_path, 2, zero=zero, **settings)
+    require_same(whole, trained(tmp_path, 2, zero=zero, resume=str(tmp_path / "run" / "checkpoint-5"), **settings))
 
 
 @pytest.mark.slow

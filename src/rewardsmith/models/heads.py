@@ -26,6 +26,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models import modeling_pooled_reward
 from rewardsmith.models.foreign.folder import read_config
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
+from rewardsmith.models.zero3 import gathered, sharded
 
 # What a language model and its pre-training leave in a checkpoint.
 LANGUAGE_HEADS = ("lm_head.", "cls.", "mask_predictions.", "generator_predictions.", "discriminator_predictions.")
@@ -50,7 +51,7 @@ def initialise_head(head: nn.Module, how: str) -> None:
     if how == "keep" or not layers:
         return
     last = layers[-1]
-    with torch.no_grad():
+    with torch.no_grad(), gathered(sharded(last)):
         if how == "zero":
             last.weight.zero_()
         else:

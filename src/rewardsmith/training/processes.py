@@ -28,7 +28,8 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.forward import core_model, reward_head
+from rewardsmith.models.zero3 import gathered, sharded
 from rewardsmith.training.checkpoints import batches_per_step
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler
 from rewardsmith.training.config import RewardConfig
@@ -232,7 +233,15 @@ class StepThreshold(TrainerCallback):
 
 @contextmanager
 def whole_root(model: torch.nn.Module) -> Iterator[None]:
-    """Hold what FSDP gathers at an adapter's own forward, the head too, while the model inside it is called."""
+    """Hold what FSDP gathers at an adapter's own forward, the head too, while the model inside it is called.
+
+    ZeRO-3 gathers module by module, but the head's weight is read without calling the head.
+    """
+    with gathered(sharded(reward_head(core_model(model)))):
+        yield from _unsharded(model)
+
+
+def _unsharded(model: torch.nn.Module) -> Iterator[None]:
     if not isinstance(model, FSDPModule) or core_model(model) is model:
         yield
         return
@@ -246,6 +255,14 @@ def whole_root(model: torch.nn.Module) -> Iterator[None]:
 @contextmanager
 def whole_weights(accelerator: Accelerator) -> Iterator[None]:
     """Save whole weights in a block, also where checkpoints are sharded: Trainer would write no model at all."""
+    if shards_weights(accelerator) and accelerator.distributed_type == DistributedType.DEEPSPEED:
+        zero = accelerator.deepspeed_engine_wrapped.engine._config.zero_config
+        before, zero.gather_16bit_weights_on_model_save = zero.gather_16bit_weights_on_model_save, True
+        try:
+            yield
+        finally:
+            zero.gather_16bit_weights_on_model_save = before
+        return
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if accelerator.distributed_type != DistributedType.FSDP or plugin is None:
         yield
@@ -256,6 +273,13 @@ def whole_weights(accelerator: Accelerator) -> Iterator[None]:
         yield
     finally:
         plugin.set_state_dict_type(before)
+
+
+def shards_weights(accelerator: Accelerator) -> bool:
+    """Whether every process holds a part of the weights, so that all have to take part in a forward."""
+    plugin = getattr(accelerator.state, "deepspeed_plugin", None)
+    is_zero3 = plugin is not None and plugin.zero_stage == 3
+    return accelerator.distributed_type == DistributedType.FSDP or is_zero3
 
 
 def close_at_exit(accelerator: Accelerator) -> None:

@@ -392,7 +392,7 @@ class RewardTrainer(Trainer):
             super().save_model(str(staging), _internal_call=True)
         if self.args.should_save:
             publishing.seal(publishing.FinalModel.of(self), staging, folder)
-        elif self.is_fsdp_enabled:
+        elif processes.shards_weights(self.accelerator):
             publishing.follow(publishing.FinalModel.of(self))
         self.accelerator.wait_for_everyone()
         # What goes to the hub goes with its contract, so the push waits for it.

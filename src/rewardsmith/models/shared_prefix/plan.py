@@ -22,6 +22,7 @@ from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, IMPLEMENTATIO
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, install_forward, pooled_hidden
 from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences
+from rewardsmith.models.zero3 import gathered_in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,11 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     never = reason_not_to_share(core)
     not_packed = never or reason_not_to_pack(core)
     narrows = True
-    if not not_packed:
-        not_packed, narrows = _switch_attention(core)
     longest = None if never else longest_shared(text_config)
-    not_forked = never or _check_forked(core)
+    with gathered_in_turn(core):
+        if not not_packed:
+            not_packed, narrows = _switch_attention(core)
+        not_forked = never or _check_forked(core)
     if not not_packed:
         return replace(plan, way="packed", reason="exact", narrows=narrows, forks=not not_forked)
     if not not_forked:
