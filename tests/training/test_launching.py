@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, MissingExtraError
 from rewardsmith.training import launching
 
 
@@ -57,3 +57,10 @@ def test_a_process_that_fails_ends_the_others_and_is_named(tmp_path):
     with pytest.raises(launching.LaunchError, match="process 1 of 2 ended with 3, and the others were ended"):
         launching._run(words, 2)
     assert not (tmp_path / "finished").exists()
+
+
+def test_a_config_of_deepspeed_without_deepspeed_names_the_extra(monkeypatch):
+    monkeypatch.setattr(launching, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"rewardsmith\[deepspeed\]"):
+        launching.require_deepspeed("ds.json")
+    launching.require_deepspeed(None)

@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from rewardsmith.errors import ConfigError, nearest
 from rewardsmith.models.compiling import COMPILE
 from rewardsmith.objectives.table import OBJECTIVES, OPTIONS
+from rewardsmith.training.launching import require_deepspeed
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +219,7 @@ class RewardConfig(TrainingArguments):
         for loss_type in self.sweep_loss_type or ():
             _require_choice("sweep_loss_type", loss_type, LOSS_TYPES)
         self._check_frozen()
+        require_deepspeed(self.deepspeed)
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
         for name in OPTIONS:
@@ -370,9 +372,7 @@ class ModelConfig:
     bnb_4bit_quant_type: str = _field("nf4", "4-bit type.", choices=["fp4", "nf4"])
     use_bnb_nested_quant: bool = _field(False, "Quantise the quantisation constants too.")
     bnb_4bit_quant_storage: str | None = _field(None, "Storage type of 4-bit weights.")
-    from_config: str | None = _field(
-        None, "Start from random weights: a config.json or its folder, or tiny|small|base."
-    )
+    from_config: str | None = _field(None, "Random weights: a config.json or its folder, or tiny|small|base.")
     tokenizer_name_or_path: str | None = _field(None, "Tokenizer of `from_config`; by default one is trained.")
     tokenizer_vocab_size: int = _field(8000, "Vocabulary of a tokenizer that is trained on the spot.")
 

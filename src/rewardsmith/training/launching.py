@@ -10,12 +10,13 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import datasets
 import torch
 import transformers
 
-from rewardsmith.errors import ConfigError, RewardsmithError, one_line
+from rewardsmith.errors import ConfigError, RewardsmithError, missing_extra, one_line
 
 # How the other processes learn that one has gone: the words of gloo and NCCL.
 GONE = ("connection closed by peer", "connection reset", "broken pipe", "nccl", "gloo", "socket")
@@ -25,6 +26,12 @@ WAIT_SECONDS = 10.0
 
 class LaunchError(RewardsmithError, RuntimeError):
     """A process of a run ended before the others."""
+
+
+def require_deepspeed(given: object) -> None:
+    """Refuse a config of DeepSpeed where it is not installed. Raises MissingExtraError."""
+    if given and find_spec("deepspeed") is None:
+        raise missing_extra("deepspeed", "deepspeed")
 
 
 def default_processes() -> int:
