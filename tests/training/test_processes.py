@@ -350,7 +350,9 @@ def test_a_run_of_deepspeed_goes_on_to_the_same_weights(tmp_path, zero):
     prepare(tmp_path, "pairs")
     settings = {"per_device_train_batch_size": 3, "save_strategy": "steps", "save_steps": 5, "max_steps": 9}
     whole = trained(tmp_path, 2, zero=zero, **settings)
-    require_same(whole, trained(tmp_path, 2, zero=zero, resume=str(tmp_path / "run" / "checkpoint-5"), **settings))
+    resumed = trained(tmp_path, 2, zero=zero, resume=str(tmp_path / "run" / "checkpoint-5"), **settings)
+    # DeepSpeed loads its checkpoints by itself, so tokens are counted from the resume on.
+    require_same(whole, resumed, (*UNLIKE, "num_tokens"))
 
 
 @pytest.mark.slow
