@@ -227,7 +227,7 @@ class StepThreshold(TrainerCallback):
         optimizer = kwargs["optimizer"]
         assert isinstance(optimizer, torch.optim.Optimizer)
         self.reduce()
-        self.own.param_groups[0]["lr"] = kwargs["optimizer"].param_groups[0]["lr"]
+        self.own.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
         self.own.step()
 
 
