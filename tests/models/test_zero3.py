@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
+from transformers.integrations import deepspeed as integration
 
 from rewardsmith.models.heads import initialise_head
-from rewardsmith.models.zero3 import gathered, gathered_in_turn, sharded
+from rewardsmith.models.zero3 import gathered, gathered_in_turn, sharded, whole_models
 
 
 @pytest.fixture
@@ -59,3 +60,14 @@ def test_whole_weights_need_no_deepspeed(monkeypatch):
     layer = nn.Linear(2, 1)
     with gathered(sharded(layer)), gathered_in_turn(layer):
         assert layer(torch.ones(1, 2)).shape == (1, 1)
+
+
+def test_a_model_of_one_process_is_loaded_whole_while_a_run_shards_its_own():
+    config = type("Config", (), {"is_zero3": lambda self: True})()
+    integration.set_hf_deepspeed_config(config)
+    assert integration.is_deepspeed_zero3_enabled()
+    with whole_models():
+        assert not integration.is_deepspeed_zero3_enabled()
+    assert integration.is_deepspeed_zero3_enabled()
+    del config
+    assert not integration.is_deepspeed_zero3_enabled()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from rewardsmith.training.planning import GB, Resources, measure_rate, plan
+from rewardsmith.training.engines import BYTES, GB, NAMES, Resources
+from rewardsmith.training.planning import measure_rate, plan
 
 EXAMPLES = """examples:
   rewardsmith plan Qwen/Qwen2.5-0.5B-Instruct pairs.jsonl
   rewardsmith plan 8B pairs.jsonl --gpus 8 --memory 80
   rewardsmith plan 70B pairs.jsonl --gpus 64 --comparisons 100000000     a projection from the lengths of these rows
+  rewardsmith plan 8B pairs.jsonl --gpus 8 --engine ZeRO-2                 memory and command of one engine
   rewardsmith plan ./model pairs.jsonl --measure                         time at the rate of this machine"""
 
 
@@ -25,6 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="how often the data are seen (default: 1)")
     parser.add_argument("--comparisons", type=int, help="plan for so many, with the lengths of DATA")
     parser.add_argument("--lora-r", type=int, default=16, help="rank of an adapter (default: 16)")
+    parser.add_argument("--dtype", default="float32", choices=list(BYTES), help="of the weights (default: float32)")
+    parser.add_argument("--engine", choices=NAMES, help="plan for this one (default: the first that fits)")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--tokens-per-second", type=float, help="distinct tokens a second and device, measured by you")
     rate.add_argument("--measure", action="store_true", help="measure the rate here, by a few steps")
@@ -36,7 +40,15 @@ def run(args: argparse.Namespace) -> int:
     if args.measure:
         rate, source = measure_rate(args.model, args.tokens_per_batch)
     resources = Resources(
-        args.gpus, args.memory * GB, args.tokens_per_batch, args.accumulation, args.epochs, rate, source
+        gpus=args.gpus,
+        memory=args.memory * GB,
+        tokens_per_batch=args.tokens_per_batch,
+        accumulation=args.accumulation,
+        epochs=args.epochs,
+        rate=rate,
+        rate_source=source,
+        dtype=args.dtype,
+        engine=args.engine,
     )
     found = plan(args.model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
     print("\n".join(found.lines()))

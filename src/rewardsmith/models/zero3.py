@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from torch import nn
+from transformers.integrations import deepspeed as integration
 
 
 def sharded(module: nn.Module, recurse: bool = True) -> list[nn.Parameter]:
@@ -24,6 +25,17 @@ def gathered(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
     with deepspeed.zero.GatheredParameters(parts, modifier_rank=0):
         yield
+
+
+@contextmanager
+def whole_models() -> Iterator[None]:
+    """Load models whole in a block: one process alone would wait for the others' parts of a sharded one forever."""
+    before = integration._hf_deepspeed_config_weak_ref
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration._hf_deepspeed_config_weak_ref = before
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.packing import RewardBatch, count_tokens, fill_batches, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.records import PreferenceGroup, as_plain, text_key
+from rewardsmith.training.engines import FROZEN, GB, USABLE, Engine, ModelSize, Resources, engines
 
-GB = 1_000_000_000
 # Layers, width, inner width, vocabulary of well-known decoders, for a plan without their files.
 SHAPES = {
     "0.5B": (24, 896, 4864, 14, 2, 151_936),
@@ -33,23 +33,7 @@ SHAPES = {
 # English text in the tokenizers of these models has about so many bytes a token.
 BYTES_A_TOKEN = 4
 MEASURED_STEPS = 3
-# Beyond, the allocator has no room for what it cannot place.
-USABLE = 0.9
 GPUS_A_MACHINE = 8
-FSDP = """--fsdp 'full_shard auto_wrap' --fsdp_config '{"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}'"""
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Parameters of a reward model: of all of it, of its largest layer, and of a LoRA adapter on its linear layers."""
-
-    name: str
-    parameters: int
-    layer: int
-    adapter: int
-    layers: int
-    width: int
-    config: PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -58,6 +42,7 @@ class DataSize:
 
     Args:
         costs: distinct tokens of every group that was read.
+        sequences: answers with their prompts.
         row_tokens: what rows of pairs would feed: both sides of every comparison.
         scale: groups of the plan for each that was read.
         how: how tokens were counted.
@@ -65,6 +50,7 @@ class DataSize:
 
     costs: tuple[int, ...]
     comparisons: int
+    sequences: int
     row_tokens: int
     scale: float
     how: str
@@ -73,44 +59,6 @@ class DataSize:
     def distinct_tokens(self) -> int:
         """Distinct tokens of an epoch."""
         return round(sum(self.costs) * self.scale)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run may use.
-
-    Args:
-        gpus: devices.
-        memory: bytes of each.
-        tokens_per_batch: distinct tokens of a micro-batch.
-        accumulation: micro-batches of a device in a step.
-        epochs: how often the data are seen.
-        rate: distinct tokens a second and device, where it is known.
-        rate_source: where the rate comes from.
-    """
-
-    gpus: int = 1
-    memory: float = 80 * GB
-    tokens_per_batch: int = 8192
-    accumulation: int = 1
-    epochs: float = 1.0
-    rate: float | None = None
-    rate_source: str = "given"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Memory of a device under one way to train, in bytes, with its arithmetic."""
-
-    name: str
-    weights: float
-    activations: float
-    arithmetic: str
-
-    @property
-    def total(self) -> float:
-        """Bytes of a device."""
-        return self.weights + self.activations
 
 
 @dataclass(frozen=True)
@@ -126,15 +74,22 @@ class TrainingPlan:
 
     @property
     def chosen(self) -> Engine | None:
-        """The first engine that fits: the fewer devices hold a weight, the less is sent between them."""
-        room = USABLE * self.resources.memory
-        return next((engine for engine in self.engines if engine.total <= room and engine.name in TRAINED_HERE), None)
+        """The engine that was asked for, or the first that fits: the less is shared out, the less is sent."""
+        room, wanted = USABLE * self.resources.memory, self.resources.engine
+        return next((one for one in self.engines if one.total <= room and wanted in (None, one.name)), None)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of all epochs at the rate; None where no rate is known."""
+        """Seconds of all epochs, or of one forward pass of a frozen backbone; None where no rate is known."""
         given = self.resources
-        return None if given.rate is None else self.data.distinct_tokens * given.epochs / (given.rate * given.gpus)
+        if given.rate is None:
+            return None
+        passes = 2 / 6 if self._is_frozen else given.epochs
+        return self.data.distinct_tokens * passes / (given.rate * given.gpus)
+
+    @property
+    def _is_frozen(self) -> bool:
+        return self.chosen is not None and self.chosen.name == FROZEN
 
     @property
     def command(self) -> str | None:
@@ -148,17 +103,26 @@ class TrainingPlan:
         if machines > 1:
             meet = "--rdzv_backend c10d --rdzv_endpoint HOST:29500"
             start = f"torchrun --nnodes {machines} --nproc_per_node {GPUS_A_MACHINE} {meet} -m rewardsmith train"
-        words = [start, "lora" if engine.name == "LoRA" else "", f"--model_name_or_path {name}"]
+        words = [start, engine.recipe, f"--model_name_or_path {name}"]
         words += [f"--dataset_name {shlex.quote(self.source)} --tokens_per_batch {given.tokens_per_batch}"]
-        words += [f"--gradient_accumulation_steps {given.accumulation} --num_train_epochs {given.epochs:g}"]
-        return " ".join(word for word in [*words, FSDP if engine.name == "FSDP2" else ""] if word)
+        if not self._is_frozen:
+            words += [f"--gradient_accumulation_steps {given.accumulation} --num_train_epochs {given.epochs:g}"]
+        words += ["--dtype bfloat16" if given.dtype == "bfloat16" else "", engine.flags]
+        return " ".join(word for word in words if word)
+
+    def _steps(self) -> str:
+        given = self.resources
+        if self._is_frozen:
+            forward = math.ceil(self.data.distinct_tokens / given.tokens_per_batch)
+            return f"steps   none: {forward:,} batches go forward once, and the head is fitted"
+        batches, tokens = given.gpus * given.accumulation, given.tokens_per_batch
+        return f"steps   {self.steps:,} of {batches} batches of {tokens:,} distinct tokens, {given.epochs:g} epochs"
 
     def lines(self) -> list[str]:
         """Return the plan as text."""
         model, data, given = self.model, self.data, self.resources
         scaled = f", {data.scale:,.0f} times what was read (a projection)" if data.scale > 1 else ""
         saved = data.row_tokens / max(1, sum(data.costs))
-        batches = given.gpus * given.accumulation
         flops = 8 * model.parameters * data.distinct_tokens * given.epochs
         lines = [
             f"model   {model.name}: {model.parameters:,} parameters in {model.layers} layers of width {model.width}",
@@ -166,8 +130,7 @@ class TrainingPlan:
             f"comparisons{scaled}; tokens {data.how}",
             f"tokens  {data.distinct_tokens:,} distinct an epoch; rows of pairs would be "
             f"{round(data.row_tokens * data.scale):,} ({saved:.2f} times as many)",
-            f"steps   {self.steps:,} of {batches} batches of {given.tokens_per_batch:,} distinct tokens, "
-            f"{given.epochs:g} epochs",
+            self._steps(),
             f"work    {flops:.3g} FLOP = 8 x parameters x distinct tokens x epochs (forward 2, backward 4, again 2)",
         ]
         if self.seconds is None:
@@ -175,18 +138,18 @@ class TrainingPlan:
         else:
             hours = self.seconds / 3600
             lines.append(
-                f"time    {hours:,.1f} hours = distinct tokens x epochs / ({given.rate:,.0f} tokens a second x "
+                f"time    {hours:,.1f} hours = distinct tokens x {'2 / 6' if self._is_frozen else 'epochs'} / "
+                f"({given.rate:,.0f} tokens a second x "
                 f"{given.gpus} devices); rate: {given.rate_source}; no evaluation, no waiting between devices"
             )
         lines.append(f"memory  of a device with {given.memory / GB:g} GB, of which {USABLE:.0%} can be filled:")
         for engine in self.engines:
             fits = "fits" if engine.total <= USABLE * given.memory else "too large"
-            lines.append(f"        {engine.name:<7} {engine.total / GB:8.1f} GB  {fits:<9}  {engine.arithmetic}")
-        lines.append(f"command {self.command or 'none: nothing fits; more devices, fewer tokens_per_batch or LoRA'}")
+            lines.append(f"        {engine.name:<10} {engine.total / GB:8.1f} GB  {fits:<9}  {engine.arithmetic}")
+        asked = f"{given.engine} does not fit" if given.engine else "nothing fits"
+        lines.append(f"engine  {self.chosen.name if self.chosen else 'none'}")
+        lines.append(f"command {self.command or f'none: {asked}; more devices, fewer tokens_per_batch or LoRA'}")
         return lines
-
-
-TRAINED_HERE = ("DDP", "FSDP2", "LoRA")
 
 
 def plan(
@@ -208,14 +171,14 @@ def plan(
         `print("\\n".join(plan("8B", "pairs.jsonl", Resources(gpus=8)).lines()))`
     """
     given = resources or Resources()
-    if min(given.gpus, given.memory, given.tokens_per_batch, given.accumulation, given.epochs) <= 0:
-        raise ConfigError(f"gpus, memory, tokens, accumulation and epochs must be positive, not {given}")
+    given.require_possible()
     size = size_model(model, rank)
     lengths = size_data(load_preferences(data), model, comparisons)
     batches = len(fill_batches(lengths.costs, given.tokens_per_batch)) * lengths.scale
     steps = math.ceil(round(batches * given.epochs, 6) / (given.gpus * given.accumulation))
     source = data if isinstance(data, str) else "DATA"
-    return TrainingPlan(size, lengths, given, steps, engines(size, given), source)
+    sequences = round(lengths.sequences * lengths.scale)
+    return TrainingPlan(size, lengths, given, steps, engines(size, given, sequences), source)
 
 
 def size_model(name: str, rank: int = 16) -> ModelSize:
@@ -266,13 +229,14 @@ def size_data(groups: Sequence[PreferenceGroup], model: str, comparisons: int | 
     if not kept:
         raise DataError("no comparison to plan for; check the data with `rewardsmith data inspect`")
     encode, how = _encoder(model)
-    costs, rows, edges = [], 0, 0
+    costs, texts, rows, edges = [], 0, 0, 0
     for group in kept:
         sequences = [encode(group, number) for number in range(len(group.completions))]
         costs.append(count_tokens(sequences, share=True))
+        texts += len(sequences)
         rows += sum(len(sequences[e.better]) + len(sequences[e.worse]) for e in group.comparisons)
         edges += len(group.comparisons)
-    return DataSize(tuple(costs), edges, rows, 1.0 if comparisons is None else comparisons / edges, how)
+    return DataSize(tuple(costs), edges, texts, rows, 1.0 if comparisons is None else comparisons / edges, how)
 
 
 def _encoder(model: str) -> tuple[Callable[[PreferenceGroup, int], list[int]], str]:
@@ -292,37 +256,6 @@ def _encoder(model: str) -> tuple[Callable[[PreferenceGroup, int], list[int]], s
         return [int.from_bytes(text[i : i + BYTES_A_TOKEN]) for i in range(0, max(1, len(text)), BYTES_A_TOKEN)]
 
     return by_bytes, f"estimated at {BYTES_A_TOKEN} bytes each"
-
-
-def engines(model: ModelSize, given: Resources) -> tuple[Engine, ...]:
-    """Return the memory of a device under each way to train, weights in float32 and activations in bf16.
-
-    AdamW holds 16 bytes a parameter: weight, gradient and two moments of 4. DeepSpeed in bf16 holds 2 for the weight,
-    2 for the gradient and 12 for a float32 copy with its moments. Activations with checkpointing: 2 bytes x tokens x
-    width of every layer, and 34 of the layer that is recomputed (Korthikanti et al. 2022, eq. 1, without the attention
-    matrix, which is never written; an estimate for other layers than theirs).
-    """
-    size, gpus = model.parameters, given.gpus
-    activations = float((2 * model.layers + 34) * given.tokens_per_batch * model.width)
-    said = f"activations (2 x {model.layers} + 34) x {given.tokens_per_batch} x {model.width} = {activations / GB:.1f}"
-    # Two layers are gathered at a time: one computes while the next arrives.
-    gathered = 2 * 4 * model.layer
-    rows = (
-        ("DDP", 16 * size, f"16 x {size / GB:.2f}e9 parameters"),
-        ("FSDP2", 16 * size / gpus + gathered, f"16 x {size / GB:.2f}e9 / {gpus} + two layers {gathered / GB:.1f}"),
-        (
-            "LoRA",
-            4 * size + 16 * model.adapter,
-            f"4 x {size / GB:.2f}e9 + 16 x {model.adapter / GB:.3f}e9 of the adapter",
-        ),
-        ("ZeRO-2", 2 * size + 14 * size / gpus, f"2 x {size / GB:.2f}e9 + 14 x {size / GB:.2f}e9 / {gpus}"),
-        (
-            "ZeRO-3",
-            16 * size / gpus + gathered / 2,
-            f"16 x {size / GB:.2f}e9 / {gpus} + two layers {gathered / 2 / GB:.1f}",
-        ),
-    )
-    return tuple(Engine(name, weights, activations, f"{text}; {said}") for name, weights, text in rows)
 
 
 def measure_rate(model: str, tokens_per_batch: int) -> tuple[float, str]:

@@ -29,6 +29,7 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.wide_head import LAPLACE_FILE
+from rewardsmith.models.zero3 import whole_models
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig
@@ -157,7 +158,8 @@ def _write_merged(final: FinalModel, staging: Path, folder: Path) -> None:
         return
     options = ExportOptions(trust_remote_code=final.args.trust_remote_code, verify=False)
     try:
-        export_model(str(staging), staging / MERGED, options)
+        with whole_models():
+            export_model(str(staging), staging / MERGED, options)
     except RewardsmithError as error:
         # The adapter itself is whole and checked; what is beside it must not cost it.
         shutil.rmtree(staging / MERGED, ignore_errors=True)

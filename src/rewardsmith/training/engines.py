@@ -1,0 +1,137 @@
+"""Ways to train: the memory of a device under each, with its arithmetic, and what its command adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from transformers import PretrainedConfig
+
+from rewardsmith.errors import ConfigError, nearest_or_known
+
+GB = 1_000_000_000
+# Beyond, the allocator has no room for what it cannot place.
+USABLE = 0.9
+FSDP = """--fsdp 'full_shard auto_wrap' --fsdp_config '{"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}'"""
+ZERO = (
+    """--bf16 --deepspeed '{"zero_optimization": {"stage": %d}, "bf16": {"enabled": "auto"}, """
+    """"train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto", "gradient_clipping": "auto"}'"""
+)
+FROZEN = "frozen"
+NAMES = ("DDP", "FSDP2", "ZeRO-2", "ZeRO-3", "LoRA", "LoRA-FSDP2", FROZEN)
+SHARDED = ("FSDP2", "ZeRO-2", "ZeRO-3", "LoRA-FSDP2")
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a reward model: of all of it, of its largest layer, and of a LoRA adapter on its linear layers."""
+
+    name: str
+    parameters: int
+    layer: int
+    adapter: int
+    layers: int
+    width: int
+    config: PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use.
+
+    Args:
+        gpus: devices.
+        memory: bytes of each.
+        tokens_per_batch: distinct tokens of a micro-batch.
+        accumulation: micro-batches of a device in a step.
+        epochs: how often the data are seen.
+        rate: distinct tokens a second and device, where it is known.
+        rate_source: where the rate comes from.
+        dtype: of weights, gradients and moments; an adapter's and DeepSpeed's are their own.
+        engine: one of `NAMES`; None takes the first that fits.
+    """
+
+    gpus: int = 1
+    memory: float = 80 * GB
+    tokens_per_batch: int = 8192
+    accumulation: int = 1
+    epochs: float = 1.0
+    rate: float | None = None
+    rate_source: str = "given"
+    dtype: str = "float32"
+    engine: str | None = None
+
+    def require_possible(self) -> None:
+        """Refuse what no run can have. Raises ConfigError."""
+        if min(self.gpus, self.memory, self.tokens_per_batch, self.accumulation, self.epochs) <= 0:
+            raise ConfigError(f"gpus, memory, tokens, accumulation and epochs must be positive, not {self}")
+        if self.dtype not in BYTES:
+            raise ConfigError(f"dtype is {self.dtype!r}; {nearest_or_known(self.dtype, BYTES)}")
+        if self.engine is not None and self.engine not in NAMES:
+            raise ConfigError(f"engine is {self.engine!r}; {nearest_or_known(self.engine, NAMES)}")
+        if self.engine in SHARDED and self.gpus == 1:
+            raise ConfigError(f"{self.engine} shares weights out over several devices: give more gpus, or leave it out")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Memory of a device under one way to train, in bytes, with its arithmetic.
+
+    Args:
+        recipe: the word after `rewardsmith train`, or none.
+        flags: what its command has beside those of every run.
+    """
+
+    name: str
+    weights: float
+    activations: float
+    arithmetic: str
+    recipe: str = ""
+    flags: str = ""
+
+    @property
+    def total(self) -> float:
+        """Bytes of a device."""
+        return self.weights + self.activations
+
+
+def engines(model: ModelSize, given: Resources, sequences: int = 0) -> tuple[Engine, ...]:
+    """Return the memory of a device under each way to train, with activations in bf16; the less is sent, the earlier.
+
+    AdamW holds a weight, its gradient and two moments: 16 bytes a parameter in float32, 8 in bfloat16. DeepSpeed in
+    bf16 holds 2 for the weight, 2 for the gradient and 12 for a float32 copy with its moments. Activations with
+    checkpointing: 2 bytes x tokens x width of every layer, and 34 of the layer that is recomputed (Korthikanti et al.
+    2022, eq. 1, without the attention matrix, which is never written; an estimate for other layers than theirs). A
+    frozen backbone keeps the 34 alone, and what the head reads of every sequence in the memory of the host.
+    """
+    factor = given.tokens_per_batch * model.width
+    whole, forward = float((2 * model.layers + 34) * factor), float(34 * factor)
+    said = f"activations (2 x {model.layers} + 34) x {given.tokens_per_batch} x {model.width} = {whole / GB:.1f}"
+    features = f"4 x {model.width} x {sequences:,} sequences = {4 * model.width * sequences / GB:.1f}"
+    once = f"activations 34 x {given.tokens_per_batch} x {model.width} = {forward / GB:.1f}; on the host {features}"
+    return tuple(
+        Engine(name, weights, forward, f"{text}; {once}", recipe, flags)
+        if name == FROZEN
+        else Engine(name, weights, whole, f"{text}; {said}", recipe, flags)
+        for name, weights, text, recipe, flags in _weights(model, given)
+    )
+
+
+def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, str, str, str]]:
+    """Yield name, bytes of weights with their state, arithmetic, recipe and flags of each engine."""
+    size, gpus, each = model.parameters, given.gpus, BYTES[given.dtype]
+    # Two layers are gathered at a time: one computes while the next arrives.
+    gathered = 2 * each * model.layer
+    parameters, layers = f"{size / GB:.2f}e9", f"two layers {gathered / GB:.1f}"
+    adapter = f"16 x {model.adapter / GB:.3f}e9 of the adapter"
+    yield "DDP", 4 * each * size, f"{4 * each} x {parameters} parameters", "", ""
+    yield "FSDP2", 4 * each * size / gpus + gathered, f"{4 * each} x {parameters} / {gpus} + {layers}", "", FSDP
+    yield "ZeRO-2", 2 * size + 14 * size / gpus, f"2 x {parameters} + 14 x {parameters} / {gpus}", "", ZERO % 2
+    held = 2 * 2 * model.layer
+    text = f"16 x {parameters} / {gpus} + two layers {held / GB:.1f}"
+    yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
+    yield "LoRA", each * size + 16 * model.adapter, f"{each} x {parameters} + {adapter}", "lora", ""
+    text = f"({each} x {parameters} + {adapter}) / {gpus} + {layers}"
+    yield "LoRA-FSDP2", (each * size + 16 * model.adapter) / gpus + gathered, text, "lora", FSDP
+    yield FROZEN, each * size, f"{each} x {parameters} parameters", "", "--freeze_backbone"
