@@ -114,9 +114,9 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(shown[:most]) + more if shown else "none"
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of another library's error on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return the message of another library's error on one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

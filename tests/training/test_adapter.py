@@ -23,6 +23,7 @@ from rewardsmith.training.config import ModelConfig
         ({"target_modules": ["nope"]}, "its linear layers are .*q_proj"),
         ({"target_modules": ["q_proj"], "modules_to_save": ["nope"]}, "no such module"),
         ({"target_modules": ["q_proj"], "r": 0}, "positive integer"),
+        ({"target_modules": ["q_proj"], "inference_mode": True}, "nothing would be trained"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(tmp_path, options, message):
@@ -44,6 +45,14 @@ def test_an_adapter_whose_base_pads_otherwise_is_to_be_merged_for_other_tools(tm
     rows = Dataset.from_list(tiny_models.pairs(2))
     RewardTrainer(model, config(tmp_path), train_dataset=rows, tokenizer=tokenizer, peft_config=adapter)
     assert ("rewardsmith export" in caplog.text) is is_said
+
+
+def test_an_adapter_that_pools_by_itself_is_to_be_merged_for_other_tools(tmp_path, caplog):
+    model, tokenizer = tiny_models.qwen2()
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"])
+    rows, args = Dataset.from_list(tiny_models.pairs(2)), config(tmp_path, pooling="mean")
+    RewardTrainer(model, args, train_dataset=rows, tokenizer=tokenizer, peft_config=adapter)
+    assert "cannot tell other tools of pooling='mean'" in caplog.text
 
 
 def trainer_with(tmp_path, adapter):
@@ -85,10 +94,10 @@ KINDS = {
 }
 
 
-def saved_with(folder, adapter, base=None, seed=0, **changes):
+def saved_with(folder, adapter, base=None, seed=0, family="qwen2", **changes):
     """Train an adapter of a saved base for two steps; returns its trainer."""
     if not (folder / "base").exists():
-        for part in tiny_models.qwen2():
+        for part in getattr(tiny_models, family)():
             part.save_pretrained(folder / "base")
     rows = Dataset.from_list(tiny_models.pairs(8, seed=seed))
     args = config(folder / f"out{seed}", max_steps=2, learning_rate=1e-2, save_merged=True, **changes)
@@ -116,6 +125,19 @@ def test_every_kind_of_adapter_is_trained_with_its_head_saved_and_merged(tmp_pat
     assert any("score" not in name for name in trained)
     alone = rewards_of(tmp_path / "out0")
     assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["query", "value"]])
+def test_an_adapter_of_an_encoder_keeps_the_encoders_own_head(tmp_path, targets):
+    adapter = LoraConfig(r=2, target_modules=targets)
+    trainer = saved_with(tmp_path, adapter, family="bert")
+    scored = rewards_of(tmp_path / "out0")
+    texts = ["good question a fine answer", "good question awful"]
+    with torch.no_grad():
+        ids = trainer.processing_class(texts, return_tensors="pt", padding=True)
+        trained = trainer.model.eval()(**ids).logits[:, 0].tolist()
+    assert scored == pytest.approx(trained, abs=1e-5)
+    assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(scored, abs=1e-5)
 
 
 def test_an_adapter_in_bf16_autocast_is_saved_in_full_precision(tmp_path):

@@ -153,6 +153,22 @@ def test_a_subclass_reads_the_rewards_of_both_sides_off_the_outputs(base, settin
     assert seen == pytest.approx([0.0] * len(seen), abs=1e-5)
 
 
+def test_the_loss_that_a_subclass_computes_by_itself_is_that_of_the_evaluation(base, settings):
+    class Own(RewardTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
+            loss = 5 - torch.nn.functional.logsigmoid(chosen - rejected).mean()
+            return (loss, outputs) if return_outputs else loss
+
+    collator = DataCollatorForPreference(pad_token_id=0)
+    trainer = Own(str(base), settings(**EVERY_STEP), train_dataset=ROWS, eval_dataset=ROWS, data_collator=collator)
+    trainer.train()
+    losses = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+    assert len(losses) == 2
+    assert all(5 < loss < 10 for loss in losses)
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [

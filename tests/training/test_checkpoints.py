@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.training import checkpoints
+from rewardsmith.training.checkpoints import StopOnSignal
 
 SCRIPT = """
 import sys
@@ -272,7 +273,35 @@ def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path, monkeypa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_full_disk_at_the_last_save_is_one_line_and_the_old_model_stays(tmp_path):
+    import resource
+
+    trainer = tiny_run(tmp_path)
+    trainer.save_model()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    trainer.train()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written .*File too large.*checkpoint-6 stays"):
+            trainer.save_model()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored(tmp_path):
+    stopper, before = StopOnSignal(), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopper.listening(tiny_run(tmp_path).args):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stopper.number is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_the_step_under_way_and_the_run_goes_on_to_the_same_weights(run, number):
     from transformers import TrainerCallback
 

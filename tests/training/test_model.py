@@ -1,6 +1,7 @@
 """Models and tokenizers that cannot be trained are refused with the remedy."""
 
 import functools
+import json
 import logging
 
 import pytest
@@ -8,10 +9,10 @@ import tiny_models
 import torch
 from small_runs import config, trainer_for
 from torch._dynamo.utils import counters
-from transformers import TrainingArguments
+from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from rewardsmith import RewardTrainer
-from rewardsmith.errors import ConfigError
+from rewardsmith import RewardModel, RewardTrainer
+from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.models.compiling import compile_layers, is_compiled
 from rewardsmith.training import model as models
 
@@ -46,6 +47,65 @@ def test_an_encoder_with_a_decoder_is_refused_before_training(tmp_path):
     model = T5ForSequenceClassification(T5Config(**settings, num_labels=1, decoder_start_token_id=0))
     with pytest.raises(ConfigError, match="T5ForSequenceClassification is an encoder with a decoder"):
         trainer_for(tmp_path, tiny_models.pairs(2), model=model)
+
+
+OWN_CODE = """
+import torch
+from transformers import Qwen2Config, Qwen2Model, Qwen2PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
+
+class OwnConfig(Qwen2Config):
+    model_type = "own"
+
+
+class Own(Qwen2PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model, self.score = Qwen2Model(config), torch.nn.Linear(config.hidden_size, 1, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, **others):
+        states = self.model(input_ids, attention_mask=attention_mask, **others).last_hidden_state
+        last = ((input_ids != self.config.pad_token_id) * torch.arange(input_ids.shape[1])).argmax(-1)
+        return SequenceClassifierOutputWithPast(logits=self.score(states[torch.arange(len(states)), last]))
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path):
+    """A folder whose model is of Python code beside it."""
+    folder = tmp_path / "own"
+    for part in tiny_models.qwen2():
+        part.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.Own"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": classes}))
+    (folder / "own.py").write_text(OWN_CODE)
+    return folder
+
+
+def test_code_of_a_model_runs_with_permission_only_and_nobody_is_asked(tmp_path, own_code, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on stdin"))
+    with pytest.raises(CheckpointError, match=r"Python code of its own: .*trust_remote_code=True"):
+        trainer_for(tmp_path / "out", tiny_models.pairs(2), model=str(own_code))
+    pooled = {"trust_remote_code": True, "pooling": "mean"}
+    with pytest.raises(ConfigError, match="brings its own: a folder cannot hold both"):
+        trainer_for(tmp_path / "out", tiny_models.pairs(2), model=str(own_code), **pooled)
+
+
+def test_a_loaded_model_of_its_own_code_is_saved_without_further_permission(tmp_path, own_code):
+    model = AutoModelForSequenceClassification.from_pretrained(own_code, num_labels=1, trust_remote_code=True)
+    trainer = trainer_for(tmp_path / "out", tiny_models.pairs(4), model=model, max_steps=1, verify_saved_model=True)
+    trainer.train()
+    trainer.save_model()
+    text = trainer.processing_class("good question fine<|im_end|>", return_tensors="pt")
+    with torch.no_grad():
+        reward = trainer.model.eval()(input_ids=text["input_ids"]).logits.item()
+    loaded = RewardModel.from_pretrained(str(tmp_path / "out"), trust_remote_code=True)
+    assert loaded.score("good question", [" fine"]) == pytest.approx([reward], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,15 @@ def test_a_model_that_fails_its_check_is_kept_aside_and_the_old_one_stays(tmp_pa
     assert not (tmp_path / ".staging").exists()
 
 
+def test_what_fails_beside_the_weights_does_not_cost_them(tmp_path):
+    trainer = trained(tmp_path, *tiny_models.qwen2())
+    with torch.no_grad():
+        trainer.model.score.weight.fill_(float("nan"))
+    with pytest.raises(CheckpointError, match=r"is nan; .*nothing is lost: the trained weights are in .*unverified-"):
+        trainer.save_model()
+    assert (tmp_path / "unverified-model" / "model.safetensors").is_file()
+
+
 def test_a_folder_caught_in_between_never_holds_the_contract_of_other_weights(tmp_path, monkeypatch):
     trainer = trained(tmp_path, *tiny_models.qwen2(), verify_saved_model=False)
     trainer.save_model()

@@ -18,7 +18,7 @@ from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import LoadedModel, golden_difference, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
-from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, nobody_asked, why_not
 from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -228,11 +228,12 @@ def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) ->
         folder = local_folder(model)
         saved, has_head = check_head_saved(folder)
         yield saved
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=how.trust_remote_code)
-        contract = read_contract(folder)
-        config = _config(folder, tokenizer, how.trust_remote_code)
+        with nobody_asked():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=how.trust_remote_code)
+            contract = read_contract(folder)
+            config = _config(folder, tokenizer, how.trust_remote_code)
     except (RewardsmithError, OSError, ValueError) as error:
-        yield Finding("red", "loading", one_line(error, 300), "point to a folder that training wrote")
+        yield Finding("red", "loading", one_line(why_not(error), 300), "point to a folder that training wrote")
         return
     renderer = Renderer(tokenizer, contract.policy() if contract else None)
     subject = Subject(

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, dynamic_module_utils
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, templates, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
-from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, load_tokenizer, names_in
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, load_tokenizer, names_in, nobody_asked
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
 from rewardsmith.models.member_folders import require_one_model
 from rewardsmith.models.rendering import Renderer
@@ -207,6 +207,7 @@ def require_golden(loaded: LoadedModel, name: str) -> None:
         raise CheckpointError(f"{name}: golden rewards differ by {largest:.2e}, allowed {tolerance:.0e}: {RESTORE}")
 
 
+@nobody_asked()
 def load_reward_model(
     path: str | Path,
     *,
@@ -227,7 +228,6 @@ def load_reward_model(
     Raises:
         CheckpointError: nothing can be loaded, or the contract is broken.
     """
-    asked, dynamic_module_utils.TIME_OUT_REMOTE_CODE = dynamic_module_utils.TIME_OUT_REMOTE_CODE, 0
     try:
         require_one_model(str(path))
         contract = contracts.read_contract(path)
@@ -240,9 +240,6 @@ def load_reward_model(
         # A folder is input: whatever a damaged or hostile one makes its readers raise is one line here.
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} cannot be loaded: {type(error).__name__}: {reason}") from error
-    finally:
-        # Code of a folder is allowed or refused; nobody is asked on stdin.
-        dynamic_module_utils.TIME_OUT_REMOTE_CODE = asked
 
 
 def _load_by_contract(
@@ -322,7 +319,7 @@ def _load_adapter(
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
     found = heads.open_classifier(base, pooling, trust_remote_code, options)
     model = found.model
-    if pooling != getattr(model.config, "reward_pooling", "last"):
+    if contract is not None and pooling != contracts.pooling_of(model):
         model = heads.to_pooled(model, pooling)
     if contract is not None and contract.num_heads > 1:
         wide_head.install_heads(model, contract.num_heads)

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models import modeling_pooled_reward
-from rewardsmith.models.foreign.folder import read_config
+from rewardsmith.models.foreign.folder import read_config, why_not
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 from rewardsmith.models.zero3 import gathered, sharded
 
@@ -141,6 +141,7 @@ def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal"
         return model, ["the model keeps the pooling it was saved with"]
     if not hasattr(model, "score"):
         raise ConfigError(f"pooling={pooling!r} is for decoders; {type(model).__name__} pools in its own way")
+    _require_known_type(model, f"pooling={pooling!r}")
     pooled = to_pooled(model, pooling)
     initialise_head(pooled.score, head_init)
     return pooled, [f"pooling={pooling!r}: a new head was initialised ({head_init})"]
@@ -152,10 +153,25 @@ def with_hidden_layer(model: PreTrainedModel, width: int, head_init: str = "norm
         return model, ["the model keeps the hidden layer of its head"]
     if not hasattr(model, "score"):
         raise ConfigError(f"head='mlp' is for decoders; {type(model).__name__} has a head of its own")
+    _require_known_type(model, "head='mlp'")
     model.config.reward_head_width = width
     built = to_pooled(model, getattr(model.config, "reward_pooling", "last"))
     initialise_head(built.score, head_init)
     return built, [f"head='mlp': a new head with {width} hidden units was initialised ({head_init})"]
+
+
+def brings_code(model: PreTrainedModel) -> bool:
+    """Whether a model is of a class that its folder brought: whoever loaded it has allowed its code."""
+    return type(model).__module__.startswith("transformers_modules.")
+
+
+def _require_known_type(model: PreTrainedModel, setting: str) -> None:
+    """Refuse a head of ours over a backbone whose folder brings its code: a folder names one class of its own."""
+    if model.config.model_type not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{setting} saves Python code of ours, and {type(model).__name__} brings its own: a folder cannot hold "
+            "both; keep pooling='last' and head='linear'"
+        )
 
 
 def _require_one_label(name: str, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
@@ -164,7 +180,7 @@ def _require_one_label(name: str, trust_remote_code: bool, revision: str | None)
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError) as error:
         where = "folder" if Path(name).exists() else "model"
-        raise MissingModelError(f"no {where} {name!r} could be loaded: {str(error).splitlines()[0]}") from error
+        raise MissingModelError(f"no {where} {name!r} could be loaded: {why_not(error)}") from error
     is_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
     if is_classifier and config.num_labels > 1:
         raise CheckpointError(
@@ -196,7 +212,7 @@ def _load_weights(
                 name, trust_remote_code=trust_remote_code, output_loading_info=True, **changes, **options
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"cannot load {name!r} as a reward model: {str(error)[:300]}") from error
+        raise CheckpointError(f"cannot load {name!r} as a reward model: {why_not(error)[:300]}") from error
     if loader is AutoModelForSequenceClassification:
         return model, info["missing_keys"], info["unexpected_keys"]
     return pool_backbone(model, pooling), [*info["missing_keys"], "score.weight"], info["unexpected_keys"]

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import write_prompt
-from rewardsmith.errors import CheckpointError, ConfigError, DataError, one_line
+from rewardsmith.errors import CheckpointError, ConfigError, DataError
 from rewardsmith.files.reading import read_rows
+from rewardsmith.models.foreign.folder import nobody_asked, why_not
 from rewardsmith.records import Completion, Message, Text, as_text, text_key
 
 SIMULATOR = "simulator:"
@@ -97,6 +98,7 @@ class Answer:
     is_cut: bool
 
 
+@nobody_asked()
 def open_policy(
     name: str, *, device: str | None = None, dtype: str | torch.dtype = "float32", trust_remote_code: bool = False
 ) -> Policy:
@@ -114,7 +116,7 @@ def open_policy(
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         model, info = _load_causal(name, dtype=dtype, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise CheckpointError(f"no policy at {name!r}: {one_line(error)}") from error
+        raise CheckpointError(f"no policy at {name!r}: {why_not(error)}") from error
     if missing := sorted(info.get("missing_keys") or ()):
         raise CheckpointError(f"{name}: {len(missing)} weights are not in the checkpoint, such as {missing[0]}")
     if tokenizer.eos_token_id is None:

@@ -96,6 +96,11 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
             "AdaLoRA has to be told after every step where ranks are worth most, which transformers' Trainer does not "
             "do: its ranks would stay as they began; train LoRA, DoRA or rsLoRA"
         )
+    if given.inference_mode:
+        raise ConfigError(
+            "peft_config has inference_mode=True, as the configuration of a saved adapter has: nothing would be "
+            "trained; set it to False, or pass the saved adapter as model (is_trainable=True)"
+        )
     peft_config = copy.deepcopy(given)
     head = _head_name(model)
     kept = list(getattr(peft_config, "modules_to_save", None) or [])
@@ -128,13 +133,19 @@ def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:
         )
 
 
-def note_other_padding(pad_on_disk: int | None, pad: int | None, notes: list[str]) -> None:
-    """Say when tools that read the base's config would score an adapter folder at another token."""
+def note_what_others_miss(config: Any, pad_on_disk: int | None, pad: int | None, notes: list[str]) -> None:
+    """Say when tools that read the base's config would score an adapter folder at another token, or pool otherwise."""
+    remedy = "give them the merged model (rewardsmith export FOLDER MERGED)"
     if pad_on_disk != pad:
         before = "no pad token" if pad_on_disk is None else f"pad token {pad_on_disk}"
         notes.append(
             f"the adapter's base model names {before}, this run takes {pad}: tools that do not read the scoring "
-            "contract score the adapter folder wrongly; give them the merged model (rewardsmith export FOLDER MERGED)"
+            f"contract score the adapter folder wrongly; {remedy}"
+        )
+    if (pooling := getattr(config, "reward_pooling", "last")) != "last":
+        notes.append(
+            f"an adapter's folder cannot tell other tools of pooling={pooling!r}: they would score its last "
+            f"token; {remedy}"
         )
 
 

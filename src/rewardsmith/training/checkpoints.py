@@ -25,7 +25,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_line
+from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, one_line
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training.config import RewardConfig
@@ -73,7 +73,7 @@ def save_whole(
     if trainer.args.should_save:
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    try:
+    with removed_unless_written(staging, final):
         save(str(staging))
         trainer.accelerator.wait_for_everyone()
         if trainer.state.best_global_step == trainer.state.global_step:
@@ -84,15 +84,6 @@ def save_whole(
             write_json(staging / name / IDENTITY, identity)
             write_json(staging / name / CHECKSUMS, checksums(staging / name))
             sync_tree(staging / name)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "write" not in str(error).lower():
-            raise
-        shutil.rmtree(staging, ignore_errors=True)
-        last, _ = last_whole(run_dir)
-        kept = f"{last.name} stays, go on from it with resume_from_checkpoint" if last else "no earlier one is there"
-        raise CheckpointError(
-            f"{final} could not be written ({one_line(error)}); make room on the disk: {kept}"
-        ) from error
     if trainer.args.should_save:
         if final.exists():
             shutil.rmtree(final)
@@ -106,6 +97,28 @@ def save_whole(
             use_mtime=True,
         )
     trainer.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def removed_unless_written(staging: Path, final: Path) -> Iterator[None]:
+    """Take away what a full disk left unfinished, and say in one line what stays.
+
+    Raises:
+        CheckpointError: the disk did not take what was written in the block.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RewardsmithError) or (
+            isinstance(error, RuntimeError) and "write" not in str(error).lower()
+        ):
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+        last, _ = last_whole(staging.parent)
+        kept = f"{last.name} stays, go on from it with resume_from_checkpoint" if last else "no checkpoint is there"
+        raise CheckpointError(
+            f"{final} could not be written ({one_line(error)}); make room on the disk: {kept}"
+        ) from error
 
 
 @contextmanager
@@ -288,7 +301,8 @@ def read_objective(folder: str | Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-CAUGHT = (signal.SIGTERM, signal.SIGINT)
+# A terminal that closes says SIGHUP; Windows has none.
+CAUGHT = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -340,6 +354,8 @@ class StopOnSignal(TrainerCallback):
             yield
             return
         before = {number: signal.getsignal(number) for number in CAUGHT}
+        # What nohup has the process ignore stays ignored.
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
         def caught(number: int, frame: FrameType | None) -> None:
             if self.number is None:
@@ -348,7 +364,7 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
             signal.raise_signal(number)
 
-        for number in CAUGHT:
+        for number in before:
             signal.signal(number, caught)
         try:
             yield

@@ -25,6 +25,7 @@ from transformers import (
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models import fresh_model
+from rewardsmith.models.foreign.folder import nobody_asked, why_not
 from rewardsmith.models.long_texts import first_ids
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
@@ -144,6 +145,7 @@ def encode_texts(groups: Sequence[PreferenceGroup], renderer: Renderer, max_leng
     return [list(ids) for ids in found]
 
 
+@nobody_asked()
 def _model(model: ModelConfig, config: RewardConfig, groups: Sequence[PreferenceGroup]) -> tuple[PreTrainedModel, Any]:
     """Return the model and its tokenizer."""
     if model.use_peft or model.load_in_4bit or model.load_in_8bit:
@@ -163,7 +165,7 @@ def _model(model: ModelConfig, config: RewardConfig, groups: Sequence[Preference
     try:
         core = AutoModelForCausalLM.from_pretrained(model.model_name_or_path, **options)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = why_not(error)
         raise ConfigError(f"no language model could be loaded from {model.model_name_or_path!r}: {reason}") from error
     return core, fresh_model.load_tokenizer(str(name))
 

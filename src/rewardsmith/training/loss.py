@@ -292,6 +292,10 @@ class RewardMetrics:
             return math.nan
         return sum(total / denominator if denominator else 0.0 for total, denominator in self.loss_terms.values())
 
+    def evaluated(self) -> dict[str, float]:
+        """Return the summary with the loss; without it where a subclass computed its own, which then stays."""
+        return {**self.summary(), **({"loss": self.loss()} if self.loss_terms else {})}
+
     def summary(self) -> dict[str, float]:
         """Return the logged names and values. An undefined metric is NaN."""
         mean = _divide(self.reward_sum, self.rewards)

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
+from rewardsmith.models.foreign.folder import nobody_asked, why_not
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
 from rewardsmith.models.templates import BUILT_IN, named_template
@@ -49,6 +50,7 @@ def default_output_dir(model: object) -> str:
     return f"{Path(name).name}-Reward"
 
 
+@nobody_asked()
 def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config: object, peft_config: object) -> Parts:
     """Load or check the model, prepare the tokenizer, wrap the adapter and choose the learning rate."""
     if not isinstance(args, RewardConfig):
@@ -56,8 +58,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         raise ConfigError(f"args must be a rewardsmith.RewardConfig, not {theirs}: import it from rewardsmith")
     # A new head is random, so the seed is set before the model is loaded.
     set_seed(args.seed)
-    notes: list[str] = []
-    options = _init_kwargs(args)
+    notes, options = list[str](), _init_kwargs(args)
     if isinstance(model, str):
         name = model
         model, said = _load(name, args, options, quantization_config)
@@ -65,6 +66,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     else:
         _require_one_label(model)
         name = getattr(core_model(model).config, "_name_or_path", "")
+        args.trust_remote_code |= heads.brings_code(core_model(model))
         if options:
             notes.append("model_init_kwargs is ignored: the model is already loaded")
         if quantization_config is not None:
@@ -74,10 +76,10 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
             notes += said
     has_adapter = peft_config is not None or hasattr(model, "peft_config")
     if args.freeze_backbone and has_adapter:
-        raise ConfigError("freeze_backbone trains the head alone, and an adapter more than that: leave one of them out")
+        raise ConfigError("freeze_backbone trains the head alone, an adapter more than that: leave one of them out")
+    if args.head == "mlp" and has_adapter:
+        raise ConfigError("head='mlp' goes without an adapter, whose folder cannot say which head it has")
     if args.head == "mlp":
-        if has_adapter:
-            raise ConfigError("head='mlp' goes without an adapter, whose folder cannot say which head it has")
         model, said = heads.with_hidden_layer(model, args.head_width, args.head_init)
         notes += said
     core = core_model(model)
@@ -91,10 +93,10 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     notes += prepare_tokenizer(tokenizer, core)
     if peft_config is not None:
         model = adapter.wrap_adapter(model, peft_config, notes)
-    elif hasattr(model, "peft_config"):
+    elif has_adapter:
         adapter.note_untrained_head(model, notes)
-    if hasattr(model, "peft_config"):
-        adapter.note_other_padding(pad_on_disk, tokenizer.pad_token_id, notes)
+    if has_adapter:
+        adapter.note_what_others_miss(core.config, pad_on_disk, tokenizer.pad_token_id, notes)
         if args.gradient_checkpointing:
             # Checkpointed layers of a frozen base would have no gradients otherwise.
             model.enable_input_require_grads()
@@ -106,7 +108,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         _disable_dropout(model)
     if args.learning_rate == "auto":
         parameters = sum(p.numel() for p in model.parameters())
-        args.learning_rate = automatic_learning_rate(parameters, hasattr(model, "peft_config"))
+        args.learning_rate = automatic_learning_rate(parameters, has_adapter)
         notes.append(f"learning_rate='auto' chose {args.learning_rate:g} for {parameters / 1e6:.1f}M parameters")
     return Parts(model, tokenizer, notes)
 
@@ -283,9 +285,8 @@ def _load_tokenizer(name: str, args: RewardConfig, revision: str | None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no tokenizer could be loaded for {name!r}; pass it as processing_class ({error})"
-        ) from error
+        said = f"no tokenizer could be loaded for {name!r}; pass it as processing_class ({why_not(error)})"
+        raise ConfigError(said) from error
 
 
 def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None:

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError, DataError, nearest_or_known, one_line
+from rewardsmith.models.foreign.folder import nobody_asked
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.packing import RewardBatch, count_tokens, fill_batches, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
@@ -218,7 +219,8 @@ def _config(name: str) -> PretrainedConfig:
     if not Path(name).exists() and "/" not in name:
         raise ConfigError(f"{name!r} is no folder and no hub id; {nearest_or_known(name, SHAPES)}")
     try:
-        return AutoConfig.from_pretrained(name, num_labels=1)
+        with nobody_asked():
+            return AutoConfig.from_pretrained(name, num_labels=1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no config of {name!r} could be read ({one_line(error)})") from error
 
@@ -243,7 +245,8 @@ def _encoder(model: str) -> tuple[Callable[[PreferenceGroup, int], list[int]], s
     """Return what gives the token ids of an answer with its prompt, and how it counts them."""
     if model not in SHAPES:
         try:
-            renderer = Renderer(AutoTokenizer.from_pretrained(model))
+            with nobody_asked():
+                renderer = Renderer(AutoTokenizer.from_pretrained(model))
         except (OSError, ValueError):
             pass
         else:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.errors import CheckpointError, DataError, RewardsmithError
+from rewardsmith.errors import CheckpointError, DataError, RewardsmithError, one_line
 from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
@@ -105,16 +105,18 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
             f"no weights were written for {folder}: each process holds a shard only; set state_dict_type to "
             "FULL_STATE_DICT, or merge the last checkpoint with `accelerate merge-weights`"
         )
-    record_training_data(final.rows, staging)
-    _write_contract(final, staging)
     try:
+        record_training_data(final.rows, staging)
+        _write_contract(final, staging)
         if final.args.verify_saved_model:
             checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.args.trust_remote_code)
-    except CheckpointError as error:
+    except Exception as error:
+        # Whatever fails beside the weights, a full disk or rows that are gone, does not cost them.
         kept = set_aside(staging, folder)
+        remedy = ", or save with verify_saved_model=False" if isinstance(error, CheckpointError) else ""
         raise CheckpointError(
-            f"{str(error).replace(str(staging), str(kept))}; nothing is lost: the trained weights are in {kept}, and "
-            f"{folder} is as it was. See `rewardsmith doctor {kept}`, or save with verify_saved_model=False"
+            f"{one_line(error, 600).replace(str(staging), str(kept))}; nothing is lost: the trained weights are in "
+            f"{kept}, and {folder} is as it was. See `rewardsmith doctor {kept}`{remedy}"
         ) from error
     if (staging / ADAPTER).is_file():
         _write_merged(final, staging, folder)

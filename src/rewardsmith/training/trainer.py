@@ -257,8 +257,7 @@ class RewardTrainer(Trainer):
         """Evaluate and report metrics whose every comparison counts alike, whatever the batches were."""
         self._metrics["eval"] = RewardMetrics()
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        metrics = self._metrics["eval"]
-        own = {**metrics.summary(), "loss": metrics.loss(), "num_tokens": float(self._num_tokens)}
+        own = {**self._metrics["eval"].evaluated(), "num_tokens": float(self._num_tokens)}
         assert output.metrics is not None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
         return output
@@ -300,7 +299,7 @@ class RewardTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train, or go on from a whole checkpoint of the same data, model and settings; another is refused.
 
-        SIGTERM and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
+        SIGTERM, SIGHUP and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
         """
         if self.args.freeze_backbone and (output := train_head(self)) is not None:
             return output
@@ -388,7 +387,7 @@ class RewardTrainer(Trainer):
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        with processes.whole_weights(self.accelerator):
+        with processes.whole_weights(self.accelerator), checkpoints.removed_unless_written(staging, folder):
             super().save_model(str(staging), _internal_call=True)
         if self.args.should_save:
             publishing.seal(publishing.FinalModel.of(self), staging, folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,28 @@ class Folder:
         return f"architecture {self.architecture or 'unnamed'}, weights outside the layers: {shown}{more}"
 
 
+@contextmanager
+def nobody_asked() -> Iterator[None]:
+    """Allow or refuse the code of a folder by its flag; transformers would ask on stdin, and wait for an answer."""
+    from transformers import dynamic_module_utils
+
+    asked, dynamic_module_utils.TIME_OUT_REMOTE_CODE = dynamic_module_utils.TIME_OUT_REMOTE_CODE, 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = asked
+
+
+def why_not(error: BaseException) -> str:
+    """Return on one line why transformers does not load a model, with the remedy where its own code may not run."""
+    text = str(error)
+    if "contains custom code" in text:
+        return (
+            "it brings Python code of its own: read it, then allow it with trust_remote_code=True (--trust-remote-code)"
+        )
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 # transformers makes a name for every label and an object for every layer before it looks at the weights.
 LARGEST = {"num_labels": 100_000, "num_hidden_layers": 10_000}
 
@@ -104,7 +127,7 @@ def read_config(path: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         if is_folder:
             return {}
-        reason = str(error).splitlines()[0]
+        reason = why_not(error)
         raise CheckpointError(
             f"no model {path!r} could be loaded: there is no such folder, and as a hub id: {reason}"
         ) from error
@@ -126,8 +149,7 @@ def load_tokenizer(path: str | Path, trust_remote_code: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} has no tokenizer that can be loaded: {reason}; save it there") from error
+        raise CheckpointError(f"{path} has no tokenizer that can be loaded: {why_not(error)}; save it there") from error
 
 
 def open_folder(path: str, config: Mapping[str, Any]) -> Folder:

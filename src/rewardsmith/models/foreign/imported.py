@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import CheckpointError, ScoringError
-from rewardsmith.models.foreign.folder import Folder
+from rewardsmith.models.foreign.folder import Folder, why_not
 from rewardsmith.models.heads import quiet_loading
 from rewardsmith.models.shared_prefix.packing import distinct
 from rewardsmith.models.tokenizer import TemplateEnd, TextPolicy
@@ -212,8 +212,7 @@ def load_remote(auto_class: Any, folder: Folder, options: ImportOptions) -> Any:
                 str(folder.path), trust_remote_code=options.trust_remote_code, output_loading_info=True, dtype=dtype
             )
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{folder.path}: its own code {name} cannot be loaded here: {reason}") from error
+        raise CheckpointError(f"{folder.path}: its own code {name} cannot be loaded here: {why_not(error)}") from error
     missing = sorted(map(str, info["missing_keys"]))
     if missing:
         raise CheckpointError(f"{folder.path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
