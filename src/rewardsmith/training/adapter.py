@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
 from rewardsmith.models.heads import find_head, quiet_renames
@@ -133,7 +133,7 @@ def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:
         )
 
 
-def note_what_others_miss(config: Any, pad_on_disk: int | None, pad: int | None, notes: list[str]) -> None:
+def note_what_others_miss(config: PreTrainedConfig, pad_on_disk: int | None, pad: int | None, notes: list[str]) -> None:
     """Say when tools that read the base's config would score an adapter folder at another token, or pool otherwise."""
     remedy = "give them the merged model (rewardsmith export FOLDER MERGED)"
     if pad_on_disk != pad:
