@@ -157,3 +157,9 @@ def test_faults_of_a_file_name_its_row(tmp_path):
         FileScorer(write(tmp_path / "c.jsonl", {"prompt": "p", "completions": ["a"], "scores": [1, 2]}))
     with pytest.raises(ScoringError, match="1 scores for 2 completions"):
         FileScorer(write(tmp_path / "d.jsonl", {"scores": [1]})).score_requests(REQUESTS)
+
+
+@pytest.mark.parametrize("given", [[None, None], [1.0], ["good", "bad"], None])
+def test_a_function_that_gives_no_number_an_answer_is_one_line(given):
+    with pytest.raises(ScoringError, match=r"^mine gave .* for 2 answers; give a number for each$"):
+        FunctionScorer(lambda prompt, completions: given, "mine").score_requests([ScoreRequest("q", ("a", "b"))])

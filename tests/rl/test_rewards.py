@@ -102,6 +102,15 @@ def test_a_length_penalty_is_in_raw_rewards_wherever_they_are_normalised(url, re
     assert reward_function(url, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
 
 
+def test_a_source_that_scores_nothing_ends_the_run_and_one_that_scored_once_does_not():
+    function = reward_function(Lengths())
+    with pytest.raises(ScoringError, match="lengths scored none of the first 8 answers: refused"):
+        function(prompts=["p"] * 8, completions=["refused"] * 8)
+    function = reward_function(Lengths())
+    assert function(prompts=["p"] * 8 + ["q"], completions=["refused"] * 8 + ["a"]) == [None] * 8 + [1.0]
+    assert function(prompts=["p"] * 8, completions=["refused"] * 8) == [None] * 8
+
+
 def test_the_coroutine_gives_what_the_function_gives(url, reward_model):
     function = reward_function([url, reward_model], weights=[1.0, -1.0], asynchronous=True)
     found = asyncio.run(function(prompts=PROMPTS, completions=ANSWERS))

@@ -177,8 +177,21 @@ class FunctionScorer:
         self.name: str = str(name or getattr(function, "__name__", type(function).__name__))
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Call the function once per request."""
-        return [list(map(float, self.function(request.prompt, request.completions))) for request in requests]
+        """Call the function once per request. Raises ScoringError where it does not give one number an answer."""
+        return [self._call(request) for request in requests]
+
+    def _call(self, request: ScoreRequest) -> list[float]:
+        given = self.function(request.prompt, request.completions)
+        try:
+            rewards = [float(reward) for reward in given]
+        except (TypeError, ValueError):
+            rewards = []
+        if len(rewards) != len(request.completions):
+            shown = " ".join(repr(given).split())[:60]
+            raise ScoringError(
+                f"{self.name} gave {shown} for {len(request.completions)} answers; give a number for each"
+            )
+        return rewards
 
 
 class FileScorer:

@@ -34,6 +34,8 @@ LogMetric = Callable[[str, float], None]
 LONGEST_PAUSE_SECONDS = 30.0
 # Columns of a data set that are fields of a request: what a chat template reads beside the messages.
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+# Where the first so many answers cannot be scored, no later one will be.
+FEWEST_TRIED = 8
 # So many batches in a row without any difference between answers are worth a warning.
 BATCHES_WITHOUT_SIGNAL = 10
 
@@ -220,7 +222,7 @@ class _ScorerPart(_Part):
         self.source = self.scorer = scorer
         self.options = options
         self.name = str(scorer.name).rstrip("/").split("/")[-1]
-        self.num_not_scored = 0
+        self.num_not_scored, self.has_scored = 0, False
         self._deviation: float | None = None
         if options.normalized and not isinstance(scorer, RewardScorer | RewardClient):
             raise ConfigError(f"{scorer.name} has no contract to normalise by; leave normalized out")
@@ -243,6 +245,7 @@ class _ScorerPart(_Part):
         """Score samples; None where the scorer refuses one."""
         tools, arguments = (_rows_of(columns.get(name)) for name in TEMPLATE_COLUMNS)
         requests, members = group_samples(prompts, completions, tools, arguments)
+        last: Exception | None = None
         rows: list[Any] = try_halves(self._read_patiently, requests, ScoringError)
         for place in [number for number, row in enumerate(rows) if isinstance(row, Exception)]:
             # The answer that cannot be scored shall not take the others of its prompt along.
@@ -253,7 +256,11 @@ class _ScorerPart(_Part):
             if errors and not self.num_not_scored:
                 logger.warning("%s: %s; such answers get no reward", self.name, errors[0])
             self.num_not_scored += len(errors)
+            last = errors[-1] if errors else last
         kept = [row for row in rows if not isinstance(row, Exception)]
+        self.has_scored |= any(part is not None for row in kept for part in row)
+        if not self.has_scored and self.num_not_scored >= FEWEST_TRIED:
+            raise ScoringError(f"{self.name} scored none of the first {self.num_not_scored} answers: {last}")
         unit = self._length_unit()
         return in_sample_order(
             [shape(self.options, r, row, unit) for r, row in zip(requests, kept, strict=True)], members
