@@ -6,6 +6,7 @@ import pytest
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.models.rendering import Renderer
@@ -213,3 +214,64 @@ def test_a_tokenizer_that_panics_fails_one_text(monkeypatch):
     with pytest.raises(ScoringError, match="the tokenizer fails at a text of"):
         renderer.encode("", " " * 9)
     assert renderer.encode("good", " answer")
+
+
+SYSTEM_FIRST = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}"
+    "{% elif m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST] ' }}"
+    "{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+DATED = "{{ bos_token }}<unk>system<unk>Today Date: {{ strftime_now('%d %b %Y') }}\n\n" + LLAMA3.removeprefix(
+    "{{ bos_token }}"
+)
+TURN_AT_END = GEMMA + "{% if messages[-1].role != 'user' %}<|im_start|>assistant\n{% endif %}"
+MARKS_IN_WORDS = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}[/end]\n{% endfor %}"
+CLIENTS = {
+    "a system message first": lambda: llama(SYSTEM_FIRST),
+    "today's date": lambda: llama(DATED),
+    "a turn after the answer": lambda: qwen(TURN_AT_END),
+    "an end that is no control token": lambda: qwen(MARKS_IN_WORDS),
+}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_text_of_a_template_that_is_hard_to_tell_has_the_ids_of_its_messages(name):
+    client, own = CLIENTS[name](), CLIENTS[name]()
+    prepare_tokenizer(own)
+    renderer = Renderer(own)
+    for turns in (CHAT, (Message("system", "good"), *CHAT)):
+        chat = [message.to_dict() for message in (*turns, *SAID)]
+        text = client.apply_chat_template(chat, tokenize=False)
+        wanted = renderer.encode(turns, SAID)
+        for sent in (text, text.rstrip(), text + "\n"):
+            assert renderer.encode("", sent) == wanted
+
+
+@pytest.mark.parametrize("answer", ["", "good \n", "good"])
+def test_blanks_before_the_end_are_the_answers_own(answer):
+    for tokenizer in (qwen(), llama(LLAMA3)):
+        prepare_tokenizer(tokenizer)
+        renderer = Renderer(tokenizer)
+        prompt = tokenizer.apply_chat_template([CHAT[0].to_dict()], tokenize=False, add_generation_prompt=True)
+        assert renderer.encode(prompt, answer) == renderer.encode(CHAT, (Message("assistant", answer),))
+
+
+def test_an_eos_that_a_client_put_after_the_templates_end_is_no_second_one():
+    for eos in ("<|im_end|>", "<|endoftext|>"):
+        tokenizer = qwen(eos=eos)
+        client = tokenizer.apply_chat_template([m.to_dict() for m in (*CHAT, *SAID)], tokenize=False)
+        prepare_tokenizer(tokenizer)
+        assert Renderer(tokenizer).encode("", client + eos) == Renderer(tokenizer).encode(CHAT, SAID)
+
+
+def test_a_tokenizer_that_frames_a_text_says_nothing_that_stands_there():
+    tokenizer = llama()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
+    )
+    tokenizer.chat_template = None
+    renderer = Renderer(tokenizer)
+    wanted = renderer.encode("", "is good")
+    assert (wanted[0], wanted[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    for text in ("<s>is good</s>", "<s>is good", "is good</s>"):
+        assert renderer.encode("", text) == wanted

@@ -122,14 +122,16 @@ class Renderer:
         return text if not bos or text.startswith(bos) else bos + text
 
     def is_rendered(self, text: str) -> bool:
-        """Whether a text begins as the texts of the chat template do.
+        """Whether a text begins as the texts of the chat template do, or with its BOS and holds a turn of it.
 
         Its beginning is the caller's, its end may be an answer's: how a text ends never says that it was rendered.
         """
         marks = self.marks
-        return marks is not None and text.removeprefix(self.tokenizer.bos_token or "").startswith(
-            marks.starts or ("\0",)
-        )
+        body = text.removeprefix(self.tokenizer.bos_token or "")
+        if marks is None or marks.undated(body).startswith(marks.starts or ("\0",)):
+            return marks is not None
+        # A system message may be the first that a template writes.
+        return marks.writes_bos and len(body) < len(text) and bool(turn := marks.turn.strip()) and turn in body
 
     def encode(
         self,
@@ -197,7 +199,10 @@ class Renderer:
             text = text if rendered else self._close_rendered(text)
             return Composed(text, text, (), self._frames_itself(text))
         if self.policy.closed_by_tokenizer:
-            return Composed(text, text, (), True)
+            framed, last = self._frames_itself(text), self.tokenizer.sep_token or self.tokenizer.eos_token or ""
+            # What the text already says, the tokenizer must not say again.
+            text = text.removesuffix(last) if framed else text if text.endswith(last) else text + last
+            return Composed(text, text, (), framed)
         text, bos = self.frame(text), self.policy.bos_text
         # The text after BOS is tokenised as a text of its own, as a tokenizer that adds BOS does it.
         return Composed(text, text[len(bos) :], (self.tokenizer.bos_token_id,) if bos else ())
@@ -225,22 +230,34 @@ class Renderer:
         marks, bos = self.marks, self.tokenizer.bos_token or ""
         if marks is None:
             return text
-        body = text.removeprefix(bos)
-        end, eos = marks.end.rstrip(), self.tokenizer.eos_token
-        if eos and marks.end.endswith(eos):
-            # The client's template may lack this EOS, or write white space after it.
-            end, body = eos, body.rstrip(self.policy.strips_end or None)
-            body = body if body.endswith(end) else body + self._rest_of_end(body, marks.end)
-        elif end and body.rstrip().endswith(end):
-            body = body.rstrip().removesuffix(end) + marks.end
-        elif not body.endswith(marks.end):
-            body += marks.end
+        body = marks.undated(text.removeprefix(bos))
+        is_closed = marks.end.endswith(eos := self.tokenizer.eos_token or "\0")
+        # The client's template may lack this end, a part of it, or write white space after it.
+        stripped = self._without_second_end(body.rstrip(self.policy.strips_end or None), eos)
+        if written := self._written_of_end(stripped, marks.end, eos):
+            body = stripped[: len(stripped) - written] + marks.end
+        elif is_closed and stripped.endswith(eos):
+            body = stripped
+        elif is_closed or not body.endswith(marks.end):
+            # Blanks after an answer are its own unless the template strips them; before an empty one, the turn's.
+            body = (stripped if marks.strips and not body.endswith(marks.turn or "\0") else body) + marks.end
         return (bos if marks.writes_bos else "") + body
 
-    def _rest_of_end(self, body: str, end: str) -> str:
-        """Return what is still to be written of a template's end; whole control tokens of it may stand there."""
-        sizes = [found.end() for found in self._control_tokens.finditer(end)]
-        return end[max((size for size in sizes if body.endswith(end[:size])), default=0) :]
+    def _without_second_end(self, text: str, eos: str) -> str:
+        """Return a text without an EOS that a client put after the template's whole end."""
+        end = self.marks.end.rstrip() if self.marks else ""
+        rest = (before := text.removesuffix(eos)).rstrip()
+        is_second = len(before) < len(text) and end and rest.endswith(end)
+        # Right after an end that is EOS itself, it may be the answer that ends so.
+        return rest if is_second and (rest != before or not end.endswith(eos)) else text
+
+    def _written_of_end(self, text: str, end: str, eos: str) -> int:
+        """Count the characters of a template's end that a text ends in: a whole control token of it, or all but EOS."""
+        before_eos = len(end.removesuffix(eos).rstrip())
+        sizes = {before_eos} if before_eos > 2 else set()
+        if first := self._control_tokens.search(end):
+            sizes |= set(range(first.end(), len(end) + 1))
+        return max((n for n in sizes if not end[n - 1].isspace() and text.endswith(end[:n])), default=0)
 
     def _without_padding(self, ids: list[int]) -> list[int]:
         """Return token ids up to the last that is no padding, which Hugging Face scores, too."""

@@ -42,27 +42,17 @@ PLAIN_NAME = "plain"
 BUILT_IN = (PLAIN_NAME, *NAMED)
 # Arguments of apply_chat_template that are no variables of a template. A row that sets one would leave the rule by
 # which its neighbours are scored; a template of its own could also keep a process busy for ever.
-NOT_FOR_ROWS = frozenset(
-    {
-        "chat_template",
-        "continue_final_message",
-        "conversation",
-        "documents",
-        "max_length",
-        "padding",
-        "processor_kwargs",
-        "return_assistant_tokens_mask",
-        "return_dict",
-        "return_tensors",
-        "tokenize",
-        "tokenizer_kwargs",
-        "tools",
-        "truncation",
-    }
+NOT_FOR_ROWS = (
+    frozenset({"chat_template", "continue_final_message", "conversation", "documents", "max_length", "padding"})
+    | frozenset({"processor_kwargs", "return_assistant_tokens_mask", "return_dict", "return_tensors"})
+    | frozenset({"tokenize", "tokenizer_kwargs", "tools", "truncation"})
 )
 # Llama 3.1's own date for where no clock is at hand; any fixed one makes a reward the same tomorrow.
 FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
+DATE_FORMAT = "%d %B %Y"
 CLOCK = "strftime_now"
+_MACRO = f"{{% macro {CLOCK}(format) %}}"
+_CASE = re.compile(r"format == '([^']*)' %\}([^{]*)\{")
 SECONDS_PER_TEMPLATE = 10.0
 # What a template has left that took too long once: a file of such rows would take days.
 SECONDS_AFTER_THAT = 1.0
@@ -79,41 +69,84 @@ class TemplateMarks:
         starts: how its texts begin, without BOS; several where a system message changes the beginning.
         end: what stands after the answer.
         writes_bos: whether it writes the BOS token.
+        turn: what stands between a question and its answer.
+        strips: whether the blanks at the end of an answer are left out.
+        dates: pattern of a date that the template once wrote by the clock, and the fixed one that it writes.
     """
 
     starts: tuple[str, ...]
     end: str
     writes_bos: bool
+    turn: str = ""
+    strips: bool = False
+    dates: tuple[tuple[str, str], ...] = ()
+
+    def undated(self, text: str) -> str:
+        """Return a text that a client rendered by its clock with the date that the template writes here."""
+        for pattern, written in self.dates:
+            text = re.sub(pattern, written, text, count=1)
+        return text
 
 
 def template_marks(tokenizer: PreTrainedTokenizerBase) -> TemplateMarks | None:
     """Return what the tokenizer's template writes around a conversation; None without a usable template."""
     if not tokenizer.chat_template:
         return None
-    alone = _around(tokenizer, SAMPLE)
+    system = _around(tokenizer, [{"role": "system", "content": "Be brief."}, *SAMPLE])
+    # A template may refuse a conversation without a system message.
+    alone = _around(tokenizer, SAMPLE) or system
     if alone is None:
         return None
     bos = tokenizer.bos_token or ""
-    system = _around(tokenizer, [{"role": "system", "content": "Be brief."}, *SAMPLE])
     found = [part[0].removeprefix(bos) for part in (alone, system) if part is not None]
     common = os.path.commonprefix(found)  # noqa: RUF071 - character by character is what is meant
     # A beginning that both share tells only where it holds a token that no writer types by chance.
     if any(token in common for token in control_tokens(tokenizer)):
         found = [common]
     starts = tuple(dict.fromkeys(start for start in found if start.strip()))
-    return TemplateMarks(starts, alone[1], bool(bos) and alone[0].startswith(bos))
+    blank = _around(tokenizer, SAMPLE, ANSWER + "\n")
+    return TemplateMarks(
+        starts,
+        alone[1],
+        bool(bos) and alone[0].startswith(bos),
+        alone[2],
+        blank is None,
+        tuple(_dates(str(tokenizer.chat_template), alone[0])),
+    )
 
 
-def _around(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
-    """Return what stands before the first content and after the answer; None where the template refuses or drops it."""
+def _dates(template: str, start: str) -> Iterator[tuple[str, str]]:
+    """Yield the pattern of each date that `fix_date` fixed and that stands in the beginning of the texts, and the date.
+
+    What the template writes before it is part of the pattern.
+    """
+    macro, found, _ = template.removeprefix(_MACRO).partition("{% endmacro %}")
+    if not found or not template.startswith(_MACRO):
+        return
+    for format, written in [*_CASE.findall(macro), (DATE_FORMAT, time.strftime(DATE_FORMAT, FIXED_DATE))]:
+        before, there, _ = start.partition(written)
+        if there:
+            pieces = re.split(r"(%-?[a-zA-Z])", format)
+            pattern = "".join(r"\w+" if piece.startswith("%") else re.escape(piece) for piece in pieces)
+            yield f"(?<={re.escape(before[-16:])}){pattern}", written
+
+
+def _around(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], answer: str = ANSWER
+) -> tuple[str, str, str] | None:
+    """Return what stands before the first content, after the answer, and between it and the question.
+
+    None where the template refuses the conversation or drops one of these.
+    """
+    messages = [*messages[:-1], {**messages[-1], "content": answer}]
     try:
         text = apply_template(tokenizer, messages)
     except ScoringError:
         return None
     first = str(messages[0]["content"])
     start, found, _ = text.partition(first)
-    _, answer, end = text.rpartition(ANSWER)
-    return (start, end) if found and answer else None
+    before, answer, end = text.rpartition(answer)
+    return (start, end, before.rpartition(QUESTION)[2]) if found and answer else None
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
@@ -254,10 +287,10 @@ def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         f"{{% {'if' if number == 0 else 'elif'} format == {found!r} %}}{time.strftime(found, FIXED_DATE)}"
         for number, found in enumerate(a or b for a, b in formats)
     )
-    rest = time.strftime("%d %B %Y", FIXED_DATE)
+    rest = time.strftime(DATE_FORMAT, FIXED_DATE)
     body = f"{cases}{{% else %}}{rest}{{% endif %}}" if cases else rest
     # A macro of the template's own stands before the clock that transformers offers, in every tool.
-    tokenizer.chat_template = f"{{% macro {CLOCK}(format) %}}{body}{{% endmacro %}}" + template
+    tokenizer.chat_template = f"{_MACRO}{body}{{% endmacro %}}{template}"
     return [f"the chat template writes today's date; it now always writes {rest}, so that rewards stay the same"]
 
 
