@@ -1,6 +1,7 @@
 """The report of a run: what it says of reward and gold, and where it draws the turn."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,8 @@ def test_a_turn_is_named_and_drawn(result):
     assert found.tone == "bad"
     assert "reward rose: +3." in found.text
     assert "Gold turned: it was best at step 4 (KL 2.500 nats)" in found.text
+    assert re.search(r"and lost \d+\.\d+ \[\d.* to \d.*\] from there to the end", found.text)
+    assert "(n=" not in found.text
     write_run_report(result)
     page = (result.folder / REPORT).read_text()
     assert page.count('class="reference"') >= 2

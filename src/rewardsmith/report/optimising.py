@@ -72,9 +72,10 @@ def verdict_of(result: RunResult) -> Verdict:
     text += f"; gold {_moved(gold)}"
     turn = result.turn
     if turn is not None:
+        lost = Estimate(-turn.lost.value, turn.lost.n, -turn.lost.high, -turn.lost.low)
         text += (
             f". Gold turned: it was best at step {turn.step} (KL {show(turn.kl)} nats) with "
-            f"{show_estimate(turn.gold)}, and lost {show_estimate(turn.lost)} from there to the end"
+            f"{_without_n(turn.gold)}, and lost {_without_n(lost)} from there to the end"
         )
     return Verdict(text + ".", "bad" if turn is not None or gold.high < 0 else "good" if gold.low > 0 else "warn")
 
@@ -92,9 +93,14 @@ def _guard_in_words(result: RunResult) -> str:
 def _moved(change: Estimate) -> str:
     """Say whether a difference is told from 0, with the difference."""
     if math.isnan(change.low):
-        return f"changed by {show_estimate(change, signed=True)}"
+        return f"changed by {_without_n(change, signed=True)}"
     what = "rose" if change.low > 0 else "fell" if change.high < 0 else "is not shown to have changed"
-    return f"{what}: {show_estimate(change, signed=True)}"
+    return f"{what}: {_without_n(change, signed=True)}"
+
+
+def _without_n(estimate: Estimate, signed: bool = False) -> str:
+    """Return value and interval; the sentence around them says over how many prompts."""
+    return show_estimate(estimate, signed).removesuffix(f" (n={estimate.n:,})")
 
 
 def _table(result: RunResult) -> Table:
@@ -221,7 +227,7 @@ def _log_plots(result: RunResult, steps: str) -> list[Block]:
         rows = [(number, row) for number, row in enumerate(result.history, 1) if name in row]
         points = [(float(row.get("step", number)), Estimate(float(row[name]), 1)) for number, row in rows]
         if len(points) > 1:
-            blocks.append(Curves(f"{NAMES[name]}, training batches", steps, UNITS[name], [Curve(name, "a", points)]))
+            blocks.append(Curves(f"training batches: {NAMES[name]}", steps, UNITS[name], [Curve(name, "a", points)]))
     return blocks or [Paragraph("Nothing was logged; lower logging_steps.")]
 
 
