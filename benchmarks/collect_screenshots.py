@@ -7,11 +7,14 @@ Needs playwright and a Chromium ($CHROMIUM, else /usr/bin/chromium).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import uvicorn
@@ -26,12 +29,48 @@ from rewardsmith.collecting.people import add_person, invite
 from rewardsmith.collecting.saving import Submission, submit
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 from rewardsmith.data.simulate.gold import gold_reward
+from rewardsmith.records import Comparison, PreferenceGroup
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
 PASSWORD = "a long enough password"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+SIZES = (("desktop", DESKTOP), ("phone", PHONE))
+ASKED = "How do I get a coffee stain out of a cotton shirt?"
+ANSWERS = {
+    "small": "Rinse it with **cold water** from the back, then soap it and wash it as usual.",
+    "large": "Act before it dries:\n\n1. Hold the back of the stain under cold water for two minutes.\n"
+    "2. Rub in dish soap and wait for ten minutes.\n3. Wash at 40 degrees, and dry it in the air.\n\n"
+    "Heat sets coffee, so do not tumble dry before the stain is gone.",
+}
+PRACTICE = PreferenceGroup(
+    "My bike chain squeaks. What should I do?",
+    (
+        "Clean the chain with a rag, put one drop of chain oil on every link, turn the pedals, and wipe the rest off: "
+        "oil on the outside only picks up dirt.",
+        "Great question! Squeaking can have many causes. I would recommend that you look into it.",
+    ),
+    (Comparison(0, 1),),
+    metadata={
+        "feedback": "The answer about the rag says **what to do and why**. The other is friendly and says nothing."
+    },
+)
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """An endpoint of the chat-completions protocol that knows one answer a model."""
+
+    def do_POST(self) -> None:
+        """Stream the answer of the model that is asked."""
+        model = json.loads(self.rfile.read(int(self.headers["content-length"])))["model"]
+        self.send_response(200)
+        self.end_headers()
+        event = {"choices": [{"delta": {"content": ANSWERS[model]}, "finish_reason": "stop"}]}
+        self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
 
 
 def make_project(folder: Path, task: str) -> Collection:
@@ -63,9 +102,10 @@ def judge(collection: Collection, name: str, noise: float, number: int) -> None:
         submit(collection.store, collection.settings_id, collection.project, person, sent)
 
 
-def serve(collection: Collection) -> uvicorn.Server:
+def serve(collection: Collection, endpoints: Mapping[str, str] | None = None) -> uvicorn.Server:
     """Serve a project from a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(build_app(collection), port=PORT, log_level="error"))
+    app = build_app(collection, endpoints=endpoints)
+    server = uvicorn.Server(uvicorn.Config(app, port=PORT, log_level="error"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
         pass
@@ -83,7 +123,7 @@ def come(page: Page, collection: Collection, name: str, role: str) -> None:
 def take(browser: Browser, collection: Collection, folder: Path, task: str) -> None:
     """Take the pictures of one project."""
     for scheme in ("light", "dark"):
-        for width, size in (("desktop", DESKTOP), ("phone", PHONE)):
+        for width, size in SIZES:
             context = browser.new_context(viewport=size, color_scheme=scheme)
             page = context.new_page()
             come(page, collection, f"{task} {scheme} {width}", "annotator")
@@ -102,6 +142,33 @@ def take(browser: Browser, collection: Collection, folder: Path, task: str) -> N
             context.close()
 
 
+def take_practice_and_arena(browser: Browser, collection: Collection, folder: Path) -> None:
+    """Take the pictures of the feedback after a practice item, and of two live answers."""
+    for scheme in ("light", "dark"):
+        for width, size in SIZES:
+            context = browser.new_context(viewport=size, color_scheme=scheme)
+            page = context.new_page()
+            come(page, collection, f"practice {scheme} {width}", "annotator")
+            page.wait_for_selector("form.work")
+            first = page.inner_text("article.card >> nth=0").find("drop of chain oil") >= 0
+            page.keyboard.press("a" if first else "b")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("a.main:has-text('Go on')")
+            page.screenshot(path=folder / f"practice-{width}-{scheme}.png", full_page=True)
+            page.goto(f"{BASE}/arena")
+            page.fill("textarea[name=prompt]", ASKED)
+            page.click("#ask button")
+            page.wait_for_selector("#vote:not([hidden])")
+            page.screenshot(path=folder / f"arena-{width}-{scheme}.png", full_page=True)
+            context.close()
+
+
+def stop(server: uvicorn.Server) -> None:
+    """Let go of the port before the next project is served."""
+    server.should_exit = True
+    threading.Event().wait(1.5)
+
+
 def main(folder: Path) -> None:
     """Take every picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +178,16 @@ def main(folder: Path) -> None:
             collection = make_project(Path(place), task)
             server = serve(collection)
             take(browser, collection, folder, task)
-            server.should_exit = True
-            while server.started and not server.should_exit:
-                pass
-            threading.Event().wait(1.5)
+            stop(server)
+        collection = create(Path(place) / "practice.yaml", title="Helpful answers", question="Which answer helps more?")
+        add_items(collection.store, collection.project, [PRACTICE], "practice")
+        with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as models:
+            threading.Thread(target=models.serve_forever, daemon=True).start()
+            url = f"http://127.0.0.1:{models.server_address[1]}/v1"
+            server = serve(collection, dict.fromkeys(ANSWERS, url))
+            take_practice_and_arena(browser, collection, folder)
+            stop(server)
+            models.shutdown()
         browser.close()
     for file in folder.glob("*.png"):
         Image.open(file).convert("RGB").quantize(96).save(file, optimize=True)

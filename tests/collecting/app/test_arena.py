@@ -39,6 +39,17 @@ def test_a_vote_on_live_answers_is_exported_like_any_other(arena):
     assert [(edge.better, edge.worse, edge.rationale) for edge in group.comparisons] == [(1, 0, "kind")]
 
 
+def test_a_whole_answer_is_shown_as_safe_markdown_to_whom_it_was_given(arena):
+    collection, app = arena
+    ann, bob = come(collection, app, "ann"), come(collection, app, "bob")
+    item, _, _ = ask(ann, "**Why** <script>?")
+    for place in (0, 1):
+        shown = ann.client.get(f"/arena/{item}/{place}").text
+        assert "<strong>Why</strong> &lt;script&gt;?" in shown
+        assert bob.client.get(f"/arena/{item}/{place}").status_code == 404
+    assert ann.client.get(f"/arena/{item}/2").status_code == 404
+
+
 def test_the_page_never_holds_the_names_of_the_models(arena, endpoint):
     collection, app = arena
     page = come(collection, app, "ann").client.get("/arena").text

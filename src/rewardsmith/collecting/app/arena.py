@@ -17,7 +17,7 @@ import anyio
 import httpx
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.answers import check_answer
@@ -27,7 +27,7 @@ from rewardsmith.collecting.people import Visitor
 from rewardsmith.collecting.project import Question
 from rewardsmith.collecting.saving import Submission, add_judgement
 from rewardsmith.collecting.store import Store, insert
-from rewardsmith.collecting.texts import storable
+from rewardsmith.collecting.texts import render_markdown, storable
 from rewardsmith.errors import DataError
 
 router = APIRouter()
@@ -113,6 +113,19 @@ def stream(here: Here, visitor: Someone, item_id: int, place: int, form: Checked
         raise HTTPException(429, "too many answers; wait a minute")
     parts = _stream_answer(here.endpoints[row.model], row.model, prompt)
     return StreamingResponse(_kept(store, item_id, place, parts), media_type="text/plain; charset=utf-8")
+
+
+@router.get("/arena/{item_id}/{place}")
+def whole(here: Here, visitor: Someone, item_id: int, place: int) -> Response:
+    """Give an answer that came whole as it is shown everywhere else: Markdown, rendered and safe."""
+    _open_arena(here, visitor)
+    _own_slot(here.collection.store, visitor.person_id, item_id)
+    with here.collection.store.transaction() as connection:
+        query = sa.select(t.completion.c.text).where(t.completion.c.item_id == item_id, t.completion.c.number == place)
+        text = connection.execute(query).scalar() if place in (0, 1) else None
+    if not text:
+        raise HTTPException(404, "there is no such answer")
+    return HTMLResponse(render_markdown(text))
 
 
 async def _kept(store: Store, item_id: int, place: int, parts: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -9,6 +9,7 @@
   const read = async (item, place) => {
     const target = document.querySelector(`#answer-${place}`);
     target.textContent = "";
+    target.className = "answer-stream";
     const answer = await post(`/arena/${item}/${place}`, {});
     if (!answer.ok) return false;
     const reader = answer.body.getReader(), decoder = new TextDecoder();
@@ -18,6 +19,13 @@
       if (done) return !/\n\[the model did not answer: \w+\]$/.test(target.textContent);
       target.textContent += decoder.decode(value, { stream: true });
     }
+  };
+  // The server renders Markdown, and lets nothing through that could run.
+  const show = async (item, place) => {
+    const answer = await fetch(`/arena/${item}/${place}`), target = document.querySelector(`#answer-${place}`);
+    if (!answer.ok) throw new Error();
+    target.innerHTML = await answer.text();
+    target.className = "text";
   };
   ask.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -30,6 +38,7 @@
       const { item } = await answer.json();
       const whole = await Promise.all([read(item, 0), read(item, 1)]);
       if (whole.includes(false)) throw new Error();
+      await Promise.all([show(item, 0), show(item, 1)]);
       vote.action = `/arena/${item}`;
       vote.hidden = false;
       state.textContent = "Now choose";
