@@ -159,6 +159,11 @@ def test_faults_of_a_file_name_its_row(tmp_path):
         FileScorer(write(tmp_path / "d.jsonl", {"scores": [1]})).score_requests(REQUESTS)
 
 
+def test_a_function_that_fails_is_one_line():
+    with pytest.raises(ScoringError, match=r"^mine failed: KeyError: 'x'$"):
+        FunctionScorer(lambda prompt, completions: {}["x"], "mine").score_requests([ScoreRequest("q", ("a", "b"))])
+
+
 @pytest.mark.parametrize("given", [[None, None], [1.0], ["good", "bad"], None])
 def test_a_function_that_gives_no_number_an_answer_is_one_line(given):
     with pytest.raises(ScoringError, match=r"^mine gave .* for 2 answers; give a number for each$"):

@@ -6,7 +6,7 @@ import pytest
 import tiny_models
 
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
-from rewardsmith.evaluation import as_scorer
+from rewardsmith.evaluation import FunctionScorer, as_scorer
 from rewardsmith.rl.best_of_n import PROMPTS_PER_PART, BestOfN, best_of_n
 from rewardsmith.rl.policy import Policy, Sampling
 from rewardsmith.scoring.ranking import Choice
@@ -80,6 +80,17 @@ def test_pairs_for_dpo_and_answers_that_cannot_be_scored(policy, tmp_path):
     assert all(set(row) >= {"prompt", "chosen", "rejected"} for row in pairs)
     with pytest.raises(ConfigError, match="2 answers or more"):
         BestOfN(1)
+
+
+def test_a_reward_that_scores_nothing_says_why_and_once_mended_scores_what_it_did_not(policy, tmp_path):
+    def broken(prompt, answers):
+        return [None] * len(answers)
+
+    many = [PROMPTS[number % len(PROMPTS)] for number in range(PROMPTS_PER_PART)]
+    with pytest.raises(ScoringError, match=r"none of the first \d+ prompts: mine gave \[None"):
+        best_of_n(policy, many, FunctionScorer(broken, "mine"), tmp_path / "best.jsonl", PLAN)
+    found = best_of_n(policy, many, FunctionScorer(vowels, "mine"), tmp_path / "best.jsonl", PLAN)
+    assert (found.prompts, found.not_scored) == (len(many), 0)
 
 
 def test_a_server_that_is_gone_is_asked_once_and_named(policy, tmp_path):

@@ -102,6 +102,16 @@ def test_a_length_penalty_is_in_raw_rewards_wherever_they_are_normalised(url, re
     assert reward_function(url, options=how).score(PROMPTS, ANSWERS) == pytest.approx(wanted, abs=1e-5)
 
 
+def test_a_function_that_fails_is_one_line():
+    def mine(prompts, completions, **_):
+        return {}["x"]
+
+    with pytest.raises(ScoringError, match=r"^mine failed: KeyError: 'x'$"):
+        reward_function(mine)(prompts=["p"], completions=["a"])
+    with pytest.raises(ScoringError, match=r"^<lambda> failed: ValueError: could not convert"):
+        reward_function(lambda prompts, **_: ["good"])(prompts=["p"], completions=["a"])
+
+
 def test_a_source_that_scores_nothing_ends_the_run_and_one_that_scored_once_does_not():
     function = reward_function(Lengths())
     with pytest.raises(ScoringError, match="lengths scored none of the first 8 answers: refused"):

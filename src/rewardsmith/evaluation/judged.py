@@ -17,7 +17,7 @@ from typing import Any
 
 from rewardsmith.data import texts
 from rewardsmith.data.detecting import read_rows
-from rewardsmith.errors import ConfigError, DataError, ScoringError, try_halves
+from rewardsmith.errors import ConfigError, DataError, RewardsmithError, ScoringError, one_line, try_halves
 from rewardsmith.records import (
     Completion,
     PreferenceGroup,
@@ -181,7 +181,12 @@ class FunctionScorer:
         return [self._call(request) for request in requests]
 
     def _call(self, request: ScoreRequest) -> list[float]:
-        given = self.function(request.prompt, request.completions)
+        try:
+            given = self.function(request.prompt, request.completions)
+        except RewardsmithError:
+            raise
+        except Exception as error:
+            raise ScoringError(f"{self.name} failed: {type(error).__name__}: {one_line(error)}") from error
         try:
             rewards = [float(reward) for reward in given]
         except (TypeError, ValueError):

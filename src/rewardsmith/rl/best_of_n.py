@@ -118,6 +118,10 @@ def best_of_n(
         for start in range(done, len(prompts), PROMPTS_PER_PART):
             part = prompts[start : start + PROMPTS_PER_PART]
             rows = list(_score(policy, part, reward, gold, plan, start))
+            if not start and all(row["rewards"] is None for row in rows):
+                # Not kept: a run that goes on with a mended reward scores them anew.
+                why = rows[-1]["error"]
+                raise ScoringError(f"{reward.name} scored the answers to none of the first {len(rows)} prompts: {why}")
             file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             file.flush()
             os.fsync(file.fileno())
