@@ -77,3 +77,13 @@ def test_an_encoder_pools_in_its_own_way():
     assert heads.find_head(model) is model.classifier
     with pytest.raises(ConfigError, match="pools in its own way"):
         heads.with_pooling(model, "mean")
+
+
+def test_a_checkpoint_that_lacks_weights_is_no_trained_model_and_training_names_them(tmp_path):
+    model, _ = tiny_models.qwen2()
+    lost = "model.layers.1.mlp.up_proj.weight"
+    model.save_pretrained(tmp_path, state_dict={k: v for k, v in model.state_dict().items() if k != lost})
+    with pytest.raises(CheckpointError, match=f"lacks the weights {lost}; rewards would be random"):
+        heads.load_trained(str(tmp_path), False, {})
+    _, notes = heads.load_sequence_classifier(str(tmp_path))
+    assert [note for note in notes if f"begin at random: {lost}" in note]

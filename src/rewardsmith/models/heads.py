@@ -79,6 +79,9 @@ def load_sequence_classifier(
     if found.has_new_head:
         initialise_head(find_head(model), head_init)
         notes.append(f"{name} has no reward head; a new one was initialised ({head_init})")
+    # An encoder's pooler is as new as the head that reads it.
+    if drawn := [weight for weight in found.missing if ".pooler." not in weight]:
+        notes.append(f"{name} lacks weights of {type(model).__name__}, which begin at random: {_first(drawn)}")
     notes += unused_note(name, model, found.unused)
     if pooling != getattr(model.config, "reward_pooling", "last"):
         model, more = with_pooling(model, pooling, head_init)
@@ -93,11 +96,22 @@ class OpenedClassifier:
     Args:
         has_new_head: whether the checkpoint lacks the head, so that it holds random weights.
         unused: weights of the checkpoint that the model has no place for, a language model's head aside.
+        missing: weights of the model, its head aside, that the checkpoint lacks, so that they are random.
     """
 
     model: Any
     has_new_head: bool
     unused: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    def require_whole(self, name: str) -> None:
+        """Refuse a checkpoint that lacks weights. Raises CheckpointError."""
+        if self.missing:
+            raise CheckpointError(f"{name} lacks the weights {_first(self.missing)}; rewards would be random")
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: dict[str, Any]) -> OpenedClassifier:
@@ -109,8 +123,8 @@ def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: d
     model, missing, unexpected = _load_weights(name, config, pooling, trust_remote_code, options)
     head = find_head(model)
     names = {n for n, module in model.named_modules() if module is head}
-    is_new = any(str(key).split(".")[0] in names for key in missing)
-    return OpenedClassifier(model, is_new, unused_weights(unexpected))
+    lacking = sorted(str(key) for key in missing if str(key).split(".")[0] not in names)
+    return OpenedClassifier(model, len(lacking) < len(missing), unused_weights(unexpected), tuple(lacking))
 
 
 def unused_weights(unexpected: Iterable[Any]) -> tuple[str, ...]:
@@ -331,4 +345,5 @@ def load_trained(path: str, trust_remote_code: bool, options: dict[str, Any]) ->
             f"{path} holds {what}, so its rewards would be random; train it first, or point to the folder that "
             "training wrote"
         )
+    found.require_whole(path)
     return found.model, unused_note(path, found.model, found.unused)

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import foreign_layouts
 import pytest
+from safetensors.torch import save_file
 
+from rewardsmith import RewardModel
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.imported import ImportOptions
@@ -73,3 +76,11 @@ def test_the_class_or_the_weights_tell_open_assistant():
 def test_a_config_of_open_assistant_without_a_head_is_refused():
     with pytest.raises(CheckpointError, match=r"no reward head out_proj\.weight"):
         OPENASSISTANT.load(folder(architectures=["GPTNeoXRewardModel"]), ImportOptions())
+
+
+def test_weights_beside_llamafactorys_head_that_nothing_takes_are_named(tmp_path):
+    path, _ = foreign_layouts.value_head(tmp_path / "llf", separate=True)
+    head = foreign_layouts.draw(1, foreign_layouts.WIDTH)
+    heads = {"v_head.summary.weight": head, "v_head.summary.bias": head[0, :1].clone(), "v_head.dense.weight": head + 1}
+    save_file(heads, tmp_path / "llf" / "value_head.safetensors")
+    assert any("does not take: v_head.dense.weight" in note for note in RewardModel.from_pretrained(path).notes)

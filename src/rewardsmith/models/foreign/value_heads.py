@@ -70,7 +70,8 @@ def build_classifier(
         raise CheckpointError(f"{folder.path}: its backbone {what}; rewards would be random")
     _set_head(model, folder, head)
     # OpenRLHF keeps the mean and deviation of rewards as buffers; its importer reads them.
-    unused = unused_weights(key for key in info["unexpected_keys"] if key not in ("mean", "std"))
+    beside = [name for name in folder.head_files if name not in (head.weight, head.bias)]
+    unused = unused_weights(key for key in (*info["unexpected_keys"], *beside) if key not in ("mean", "std"))
     return model, unused_note(str(folder.path), model, unused)
 
 
