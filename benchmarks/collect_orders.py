@@ -17,8 +17,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from rewardsmith.data.gold import gold_reward
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
-from rewardsmith.data.simulate.gold import gold_reward
 from rewardsmith.stats.ordering import Order, Prediction, order_values
 
 SIZE, BATCH, POOL, TEST = 64, 25, 1200, 600

@@ -27,8 +27,8 @@ from rewardsmith.collecting.assigning import claim
 from rewardsmith.collecting.items import add_items
 from rewardsmith.collecting.people import add_person, invite
 from rewardsmith.collecting.saving import Submission, submit
+from rewardsmith.data.gold import gold_reward
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
-from rewardsmith.data.simulate.gold import gold_reward
 from rewardsmith.records import Comparison, PreferenceGroup
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

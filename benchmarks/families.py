@@ -67,9 +67,8 @@ def examine(name: str, folder: str) -> dict[str, Any]:
     """Compare the shared forward with separate rows, and save the model to `folder`/reward."""
     from rewardsmith.models.heads import copy_code, load_sequence_classifier
     from rewardsmith.models.shared_prefix.forward import batch_rewards
-    from rewardsmith.models.shared_prefix.inference import compute_rewards
     from rewardsmith.models.shared_prefix.packing import pad_rows
-    from rewardsmith.models.shared_prefix.plan import prepare_model
+    from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
     torch.manual_seed(0)
     tiny_language_model(name).save_pretrained(f"{folder}/language")

@@ -18,14 +18,12 @@ import torch
 
 from rewardsmith import RewardConfig, RewardTrainer
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import accuracy_observations
+from rewardsmith.evaluation.judged import ScoredGroup, accuracy_observations
 from rewardsmith.models import fresh_model
 from rewardsmith.models.heads import find_head, initialise_head
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import PreferenceGroup
-from rewardsmith.stats.intervals import Resampling
-from rewardsmith.stats.significance import paired_difference
+from rewardsmith.stats.intervals import Resampling, paired_difference
 
 PAIRS_PER_PROMPT = 5
 

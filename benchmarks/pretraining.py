@@ -29,9 +29,9 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.stats.intervals import bootstrap_amount
-from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.language import train_language
-from rewardsmith.training.run import RunSummary
+from rewardsmith.training.record import RunSummary
 
 SHARE = 0.1
 LONGEST = 1000  # characters of a real pair's prompt and longer answer

@@ -26,8 +26,8 @@ from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.files.reading import read_rows
+from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.fresh_model import build_model
-from rewardsmith.models.member_folders import write_members
 from rewardsmith.records import ScoreRequest, as_text
 from rewardsmith.report.optimising import write_run_report
 from rewardsmith.rl.measuring import CURVE, SAMPLES, find_turn, read_points
@@ -37,8 +37,8 @@ from rewardsmith.rl.running import RunPlan, optimise
 from rewardsmith.rl.shaping import RewardOptions
 from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
 from rewardsmith.training.data import TrainingData
-from rewardsmith.training.ensembles import train_one_or_several
 from rewardsmith.training.launching import quiet_other_packages
+from rewardsmith.training.run import train_one_or_several
 
 # Between the seeds of two members, so that no seed of a run is a member of another one.
 MEMBER_SEEDS = 1000

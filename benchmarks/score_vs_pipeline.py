@@ -323,10 +323,9 @@ def write_rows(path: Path, rows: int) -> Path:
 
 def bulk_worker(job: dict[str, str]) -> int:
     """Run one bulk job and print what it took, with the seconds of its phases, as JSON."""
-    from rewardsmith.scoring.model_spec import ModelSpec
-
     from rewardsmith.scoring.bulk.job import BulkJob, PartReader, score_file
     from rewardsmith.scoring.bulk.rows import read_request
+    from rewardsmith.scoring.opening import ModelSpec
 
     spec = ModelSpec(job["model"], device="cpu")
     model = spec.load()

@@ -52,12 +52,12 @@ def test_a_command_of_the_tables_is_understood(command):
     """Parse the command as the CLI does, resolve its recipe, and build its settings; training it is left out."""
     from importlib import import_module
 
-    from rewardsmith.cli.main import COMMANDS, CommandParser, parse_strictly
+    from rewardsmith.cli.main import COMMANDS, CommandParser, parse_strictly, part_of
 
     _, name, *arguments = shlex.split(command)
     module = import_module(COMMANDS[name][0])
     parser = getattr(module, "make_parser", CommandParser)(prog=f"rewardsmith {name}", description="")
-    module.configure(parser)
+    part_of(module, "configure", name)(parser)
     namespace = parse_strictly(parser, arguments)
     if name == "train":
         from rewardsmith.training.recipes import resolve

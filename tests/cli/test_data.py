@@ -32,7 +32,7 @@ def test_help_lists_the_commands_and_an_unknown_one_names_the_nearest(capsys):
     listed = capsys.readouterr().out
     for name in COMMANDS:
         assert f"  {name} " in listed
-        assert find_spec(f"rewardsmith.cli.data_{name}") is not None
+        assert find_spec(f"rewardsmith.cli.{COMMANDS[name][0]}") is not None
     assert data("convrt") == 2
     assert "did you mean 'convert'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -2,6 +2,8 @@
 
 import json
 
+from rewardsmith.cli.main import main
+
 
 def test_runs_are_listed_and_a_folder_without_any_is_an_error(command, tmp_path):
     record = {"model": "m", "data": "d.jsonl", "held_out": None, "settings": {"reward": {"loss_type": "hinge"}}}
@@ -15,3 +17,27 @@ def test_runs_are_listed_and_a_folder_without_any_is_an_error(command, tmp_path)
     code, _, err = command("runs", tmp_path)
     assert code == 1
     assert "no run.json" in err
+
+
+ROWS = [{"prompt": "abcdefgh", "chosen": "ijklmnop", "rejected": "qrst"}] * 2
+
+
+def test_the_command_prints_the_plan(command, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    code, out, _ = command("plan", "8B", "rows.jsonl", "--gpus", "8", "--tokens-per-second", "1000")
+    assert code == 0
+    for text in ("FSDP2", "given by --tokens-per-second", "16 x 7.50e9 / 8", "rewardsmith train --nproc 8"):
+        assert text in out
+    code, out, _ = command("plan", "70B", "rows.jsonl")
+    assert code == 1
+    assert "nothing fits" in out
+
+
+def test_a_dry_run_prints_the_command(capsys):
+    assert main(["launch", "--nproc", "1", "--dry_run", "train", "--max_steps", "3"]) == 0
+    assert "-m rewardsmith train --max_steps 3" in capsys.readouterr().out
+
+
+def test_another_command_is_refused(capsys):
+    assert main(["launch", "--nproc", "2", "score"]) == 2
+    assert "launch runs `train`" in capsys.readouterr().err

@@ -8,8 +8,8 @@ from rewardsmith.collecting.assigning import claim
 from rewardsmith.collecting.duel import plan_duel
 from rewardsmith.collecting.duelling import add_duel, close_items, duel_result
 from rewardsmith.collecting.saving import Submission, submit
+from rewardsmith.data.gold import gold_reward
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
-from rewardsmith.data.simulate.gold import gold_reward
 
 
 def test_a_duel_in_a_project_ends_with_the_better_model(make):

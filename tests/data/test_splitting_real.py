@@ -5,11 +5,12 @@ import pytest
 from rewardsmith.data.checks.overlap import find_overlap
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.formats import TARGETS
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.loading import iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.splitting import SplitPlan, SplitReport, split_groups
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.records import text_key
 
 SETS = ["rmb/Pairwise_set", "ukp-convarg1", "wmt19-darr"]

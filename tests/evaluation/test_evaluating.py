@@ -13,9 +13,11 @@ from rewardsmith.cli.main import main
 from rewardsmith.data import load_preferences
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.evaluation import Resampling, as_scorer, compare, evaluate, score_groups
-from rewardsmith.evaluation.evaluating import calibrate
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import measure
+from rewardsmith.evaluation.evaluating import calibrate, length_curve, worst_disagreements
+from rewardsmith.evaluation.judged import (
+    ScoredGroup,
+    measure,
+)
 from rewardsmith.evaluation.verdict import RULES, evaluate_held_out, random_choice
 from rewardsmith.records import Comparison, PreferenceGroup
 
@@ -276,3 +278,32 @@ def test_rewards_that_all_tie_have_no_temperature():
     assert (math.isnan(result.temperature), result.raw["brier"]) == (True, 0.25)
     with pytest.raises(DataError, match="every reward ties"):
         result.contract_fields()
+
+
+CURVES = Resampling(100, 0)
+
+
+def scored_pairs(count):
+    return [
+        ScoredGroup(
+            PreferenceGroup(f"p{i}", ("x" * (i % 7 + 1), "y" * (i % 5 + 9)), (Comparison(0, 1),)),
+            (0.0, float(i % 5 + 9)),
+        )
+        for i in range(count)
+    ]
+
+
+def test_the_length_curve_rises_for_a_reward_that_pays_for_length():
+    rows = length_curve(scored_pairs(60), CURVES)
+    rewards = [row["reward"]["value"] for row in rows]
+    assert rewards[0] < 0 < rewards[-1]
+    assert [row["length"] for row in rows] == sorted(row["length"] for row in rows)
+    assert length_curve([], CURVES) == []
+
+
+def test_the_worst_disagreements_are_the_most_negative_margins_one_a_prompt():
+    rows = worst_disagreements(scored_pairs(30), 4)
+    assert [row["margin"] for row in rows] == [-13.0] * 4
+    assert len({row["prompt"] for row in rows}) == 4
+    right = [ScoredGroup(PreferenceGroup("p", ("a", "b"), (Comparison(0, 1),)), (1.0, 0.0))]
+    assert worst_disagreements(right) == []

@@ -1,14 +1,28 @@
 """What cannot be scored is found among many, left out and counted; everything else keeps its order."""
 
-import json
-import sys
+import math
 
 import pytest
 
-from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.evaluation import FunctionScorer, as_scorer
-from rewardsmith.evaluation.judged import CHUNK, FileScorer, ScoredGroup, comparison_rows, reason_of, score_what_can_be
-from rewardsmith.records import Comparison, Message, PreferenceGroup, ScoreRequest
+from rewardsmith.errors import ScoringError
+from rewardsmith.evaluation import Resampling
+from rewardsmith.evaluation.judged import (
+    AXES,
+    CHUNK,
+    ScoredGroup,
+    best_of_k,
+    comparison_rows,
+    kendall_tau_b,
+    measure,
+    ndcg,
+    prompt_clusters,
+    reason_of,
+    reciprocal_rank,
+    score_what_can_be,
+    split_by,
+    stratum,
+)
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 
 class Picky:
@@ -63,108 +77,99 @@ def test_every_judgement_that_counts_is_a_row_with_its_rewards():
     assert (found[0]["length_better"], found[0]["source"], found[0]["prompt"]) == (4, "s", "q")
 
 
-CODE = """
-def longest(prompt, completions):
-    return [len(text) for text in completions]
-
-class Object:
-    name = "object"
-    def score_requests(self, requests):
-        return [[1.0] * len(request.completions) for request in requests]
-
-ready = Object()
-number = 3
-"""
-REQUESTS = [ScoreRequest("p", ("aa", "b"))]
+RANKED = (Comparison(0, 1), Comparison(0, 2), Comparison(1, 2))
 
 
-@pytest.fixture
-def code(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "my_rules_of_test.py"
-    path.write_text(CODE)
-    yield path
-    sys.modules.pop("my_rules_of_test", None)
+def group(rewards, edges=RANKED, prompt="p"):
+    return ScoredGroup(PreferenceGroup(prompt, tuple(f"c{i}" for i in range(len(rewards))), edges), tuple(rewards))
 
 
-def test_a_function_is_found_by_its_module_and_by_its_file(code):
-    for place in ("my_rules_of_test:longest", f"{code}:longest", "my_rules_of_test.py:longest"):
-        scorer = as_scorer(place)
-        assert (scorer.name, scorer.score_requests(REQUESTS)) == (place, [[2.0, 1.0]])
-    assert str(code.parent) not in sys.path
+def test_pair_metrics_by_hand():
+    scored = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
+    found = {name: estimate.value for name, estimate in measure(scored, Resampling(100)).items()}
+    assert (found["accuracy_strict"], found["accuracy"], found["reward_tie_rate"], found["margin"]) == (
+        0.5,
+        0.625,
+        0.25,
+        1.0,
+    )
 
 
-def test_a_scorer_that_stands_in_a_module_is_taken_as_it_is(code):
-    assert as_scorer("my_rules_of_test:ready").score_requests(REQUESTS) == [[1.0, 1.0]]
+def test_swapping_every_pair_gives_one_minus_accuracy():
+    there = [group([r, 0.0], (Comparison(0, 1),), f"p{i}") for i, r in enumerate((2.0, 0.0, -1.0, 3.0))]
+    back = [group(item.rewards, (Comparison(1, 0),), item.group.prompt) for item in there]
+    one, other = (measure(s, Resampling(100))["accuracy"].value for s in (there, back))
+    assert one == 1 - other
 
 
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        ("my_rules_of_test:none", "has no 'none'"),
-        ("my_rules_of_test:number", "is a int"),
-        ("my_rules_of_test:Object", "is a type"),
-        ("no_such_module_at_all:f", "cannot be imported"),
-        ("missing.py:f", "cannot be imported"),
-    ],
-)
-def test_what_does_not_score_is_one_line(code, place, message):
-    with pytest.raises(ConfigError, match=message):
-        as_scorer(place)
+def test_best_of_k_shares_credit_at_the_top():
+    assert best_of_k(group([3.0, 3.0, 1.0])) == 0.5
+    assert best_of_k(group([3.0, 2.0, 1.0])) == 1.0
+    assert math.isnan(best_of_k(group([1.0, 2.0], (Comparison(0, 1, "tie"),))))
 
 
-def test_a_bare_name_is_no_scorer():
-    with pytest.raises(ConfigError, match="no such file of scores, and no module:function"):
-        as_scorer("no such thing")
-    with pytest.raises(ConfigError, match="cannot score with 3"):
-        as_scorer(3)
+def test_rank_metrics_by_hand():
+    item = group([2.0, 3.0, 1.0])
+    assert reciprocal_rank(item) == 0.5
+    assert kendall_tau_b(item) == pytest.approx(1 / 3)
+    ideal = 4 + 2 / math.log2(3)
+    assert ndcg(item) == pytest.approx((2 + 4 / math.log2(3)) / ideal)
 
 
-def test_a_function_is_called_once_for_each_request():
-    scorer = FunctionScorer(lambda prompt, completions: [len(prompt)] * len(completions), "mine")
-    assert (scorer.name, scorer.score_requests(REQUESTS)) == ("mine", [[1.0, 1.0]])
+def test_a_soft_label_below_half_turns_the_pair():
+    item = group([0.0, 1.0], (Comparison(0, 1, probability=0.2),))
+    assert measure([item], Resampling(10))["accuracy"].value == 1.0
 
 
-def write(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+def test_rewards_that_are_missing_or_not_finite_are_errors():
+    with pytest.raises(ScoringError, match="2 rewards for 3"):
+        ScoredGroup(PreferenceGroup("p", ("a", "b", "c")), (1.0, 2.0))
+    with pytest.raises(ScoringError, match="not finite"):
+        group([math.nan, 1.0, 2.0])
 
 
-def test_a_file_of_scores_finds_conversations_by_their_text(tmp_path):
-    prompt = [{"role": "user", "content": "q"}]
-    answers = [[{"role": "assistant", "content": text}] for text in ("a", "b")]
-    path = write(tmp_path / "s.jsonl", {"prompt": prompt, "completions": answers, "scores": [1, 2]})
-    request = ScoreRequest((Message("user", "q"),), ((Message("assistant", "b"),), (Message("assistant", "a"),)))
-    assert FileScorer(path).score_requests([request]) == [[2.0, 1.0]]
+def test_dialogues_without_a_prompt_are_clustered_by_the_turns_they_share():
+    def dialogue(question, better, worse):
+        texts = tuple(f"\n\nHuman: {question}\n\nAssistant: {answer}" for answer in (better, worse))
+        return ScoredGroup(PreferenceGroup("", texts, (Comparison(0, 1),)), (1.0, 0.0))
+
+    scored = [
+        dialogue("one", "x", "xy"),
+        dialogue("two", "x", "y"),
+        dialogue("one", "z", "w"),
+        group([1, 0, 0], prompt=""),
+    ]
+    assert prompt_clusters(scored) == [0, 1, 0, 2]
 
 
-@pytest.mark.parametrize(
-    "row",
-    [{"scores": [1.5, 0.5]}, {"scores_chosen": 1.5, "scores_rejected": 0.5}, {"chosen": 1.5, "rejected": 0.5},
-     {"scores_chosen": [1.5], "scores_rejected": [0.5]}, {"rewards": [1.5, 0.5]},
-     {"chosen": "a", "rejected": "b", "chosen_reward": 1.5, "rejected_reward": 0.5}],
-)  # fmt: skip
-def test_rows_without_texts_belong_by_their_order(tmp_path, row):
-    assert FileScorer(write(tmp_path / "s.jsonl", row)).score_requests(REQUESTS) == [[1.5, 0.5]]
+def scored(prompt="p", completions=("a", "b"), **fields):
+    group = PreferenceGroup(prompt, completions, (Comparison(0, 1),), **fields)
+    return ScoredGroup(group, tuple(0.0 for _ in completions))
 
 
-def test_faults_of_a_file_name_its_row(tmp_path):
-    with pytest.raises(DataError, match="row 1: no scores"):
-        FileScorer(write(tmp_path / "a.jsonl", {"text": "x"}))
-    with pytest.raises(DataError, match="row 1: a score is not a number"):
-        FileScorer(write(tmp_path / "b.jsonl", {"scores": ["much"]}))
-    with pytest.raises(DataError, match="2 scores for 1 completions"):
-        FileScorer(write(tmp_path / "c.jsonl", {"prompt": "p", "completions": ["a"], "scores": [1, 2]}))
-    with pytest.raises(ScoringError, match="1 scores for 2 completions"):
-        FileScorer(write(tmp_path / "d.jsonl", {"scores": [1]})).score_requests(REQUESTS)
+def test_source_subset_and_language_come_from_the_group():
+    item = scored(source="hh", metadata={"subset": "chat", "language": "de"})
+    assert [stratum(item.group, axis) for axis in AXES[:3]] == ["hh", "chat", "de"]
+    assert stratum(scored().group, "language") is None
 
 
-def test_a_function_that_fails_is_one_line():
-    with pytest.raises(ScoringError, match=r"^mine failed: KeyError: 'x'$"):
-        FunctionScorer(lambda prompt, completions: {}["x"], "mine").score_requests([ScoreRequest("q", ("a", "b"))])
+def test_lengths_stand_in_order_of_length():
+    items = [scored(completions=("x" * size, "x" * size)) for size in (5000, 20, 3000, 500)]
+    assert list(split_by(items, "length")) == [
+        "0-199 characters",
+        "200-999 characters",
+        "1000-3999 characters",
+        "4000+ characters",
+    ]
 
 
-@pytest.mark.parametrize("given", [[None, None], [1.0], ["good", "bad"], None])
-def test_a_function_that_gives_no_number_an_answer_is_one_line(given):
-    with pytest.raises(ScoringError, match=r"^mine gave .* for 2 answers; give a number for each$"):
-        FunctionScorer(lambda prompt, completions: given, "mine").score_requests([ScoreRequest("q", ("a", "b"))])
+def test_turns_are_what_people_said_in_messages_and_in_dialogues():
+    turns = [Message("user", "q"), Message("assistant", "a")] * 2 + [Message("user", "q")]
+    assert stratum(scored(tuple(turns)).group, "turns") == "2-3 turns"
+    dialogue = "\n\nHuman: q\n\nAssistant: a" * 4
+    assert stratum(scored("", (dialogue + " x", dialogue + " y")).group, "turns") == "4+ turns"
+    assert stratum(scored().group, "turns") == "1 turn"
+
+
+def test_groups_without_the_axis_are_left_out():
+    assert split_by([scored(), scored(source="a")], "source").keys() == {"a"}

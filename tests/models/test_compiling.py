@@ -11,9 +11,8 @@ from torch._dynamo.utils import counters
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.compiling import Work, compile_layers, repeated_layers, uncompiled
-from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.packing import ForkedChunk
-from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 GROUPS = [[[5, 6, 7, 8, 9], [5, 6, 7, 8, 11, 12], [5, 6, 7]], [[20, 21], [20, 22, 23, 24]]]
 LONG = Work(1e15, trains=True)

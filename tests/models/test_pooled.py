@@ -10,7 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.heads import copy_code, load_sequence_classifier
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 
 SMALL = {
     "vocab_size": 101,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.inference import compute_columns, compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_columns, compute_rewards
 from rewardsmith.models.wide_head import (
     HeadEnsemble,
     bootstrap_draws,

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.report.training import headline, model_card, next_step, write_report
-from rewardsmith.training.run import RunSummary, Speed
+from rewardsmith.training.record import RunSummary, Speed
 
 # Longer and shorter answers win in turn, so neither rule of length is better than chance.
 ANSWERS = (("y", "other answer"), ("long answer", "x"))

@@ -10,7 +10,7 @@ import tiny_models
 from datasets import Dataset
 
 from rewardsmith.clients.chat import ChatModel, ChatOptions
-from rewardsmith.data.texts import plain_text
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.rl.judges import ChatComparer, Criterion, GroupJudge, RubricJudge, draw_pairs

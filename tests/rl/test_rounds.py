@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_models
 
-from rewardsmith.data.simulate.gold import GoldScorer
+from rewardsmith.data.gold import GoldScorer
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.rl.policy import load_prompts
 from rewardsmith.rl.rounds import Rounds, RoundSettings

@@ -5,7 +5,7 @@ import pytest
 import tiny_models
 
 from rewardsmith import RewardModel
-from rewardsmith.data.simulate.gold import GoldScorer
+from rewardsmith.data.gold import GoldScorer
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.features import predict

@@ -229,7 +229,7 @@ def test_a_lora_adapter_is_saved_with_its_head_and_scores_as_trained(tmp_path):
     trainer.save_model(str(tmp_path / "adapter"))
     scores = RewardModel.from_pretrained(str(tmp_path / "adapter")).score("good", ANSWERS)
     ids = [trainer.encoder.renderer.encode("good", answer) for answer in ANSWERS]
-    from rewardsmith.models.shared_prefix.inference import compute_rewards
+    from rewardsmith.models.shared_prefix.plan import compute_rewards
 
     assert scores == pytest.approx(compute_rewards(trainer.model, [ids])[0], abs=1e-5)
 

@@ -5,11 +5,13 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.stats.intervals import (
+    Observations,
     Resampling,
     bootstrap_mean,
     bootstrap_ratio,
     bootstrap_test,
     clustered_share,
+    paired_difference,
     resampled_ratios,
     wilson,
 )
@@ -141,3 +143,16 @@ def test_the_interval_covers_the_truth_with_dependent_values():
         share = clustered_share(random.random(400) < chances[clusters], clusters)
         hits += share.low <= 0.5 <= share.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+HOW = Resampling(1000, 0)
+
+
+def observed(values) -> Observations:
+    return Observations(list(map(float, values)), list(range(len(values))))
+
+
+def test_paired_values_that_are_equal_everywhere_differ_by_nothing():
+    found = paired_difference(observed([1, 0, 1]), observed([1, 0, 1]), HOW)
+    assert (found.value, found.n) == (0.0, 3)
+    assert math.isnan(found.low)

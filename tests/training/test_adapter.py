@@ -11,10 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.scoring.scorer import make_request
-from rewardsmith.training.adapter import require_cuda
-from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.adapter import ModelConfig, require_cuda
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from rewardsmith.training.config import DatasetMixtureConfig, ScriptArguments
-from rewardsmith.training.data import load_training_data
+from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data
 
 PAIRS = [
     {"prompt": f"Question {i} about a thing?\n", "chosen": f"good answer {i % 7}", "rejected": f"bad reply {i % 5} no"}

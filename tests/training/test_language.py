@@ -11,7 +11,7 @@ from rewardsmith import RewardConfig, RewardTrainer
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.records import PreferenceGroup
-from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.language import RowCollator, encode_texts, train_language
 
 GROUPS = [PreferenceGroup("what is it? ", ("good", "bad", "good")), PreferenceGroup("and this? ", ("fine",))]

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.training.config import DatasetMixtureConfig, ScriptArguments
-from rewardsmith.training.data import load_training_data, read_sources
+from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, read_sources
 
 PAIRS = [
     {"prompt": f"Question {i} about a thing?\n", "chosen": f"good answer {i % 7}", "rejected": f"bad reply {i % 5} no"}

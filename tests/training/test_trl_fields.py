@@ -8,16 +8,17 @@ from trl.scripts.utils import DatasetConfig
 
 import rewardsmith
 from rewardsmith.data.mixing import MixtureSource
-from rewardsmith.training import config as settings
+from rewardsmith.training.adapter import ModelConfig
+from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments
 
 # Resolved when the object is made; docs/migrating-from-trl.md gives the reason of each.
 OTHERWISE = {"bf16", "pad_to_multiple_of", "average_tokens_across_devices", "dataloader_pin_memory"}
 PAIRS = {
     "RewardConfig": (trl.RewardConfig, rewardsmith.RewardConfig, set()),
-    "ScriptArguments": (trl.ScriptArguments, settings.ScriptArguments, set()),
-    "ModelConfig": (trl.ModelConfig, settings.ModelConfig, {"lora_task_type"}),
+    "ScriptArguments": (trl.ScriptArguments, ScriptArguments, set()),
+    "ModelConfig": (trl.ModelConfig, ModelConfig, {"lora_task_type"}),
     # A mixture is one of two ways to name data; TRL makes the list anew for every object.
-    "DatasetMixtureConfig": (trl.DatasetMixtureConfig, settings.DatasetMixtureConfig, {"datasets"}),
+    "DatasetMixtureConfig": (trl.DatasetMixtureConfig, DatasetMixtureConfig, {"datasets"}),
 }
 
 

@@ -32,14 +32,14 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import Details, Section
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.data.loading import load_preferences
+from rewardsmith.data.texts import as_plain_turns, needs_plain_turns
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.evaluation import FunctionScorer, Resampling, compare
-from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, summarise
-from rewardsmith.evaluation.judged import FileScorer, ScoredGroup, as_scorer, may_merge, score_groups
-from rewardsmith.evaluation.metrics import details
+from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, details, summarise
+from rewardsmith.evaluation.judged import ScoredGroup, score_groups
+from rewardsmith.evaluation.scorers import FileScorer, as_scorer, may_merge
 from rewardsmith.evaluation.verdict import BlindScores, prompt_verdict, verdict, without_prompts
 from rewardsmith.findings import LEVELS, Finding, worst
-from rewardsmith.models.plain_turns import as_plain_turns, needs_plain_turns
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, text_key
 
 if TYPE_CHECKING:

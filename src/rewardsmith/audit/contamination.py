@@ -18,8 +18,7 @@ from rewardsmith.blocks.kinds import Section
 from rewardsmith.blocks.words import blocks_of
 from rewardsmith.data.checks.overlap import KINDS, find_overlap
 from rewardsmith.data.training_record import FILE_NAME, TrainingRecord, read_training_record
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import accuracy_observations, prompt_clusters, stratum
+from rewardsmith.evaluation.judged import ScoredGroup, accuracy_observations, prompt_clusters, stratum
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_ratio, clustered_share

@@ -24,8 +24,7 @@ from rewardsmith.audit.probes import EFFECT_LIMIT, RED_EFFECT, ProbeResult
 from rewardsmith.blocks.kinds import Block, Cell, Plot, Scatter, Section, StripRow, Strips, Table, Value
 from rewardsmith.blocks.words import blocks_of, read_estimate, read_estimates, read_number, words
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import copeland, prompt_clusters
+from rewardsmith.evaluation.judged import ScoredGroup, copeland, prompt_clusters
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, preferences
 from rewardsmith.stats.intervals import Floats, Resampling

@@ -20,8 +20,7 @@ from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, short_names, words
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import margins, prompt_clusters
+from rewardsmith.evaluation.judged import ScoredGroup, margins, prompt_clusters
 from rewardsmith.records import Estimate
 from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
 

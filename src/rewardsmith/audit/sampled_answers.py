@@ -20,8 +20,8 @@ import numpy as np
 
 from rewardsmith.audit.plan import CachingScorer
 from rewardsmith.data.detecting import read_rows
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.data.texts import plain_text
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, Text, as_text, text_key
 

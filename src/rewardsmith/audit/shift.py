@@ -17,14 +17,14 @@ import numpy as np
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Cell, Section, Table, Value
 from rewardsmith.blocks.words import blocks_of, heat_table, read_estimate, read_number, show
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.merging import Hashes, ngram_hashes, words_of
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, score_groups
-from rewardsmith.evaluation.metrics import accuracy_observations
+from rewardsmith.evaluation.judged import ScoredGroup, accuracy_observations, score_groups
 from rewardsmith.records import Estimate, PreferenceGroup, Scorer
-from rewardsmith.stats.intervals import Resampling
-from rewardsmith.stats.significance import paired_difference, unpaired_difference
+from rewardsmith.stats.intervals import Resampling, paired_difference
+from rewardsmith.stats.significance import unpaired_difference
 
 NGRAM = 3
 BINS = 5

@@ -31,9 +31,7 @@ PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "nh3", "markdown_it",
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command; its own flags are declared by its own file."""
-    declare_commands(
-        parser, "collect", "Collect human judgements.", {name: summary for name, (_, summary) in COMMANDS.items()}
-    )
+    declare_commands(parser, "collect", "Collect human judgements.", COMMANDS)
 
 
 def run(args: argparse.Namespace) -> int:

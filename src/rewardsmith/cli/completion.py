@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from importlib import import_module
 
-from rewardsmith.cli.main import COMMANDS, CommandParser, available_commands
+from rewardsmith.cli.main import COMMANDS, CommandParser, available_commands, part_of
 from rewardsmith.errors import missing_extra
 
 EXAMPLE = """examples:
@@ -15,7 +15,7 @@ EXAMPLE = """examples:
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands with commands of their own, and the modules of those.
 AREAS = ("data", "collect", "rl")
-# Files that hold several commands.
+# Files of several commands whose `configure` takes the command's name.
 SHARED = ("rewardsmith.cli.collect_project",)
 
 
@@ -44,12 +44,6 @@ def whole_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _home(area: str, name: str, entry: str | tuple[str, str]) -> tuple[str, str]:
-    """Return module and summary of a command of an area."""
-    module, summary = (f"{area}_{name.replace('-', '_')}", entry) if isinstance(entry, str) else entry
-    return f"rewardsmith.cli.{module}", summary
-
-
 def _add(parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, str]]) -> None:
     """Add commands below a parser."""
     choices = parser.add_subparsers(dest=f"{parser.prog} command")
@@ -57,10 +51,10 @@ def _add(parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, str]
         command = import_module(module)
         made = getattr(command, "make_parser", CommandParser)(prog=f"{parser.prog} {name}", description=summary)
         if name in AREAS and parser.prog == "rewardsmith":
-            _add(made, {inner: _home(name, inner, entry) for inner, entry in command.COMMANDS.items()})
+            _add(made, {inner: (f"rewardsmith.cli.{home}", text) for inner, (home, text) in command.COMMANDS.items()})
         elif module in SHARED:
             command.configure(made, name)
         else:
-            command.configure(made)
+            part_of(command, "configure", name)(made)
         choices.add_parser(name, help=summary)
         choices.choices[name] = made  # type: ignore[index]

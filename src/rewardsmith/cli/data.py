@@ -1,4 +1,4 @@
-"""`rewardsmith data COMMAND ...`: the table of data commands; each lives in its own file and loads when it is run."""
+"""`rewardsmith data COMMAND ...`: the table of data commands; their files load when one is run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import argparse
 
 from rewardsmith.cli.main import declare_commands, run_area
 
-# Command -> one-line summary; `split` lives in rewardsmith.cli.data_split, and so on.
+# Command -> (module, one-line summary).
 COMMANDS = {
-    "inspect": "size, ties, lengths, duplicates, contradictions, agreement; on the terminal and as one page",
-    "check": "errors and warnings with their rows; exit code 1 when training on the data would be wrong",
-    "convert": "write the data in the layout of TRL, NeMo, OpenRLHF, LLaMA-Factory, ms-swift, Axolotl, or without loss",
-    "split": "train and test sets that share no prompt, not even nearly",
-    "merge": "one mixture of several sources, with weights or caps",
-    "overlap": "what a test set shares with training data: the same prompt, nearly the same, a run of 13 words",
-    "simulate": "preferences from a known gold reward, by annotators of known faults",
-    "list": "the data sets that can be read by name, with licence and source",
+    "inspect": (
+        "data_reading",
+        "size, ties, lengths, duplicates, contradictions, agreement; on the terminal and as one page",
+    ),
+    "check": (
+        "data_reading",
+        "errors and warnings with their rows; exit code 1 when training on the data would be wrong",
+    ),
+    "convert": (
+        "data_writing",
+        "write the data as TRL, NeMo, OpenRLHF, LLaMA-Factory, ms-swift or Axolotl read them, or without loss",
+    ),
+    "split": ("data_writing", "train and test sets that share no prompt, not even nearly"),
+    "merge": ("data_writing", "one mixture of several sources, with weights or caps"),
+    "overlap": (
+        "data_reading",
+        "what a test set shares with training data: the same prompt, nearly the same, a run of 13 words",
+    ),
+    "simulate": ("data_writing", "preferences from a known gold reward, by annotators of known faults"),
+    "list": ("data_reading", "the data sets that can be read by name, with licence and source"),
 }
 
 
@@ -26,4 +38,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one data command. Returns its exit code."""
-    return run_area("data", COMMANDS, args)
+    return run_area("data_reading", COMMANDS, args)

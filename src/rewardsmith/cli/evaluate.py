@@ -1,4 +1,4 @@
-"""`rewardsmith evaluate`: metrics with intervals beside baselines, or a benchmark by its authors' rule."""
+"""`rewardsmith evaluate|compare`: metrics beside baselines, a benchmark by its rule, two models on the same rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.evaluation import Calibration, Resampling, as_scorer, evaluate
+from rewardsmith.evaluation.comparing import compare_scorers
 from rewardsmith.evaluation.evaluating import summarise
-from rewardsmith.evaluation.judged import comparison_rows, scores_blind
+from rewardsmith.evaluation.judged import comparison_rows
+from rewardsmith.evaluation.scorers import scores_blind
 from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
@@ -173,7 +175,7 @@ def show(result: Evaluation | ModelComparison | BenchmarkResult, json_path: str 
 
 def about() -> list[str]:
     """Return the date, the command and the versions that a report was made with."""
-    from rewardsmith.training.run import versions
+    from rewardsmith.training.record import versions
 
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return [now, shlex.join(["rewardsmith", *sys.argv[1:]]), ", ".join(f"{k} {v}" for k, v in versions().items())]
@@ -200,3 +202,32 @@ def write_json(plain: object, path: str | None) -> None:
 def say_wrote(path: object) -> None:
     """Say on stderr what was written."""
     print(f"wrote {path}", file=sys.stderr)
+
+
+def configure_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("a", help=SCORER_HELP)
+    parser.add_argument("b", help="the same")
+    parser.add_argument("data", help="preference data: file, folder or hub id")
+    parser.add_argument("--show", type=int, default=5, help="how many of the largest disagreements to print")
+    add_model_options(parser, several=True)
+    add_shared(parser)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Compare and print."""
+    require_order(args.a, args.data)
+    scorers = [open_scorer(name, args) for name in (args.a, args.b)]
+    how = Resampling(args.resamples, args.seed)
+    with hint_at_skipping(args.skip_bad):
+        result = compare_scorers((scorers[0], scorers[1]), args.data, input_options(args), (args.a, args.b), how)
+    for reason, count in result.dropped.items():
+        print(f"dropped {count} rows ({reason})", file=sys.stderr)
+    show(result, args.json)
+    if args.html:
+        plain = {**result.to_dict(max(args.show, 10)), "data": args.data, "seed": args.seed}
+        say_wrote(write_report([plain], args.html, about=about()))
+    if args.json != "-":
+        print_verdict(verdict(result))
+        print(result.shown_disagreements(args.show))
+    return 0

@@ -6,10 +6,11 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
@@ -33,25 +34,27 @@ MEANT = {
     "--objective": "--loss_type",
     "--loss": "--loss_type",
 }
+# Command of an area -> (module below rewardsmith.cli, one-line summary).
+Commands = Mapping[str, tuple[str, str]]
 # Command -> (module, one-line summary). The module is imported only when its command is run.
 COMMANDS = {
     "demo": ("rewardsmith.cli.demo", "the whole path on an embedded data set and model, no network"),
     "data": ("rewardsmith.cli.data", "inspect, check, convert, split, merge, overlap, simulate, list"),
     "collect": ("rewardsmith.cli.collect", "human judgements: a web page, agreement, panels, duels, export"),
     "train": ("rewardsmith.cli.train", "train a reward model (the flags and YAML of `trl reward`, plus ours)"),
-    "launch": ("rewardsmith.cli.launch", "train in several processes on this machine"),
-    "plan": ("rewardsmith.cli.plan", "steps, tokens, memory and time of a run before it is started"),
+    "launch": ("rewardsmith.cli.runs", "train in several processes on this machine"),
+    "plan": ("rewardsmith.cli.runs", "steps, tokens, memory and time of a run before it is started"),
     "runs": ("rewardsmith.cli.runs", "a table of the runs in a folder: accuracy, interval, data, objective"),
     "doctor": ("rewardsmith.cli.doctor", "find what would silently ruin a run, before it runs"),
     "evaluate": ("rewardsmith.cli.evaluate", "accuracy with intervals, baselines, calibration, benchmarks"),
     "audit": ("rewardsmith.cli.audit", "length, style, invariance and over-optimisation audits, one report"),
-    "compare": ("rewardsmith.cli.compare", "two models on the same rows: paired tests and flipped rows"),
+    "compare": ("rewardsmith.cli.evaluate", "two models on the same rows: paired tests and flipped rows"),
     "score": ("rewardsmith.cli.score", "score files of any size, resumable"),
-    "rank": ("rewardsmith.cli.rank", "best-of-n, rejection sampling, top and bottom pairs"),
-    "export": ("rewardsmith.cli.export", "write any reward model in the standard layout and check parity"),
-    "laplace": ("rewardsmith.cli.laplace", "how sure is a model: a Laplace approximation of its last layer"),
-    "average": ("rewardsmith.cli.average", "one model of several: the mean of their weights, its scale set anew"),
-    "verify": ("rewardsmith.cli.verify", "is a saved model still what it was: contract, files, golden rewards"),
+    "rank": ("rewardsmith.cli.score", "best-of-n, rejection sampling, top and bottom pairs"),
+    "export": ("rewardsmith.cli.models", "write any reward model in the standard layout and check parity"),
+    "laplace": ("rewardsmith.cli.models", "how sure is a model: a Laplace approximation of its last layer"),
+    "average": ("rewardsmith.cli.models", "one model of several: the mean of their weights, its scale set anew"),
+    "verify": ("rewardsmith.cli.models", "is a saved model still what it was: contract, files, golden rewards"),
     "rl": ("rewardsmith.cli.rl", "optimise against a reward: GRPO, RLOO, PPO, RAFT, best of n"),
     "completion": ("rewardsmith.cli.completion", "completion of commands and flags in bash, zsh or tcsh"),
     "serve": ("rewardsmith.cli.serve", "serve a reward model over HTTP in the protocols of other tools"),
@@ -175,35 +178,39 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     command = import_module(module_name)
     make_parser = getattr(command, "make_parser", CommandParser)
     parser = make_parser(prog=f"rewardsmith {name}", description=summary)
-    command.configure(parser)
+    part_of(command, "configure", name)(parser)
     args = parse_strictly(parser, arguments)
     check_place(args)
     try:
-        return int(command.run(args) or 0)
+        return int(part_of(command, "run", name)(args) or 0)
     finally:
         say_cut(args)
 
 
-def run_area(area: str, commands: Mapping[str, str | tuple[str, str]], args: argparse.Namespace) -> int:
-    """Run one command of an area such as `data`. Returns its exit code.
+def part_of(module: ModuleType, role: str, name: str) -> Callable[[Any], Any]:
+    """Return a command's `configure` or `run`: of a file of several commands `configure_NAME` or `run_NAME`.
 
     Args:
-        commands: name to summary, where each has a file of its name, or to module and summary.
+        name: of the command, its area before it.
     """
+    own = f"{role}_{name.split()[-1].replace('-', '_')}"
+    found: Callable[[Any], Any] = getattr(module, own, None) or getattr(module, role)
+    return found
+
+
+def run_area(area: str, commands: Commands, args: argparse.Namespace) -> int:
+    """Run one command of an area such as `data`. Returns its exit code."""
     name = args.command
     if name not in commands:
         raise UsageError(f"unknown {area} command {name!r}; {nearest_or_known(name, commands)}")
-    entry = commands[name]
-    module, summary = (f"{area}_{name.replace('-', '_')}", entry) if isinstance(entry, str) else entry
+    module, summary = commands[name]
     return run_command(f"{area} {name}", f"rewardsmith.cli.{module}", summary, args.arguments)
 
 
-def declare_commands(
-    parser: argparse.ArgumentParser, area: str, description: str, summaries: Mapping[str, str]
-) -> None:
+def declare_commands(parser: argparse.ArgumentParser, area: str, description: str, commands: Commands) -> None:
     """Declare the command of an area such as `data`; its own flags are declared by its own file."""
-    width = max(map(len, summaries))
-    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in summaries.items())
+    width = max(map(len, commands))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in commands.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = f"{description}\n\n{rows}"
     parser.usage = f"rewardsmith {area} COMMAND [options]   (rewardsmith {area} COMMAND --help)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from rewardsmith.cli.options import SCORER_HELP
 from rewardsmith.cli.train import TrainParser, group_flags, require_writable
 from rewardsmith.errors import ConfigError
+from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
-from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.config import option
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
 
@@ -37,35 +38,31 @@ GROUPS = {
 ADAPTER = ("use_peft", "use_rslora", "use_dora", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 
 
-def _field(default: object, text: str, **metadata: object) -> Any:
-    return field(default=default, metadata={"help": text, **metadata})
-
-
 @dataclass
 class RunArguments:
     """The policy, its prompts and its rewards; names are TRL's where TRL has them."""
 
-    model_name_or_path: str | None = _field(None, "Policy: folder or hub id of a language model.")
-    dataset_name: str | None = _field(None, "Rows with a column prompt, preference data, or simulator:N[,SEED].")
-    split: str | None = _field(None, "Split of a data set that holds several.")
-    train_limit: int | None = _field(None, "Read at most so many prompts.")
-    reward_model_name_or_path: list[str] | None = _field(None, f"One or more: {SCORER_HELP}.")
-    reward_weights: list[float] | None = _field(None, "One a reward.")
-    gold: str | None = _field(None, "A second reward that nothing is optimised by, named like the first.")
-    num_eval_prompts: int = _field(64, "Prompts held out to measure on.")
-    eval_answers: int = _field(1, "Answers to each held-out prompt at every point.")
-    num_measurements: int = _field(10, "Points of the curve after the start.")
-    guard: str = _field("report", "What signs of reward hacking do: report, warn, stop or off.")
-    guard_clean_runs: list[str] | None = _field(None, "Folders of finished clean runs, which set its thresholds.")
-    combine: str | None = _field(None, "How an ensemble becomes one reward; by default its mean.")
-    penalty: float = _field(1.0, "What mean_minus_std and _variance multiply with, beta of soft_min.")
-    length_penalty: str | None = _field(None, "JSON of an audit, whose excess weight of length is taken off.")
-    normalized: bool = _field(False, "Divide by the standard deviation of the reward model's contract, less its mean.")
-    uncertainty: float | None = _field(None, "Spread of an ensemble at which an answer counts half.")
-    clip: float | None = _field(None, "Rewards beyond plus or minus this are cut.")
-    wait_seconds: float = _field(600.0, "How long a reward server that does not answer is waited for.")
-    trust_remote_code: bool = _field(False, "Run Python code that a model brings.")
-    overwrite_output_dir: bool = _field(False, "Replace the run that output_dir holds.")
+    model_name_or_path: str | None = option(None, "Policy: folder or hub id of a language model.")
+    dataset_name: str | None = option(None, "Rows with a column prompt, preference data, or simulator:N[,SEED].")
+    split: str | None = option(None, "Split of a data set that holds several.")
+    train_limit: int | None = option(None, "Read at most so many prompts.")
+    reward_model_name_or_path: list[str] | None = option(None, f"One or more: {SCORER_HELP}.")
+    reward_weights: list[float] | None = option(None, "One a reward.")
+    gold: str | None = option(None, "A second reward that nothing is optimised by, named like the first.")
+    num_eval_prompts: int = option(64, "Prompts held out to measure on.")
+    eval_answers: int = option(1, "Answers to each held-out prompt at every point.")
+    num_measurements: int = option(10, "Points of the curve after the start.")
+    guard: str = option("report", "What signs of reward hacking do: report, warn, stop or off.")
+    guard_clean_runs: list[str] | None = option(None, "Folders of finished clean runs, which set its thresholds.")
+    combine: str | None = option(None, "How an ensemble becomes one reward; by default its mean.")
+    penalty: float = option(1.0, "What mean_minus_std and _variance multiply with, beta of soft_min.")
+    length_penalty: str | None = option(None, "JSON of an audit, whose excess weight of length is taken off.")
+    normalized: bool = option(False, "Divide by the standard deviation of the reward model's contract, less its mean.")
+    uncertainty: float | None = option(None, "Spread of an ensemble at which an answer counts half.")
+    clip: float | None = option(None, "Rewards beyond plus or minus this are cut.")
+    wait_seconds: float = option(600.0, "How long a reward server that does not answer is waited for.")
+    trust_remote_code: bool = option(False, "Run Python code that a model brings.")
+    overwrite_output_dir: bool = option(False, "Replace the run that output_dir holds.")
 
 
 def make_parser(prog: str, description: str) -> TrainParser:

@@ -1,11 +1,11 @@
-"""`rewardsmith runs FOLDER`: a table over the run.json files below a folder."""
+"""`rewardsmith runs|plan|launch`: what runs there are, what one will take, and one in several processes."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,3 +31,79 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_blocks(runs_table(runs, unread))
     return 0
+
+
+PLAN_EXAMPLES = """examples:
+  rewardsmith plan Qwen/Qwen2.5-0.5B-Instruct pairs.jsonl
+  rewardsmith plan 8B pairs.jsonl --gpus 8 --memory 80
+  rewardsmith plan 70B pairs.jsonl --gpus 64 --comparisons 100000000     a projection from the lengths of these rows
+  rewardsmith plan 8B pairs.jsonl --gpus 8 --engine ZeRO-2                 memory and command of one engine
+  rewardsmith plan ./model pairs.jsonl --measure                         time at the rate of this machine"""
+
+
+def configure_plan(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    from rewardsmith.training.engines import BYTES, NAMES
+
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, PLAN_EXAMPLES
+    parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size: 0.5B, 1.5B, 8B, 70B")
+    parser.add_argument("data", metavar="DATA", help="a file, a folder or a hub id")
+    parser.add_argument("--gpus", type=int, default=1, help="devices (default: 1)")
+    parser.add_argument("--memory", type=float, default=80.0, help="GB of each (default: 80)")
+    parser.add_argument("--tokens-per-batch", type=int, default=8192, help="distinct tokens of a batch (default: 8192)")
+    parser.add_argument("--accumulation", type=int, default=1, help="batches of a device in a step (default: 1)")
+    parser.add_argument("--epochs", type=float, default=1.0, help="how often the data are seen (default: 1)")
+    parser.add_argument("--comparisons", type=int, help="plan for so many, with the lengths of DATA")
+    parser.add_argument("--lora-r", type=int, default=16, help="rank of an adapter (default: 16)")
+    parser.add_argument("--dtype", default="float32", choices=list(BYTES), help="of the weights (default: float32)")
+    parser.add_argument("--engine", choices=NAMES, help="plan for this one (default: the first that fits)")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--tokens-per-second", type=float, help="distinct tokens a second and device, measured by you")
+    rate.add_argument("--measure", action="store_true", help="measure the rate here, by a few steps")
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """Print the plan. Returns 0, or 1 when nothing fits."""
+    from rewardsmith.training.engines import GB, Resources
+    from rewardsmith.training.planning import measure_rate, plan
+
+    rate, source = args.tokens_per_second, "given by --tokens-per-second"
+    if args.measure:
+        rate, source = measure_rate(args.model, args.tokens_per_batch)
+    resources = Resources(
+        gpus=args.gpus,
+        memory=args.memory * GB,
+        tokens_per_batch=args.tokens_per_batch,
+        accumulation=args.accumulation,
+        epochs=args.epochs,
+        rate=rate,
+        rate_source=source,
+        dtype=args.dtype,
+        engine=args.engine,
+    )
+    found = plan(args.model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
+    print("\n".join(found.lines()))
+    return 0 if found.command else 1
+
+
+LAUNCH_EXAMPLES = """examples:
+  rewardsmith launch --nproc 2 train lora --model_name_or_path MODEL --dataset_name pairs.jsonl
+  rewardsmith launch --dry_run train --config my.yaml     print the command, one process a GPU
+  rewardsmith train --nproc 2 --config my.yaml            the same, shorter"""
+
+
+def configure_launch(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, LAUNCH_EXAMPLES
+    parser.add_argument("--nproc", type=int, help="processes on this machine; by default one a GPU")
+    parser.add_argument("--dry_run", action="store_true", help="print the command and leave")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="train and its flags")
+
+
+def run_launch(args: argparse.Namespace) -> int:
+    """Print the command and run it. Returns 0."""
+    from rewardsmith.training.launching import default_processes, launch
+
+    if args.arguments[:1] != ["train"]:
+        raise UsageError("launch runs `train` in several processes: rewardsmith launch --nproc 2 train ...")
+    return launch(default_processes() if args.nproc is None else args.nproc, args.arguments, args.dry_run)

@@ -15,16 +15,15 @@ from transformers import HfArgumentParser
 
 from rewardsmith.errors import ConfigError, UsageError, missing_extra
 from rewardsmith.report.training import print_result, write_report
-from rewardsmith.training.adapter import require_cuda
+from rewardsmith.training.adapter import ModelConfig, require_cuda
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
-from rewardsmith.training.config import DatasetMixtureConfig, ModelConfig, RewardConfig, ScriptArguments
-from rewardsmith.training.data import load_training_data, require_stream_settings
-from rewardsmith.training.ensembles import train_one_or_several
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, require_stream_settings
 from rewardsmith.training.language import train_language
 from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
-from rewardsmith.training.recipes import CONFIGS
-from rewardsmith.training.stages import stages_of
+from rewardsmith.training.recipes import CONFIGS, stages_of
+from rewardsmith.training.run import train_one_or_several
 
 EXAMPLES = """examples:
   rewardsmith train pairs --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --dataset_name pairs.jsonl

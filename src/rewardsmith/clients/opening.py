@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.evaluation.judged import as_scorer, is_place
+from rewardsmith.evaluation.scorers import as_scorer, is_place
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 

@@ -20,7 +20,7 @@ from rewardsmith.collecting.answers import judgement_comparisons
 from rewardsmith.collecting.project import COMPARING, Project
 from rewardsmith.collecting.saving import current_judgements
 from rewardsmith.collecting.store import Store
-from rewardsmith.data.formats.trl import ratings_until
+from rewardsmith.data.formats.trainers import ratings_until
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import Comparison, PreferenceGroup, as_text

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 from rewardsmith.data.formats.rewardsmith import open_groups
-from rewardsmith.data.loading import LoadReport, iter_preferences
+from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
 from rewardsmith.data.merging import NearDuplicates, hash_share
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.progress import track
@@ -73,7 +73,7 @@ def split(
     *,
     suffix: str = ".jsonl",
     overwrite: bool = False,
-    **load_options: Any,
+    **load_options: Unpack[ReadOptions],
 ) -> SplitReport:
     """Write the sides of a split as files, and `split.json` with all that is needed to do it again.
 

@@ -1,4 +1,8 @@
-"""What a group says as plain text: for lengths, look-ups and rules that read words, never for scoring."""
+"""What a group says as plain text: for lengths, look-ups and rules that read words; and conversations as dialogues.
+
+Models that were trained on dialogues in text, and have no chat template, could not be measured on data in messages
+otherwise. The form of a dialogue is that of HH-RLHF, the usual one: "\\n\\nHuman: ...\\n\\nAssistant: ...".
+"""
 
 from __future__ import annotations
 
@@ -7,31 +11,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.records import SYSTEM_ROLES, Completion, PreferenceGroup, TokenIds, prompt_text, text_key
+from rewardsmith.data.formats.cells import content_text
+from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
+from rewardsmith.records import (
+    SYSTEM_ROLES,
+    Completion,
+    Message,
+    PreferenceGroup,
+    TokenIds,
+    prompt_text,
+    text_key,
+)
 
 # The speaker marks of dialogues kept as text, so that they equal the same dialogue kept as messages.
 SPEAKER = re.compile(r"(?:\A|\n\n)(?:Human|Assistant|User): ?")
-
-
-def plain_text(completion: Completion) -> str:
-    """Give the text of a completion: the contents of its messages, joined; token ids as numbers."""
-    if isinstance(completion, str):
-        return completion
-    if isinstance(completion, TokenIds):
-        return " ".join(map(str, completion))
-    return "\n".join(content_text(message.content) for message in completion)
-
-
-def content_text(content: object) -> str:
-    """Give the text of a message's content, which may be a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list | tuple):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""
 
 
 def question_text(group: PreferenceGroup) -> str:
@@ -50,7 +45,7 @@ def question_text(group: PreferenceGroup) -> str:
     return SPEAKER.sub("\n", prompt_text(group))
 
 
-def locate(source: object, report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:
+def locate(source: object, report: LoadReport, **options: Unpack[ReadOptions]) -> Iterator[tuple[str, PreferenceGroup]]:
     """Give (where, group) for every group of `iter_preferences`, `where` being like "pairs.jsonl:row 12"."""
     for group in iter_preferences(source, report=report, **options):
         yield report.where or group.group_id or f"row {report.rows}", group
@@ -63,7 +58,9 @@ def as_sources(data: object) -> list[Any]:
     return [data]
 
 
-def locate_each(sources: Sequence[Any], report: LoadReport, **options: Any) -> Iterator[tuple[str, PreferenceGroup]]:
+def locate_each(
+    sources: Sequence[object], report: LoadReport, **options: Unpack[ReadOptions]
+) -> Iterator[tuple[str, PreferenceGroup]]:
     """Give (where, group) of several sources; their names keep the path that was given, so that none is ambiguous."""
     for source in sources:
         for where, group in locate(source, report, **options):
@@ -94,3 +91,66 @@ def name_groups(items: Iterable[Any], side: str) -> Iterator[tuple[str, Preferen
             yield item.group_id or f"{side} group {number}", item
         else:
             yield item
+
+
+SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+
+
+def needs_plain_turns(scorer: object) -> bool:
+    """Whether a scorer has a tokenizer, but no chat template to read messages with."""
+    tokenizer = getattr(scorer, "tokenizer", None)
+    return tokenizer is not None and hasattr(tokenizer, "chat_template") and not tokenizer.chat_template
+
+
+def as_plain_turns(groups: Sequence[PreferenceGroup]) -> tuple[list[PreferenceGroup], int]:
+    """Write conversations as text and count them; groups of text, of token ids or with images stay as they are.
+
+    Example:
+        >>> told = PreferenceGroup((Message("user", "Why?"),), ((Message("assistant", "So."),),))
+        >>> [group], count = as_plain_turns([told])
+        >>> group.prompt, group.completions, count
+        ('\\n\\nHuman: Why?\\n\\nAssistant:', (' So.',), 1)
+    """
+    written = [_write(group) for group in groups]
+    return written, sum(new is not old for new, old in zip(written, groups, strict=True))
+
+
+def _write(group: PreferenceGroup) -> PreferenceGroup:
+    """Write one group, where all of it is text."""
+    parts = (group.prompt, *group.completions)
+    if not any(_is_conversation(part) for part in parts) or not all(_is_writable(part) for part in parts):
+        return group
+    if not group.prompt:
+        return replace(group, completions=tuple(_turns(completion) for completion in group.completions))
+    prompt = _turns(group.prompt) if _is_conversation(group.prompt) else f"\n\nHuman: {group.prompt}"
+    completions = tuple(_continuation(completion) for completion in group.completions)
+    return replace(group, prompt=f"{prompt}\n\nAssistant:", completions=completions)
+
+
+def _is_conversation(part: Completion) -> bool:
+    return not isinstance(part, str | TokenIds)
+
+
+def _is_writable(part: Completion) -> bool:
+    return isinstance(part, str) or (
+        not isinstance(part, TokenIds) and all(isinstance(message.content, str) for message in part)
+    )
+
+
+def _turns(part: Any) -> str:
+    """Write every message under its speaker."""
+    return part if isinstance(part, str) else "".join(f"\n\n{_speaker(m)}: {m.content}" for m in part)
+
+
+def _continuation(completion: Any) -> str:
+    """Write an answer after "Assistant:"; further turns stand under their speakers."""
+    if isinstance(completion, str):
+        return f" {completion}"
+    first, *rest = completion
+    if first.role != "assistant":
+        return _turns(completion)
+    return f" {first.content}{_turns(tuple(rest))}"
+
+
+def _speaker(message: Message) -> str:
+    return SPEAKERS.get(message.role, message.role.capitalize())

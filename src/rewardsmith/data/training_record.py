@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.merging import Hashes, ngram_hashes, text_hash, words_of
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import PreferenceGroup, TokenIds

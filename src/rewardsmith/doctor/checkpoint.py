@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
@@ -16,7 +17,11 @@ from rewardsmith.doctor.subject import Examination, Subject, encode, one_line, r
 from rewardsmith.doctor.tokens import TOKEN_CHECKS, check_vocabulary
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import LoadedModel, golden_difference, load_reward_model
+from rewardsmith.models.checkpoint import (
+    LoadedModel,
+    golden_difference,
+    load_reward_model,
+)
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
 from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, nobody_asked, why_not
 from rewardsmith.models.heads import HEAD_NAMES
@@ -157,7 +162,6 @@ def _names_in(path: Path) -> set[str]:
 
         with safe_open(path, "pt") as file:
             return set(file.keys())
-    import torch
 
     return set(torch.load(path, map_location="meta", weights_only=True, mmap=True))
 

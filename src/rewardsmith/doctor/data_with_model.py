@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from rewardsmith.data.checks.lengths import find_cut
-from rewardsmith.data.texts import plain_text
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.doctor.data import level_of
 from rewardsmith.doctor.model import check_head_trained
 from rewardsmith.doctor.subject import Sequences, Subject
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
-from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.plan import longest_input
+from rewardsmith.models.shared_prefix.exactness import longest_input
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.models.templates import count_lost_texts, count_same_tokens
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
 from rewardsmith.stats.intervals import clustered_share

@@ -8,20 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import TONES, Block, Details, FindingLine, Findings, Verdict
 from rewardsmith.data.checks.inspected import Inspected, Items, example_rows, source_name
 from rewardsmith.data.checks.inspection import inspect_groups
 from rewardsmith.data.checks.lengths import Measure, TokenMeasure
-from rewardsmith.data.loading import LoadReport
+from rewardsmith.data.loading import LoadReport, ReadOptions
 from rewardsmith.data.texts import as_sources, locate, locate_each
 from rewardsmith.doctor.data import DATA_CHECKS
 from rewardsmith.doctor.subject import MOST_TOKENS, Examination, Reading, Watch, run_checks, unwatched
 from rewardsmith.errors import ConfigError, DataError, TooLongError, require_place
 from rewardsmith.findings import Finding, Level, by_level, worst
-from rewardsmith.models.member_folders import member_folders
+from rewardsmith.models.foreign.folder import member_folders
 from rewardsmith.records import PreferenceGroup
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Diagnosis:
     """
 
     findings: Sequence[Finding]
-    model: Any = None
-    data: Any = None
+    model: object = None
+    data: object = None
 
     @property
     def level(self) -> Level:
@@ -150,7 +150,7 @@ def doctor(
     device: str | None = None,
     dtype: str | None = None,
     watch: Watch[Any] = unwatched,
-    **reading: Any,
+    **reading: Unpack[ReadOptions],
 ) -> Diagnosis:
     """Examine a checkpoint, preference data, or both together.
 
@@ -187,7 +187,7 @@ def _lines(findings: Sequence[Finding]) -> Findings:
     return Findings([FindingLine(f.level, f"{f.check}: {f.message}", f.remedy) for f in findings])
 
 
-def inspect(data: Any, *, tokenizer: Any = None, quote: bool = True, **options: Any) -> Inspected:
+def inspect(data: object, *, tokenizer: Any = None, quote: bool = True, **options: Unpack[ReadOptions]) -> Inspected:
     """Look through preference data once: size, faults, leaks, lengths, sources, agreement.
 
     Args:
@@ -213,7 +213,7 @@ def inspect_sources(
     encode: Callable[[PreferenceGroup], list[list[int]]] | None = None,
     quote: bool = False,
     watch: Callable[[Items], Iterable[tuple[str, PreferenceGroup]]] = iter,
-    **options: Any,
+    **options: Unpack[ReadOptions],
 ) -> Inspected:
     """Look through sources once, as one set; see `rewardsmith.inspect`.
 

@@ -151,7 +151,7 @@ class Subject:
     @cached_property
     def encoded(self) -> Encoded:
         """The data as this tokenizer and template write them: groups spread evenly, as files are often sorted."""
-        from rewardsmith.models.shared_prefix.plan import longest_input
+        from rewardsmith.models.shared_prefix.exactness import longest_input
 
         limit = max(longest_input(self.config) or 0, MOST_TOKENS)
         return encode(self.renderer, evenly(self.groups, ENCODED_GROUPS), limit)

@@ -1,9 +1,10 @@
 """Evaluate and audit anything that scores. numpy and scipy, no torch."""
 
 from rewardsmith.evaluation.comparing import ModelComparison, compare
-from rewardsmith.evaluation.evaluating import Calibration, Evaluation, calibrate, evaluate
-from rewardsmith.evaluation.judged import FileScorer, FunctionScorer, ScoredGroup, as_scorer, score_groups
-from rewardsmith.evaluation.metrics import measure
+from rewardsmith.evaluation.evaluating import Evaluation, calibrate, evaluate
+from rewardsmith.evaluation.judged import ScoredGroup, measure, score_groups
+from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
+from rewardsmith.stats.calibration import Calibration
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean, bootstrap_ratio, wilson
 
 __all__ = [

@@ -14,8 +14,15 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show_interval
 from rewardsmith.data import load_preferences
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup, may_merge, score_groups, score_what_can_be, side_texts
-from rewardsmith.evaluation.metrics import prompt_clusters, stratum
+from rewardsmith.evaluation.judged import (
+    ScoredGroup,
+    prompt_clusters,
+    score_groups,
+    score_what_can_be,
+    side_texts,
+    stratum,
+)
+from rewardsmith.evaluation.scorers import may_merge
 from rewardsmith.evaluation.sections import comparison_section
 from rewardsmith.records import Estimate, Scorer, preferences
 from rewardsmith.stats.intervals import Resampling, bootstrap_test

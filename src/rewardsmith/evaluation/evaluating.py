@@ -1,12 +1,14 @@
-"""`evaluate(scorer, data)`: every metric with its interval, beside baselines and ceiling, as one value."""
+"""`evaluate(scorer, data)`: every metric with its interval, beside baselines and ceiling, as one value.
+
+`details` measures what the report shows beyond them: margins, reward by length, the worst disagreements.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,20 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.judged import ScoredGroup, as_scorer, may_merge, rescore, score_groups, score_what_can_be
-from rewardsmith.evaluation.metrics import AXES, details, measure, split_by
+from rewardsmith.evaluation.judged import (
+    AXES,
+    ScoredGroup,
+    completion_length,
+    margins,
+    measure,
+    prompt_clusters,
+    rescore,
+    score_groups,
+    score_what_can_be,
+    side_texts,
+    split_by,
+)
+from rewardsmith.evaluation.scorers import as_scorer, may_merge
 from rewardsmith.evaluation.sections import (
     accuracy_section,
     calibration_section,
@@ -28,79 +42,20 @@ from rewardsmith.evaluation.sections import (
 from rewardsmith.evaluation.verdict import RULES, BlindScores, measure_baselines, noise_ceiling, without_prompts
 from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences, prompt_key
 from rewardsmith.stats.calibration import (
-    LOG_TEMPERATURE,
-    Bin,
-    calibration_numbers,
-    confidence_and_credit,
-    fit_temperature,
-    log_losses,
-    pair_brier,
-    reliability_bins,
+    Calibration,
+    margin_histogram,
+    measure_calibration,
 )
-from rewardsmith.stats.intervals import Resampling, bootstrap_amount
+from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
+
 SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
 BASELINE = "accuracy"
 STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Calibration on the half of the prompts that the temperature was not fitted on.
-
-    Args:
-        temperature: minimises NLL on the other half; NaN when that half has no judgements, or all rewards tie.
-        n_fit: judgements it was fitted on.
-        raw: `ece, brier, reliability, resolution, uncertainty, within_bin` and `nll` at temperature 1.
-        scaled: the same at the fitted temperature.
-        nll: with interval, at temperature 1.
-        brier: with interval, at temperature 1.
-        bins: the reliability diagram at temperature 1.
-    """
-
-    temperature: float
-    n_fit: int
-    raw: dict[str, float]
-    scaled: dict[str, float]
-    nll: Estimate
-    brier: Estimate
-    bins: tuple[Bin, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON, None for NaN."""
-        return {
-            "temperature": _none(self.temperature),
-            "n_fit": self.n_fit,
-            "raw": {name: _none(value) for name, value in self.raw.items()},
-            "scaled": {name: _none(value) for name, value in self.scaled.items()},
-            "nll": self.nll.to_dict(),
-            "brier": self.brier.to_dict(),
-            "bins": [asdict(item) for item in self.bins],
-        }
-
-    def headline(self) -> dict[str, float]:
-        """Give what a table shows: the temperature, the numbers before it, and ECE and NLL after it."""
-        after = {f"{name} at that temperature": self.scaled[name] for name in ("ece", "nll")}
-        return {"temperature": self.temperature, **self.raw, **after}
-
-    def contract_fields(self) -> dict[str, float]:
-        """Give what belongs into the checkpoint's scoring contract: `temperature`.
-
-        Raises:
-            DataError: no temperature fits: there are no judgements, all are right, or the scorer is no better than
-                chance.
-        """
-        if not math.isfinite(self.temperature):
-            raise DataError("no temperature could be fitted: no judgement prefers a side, or every reward ties")
-        lower, upper = map(math.exp, LOG_TEMPERATURE)
-        if not 1.01 * lower < self.temperature < upper / 1.01:
-            why = "every judgement is right" if self.temperature < 1 else "the rewards are no better than chance"
-            raise DataError(f"no temperature fits {self.n_fit} judgements: {why}; evaluate on more or other data")
-        return {"temperature": self.temperature}
 
 
 def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> Calibration:
@@ -117,19 +72,7 @@ def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> C
         else:
             held += values
             clusters += [key] * len(values)
-    margins_fit, shares_fit = np.array(fit).reshape(-1, 2).T
-    margins_held, shares_held = np.array(held).reshape(-1, 2).T
-    temperature = fit_temperature(margins_fit, shares_fit)
-    nll, brier = log_losses(margins_held, shares_held), pair_brier(*confidence_and_credit(margins_held, shares_held))
-    return Calibration(
-        temperature,
-        len(fit),
-        calibration_numbers(margins_held, shares=shares_held),
-        calibration_numbers(margins_held / temperature, shares=shares_held),
-        bootstrap_amount(nll, clusters, how.resamples, how.seed),
-        bootstrap_amount(brier, clusters, how.resamples, how.seed),
-        reliability_bins(margins_held, shares=shares_held),
-    )
+    return measure_calibration(fit, held, clusters, how)
 
 
 def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
@@ -140,10 +83,6 @@ def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
 
 def _in_first_half(key: str) -> bool:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[0] < 128
-
-
-def _none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +267,91 @@ def _add(table: Table, estimates: Mapping[str, Estimate], prefix: str = "") -> N
 
     for name, estimate in estimates.items():
         table.add_row(escape(prefix + name), show(estimate.value), show_interval(estimate), str(estimate.n))
+
+
+NUM_LENGTH_BINS = 8
+
+
+MAX_CHARACTERS = 20_000
+
+
+# Below it a bin of lengths says nothing.
+MIN_BIN_SIZE = 10
+
+
+def details(scored: Sequence[ScoredGroup], how: Resampling | None = None, count: int = 10) -> dict[str, Any]:
+    """Return `margins`, `length_curve` and `worst` of scored groups as plain values, to be put beside an evaluation.
+
+    Example:
+        >>> from rewardsmith.evaluation import evaluate
+        >>> rows = [{"prompt": "2+2?", "chosen": "4", "rejected": "five"}]
+        >>> result = evaluate(lambda prompt, answers: [float(len(a)) for a in answers], rows)
+        >>> details(result.scored)["worst"][0]["margin"]
+        -3.0
+    """
+    return {
+        "margins": margin_histogram(np.array([margin for item in scored for margin in margins(item)])),
+        "length_curve": length_curve(scored, how or Resampling()),
+        "worst": worst_disagreements(scored, count),
+    }
+
+
+def length_curve(scored: Sequence[ScoredGroup], how: Resampling) -> list[dict[str, Any]]:
+    """Return the mean reward of completions by how long they are, both within their prompt.
+
+    Length is log2(length / geometric mean length of the prompt's completions); reward is its difference from the
+    prompt's mean, in units of the pooled within-prompt standard deviation. Bins hold equal numbers of completions.
+    """
+    lengths, rewards, clusters = [], [], []
+    for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
+        if len(item.rewards) < 2:
+            continue
+        logs = np.log2([max(1, completion_length(completion)) for completion in item.group.completions])
+        lengths += list(logs - logs.mean())
+        rewards += list(np.array(item.rewards) - np.mean(item.rewards))
+        clusters += [cluster] * len(logs)
+    if not lengths:
+        return []
+    x, y, who = np.array(lengths), np.array(rewards), np.array(clusters)
+    spread = float(np.sqrt((y**2).mean())) or 1.0
+    parts = np.array_split(np.argsort(x, kind="stable"), max(1, min(NUM_LENGTH_BINS, len(x) // MIN_BIN_SIZE)))
+    return [
+        {
+            "length": float(x[part].mean()),
+            "reward": bootstrap_mean(y[part] / spread, who[part], min(how.resamples, 2000), how.seed).to_dict(),
+        }
+        for part in parts
+    ]
+
+
+def worst_disagreements(scored: Sequence[ScoredGroup], count: int = 10) -> list[dict[str, Any]]:
+    """Return the judgements that the scorer gets wrong by the largest margin, at most one per prompt, with texts."""
+    wrong = []
+    for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
+        for judgement in preferences(item.group):
+            margin = item.rewards[judgement.better] - item.rewards[judgement.worse]
+            if margin < 0:
+                wrong.append((margin, cluster, item, judgement))
+    wrong.sort(key=lambda row: row[0])
+    found: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for margin, cluster, item, judgement in wrong:
+        if len(found) == count:
+            break
+        if cluster in seen:
+            continue
+        seen.add(cluster)
+        texts = side_texts(item.group, judgement.better, judgement.worse)
+        prompt, chosen, rejected = (text[:MAX_CHARACTERS] for text in texts)
+        found.append(
+            {
+                "where": item.group.group_id,
+                "margin": margin,
+                "reward_chosen": item.rewards[judgement.better],
+                "reward_rejected": item.rewards[judgement.worse],
+                "prompt": prompt,
+                "chosen": chosen,
+                "rejected": rejected,
+            }
+        )
+    return found

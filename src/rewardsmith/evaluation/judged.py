@@ -1,46 +1,42 @@
-"""Groups with their rewards, and a scorer of what a user has: a model, a client, a function, a file of scores."""
+"""Groups with their rewards, and what is measured of them: one value per observation, with its group.
+
+Per judged pair: accuracy (equal rewards are half right), strict accuracy (they are wrong), how often rewards are
+equal, margin. Per judgement: how often the label is a tie.
+Per group: best-of-K hit, MRR, NDCG, Kendall's tau-b. The gold order inside a group is by Copeland score: judgements
+won minus judgements lost. Groups of two say nothing more than accuracy does, so tau-b and NDCG are of K >= 3.
+"""
 
 from __future__ import annotations
 
 import math
-import os
-import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
+from statistics import fmean
 from typing import Any
 
-from rewardsmith.data import texts
-from rewardsmith.data.detecting import read_rows
-from rewardsmith.errors import ConfigError, DataError, RewardsmithError, ScoringError, one_line, try_halves
+import numpy as np
+
+from rewardsmith.data.formats import cells
+from rewardsmith.errors import ScoringError, try_halves
 from rewardsmith.records import (
     Completion,
+    Estimate,
     PreferenceGroup,
     Scorer,
     ScoreRequest,
     Text,
     TokenIds,
-    as_text,
     judgements,
+    number_prompts,
+    preferences,
     prompt_key,
     text_key,
 )
+from rewardsmith.stats.intervals import Observations, Resampling
 
 # Groups scored at once where single ones may fail.
 CHUNK = 128
-PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[^:]+\.py):[A-Za-z_]\w*")
-SCORE_KEYS = ("scores", "rewards")
-PAIR_KEYS = (
-    ("chosen_reward", "rejected_reward"),
-    ("scores_chosen", "scores_rejected"),
-    ("score_chosen", "score_rejected"),
-    ("chosen", "rejected"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ def plain_text(completion: Completion) -> str:
     """Give the text of a completion: the contents of its messages, joined. Token ids have no text here."""
     if isinstance(completion, TokenIds):
         return ""
-    return texts.plain_text(completion)
+    return cells.plain_text(completion)
 
 
 def completion_length(completion: Completion) -> int:
@@ -169,186 +165,189 @@ def credit(margin: float) -> float:
     return 0.5 if margin == 0 else float(margin > 0)
 
 
-class FunctionScorer:
-    """A function `(prompt, completions) -> rewards` as a scorer."""
-
-    def __init__(self, function: Callable[[Any, Sequence[Any]], Sequence[float]], name: str | None = None) -> None:
-        self.function = function
-        self.name: str = str(name or getattr(function, "__name__", type(function).__name__))
-
-    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Call the function once per request. Raises ScoringError where it does not give one number an answer."""
-        return [self._call(request) for request in requests]
-
-    def _call(self, request: ScoreRequest) -> list[float]:
-        try:
-            given = self.function(request.prompt, request.completions)
-        except RewardsmithError:
-            raise
-        except Exception as error:
-            raise ScoringError(f"{self.name} failed: {type(error).__name__}: {one_line(error)}") from error
-        try:
-            rewards = [float(reward) for reward in given]
-        except (TypeError, ValueError):
-            rewards = []
-        if len(rewards) != len(request.completions):
-            shown = " ".join(repr(given).split())[:60]
-            raise ScoringError(
-                f"{self.name} gave {shown} for {len(request.completions)} answers; give a number for each"
-            )
-        return rewards
+PAIR_METRICS: dict[str, Callable[[float], float]] = {
+    "accuracy": credit,
+    "accuracy_strict": lambda margin: float(margin > 0),
+    "reward_tie_rate": lambda margin: float(margin == 0),
+    "margin": lambda margin: margin,
+}
+LABEL_TIES = "label_tie_rate"
+# A margin or a correlation of 0 or 1 everywhere is no share of successes.
+AMOUNTS = ("margin", "kendall_tau_b")
+LENGTH_BORDERS = (200, 1000, 4000)
+AXES = ("source", "subset", "language", "length", "turns")
 
 
-class FileScorer:
-    """Rewards that were computed before, read from a file in any format that `read_rows` knows.
+def measure(
+    scored: Sequence[ScoredGroup], how: Resampling | None = None, names: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """Give the metrics `names` (None for all) over `scored`, each with its n and an interval clustered by prompt."""
+    how = how or Resampling()
+    chosen = (*PAIR_METRICS, LABEL_TIES, *GROUP_METRICS) if names is None else tuple(names)
+    of_pairs = {name: PAIR_METRICS[name] for name in chosen if name in PAIR_METRICS}
+    of_groups = {name: GROUP_METRICS[name] for name in chosen if name in GROUP_METRICS}
+    table = {name: Observations() for name in chosen}
+    for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
+        for margin in margins(item):
+            for name, metric in of_pairs.items():
+                table[name].add(metric(margin), cluster)
+        if LABEL_TIES in table:
+            for judgement in judgements(item.group):
+                table[LABEL_TIES].add(float(judgement.is_tie), cluster)
+        for name, rule in of_groups.items():
+            table[name].add(rule(item), cluster)
+    return {name: observations.estimate(how, name not in AMOUNTS) for name, observations in table.items()}
 
-    Rows with texts (`prompt`, `completions`, and `scores` or `rewards`) are found by their texts. Other rows (`scores`
-    or `rewards`; `chosen_reward`, `rejected_reward`, as `rewardsmith score` writes them; `scores_chosen`,
-    `scores_rejected`; `chosen`, `rejected` as numbers) belong to the groups by their order, so the data must then be
-    read without merging prompts; `by_position` says which it is.
 
-    Raises:
-        DataError: the file has no rows, or a row has no scores.
+def prompt_clusters(scored: Sequence[ScoredGroup]) -> list[int]:
+    """Number scored groups by prompt, see `records.number_prompts`."""
+    return number_prompts([item.group for item in scored])
+
+
+def margins(item: ScoredGroup) -> list[float]:
+    """Give reward(better) - reward(worse) of every judgement that prefers a side."""
+    return [item.rewards[j.better] - item.rewards[j.worse] for j in preferences(item.group)]
+
+
+def accuracy_observations(scored: Sequence[ScoredGroup]) -> Observations:
+    """Return one value per judgement that prefers a side (1 right, 0.5 equal rewards, 0 wrong), clustered by prompt."""
+    found = Observations()
+    for item, cluster in zip(scored, prompt_clusters(scored), strict=True):
+        for margin in margins(item):
+            found.add(credit(margin), cluster)
+    return found
+
+
+def copeland(item: ScoredGroup) -> list[int]:
+    """Give wins minus losses of each completion."""
+    scores = [0] * len(item.rewards)
+    for judgement in preferences(item.group):
+        scores[judgement.better] += 1
+        scores[judgement.worse] -= 1
+    return scores
+
+
+def best_of_k(item: ScoredGroup) -> float:
+    """Give the chance that the highest reward is a best completion; ties in reward share the credit.
+
+    NaN where the judgements prefer nothing.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.name = str(path)
-        self.by_text: dict[tuple[str, str], float] = {}
-        self.rows: list[list[float]] = []
-        for where, row in read_rows(path):
-            self._take(where, row)
-        if not self.rows:
-            raise DataError(f"{path}: no rows of scores")
-        self.by_position = not self.by_text
-
-    def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Look the rewards up. Raises ScoringError when a completion has none."""
-        if self.by_position:
-            return self._in_order(requests)
-        return [[self._find(request, completion) for completion in request.completions] for request in requests]
-
-    def _take(self, where: str, row: Mapping[str, Any]) -> None:
-        scores = _scores(where, row)
-        self.rows.append(scores)
-        if row.get("completions") is None:
-            return
-        texts = row["completions"]
-        if len(texts) != len(scores):
-            raise DataError(f"{where}: {len(scores)} scores for {len(texts)} completions")
-        prompt = text_key(as_text(row["prompt"], where) if row.get("prompt") else "")
-        for text, score in zip(texts, scores, strict=True):
-            self.by_text[prompt, text_key(as_text(text, where))] = score
-
-    def _find(self, request: ScoreRequest, completion: Completion) -> float:
-        try:
-            return self.by_text[text_key(request.prompt), text_key(completion)]
-        except KeyError:
-            raise ScoringError(f"{self.name}: no score for the completion {str(completion)[:60]!r}") from None
-
-    def _in_order(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        if len(requests) != len(self.rows):
-            raise ScoringError(f"{self.name}: {len(self.rows)} rows of scores for {len(requests)} groups of data")
-        rewards = []
-        for number, (request, scores) in enumerate(zip(requests, self.rows, strict=True)):
-            # A pair of two equal texts is one completion in the data, but has two equal scores in the file.
-            if len(request.completions) == 1 and len(set(scores)) == 1:
-                scores = scores[:1]
-            if len(scores) != len(request.completions):
-                raise ScoringError(
-                    f"{self.name}:row {number}: {len(scores)} scores for {len(request.completions)} completions"
-                )
-            rewards.append(scores)
-        return rewards
+    gold = copeland(item)
+    if not any(gold):
+        return math.nan
+    top = [index for index, reward in enumerate(item.rewards) if reward == max(item.rewards)]
+    return sum(gold[index] == max(gold) for index in top) / len(top)
 
 
-def may_merge(*scorers: Scorer) -> bool:
-    """Whether groups of equal prompts may be merged for all of these scorers; rewards found by position forbid it."""
-    return not any(isinstance(scorer, FileScorer) and scorer.by_position for scorer in scorers)
+def reciprocal_rank(item: ScoredGroup) -> float:
+    """Give 1 / rank of the best completion by reward; completions with equal rewards share their middle rank."""
+    gold = copeland(item)
+    if not any(gold):
+        return math.nan
+    ranks = []
+    for index, score in enumerate(gold):
+        if score == max(gold):
+            above = sum(reward > item.rewards[index] for reward in item.rewards)
+            equal = sum(reward == item.rewards[index] for reward in item.rewards)
+            ranks.append(above + (equal + 1) / 2)
+    return 1 / min(ranks)
 
 
-def scores_blind(scorer: Scorer, asked: bool | None) -> bool:
-    """Whether answers are also scored without their prompt: as `asked`, by None where the scorer is no file."""
-    return not isinstance(scorer, FileScorer) if asked is None else asked
+def kendall_tau_b(item: ScoredGroup) -> float:
+    """Give tau-b over the judged pairs: (C - D) / sqrt((C + D + T_reward)(C + D + T_gold)), for K >= 3.
 
-
-def as_scorer(value: Any) -> Scorer:
-    """Give a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
-
-    Text is the path of a file of scores, or says where a function or scorer is found: "package.module:name" or
-    "path/to/file.py:name". A server is scored through `rewardsmith.clients.client.RewardClient(url)`, itself a scorer.
+    T_reward are judged pairs with equal rewards only, T_gold pairs judged a tie whose rewards differ.
     """
-    if hasattr(value, "score_requests"):
-        scorer: Scorer = value
-        return scorer
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        raise ConfigError(f"{value}: give rewardsmith.clients.client.RewardClient({value!r}) to score by a server")
-    if isinstance(value, str | Path) and Path(value).is_file():
-        return FileScorer(value)
-    if isinstance(value, str) and is_place(value):
-        return find_scorer(value)
-    if callable(value):
-        return FunctionScorer(value)
-    if isinstance(value, str | Path):
-        raise ConfigError(f"{value}: no such file of scores, and no module:function either")
-    raise ConfigError(f"cannot score with {value!r}; give a RewardModel, a client, a file of scores or a function")
+    if len(item.rewards) < 3:
+        return math.nan
+    agree = disagree = reward_ties = gold_ties = 0
+    for judgement in judgements(item.group):
+        margin = item.rewards[judgement.better] - item.rewards[judgement.worse]
+        if judgement.is_tie:
+            gold_ties += margin != 0
+        else:
+            agree += margin > 0
+            disagree += margin < 0
+            reward_ties += margin == 0
+    scale = (agree + disagree + reward_ties) * (agree + disagree + gold_ties)
+    if agree + disagree + reward_ties == 0:
+        return math.nan
+    # All rewards equal: no order was given, so no agreement.
+    return (agree - disagree) / math.sqrt(scale) if scale else 0.0
 
 
-def is_place(text: str) -> bool:
-    """Whether text has the form "module:name" or "file.py:name"."""
-    return PLACE.fullmatch(text) is not None
+def ndcg(item: ScoredGroup) -> float:
+    """Give NDCG with linear gains (Copeland score from 0), for K >= 3; equal rewards share their block's mean gain."""
+    gold = copeland(item)
+    if len(gold) < 3 or not any(gold):
+        return math.nan
+    gains = np.array(gold, dtype=np.float64) - min(gold)
+    rewards = np.array(item.rewards)
+    discounts = 1 / np.log2(np.arange(2, len(gains) + 2))
+    _, block = np.unique(-rewards, return_inverse=True)
+    means = np.bincount(block, gains) / np.bincount(block)
+    return float(means[np.sort(block)] @ discounts) / float(np.sort(gains)[::-1] @ discounts)
 
 
-def find_scorer(place: str) -> Scorer:
-    """Import the function or scorer that stands at "package.module:name" or "path/to/file.py:name".
-
-    A module is also looked for in the working directory. Running it runs its code: name only what you trust.
-
-    Raises:
-        ConfigError: nothing that scores is found there.
-    """
-    source, _, name = place.rpartition(":")
-    try:
-        module = _run_file(Path(source)) if source.endswith(".py") else _import_here(source)
-        found = getattr(module, name)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise ConfigError(f"{place}: cannot be imported: {error}; give module:function or file.py:function") from error
-    except AttributeError as error:
-        raise ConfigError(f"{place}: {source} has no {name!r}; name a function (prompt, completions)") from error
-    if hasattr(found, "score_requests") and not isinstance(found, type):
-        scorer: Scorer = found
-        return scorer
-    if not callable(found) or isinstance(found, type):
-        raise ConfigError(f"{place} is a {type(found).__name__}; give a function (prompt, completions) or a scorer")
-    return FunctionScorer(found, place)
+GROUP_METRICS: dict[str, Callable[[ScoredGroup], float]] = {
+    "best_of_k": best_of_k,
+    "mrr": reciprocal_rank,
+    "kendall_tau_b": kendall_tau_b,
+    "ndcg": ndcg,
+}
 
 
-def _run_file(path: Path) -> ModuleType:
-    specification = spec_from_file_location(path.stem, path)
-    if specification is None or specification.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+# Where a group belongs
 
 
-def _import_here(name: str) -> ModuleType:
-    """Import a module that may also lie in the working directory, as `python -m` does."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        return import_module(name)
-    finally:
-        sys.path.remove(os.getcwd())
+def stratum(group: PreferenceGroup, axis: str) -> str | None:
+    """Give the value of `axis` ("source", "subset", "language", "length", "turns"), or None when it is not known."""
+    if axis == "source":
+        return group.source
+    if axis == "length":
+        return _length(group)
+    if axis == "turns":
+        return _turns(group)
+    value = group.metadata.get(axis)
+    return None if value is None else str(value)
 
 
-def _scores(where: str, row: Mapping[str, Any]) -> list[float]:
-    """Read one row's scores under any of the known names."""
-    try:
-        for key in SCORE_KEYS:
-            if isinstance(row.get(key), list | tuple):
-                return [float(score) for score in row[key]]
-        for pair in PAIR_KEYS:
-            if pair[0] in row and pair[1] in row:
-                return [float(row[key][0] if isinstance(row[key], list) else row[key]) for key in pair]
-    except (TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{where}: a score is not a number; found {str(error)[:80]}") from error
-    raise DataError(f"{where}: no scores; needs 'scores' or 'scores_chosen' and 'scores_rejected', found {sorted(row)}")
+def split_by(scored: Sequence[ScoredGroup], axis: str) -> dict[str, list[ScoredGroup]]:
+    """Split by `axis`; groups for which it is not known are left out."""
+    parts: dict[str, list[ScoredGroup]] = {}
+    for item in scored:
+        value = stratum(item.group, axis)
+        if value is not None:
+            parts.setdefault(value, []).append(item)
+    return dict(sorted(parts.items(), key=lambda part: (_first_number(part[0]), part[0])))
+
+
+def _first_number(name: str) -> int:
+    """Give the number that the bins of length and turns begin with, so that they stand in order; else 0."""
+    digits = name[: len(name) - len(name.lstrip("0123456789"))]
+    return int(digits) if digits and name[len(digits) :].startswith(("-", "+", " ")) else 0
+
+
+def _length(group: PreferenceGroup) -> str | None:
+    """Bin the mean length of the answers, in characters."""
+    if not group.completions:
+        return None
+    mean = fmean(map(completion_length, group.completions))
+    lower = 0
+    for border in LENGTH_BORDERS:
+        if mean < border:
+            return f"{lower}-{border - 1} characters"
+        lower = border
+    return f"{lower}+ characters"
+
+
+def _turns(group: PreferenceGroup) -> str:
+    """Count what people said: messages of the user, or "Human:" lines of a dialogue in text."""
+    prompt = group.prompt or prompt_key(group)
+    if isinstance(prompt, str):
+        turns = max(1, prompt.count("\n\nHuman:"))
+    else:
+        turns = max(1, sum(message.role == "user" for message in prompt))
+    if turns == 1:
+        return "1 turn"
+    return "2-3 turns" if turns <= 3 else "4+ turns"

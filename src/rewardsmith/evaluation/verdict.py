@@ -23,13 +23,19 @@ import numpy as np
 from rewardsmith.blocks.words import show, show_estimate, show_interval
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.evaluation.comparing import ModelComparison
-from rewardsmith.evaluation.judged import ScoredGroup, completion_length, plain_text, rescore
-from rewardsmith.evaluation.metrics import accuracy_observations, measure, prompt_clusters
+from rewardsmith.evaluation.judged import (
+    ScoredGroup,
+    accuracy_observations,
+    completion_length,
+    measure,
+    plain_text,
+    prompt_clusters,
+    rescore,
+)
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, Message, PreferenceGroup, TokenIds, preferences, text_key
-from rewardsmith.stats.agreement import pair_agreement, raters_ceiling, without_copies
-from rewardsmith.stats.intervals import Floats, Resampling, clustered_share
-from rewardsmith.stats.significance import paired_difference
+from rewardsmith.stats.calibration import pair_agreement, raters_ceiling, without_copies
+from rewardsmith.stats.intervals import Floats, Resampling, clustered_share, paired_difference
 
 if TYPE_CHECKING:
     from rewardsmith.evaluation.evaluating import Evaluation
@@ -116,7 +122,7 @@ def count_votes(groups: Sequence[PreferenceGroup]) -> tuple[Floats, list[int]]:
 def noise_ceiling(scored: Sequence[ScoredGroup]) -> Estimate:
     """Return the highest accuracy that the raters' noise allows; NaN where each pair has one certain judgement.
 
-    From how often two raters of a pair agree, see `stats.agreement.raters_ceiling` for its assumption. Without such
+    From how often two raters of a pair agree, see `stats.calibration.raters_ceiling` for its assumption. Without such
     pairs it is the mean share of the majority over soft labels: how many votes they hold is not known.
     """
     groups = [item.group for item in scored]

@@ -21,13 +21,18 @@ from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, templates, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
-from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, load_tokenizer, names_in, nobody_asked
+from rewardsmith.models.foreign.folder import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    load_tokenizer,
+    names_in,
+    nobody_asked,
+    require_one_model,
+)
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
-from rewardsmith.models.member_folders import require_one_model
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
-from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards
 from rewardsmith.models.tokenizer import TextPolicy, pair_separator, prepare_tokenizer
 
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -231,10 +232,10 @@ def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None if not template else fingerprint([template if isinstance(template, str) else json.dumps(template)])
 
 
-def package_versions() -> dict[str, str]:
-    """Give the versions of the packages that a reward depends on."""
+def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of packages that are here; by default of those that a reward depends on."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.models.checkpoint import golden_difference, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, hash_reward_files, read_contract
-from rewardsmith.models.member_folders import member_folders
+from rewardsmith.models.foreign.folder import member_folders
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from rewardsmith.blocks.kinds import (
     Verdict,
 )
 from rewardsmith.blocks.words import show, show_estimate
-from rewardsmith.data.texts import plain_text
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.files.writing import write_bytes
 from rewardsmith.records import Estimate, as_text
 from rewardsmith.rl.measuring import SAMPLES, Point

@@ -39,7 +39,7 @@ from rewardsmith.blocks.words import (
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation import sections as evaluation
 from rewardsmith.evaluation.comparing import ModelComparison, PairedTest
-from rewardsmith.evaluation.metrics import details
+from rewardsmith.evaluation.evaluating import details
 from rewardsmith.evaluation.sections import CHANCE, MAIN, UNIT, best_baseline, hold_against
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import write_bytes

@@ -14,8 +14,8 @@ from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
-from rewardsmith.training.ensembles import train_one_or_several
-from rewardsmith.training.run import RunSummary
+from rewardsmith.training.record import RunSummary
+from rewardsmith.training.run import train_one_or_several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,15 +7,16 @@ Their results print short, show themselves in a notebook (`_repr_html_`), give f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rewardsmith.clients.opening import open_scorer
+from rewardsmith.data.loading import ReadOptions
 from rewardsmith.errors import require_place
 from rewardsmith.evaluation import as_scorer
 from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
-from rewardsmith.evaluation.judged import scores_blind
+from rewardsmith.evaluation.scorers import scores_blind
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.records import Scorer
 from rewardsmith.scoring.bulk.job import BulkJob, BulkReport, advance
@@ -28,7 +29,12 @@ from rewardsmith.stats.intervals import Resampling
 
 
 def evaluate(
-    model: object, data: object, *, how: Resampling | None = None, prompt_blind: bool | None = None, **load_options: Any
+    model: object,
+    data: object,
+    *,
+    how: Resampling | None = None,
+    prompt_blind: bool | None = None,
+    **load_options: Unpack[ReadOptions],
 ) -> Evaluation:
     """Evaluate a reward model, or anything that scores, on any preference data.
 
@@ -52,7 +58,7 @@ def evaluate(
 
 
 def compare(
-    a: object, b: object, data: object, *, how: Resampling | None = None, **load_options: Any
+    a: object, b: object, data: object, *, how: Resampling | None = None, **load_options: Unpack[ReadOptions]
 ) -> ModelComparison:
     """Compare two reward models on the same rows, with paired tests; `a`, `b` and `data` as `evaluate` takes them.
 

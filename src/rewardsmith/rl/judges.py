@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from rewardsmith.clients.chat import ChatModel
-from rewardsmith.data.texts import plain_text
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Completion, ScoreRequest, Text, text_key
 from rewardsmith.stats.rankings import bradley_terry

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from rewardsmith.rl.ppo.rollout import prompts_of_step
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.supervised import Example, SupervisedConfig, encode_answer, fit
 from rewardsmith.training import checkpoints
+from rewardsmith.training.config import option
 
 WEIGHTS = "policy.safetensors"
 # Which settings decide what a round gives.
@@ -36,30 +37,26 @@ SETTINGS = (
 )
 
 
-def _field(default: object, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class RaftConfig:
     """Settings of RAFT; what TRL has too has its name there."""
 
-    output_dir: str | None = _field(None, "Folder of the policy and everything that is written of the run.")
-    num_rounds: int = _field(5, "Rounds of sampling, choosing and training.")
-    prompts_per_round: int = _field(256, "Prompts that a round asks.")
-    num_generations: int = _field(8, "Answers to each prompt, of which the best is kept.")
-    max_completion_length: int = _field(256, "The most tokens of an answer.")
-    temperature: float = _field(1.0, "Sampling temperature.")
-    top_p: float = _field(1.0, "As in transformers; 1 leaves the distribution whole.")
-    top_k: int = _field(0, "As in transformers; 0 leaves the distribution whole.")
-    learning_rate: float = _field(1e-5, "Highest learning rate of a round.")
-    per_device_train_batch_size: int = _field(32, "Answers of an optimizer step, and of a call of generate.")
-    num_train_epochs: float = _field(1.0, "Passes over the kept answers of a round.")
-    max_grad_norm: float = _field(1.0, "The gradient is cut to this norm.")
-    seed: int = _field(0, "Of everything that is drawn.")
-    use_cpu: bool = _field(False, "Run on the CPU.")
-    resume_from_checkpoint: str | None = _field(None, "true, or a checkpoint's folder.")
-    reward_weights: list[float] | None = _field(None, "One a reward.")
+    output_dir: str | None = option(None, "Folder of the policy and everything that is written of the run.")
+    num_rounds: int = option(5, "Rounds of sampling, choosing and training.")
+    prompts_per_round: int = option(256, "Prompts that a round asks.")
+    num_generations: int = option(8, "Answers to each prompt, of which the best is kept.")
+    max_completion_length: int = option(256, "The most tokens of an answer.")
+    temperature: float = option(1.0, "Sampling temperature.")
+    top_p: float = option(1.0, "As in transformers; 1 leaves the distribution whole.")
+    top_k: int = option(0, "As in transformers; 0 leaves the distribution whole.")
+    learning_rate: float = option(1e-5, "Highest learning rate of a round.")
+    per_device_train_batch_size: int = option(32, "Answers of an optimizer step, and of a call of generate.")
+    num_train_epochs: float = option(1.0, "Passes over the kept answers of a round.")
+    max_grad_norm: float = option(1.0, "The gradient is cut to this norm.")
+    seed: int = option(0, "Of everything that is drawn.")
+    use_cpu: bool = option(False, "Run on the CPU.")
+    resume_from_checkpoint: str | None = option(None, "true, or a checkpoint's folder.")
+    reward_weights: list[float] | None = option(None, "One a reward.")
 
     def __post_init__(self) -> None:
         for name in ("num_rounds", "prompts_per_round", "per_device_train_batch_size"):

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from rewardsmith.data.gold import GoldScorer
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.data.simulate.gold import GoldScorer
-from rewardsmith.data.simulate.simulation import AnnotatorConfig, judge_pair
+from rewardsmith.data.simulate import AnnotatorConfig, judge_pair
 from rewardsmith.errors import ConfigError, DataError, nearest_or_known
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import write_rows
@@ -42,7 +42,8 @@ from rewardsmith.stats.ordering import Order, Prediction, order_values
 from rewardsmith.training.checkpoints import last_whole
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import from_rows
-from rewardsmith.training.run import RECORD, train_run
+from rewardsmith.training.record import RECORD
+from rewardsmith.training.run import train_run
 
 CANDIDATES, PICKED, JUDGED, REWARD, POLICY = "candidates.jsonl", "picked.jsonl", "judgements.jsonl", "reward", "policy"
 SETTINGS = "rounds.json"

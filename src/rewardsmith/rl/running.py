@@ -32,7 +32,7 @@ from rewardsmith.rl.raft import RaftConfig, run_raft
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer, trl_classes
 from rewardsmith.training import checkpoints
-from rewardsmith.training.run import RECORD, TrainingProgress, git_commit, versions
+from rewardsmith.training.record import RECORD, TrainingProgress, git_commit, versions
 
 ALGORITHMS = (*TRL_KINDS, "ppo", "raft")
 START = "start"

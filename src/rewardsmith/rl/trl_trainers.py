@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from datasets import Dataset
@@ -80,20 +81,14 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
 
     class WholeTrainer(kind):  # type: ignore[valid-type, misc]
         identity: dict[str, Any]
-        _checkpoint_dir: str | None = None
+        checkpoint_dir: str | None = None
 
         def _save_checkpoint(self, model: object, trial: object) -> None:
-            def save(folder: str) -> None:
-                self._checkpoint_dir = folder
-                try:
-                    super(WholeTrainer, self)._save_checkpoint(model, trial)
-                finally:
-                    self._checkpoint_dir = None
-
+            save = partial(super()._save_checkpoint, model, trial)
             checkpoints.save_whole(self, self.args.output_dir, save, {}, self.identity)
 
         def _get_output_dir(self, trial: object) -> str:
-            return self._checkpoint_dir or str(super()._get_output_dir(trial))
+            return self.checkpoint_dir or str(super()._get_output_dir(trial))
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: object, **kwargs: object) -> None:
             checkpoints.require_same_run(resume_from_checkpoint, self.identity)

@@ -23,7 +23,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models import wide_head
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden, save_reward_model
 from rewardsmith.models.contract import template_hash
-from rewardsmith.models.member_folders import member_folders
+from rewardsmith.models.foreign.folder import member_folders
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import comparisons_of_groups

@@ -16,13 +16,13 @@ from rewardsmith.doctor import examine_foreign
 from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
 from rewardsmith.models.compiling import Work, compile_layers
+from rewardsmith.models.foreign.folder import member_folders
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
-from rewardsmith.models.member_folders import member_folders
 from rewardsmith.models.rendering import Composed, Renderer
+from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.inference import compute_columns
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
-from rewardsmith.models.shared_prefix.plan import ForwardPlan, longest_input, prepare_model
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns, prepare_model
 from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_heads
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -59,7 +58,7 @@ class Visit:
     client: str = ""
     key: Key | None = None
     status: int = 499
-    body: Any = None
+    body: object = None
     body_bytes: int = 0
     answer_bytes: int = 0
     sequences: int = 0

@@ -1,4 +1,4 @@
-"""How far raters agree, and the highest accuracy that their noise allows."""
+"""How far raters agree beyond chance: Krippendorff's alpha and Cohen's kappa."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Estimate
-from rewardsmith.stats.intervals import Floats, clustered_share
+from rewardsmith.stats.intervals import Floats
 
 Level = Literal["nominal", "ordinal", "interval"]
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
@@ -105,66 +105,6 @@ def _ordinal(totals: Floats) -> Floats:
     """Give the squared ordinal distances: the ratings between two values, half of each end's included."""
     middle = np.cumsum(totals) - totals / 2
     return (middle[:, None] - middle[None, :]) ** 2
-
-
-def ceiling_from_agreement(agreement: float) -> float:
-    """Give 1 - e where two raters who each err with chance e agree with chance `agreement` = (1-e)^2 + e^2.
-
-    It is the accuracy of a perfect model against one rater's labels. NaN below 1/2, where no such e exists.
-
-    Example:
-        >>> round(ceiling_from_agreement(0.73), 3)
-        0.839
-    """
-    if not 0.5 <= agreement <= 1:
-        return math.nan
-    return (1 + math.sqrt(2 * agreement - 1)) / 2
-
-
-def pair_agreement(votes: Floats, clusters: ArrayLike) -> Estimate:
-    """Return the mean over pairs of the chance that two of a pair's votes agree; n counts pairs with two or more.
-
-    It has the same expectation for two raters as for twenty.
-
-    Shapes: votes [P, 2], for one side and for the other (ties left out); clusters [P].
-    """
-    total = votes.sum(axis=1)
-    kept = total >= 2
-    agree = (votes[kept] * (votes[kept] - 1)).sum(axis=1) / (total[kept] * (total[kept] - 1))
-    return clustered_share(agree, np.asarray(clusters)[kept])
-
-
-def without_copies(votes: Floats, named: object) -> Floats:
-    """Return the votes of pairs (copied) without repeated rows that name no rater and never differ: set to 0.
-
-    Where judgements name no rater and repeated ones never differ in the whole data, they are copies of a row, not
-    raters who agree.
-
-    Shapes: votes [P, 2], named [P], whether a rater of the pair has a name.
-    """
-    kept = np.array(votes, dtype=np.float64)
-    unnamed = ~np.asarray(named, dtype=bool)
-    if not (kept[unnamed].min(axis=1, initial=math.inf) > 0).any():
-        kept[unnamed] = 0.0
-    return kept
-
-
-def raters_ceiling(agreement: Estimate) -> Estimate:
-    """Return the highest accuracy against single raters' labels that their agreement allows.
-
-    Assumption: every pair is equally hard, so that each rater errs with one chance (`ceiling_from_agreement`). Where
-    pairs differ the truth E[max(p, 1 - p)] lies between the agreement itself and this value: with x = |p - 1/2|, E[x]
-    is at most the root of E[x^2] and at least 2 E[x^2]. The mean share of the majority, which is often given instead,
-    is too high for few raters: two who happen to agree count as certain (.77 for two raters who are right in .65).
-
-    Example:
-        >>> round(raters_ceiling(Estimate(0.545, 100)).value, 2)
-        0.65
-    """
-    ends = (agreement.value, agreement.low, agreement.high)
-    # Agreement below chance is noise around raters who guess.
-    value, low, high = (math.nan if math.isnan(end) else ceiling_from_agreement(max(end, 0.5)) for end in ends)
-    return Estimate(value, agreement.n, low, high)
 
 
 def cohen_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> Estimate:

@@ -15,7 +15,6 @@ from rewardsmith.stats.intervals import (
     Observations,
     Resampling,
     bca_interval,
-    bootstrap_amount,
     resampled_ratios,
     wilson,
 )
@@ -92,12 +91,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def paired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:
-    """Give mean(a) - mean(b) over the same judgements in the same order, with a paired interval."""
-    values = np.array(a.values) - np.array(b.values)
-    return bootstrap_amount(values, np.array(a.clusters), how.resamples, how.seed)
 
 
 def unpaired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:

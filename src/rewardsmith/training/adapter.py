@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training.config import ModelConfig
+from rewardsmith.training.config import option
 
 # What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
 HEADS_OF_OTHERS = ("classifier", "score", "lm_head")
@@ -153,3 +154,37 @@ def _head_name(model: PreTrainedModel) -> str:
     core = core_model(model)
     head = find_head(core)
     return next(name.split(".")[-1] for name, module in core.named_modules() if module is head)
+
+
+@dataclass
+class ModelConfig:
+    """Which model, in which precision, with which adapter: TRL's flags, and a model from a config, which is ours."""
+
+    model_name_or_path: str | None = option(None, "Model id or folder.")
+    model_revision: str = option("main", "Branch, tag or commit of the model.")
+    dtype: str | None = option(
+        "float32", "Precision of the weights.", choices=["auto", "bfloat16", "float16", "float32"]
+    )
+    attn_implementation: str | None = option(None, "Attention of rows that do not share prefixes.")
+    use_peft: bool = option(False, "Train a LoRA adapter and the reward head.")
+    lora_r: int = option(16, "Rank of LoRA.")
+    lora_alpha: int = option(32, "Alpha of LoRA.")
+    lora_dropout: float = option(0.05, "Dropout of LoRA.")
+    lora_target_modules: list[str] | None = option(None, "Modules that LoRA adapts.")
+    lora_target_parameters: list[str] | None = option(None, "Parameters that LoRA adapts.")
+    lora_modules_to_save: list[str] | None = option(None, "Modules trained and saved in full.")
+    lora_task_type: str = option("SEQ_CLS", "Task type of LoRA; a reward model needs SEQ_CLS, or its head is lost.")
+    use_rslora: bool = option(False, "Scale adapters by alpha / sqrt(r).")
+    use_dora: bool = option(False, "Weight-decomposed LoRA.")
+    load_in_8bit: bool = option(False, "Load the base model in 8 bits (LoRA only).")
+    load_in_4bit: bool = option(False, "Load the base model in 4 bits (LoRA only).")
+    bnb_4bit_quant_type: str = option("nf4", "4-bit type.", choices=["fp4", "nf4"])
+    use_bnb_nested_quant: bool = option(False, "Quantise the quantisation constants too.")
+    bnb_4bit_quant_storage: str | None = option(None, "Storage type of 4-bit weights.")
+    from_config: str | None = option(None, "Random weights: a config.json or its folder, or tiny|small|base.")
+    tokenizer_name_or_path: str | None = option(None, "Tokenizer of `from_config`; by default one is trained.")
+    tokenizer_vocab_size: int = option(8000, "Vocabulary of a tokenizer that is trained on the spot.")
+
+    def __post_init__(self) -> None:
+        if self.load_in_8bit and self.load_in_4bit:
+            raise ConfigError("load_in_8bit and load_in_4bit exclude each other; set one of them")

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from safetensors import SafetensorError
 from torch import nn
@@ -51,17 +52,29 @@ LENGTHS = ("num_train_epochs", "max_steps")
 SAMPLED_VALUES = 256
 
 
+class WritesAside(Protocol):
+    """A trainer of transformers that writes its checkpoints into `checkpoint_dir`, where that is set."""
+
+    checkpoint_dir: str | None
+    state: TrainerState
+    accelerator: Accelerator
+
+    @property
+    def args(self) -> TrainingArguments:
+        """Return its settings."""
+
+
 def save_whole(
-    trainer: Trainer,
+    trainer: WritesAside,
     run_dir: str | Path,
-    save: Callable[[str], None],
+    save: Callable[[], None],
     objective: Mapping[str, Any],
     identity: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint aside and rename it once the disk holds it, so that a killed run leaves whole ones only.
 
     Args:
-        save: writes `checkpoint-N` into the folder that it is given.
+        save: writes `checkpoint-N` into the trainer's `checkpoint_dir`, which is set meanwhile.
         objective: what the trainer knows beside the model, for `read_objective`.
         identity: of `run_identity`.
 
@@ -74,7 +87,11 @@ def save_whole(
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     with removed_unless_written(staging, final):
-        save(str(staging))
+        trainer.checkpoint_dir = str(staging)
+        try:
+            save()
+        finally:
+            trainer.checkpoint_dir = None
         trainer.accelerator.wait_for_everyone()
         if trainer.state.best_global_step == trainer.state.global_step:
             trainer.state.best_model_checkpoint = str(final)

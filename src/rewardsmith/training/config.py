@@ -1,4 +1,4 @@
-"""The settings of a run: RewardConfig with TRL's fields and ours, the data, the model, a mixture."""
+"""The settings of a run: RewardConfig with TRL's fields and ours."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ COUNTS = {
 }
 
 
-def _field(default: object, text: str, **metadata: object) -> Any:
+def option(default: object, text: str, **metadata: object) -> Any:
+    """Return a field of settings whose help is `text`."""
     return field(default=default, metadata={"help": text, **metadata})
 
 
@@ -126,58 +127,58 @@ class RewardConfig(TrainingArguments):
             None does so below 2B parameters.
     """
 
-    learning_rate: float | str = _field(  # type: ignore[assignment]
+    learning_rate: float | str = option(  # type: ignore[assignment]
         1e-4, "Initial learning rate of AdamW, or 'auto' to choose it by model size."
     )
-    logging_steps: float = _field(10, "Log every this many steps; below 1, a share of all steps.")
-    gradient_checkpointing: bool = _field(True, "Recompute activations in the backward pass to save memory.")
-    bf16: bool | None = _field(  # type: ignore[assignment]
+    logging_steps: float = option(10, "Log every this many steps; below 1, a share of all steps.")
+    gradient_checkpointing: bool = option(True, "Recompute activations in the backward pass to save memory.")
+    bf16: bool | None = option(  # type: ignore[assignment]
         None, "bf16 mixed precision; by default on where the hardware computes it, unless fp16."
     )
 
     model_init_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "JSON of from_pretrained arguments."}
     )
-    trust_remote_code: bool = _field(False, "Allow models and tokenizers that bring Python code.")
-    chat_template_path: str | None = _field(
+    trust_remote_code: bool = option(False, "Allow models and tokenizers that bring Python code.")
+    chat_template_path: str | None = option(
         None, "A Jinja file, plain, chatml, or a tokenizer whose template is taken."
     )
-    disable_dropout: bool = _field(True, "Set every dropout to 0.")
-    dataset_num_proc: int | None = _field(None, "Processes that tokenise.")
-    eos_token: str | None = _field(None, "End-of-sequence token, when it is not the tokenizer's.")
-    max_length: int | None = _field(1024, "Longest sequence in tokens; see overflow.")
-    pad_to_multiple_of: int | str | None = _field("auto", "Accepted for compatibility; packing needs no padding.")
-    center_rewards_coefficient: float | None = _field(None, "Weight of the mean of (r_w + r_l)^2; try 0.01.")
-    activation_offloading: bool = _field(False, "Keep activations in main memory.")
-    pad_token: str | None = _field(None, "Accepted for compatibility; set it on the tokenizer.")
+    disable_dropout: bool = option(True, "Set every dropout to 0.")
+    dataset_num_proc: int | None = option(None, "Processes that tokenise.")
+    eos_token: str | None = option(None, "End-of-sequence token, when it is not the tokenizer's.")
+    max_length: int | None = option(1024, "Longest sequence in tokens; see overflow.")
+    pad_to_multiple_of: int | str | None = option("auto", "Accepted for compatibility; packing needs no padding.")
+    center_rewards_coefficient: float | None = option(None, "Weight of the mean of (r_w + r_l)^2; try 0.01.")
+    activation_offloading: bool = option(False, "Keep activations in main memory.")
+    pad_token: str | None = option(None, "Accepted for compatibility; set it on the tokenizer.")
 
-    loss_type: str = _field("bradley_terry", f"Objective: {', '.join(OBJECTIVES)}.")
-    ties: str = _field("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
-    label_smoothing: float = _field(0.0, "Probability that a label is wrong, in [0, 0.5).")
-    l2_rewards_coefficient: float | None = _field(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
-    lm_loss_coefficient: float = _field(0.0, "Weight of the language-model loss of the chosen side; 0: none.")
-    ranking_top_k: int | None = _field(None, "plackett_luce: how many of the best choices count; by default all.")
-    pooling: str = _field("last", "What a decoder's head reads: 'last', 'mean' or 'mean_max'.")
-    head_init: str = _field("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
-    head: str = _field("linear", "'linear', or 'mlp': with a hidden layer, and code of its own in the saved folder.")
-    head_width: int = _field(256, "Units of the hidden layer of head='mlp'.")
-    freeze_backbone: bool = _field(False, "Train the head alone, over features that are computed once and kept.")
-    feature_cache: str | None = _field(None, "Folder of the features; by default beside output_dir.")
-    head_solver: str = _field("lbfgs", "With a frozen backbone: 'lbfgs' to the optimum, or 'steps', the usual ones.")
-    sweep_l2: list[float] | None = _field(None, "Penalties of the head to choose from; by default 0.1 to 0.0001.")
-    sweep_loss_type: list[str] | None = _field(None, "Objectives to choose from, with a frozen backbone.")
-    ensemble: int = _field(1, "So many heads or models that answer together, with the spread of each answer.")
-    ensemble_kind: str = _field("heads", "'heads' on one backbone, one forward; or 'models', each trained by itself.")
-    ensemble_prior_scale: float = _field(1.0, "Size of the random head that each head holds (prior functions).")
-    bootstrap_prompts: bool = _field(False, "Draw the training prompts with replacement, by data_seed or seed.")
-    merge_prompts: bool = _field(False, "One group of all rows with the same prompt.")
-    tokens_per_batch: int | None = _field(None, "Fill batches by distinct tokens instead of rows.")
-    shuffle_buffer: int = _field(0, "Draw the groups of a stream from a buffer of so many; 0 keeps their order.")
-    overflow: str = _field("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
-    share_prefix: str = _field("auto", "'auto', 'on' or 'off'.")
-    verify_saved_model: bool = _field(True, "Re-load the saved model in a fresh process and compare rewards.")
-    compile: str = _field("off", "Compile the layers: 'off', 'on', or 'auto' where a CPU run repays it.")
-    save_merged: bool | None = _field(None, "Also save an adapter merged, in `merged`; by default below 2B parameters.")
+    loss_type: str = option("bradley_terry", f"Objective: {', '.join(OBJECTIVES)}.")
+    ties: str = option("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
+    label_smoothing: float = option(0.0, "Probability that a label is wrong, in [0, 0.5).")
+    l2_rewards_coefficient: float | None = option(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
+    lm_loss_coefficient: float = option(0.0, "Weight of the language-model loss of the chosen side; 0: none.")
+    ranking_top_k: int | None = option(None, "plackett_luce: how many of the best choices count; by default all.")
+    pooling: str = option("last", "What a decoder's head reads: 'last', 'mean' or 'mean_max'.")
+    head_init: str = option("normal", "A new head: 'normal' (std 1/sqrt(d+1)), 'zero' or 'keep'.")
+    head: str = option("linear", "'linear', or 'mlp': with a hidden layer, and code of its own in the saved folder.")
+    head_width: int = option(256, "Units of the hidden layer of head='mlp'.")
+    freeze_backbone: bool = option(False, "Train the head alone, over features that are computed once and kept.")
+    feature_cache: str | None = option(None, "Folder of the features; by default beside output_dir.")
+    head_solver: str = option("lbfgs", "With a frozen backbone: 'lbfgs' to the optimum, or 'steps', the usual ones.")
+    sweep_l2: list[float] | None = option(None, "Penalties of the head to choose from; by default 0.1 to 0.0001.")
+    sweep_loss_type: list[str] | None = option(None, "Objectives to choose from, with a frozen backbone.")
+    ensemble: int = option(1, "So many heads or models that answer together, with the spread of each answer.")
+    ensemble_kind: str = option("heads", "'heads' on one backbone, one forward; or 'models', each trained by itself.")
+    ensemble_prior_scale: float = option(1.0, "Size of the random head that each head holds (prior functions).")
+    bootstrap_prompts: bool = option(False, "Draw the training prompts with replacement, by data_seed or seed.")
+    merge_prompts: bool = option(False, "One group of all rows with the same prompt.")
+    tokens_per_batch: int | None = option(None, "Fill batches by distinct tokens instead of rows.")
+    shuffle_buffer: int = option(0, "Draw the groups of a stream from a buffer of so many; 0 keeps their order.")
+    overflow: str = option("drop", "Rows over max_length: 'drop' or 'truncate_prompt'; always counted.")
+    share_prefix: str = option("auto", "'auto', 'on' or 'off'.")
+    verify_saved_model: bool = option(True, "Re-load the saved model in a fresh process and compare rewards.")
+    compile: str = option("off", "Compile the layers: 'off', 'on', or 'auto' where a CPU run repays it.")
+    save_merged: bool | None = option(None, "Also save an adapter merged, in `merged`; by default below 2B parameters.")
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [  # type: ignore[misc]
         *TrainingArguments._VALID_DICT_FIELDS,
@@ -320,76 +321,6 @@ def automatic_learning_rate(num_parameters: int, has_adapter: bool) -> float:
     if has_adapter:
         return LORA_LEARNING_RATE
     return next(rate for size, rate in LEARNING_RATES if num_parameters < size)
-
-
-@dataclass
-class ScriptArguments:
-    """Where the data come from: TRL's flags, and `eval_dataset_name`, `reader` and the limits that are ours."""
-
-    dataset_name: str | None = _field(None, "Hub id, or a JSON, JSONL, CSV, TSV, Parquet or Arrow file or folder.")
-    dataset_config: str | None = _field(None, "Name of the hub data set's configuration.")
-    dataset_train_split: str = _field("train", "Split to train on.")
-    dataset_test_split: str = _field("test", "Split to evaluate on, where there is one.")
-    dataset_streaming: bool = _field(False, "As streaming.")
-    ignore_bias_buffers: bool = _field(False, "Accepted for compatibility.")
-    eval_dataset_name: str | None = _field(None, "Held-out data in a file or data set of its own.")
-    reader: str | None = _field(None, "Name of the format, where it cannot be told from the columns.")
-    overwrite_output_dir: bool = _field(False, "Replace the run that output_dir holds.")
-    columns: list[str] | None = _field(None, "Your columns as YOURS=OURS: question=prompt, left=answer_a, vote=winner.")
-    score_margin: str | None = _field(None, "Also take differences of scores, times this scale, as margins.")
-    train_limit: int | None = _field(None, "Read at most this many rows to train on.")
-    eval_limit: int | None = _field(None, "Read at most this many rows to evaluate on.")
-
-    def __post_init__(self) -> None:
-        for name in ("train_limit", "eval_limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be a positive number of rows, not {value}; leave it out for all rows")
-
-
-@dataclass
-class ModelConfig:
-    """Which model, in which precision, with which adapter: TRL's flags, and a model from a config, which is ours."""
-
-    model_name_or_path: str | None = _field(None, "Model id or folder.")
-    model_revision: str = _field("main", "Branch, tag or commit of the model.")
-    dtype: str | None = _field(
-        "float32", "Precision of the weights.", choices=["auto", "bfloat16", "float16", "float32"]
-    )
-    attn_implementation: str | None = _field(None, "Attention of rows that do not share prefixes.")
-    use_peft: bool = _field(False, "Train a LoRA adapter and the reward head.")
-    lora_r: int = _field(16, "Rank of LoRA.")
-    lora_alpha: int = _field(32, "Alpha of LoRA.")
-    lora_dropout: float = _field(0.05, "Dropout of LoRA.")
-    lora_target_modules: list[str] | None = _field(None, "Modules that LoRA adapts.")
-    lora_target_parameters: list[str] | None = _field(None, "Parameters that LoRA adapts.")
-    lora_modules_to_save: list[str] | None = _field(None, "Modules trained and saved in full.")
-    lora_task_type: str = _field("SEQ_CLS", "Task type of LoRA; a reward model needs SEQ_CLS, or its head is lost.")
-    use_rslora: bool = _field(False, "Scale adapters by alpha / sqrt(r).")
-    use_dora: bool = _field(False, "Weight-decomposed LoRA.")
-    load_in_8bit: bool = _field(False, "Load the base model in 8 bits (LoRA only).")
-    load_in_4bit: bool = _field(False, "Load the base model in 4 bits (LoRA only).")
-    bnb_4bit_quant_type: str = _field("nf4", "4-bit type.", choices=["fp4", "nf4"])
-    use_bnb_nested_quant: bool = _field(False, "Quantise the quantisation constants too.")
-    bnb_4bit_quant_storage: str | None = _field(None, "Storage type of 4-bit weights.")
-    from_config: str | None = _field(None, "Random weights: a config.json or its folder, or tiny|small|base.")
-    tokenizer_name_or_path: str | None = _field(None, "Tokenizer of `from_config`; by default one is trained.")
-    tokenizer_vocab_size: int = _field(8000, "Vocabulary of a tokenizer that is trained on the spot.")
-
-    def __post_init__(self) -> None:
-        if self.load_in_8bit and self.load_in_4bit:
-            raise ConfigError("load_in_8bit and load_in_4bit exclude each other; set one of them")
-
-
-@dataclass
-class DatasetMixtureConfig:
-    """Several data sets at once (YAML only), and the held-out share."""
-
-    datasets: list[str] | None = _field(None, "Data sets of a mixture: paths, or mappings in YAML.")
-    streaming: bool = _field(False, "Read rows one by one while training, whatever their number; needs max_steps.")
-    test_split_size: float | None = _field(
-        None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
-    )
 
 
 def take_new_names(args: TrainingArguments) -> None:

@@ -18,7 +18,7 @@ from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
 from rewardsmith.files.tables import read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
-from rewardsmith.training.config import DatasetMixtureConfig, RewardConfig, ScriptArguments
+from rewardsmith.training.config import RewardConfig, option
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
 
 DEFAULT_HELD_OUT = 0.1
@@ -310,3 +310,39 @@ def _source(entry: MixtureSource, where: str) -> tuple[str | list[str], str | No
     if entry.split != "train":
         raise ConfigError(f"{where}: {entry.path} is one file and has no split {entry.split!r}; leave split out")
     return str(folder), None
+
+
+@dataclass
+class ScriptArguments:
+    """Where the data come from: TRL's flags, and `eval_dataset_name`, `reader` and the limits that are ours."""
+
+    dataset_name: str | None = option(None, "Hub id, or a JSON, JSONL, CSV, TSV, Parquet or Arrow file or folder.")
+    dataset_config: str | None = option(None, "Name of the hub data set's configuration.")
+    dataset_train_split: str = option("train", "Split to train on.")
+    dataset_test_split: str = option("test", "Split to evaluate on, where there is one.")
+    dataset_streaming: bool = option(False, "As streaming.")
+    ignore_bias_buffers: bool = option(False, "Accepted for compatibility.")
+    eval_dataset_name: str | None = option(None, "Held-out data in a file or data set of its own.")
+    reader: str | None = option(None, "Name of the format, where it cannot be told from the columns.")
+    overwrite_output_dir: bool = option(False, "Replace the run that output_dir holds.")
+    columns: list[str] | None = option(None, "Your columns as YOURS=OURS: question=prompt, left=answer_a, vote=winner.")
+    score_margin: str | None = option(None, "Also take differences of scores, times this scale, as margins.")
+    train_limit: int | None = option(None, "Read at most this many rows to train on.")
+    eval_limit: int | None = option(None, "Read at most this many rows to evaluate on.")
+
+    def __post_init__(self) -> None:
+        for name in ("train_limit", "eval_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be a positive number of rows, not {value}; leave it out for all rows")
+
+
+@dataclass
+class DatasetMixtureConfig:
+    """Several data sets at once (YAML only), and the held-out share."""
+
+    datasets: list[str] | None = option(None, "Data sets of a mixture: paths, or mappings in YAML.")
+    streaming: bool = option(False, "Read rows one by one while training, whatever their number; needs max_steps.")
+    test_split_size: float | None = option(
+        None, "Share of prompts held out, near-duplicates with them; 0.1 where there is no test split; 0: none."
+    )

@@ -28,9 +28,8 @@ from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.writing import replace_when_done
 from rewardsmith.models.contract import pooling_of
 from rewardsmith.models.shared_prefix.forward import core_model, reward_head
-from rewardsmith.models.shared_prefix.inference import compute_features
 from rewardsmith.models.shared_prefix.packing import Sequences
-from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_features
 
 logger = logging.getLogger(__name__)
 

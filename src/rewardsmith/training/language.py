@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training import checkpoints, processes
-from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
-from rewardsmith.training.run import TrainingProgress, versions
+from rewardsmith.training.adapter import ModelConfig
+from rewardsmith.training.config import RewardConfig, automatic_learning_rate
+from rewardsmith.training.record import TrainingProgress, versions
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +61,13 @@ class RowCollator:
 class LanguageTrainer(Trainer):
     """Trainer of transformers whose checkpoints are whole, and those of this run, or refused."""
 
-    _staging: str | None = None
+    checkpoint_dir: str | None = None
 
     def _get_output_dir(self, trial: object) -> str:
-        return self._staging or super()._get_output_dir(trial)
+        return self.checkpoint_dir or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        def save(folder: str) -> None:
-            self._staging = folder
-            try:
-                super(LanguageTrainer, self)._save_checkpoint(model, trial)
-            finally:
-                self._staging = None
-
+        save = partial(super()._save_checkpoint, model, trial)
         checkpoints.save_whole(self, str(self.args.output_dir), save, {}, self.identity)
 
     @cached_property

@@ -18,13 +18,15 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import nobody_asked, why_not
+from rewardsmith.models.shared_prefix.exactness import fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
-from rewardsmith.models.shared_prefix.plan import ForwardPlan, fixed_positions
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
-from rewardsmith.training.config import ModelConfig, RewardConfig, automatic_learning_rate
+from rewardsmith.training.adapter import ModelConfig
+from rewardsmith.training.config import RewardConfig, automatic_learning_rate
 from rewardsmith.training.encoding import token_costs
 
 if TYPE_CHECKING:

@@ -26,15 +26,15 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import ADAPTER
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.inference import compute_columns
-from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns
 from rewardsmith.models.wide_head import LAPLACE_FILE
 from rewardsmith.models.zero3 import whole_models
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
+from rewardsmith.training.checkpoints import STAGING, removed_unless_written
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
-from rewardsmith.training.processes import whole_root
+from rewardsmith.training.processes import shards_weights, whole_root, whole_weights
 from rewardsmith.training.streams import STREAMS, EncodedStream
 
 if TYPE_CHECKING:
@@ -92,6 +92,28 @@ class FinalModel:
             args=trainer.args,
             whole=partial(whole_root, trainer.model),
         )
+
+
+def save_whole(trainer: RewardTrainer, folder: Path, save: Callable[[str], None]) -> None:
+    """Write a trainer's model aside, check it in a fresh process and put it into `folder`; every process takes part.
+
+    Args:
+        save: writes the model's own files into the folder that it is given.
+
+    Raises:
+        CheckpointError: see `seal`.
+    """
+    staging = folder / STAGING
+    if trainer.args.should_save:
+        shutil.rmtree(staging, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    with whole_weights(trainer.accelerator), removed_unless_written(staging, folder):
+        save(str(staging))
+    if trainer.args.should_save:
+        seal(FinalModel.of(trainer), staging, folder)
+    elif shards_weights(trainer.accelerator):
+        follow(FinalModel.of(trainer))
+    trainer.accelerator.wait_for_everyone()
 
 
 def seal(final: FinalModel, staging: Path, folder: Path) -> None:

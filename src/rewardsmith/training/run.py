@@ -1,40 +1,45 @@
-"""One run: from a model, settings and data to a saved model, its held-out result and its record, run.json."""
+"""One run: from a model, settings and data to a saved model and its held-out result; or several that are one ensemble.
+
+Each model of an ensemble has a seed and a bootstrap of the prompts of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import copy
 import math
-import subprocess
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback
 
-from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError
+from rewardsmith.data import training_record
+from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError, one_line
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
-from rewardsmith.files.progress import ProgressBar
+from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.rendering import Composed
+from rewardsmith.models.shared_prefix.exactness import fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.inference import compute_rewards
-from rewardsmith.models.shared_prefix.plan import fixed_positions
-from rewardsmith.records import Completion, PreferenceGroup, Text, TokenIds
+from rewardsmith.models.shared_prefix.plan import compute_rewards
+from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text, TokenIds
+from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.scoring.truncation import fit_dialogues, truncate_prompt
+from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
-from rewardsmith.training.frozen import SweepRow
+from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, write_record
 from rewardsmith.training.trainer import RewardTrainer
 
 TOKENS_PER_FORWARD = 8192
-SHOWN = ("loss", "accuracy", "margin", "eval_loss", "eval_accuracy")
 
 
 def train_run(
@@ -207,125 +212,74 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
     return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
 
 
-class TrainingProgress(TrainerCallback):
-    """Show steps, time left and the last metrics: a bar on a terminal, a line per log elsewhere."""
+def train_one_or_several(
+    make_parts: Callable[[RewardConfig], dict[str, Any]],
+    config: RewardConfig,
+    data: TrainingData,
+    names: tuple[str, str],
+    model_settings: Mapping[str, Any],
+) -> RunSummary:
+    """Train what the settings ask for: one model, or several into folders inside `output_dir`, measured together.
 
-    def __init__(self, shown: Sequence[str] = SHOWN) -> None:
-        self.shown = shown
-        self._bar: ProgressBar | None = None
+    A run that is taken up again trains no member anew that is saved; `RewardModel` opens the folder as one ensemble.
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
-        """Start at the step from which training goes on."""
-        if not state.is_world_process_zero:
-            return
-        if not sys.stderr.isatty():
-            print(f"training: {state.max_steps} steps", file=sys.stderr)
-            return
-        self._bar = ProgressBar("training", state.max_steps, "steps").__enter__()
-        self._bar.update(state.global_step, reused=True)
+    Args:
+        make_parts: makes a model for a member's settings, new each time, so that new heads differ.
+        names: of the model and of the data, for the report.
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
-        """Advance the bar."""
-        if self._bar is not None:
-            self._bar.update(state.global_step)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: object,
-        logs: Mapping[str, float] | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Show the metrics that say whether training works."""
-        shown = "  ".join(f"{name} {logs[name]:.3f}" for name in self.shown if logs and name in logs)
-        if not shown or not state.is_world_process_zero:
-            return
-        if self._bar is not None:
-            self._bar.update(state.global_step, note=shown)
-        else:
-            print(f"step {state.global_step}/{state.max_steps}  {shown}", file=sys.stderr)
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: object, **kwargs: object) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-
-
-RECORD = "run.json"
-PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")
+    Raises:
+        ConfigError: several processes.
+    """
+    if config.ensemble == 1 or config.ensemble_kind == "heads":
+        return train_run(make_parts(config), config, data, names, dict(model_settings))
+    if config.world_size > 1:
+        raise ConfigError("an ensemble of models is trained in one process; leave --nproc out, or take heads")
+    folder = Path(str(config.output_dir))
+    members = [f"member-{number}" for number in range(1, config.ensemble + 1)]
+    summaries = [
+        train_run(make_parts(own), own, data, names, dict(model_settings))
+        for number, name in enumerate(members)
+        if (own := _member_config(config, folder / name, number)) is not None
+    ]
+    for source in (folder / members[0]).glob(training_record.FILE_NAME):
+        shutil.copyfile(source, folder / source.name)
+    write_members(folder, members)
+    if not summaries:
+        raise ConfigError(f"{folder} holds all {config.ensemble} members; leave resume_from_checkpoint out")
+    held_out, notes = _measure(folder, config, data.held_out)
+    summary = replace(
+        summaries[-1],
+        folder=folder,
+        held_out=held_out,
+        settings={"reward": config.to_dict(), "model": dict(model_settings)},
+        notes=[*summaries[-1].notes, f"the mean of {config.ensemble} models: {', '.join(members)}", *notes],
+    )
+    write_record(summary)
+    return summary
 
 
-@dataclass(frozen=True)
-class Speed:
-    """How fast the run was, over the steps of this process."""
-
-    examples_per_second: float
-    distinct_tokens_per_second: float
-    saving: float
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """Everything that is reported about a run."""
-
-    folder: Path
-    model_name: str
-    data_name: str
-    held_out: HeldOutResult | None
-    speed: Speed
-    settings: Mapping[str, Any]
-    text_fingerprint: str | None
-    notes: Sequence[str]
-    history: Sequence[Mapping[str, Any]]
-    sweep: Sequence[SweepRow] = ()
-
-    def __repr__(self) -> str:
-        measured = "nothing held out" if self.held_out is None else f"held-out accuracy {self.held_out.accuracy}"
-        return f"RunSummary({str(self.folder)!r}, {measured})"
-
-
-def write_record(summary: RunSummary) -> Path:
-    """Write `run.json` into the run's folder."""
-    record = {
-        "model": summary.model_name,
-        "data": summary.data_name,
-        "data_notes": summary.notes,
-        "text_fingerprint": summary.text_fingerprint,
-        "seed": summary.settings["reward"]["seed"],
-        "held_out": None if summary.held_out is None else summary.held_out.to_dict(),
-        "sweep": [row.to_dict() for row in summary.sweep],
-        "speed": vars(summary.speed),
-        "git_commit": git_commit(),
-        "versions": versions(),
-        "command": ["rewardsmith", *sys.argv[1:]],
-        "settings": summary.settings,
-        "history": summary.history,
-    }
-    path = summary.folder / RECORD
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    return path
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a result."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Return the commit of the working directory with `+changes` when files differ; None outside of a repository."""
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
+def _member_config(config: RewardConfig, folder: Path, number: int) -> RewardConfig | None:
+    """Return the settings of one member; None for one that an earlier run has saved."""
+    resume = asked_checkpoint(config.resume_from_checkpoint) is not None
+    if resume and (folder / CONTRACT).is_file():
         return None
-    return commit + ("+changes" if status.strip() else "")
+    own = copy.copy(config)
+    own.output_dir, own.ensemble, own.bootstrap_prompts = str(folder), 1, True
+    own.seed, own.data_seed = config.seed + number, config.order_seed + number
+    own.resume_from_checkpoint = "true" if resume and last_whole(folder)[0] is not None else None
+    return own
+
+
+def _measure(
+    folder: Path, config: RewardConfig, groups: list[PreferenceGroup]
+) -> tuple[HeldOutResult | None, list[str]]:
+    """Return what held-out judgements say of the members together, and why nothing is said."""
+    if not groups:
+        return None, []
+    truncation = "truncate_prompt" if config.overflow == "truncate_prompt" else None
+    model = RewardModel.from_pretrained(str(folder), device=config.device, dtype="float32", truncation=truncation)
+    requests = [ScoreRequest.of_group(g) for g in groups]
+    try:
+        return evaluate_held_out(groups, model.score_requests(requests)), []
+    except ScoringError as error:
+        return None, [f"held-out judgements were not scored: {one_line(error)}"]

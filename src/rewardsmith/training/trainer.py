@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.training import checkpoints, encoding, loaders, processes, publishing, stream_batches
+from rewardsmith.training import checkpoints, encoding, loaders, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import LengthSampler, collator_for, read_batch
@@ -68,9 +67,9 @@ class RewardTrainer(Trainer):
     model: Any
     train_dataset: Any
     eval_dataset: Any
-    _checkpoint_dir: str | None = None
+    checkpoint_dir: str | None = None
     # The place in the rows of a stream, and the checkpoint that a run goes on from.
-    stream: stream_batches.StreamBatches | None = None
+    stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
     frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
@@ -341,14 +340,10 @@ class RewardTrainer(Trainer):
         return (0, 0) if self.stream is not None else (epochs, batches)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        def save(folder: str) -> None:
-            self._checkpoint_dir = folder
-            try:
-                super(RewardTrainer, self)._save_checkpoint(model, trial)
-            finally:
-                self._checkpoint_dir = None
+        def save() -> None:
+            super(RewardTrainer, self)._save_checkpoint(model, trial)
             if self.stream is not None and self.args.should_save:
-                self.stream.save(Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+                self.stream.save(Path(str(self.checkpoint_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
         identity = {**self.identity, "batches_per_step": self.batches_per_step}
         objective = {**self.objective_state(), **self.step_loss.moments()}
@@ -356,7 +351,7 @@ class RewardTrainer(Trainer):
 
     def _get_output_dir(self, trial: object) -> str:
         # While a checkpoint is being written, it goes to a folder beside the run's.
-        return self._checkpoint_dir or super()._get_output_dir(trial)
+        return self.checkpoint_dir or super()._get_output_dir(trial)
 
     def objective_state(self) -> dict[str, Any]:
         """Return what the objective has learned and counted, which the model's own files do not hold."""
@@ -383,17 +378,7 @@ class RewardTrainer(Trainer):
             super().save_model(output_dir, _internal_call=True)
             return
         folder = Path(output_dir or str(self.args.output_dir))
-        staging = folder / checkpoints.STAGING
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        with processes.whole_weights(self.accelerator), checkpoints.removed_unless_written(staging, folder):
-            super().save_model(str(staging), _internal_call=True)
-        if self.args.should_save:
-            publishing.seal(publishing.FinalModel.of(self), staging, folder)
-        elif processes.shards_weights(self.accelerator):
-            publishing.follow(publishing.FinalModel.of(self))
-        self.accelerator.wait_for_everyone()
+        publishing.save_whole(self, folder, lambda aside: super(RewardTrainer, self).save_model(aside, True))
         # What goes to the hub goes with its contract, so the push waits for it.
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)

@@ -16,7 +16,8 @@ from rewardsmith.data.checks.agreement import (
 from rewardsmith.data.checks.lengths import WordMeasure
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup
-from rewardsmith.stats.agreement import LEVELS, ceiling_from_agreement, count_ratings, krippendorff_alpha
+from rewardsmith.stats.agreement import LEVELS, count_ratings, krippendorff_alpha
+from rewardsmith.stats.calibration import ceiling_from_agreement
 
 LENGTHS = Lengths(1, [1, 2], [2, 3], 1)
 

@@ -5,7 +5,8 @@ import pytest
 from rewardsmith.data.checks import faults as f
 from rewardsmith.data.checks.checking import WORDS, to_plain
 from rewardsmith.data.checks.faults import KINDS, RowTally, find_faults, make_finding
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.formats.cells import plain_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 

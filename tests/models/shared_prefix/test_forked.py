@@ -8,9 +8,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import batch_rewards
-from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.packing import ForkedChunk, RowChunk, pad_rows
-from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 SMALL = {
     "vocab_size": 101,

@@ -7,10 +7,9 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes, PrefixStore
 from rewardsmith.models.shared_prefix.packing import sort_key
-from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 SMALL = {
     **{"vocab_size": 101, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8},

@@ -9,9 +9,8 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.inference import compute_rewards
 from rewardsmith.models.shared_prefix.packing import PackedChunk, pack, pad_rows
-from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 SMALL = {
     "vocab_size": 101,

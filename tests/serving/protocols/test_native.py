@@ -1,5 +1,6 @@
-"""The native protocol: every form of input, normalised rewards, unknown fields refused."""
+"""The native protocol: every form of input, normalised rewards, unknown fields refused; status."""
 
+import httpx
 from protocol_texts import CHAT, OTHER, TEXT, near
 
 
@@ -36,3 +37,16 @@ def test_native_refuses_unknown_fields_and_ambiguous_inputs(ask):
 def test_an_empty_list_of_inputs_gives_an_empty_list(ask):
     assert ask("/v1/reward", {"inputs": []})["results"] == []
     assert ask("/v1/reward", {"prompt": "a", "completions": []})["results"][0]["rewards"] == []
+
+
+def test_status_routes(url):
+    with httpx.Client(base_url=url) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.get("/ready").json() == {"status": "ready"}
+        assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["tiny-rm", "m"]
+        assert client.get("/docs").status_code == 200
+        assert "/get_reward" in client.get("/openapi.json").json()["paths"]
+        client.get("/some/secret/path")
+        exposition = client.get("/metrics").text
+    assert 'rewardsmith_requests_total{code="200",route="/health"}' in exposition
+    assert "secret" not in exposition

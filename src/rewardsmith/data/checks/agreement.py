@@ -15,17 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.merging import text_hash
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.records import Estimate, Judgement, PreferenceGroup, TokenIds, graph_key, judgements, text_key
-from rewardsmith.stats.agreement import (
-    LEVELS,
-    Level,
-    krippendorff_alpha,
-    pair_agreement,
-    raters_ceiling,
-    without_copies,
-)
+from rewardsmith.stats.agreement import LEVELS, Level, krippendorff_alpha
+from rewardsmith.stats.calibration import pair_agreement, raters_ceiling, without_copies
 from rewardsmith.stats.intervals import Floats, clustered_share
 
 Keys = NDArray[np.uint64]
@@ -242,7 +237,7 @@ class Agreement:
         raters: named annotators among them; 0 when none is named.
         alpha: Krippendorff's alpha at each level over first / tie / second.
         agreement: chance that two judgements of one pair, neither a tie, agree; n counts pairs.
-        ceiling: of accuracy, from `agreement`, see `stats.agreement.raters_ceiling`.
+        ceiling: of accuracy, from `agreement`, see `stats.calibration.raters_ceiling`.
         soft_ceiling: mean share of the majority over soft labels; how many votes they hold is not known.
     """
 

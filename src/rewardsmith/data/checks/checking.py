@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import FindingLine, Findings, Tone, Verdict
@@ -15,7 +15,7 @@ from rewardsmith.data.checks import faults as f
 from rewardsmith.data.checks.faults import RowTally, make_finding
 from rewardsmith.data.checks.inspection import Inspection, inspect_groups
 from rewardsmith.data.formats import cells
-from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport
+from rewardsmith.data.loading import LAYOUT_REASONS, LoadReport, ReadOptions
 from rewardsmith.data.sets import find
 from rewardsmith.data.texts import as_sources, join_rows, locate, name_row
 from rewardsmith.errors import ConfigError, DataError
@@ -129,7 +129,7 @@ def to_plain(finding: Finding, num_rows: int | None = None) -> dict[str, Any]:
     }
 
 
-def check(data: object, test: object = None, *, keep: int = 1000, **options: Any) -> Check:
+def check(data: object, test: object = None, *, keep: int = 1000, **options: Unpack[ReadOptions]) -> Check:
     """Say whether training on preference data would be wrong, and which rows say so.
 
     Args:
@@ -153,7 +153,7 @@ def check_preferences(
     tests: Sequence[Any] = (),
     keep: int = 1000,
     watch: Callable[[Items], Iterable[tuple[str, PreferenceGroup]]] = iter,
-    **options: Any,
+    **options: Unpack[ReadOptions],
 ) -> Check:
     """Read everything once and say what is wrong. Rows stream; see `checks.agreement` for what is held.
 
@@ -189,16 +189,15 @@ def check_preferences(
     return Check(by_level(found), inspection, report)
 
 
-def _read(
-    named: Sequence[tuple[Any, str | None]], report: RowReport, tally: RowTally, options: dict[str, Any]
-) -> Items:
+def _read(named: Sequence[tuple[Any, str | None]], report: RowReport, tally: RowTally, options: ReadOptions) -> Items:
     """Read the sources one after the other; one that breaks off is noted and the next is read."""
+    counting: ReadOptions = {**options, "on_error": "count"}
     for source, split in named:
         tally.split = split
         report.name = (lambda where, source=source: name_row(source, where)) if len(named) > 1 else str  # type: ignore[misc]
         read_before = report.rows
         try:
-            for where, group in locate(source, report, **{**options, "on_error": "count"}):
+            for where, group in locate(source, report, **counting):
                 yield report.name(where), group
         except DataError as error:
             # A missing file and a folder of several splits are questions to the user, not faults of the data.

@@ -12,7 +12,8 @@ from typing import Any
 from rewardsmith.data.checks.contradictions import PromptPlaces, Tells, holds_whole, label_in
 from rewardsmith.data.checks.lengths import AnswerLengths
 from rewardsmith.data.formats import cells
-from rewardsmith.data.texts import plain_text, question_text
+from rewardsmith.data.formats.cells import plain_text
+from rewardsmith.data.texts import question_text
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferences
 

@@ -30,8 +30,9 @@ from rewardsmith.blocks.words import short_names, times
 from rewardsmith.data.checks.faults import EMPTY, HOLDS_OTHER, IDENTICAL, LEAKS, NO_PROMPT, TEXT_FAULTS, TURN_FAULTS
 from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.checks.lengths import Distribution
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.data.texts import join_rows, plain_text, question_text
+from rewardsmith.data.texts import join_rows, question_text
 from rewardsmith.records import Estimate, PreferenceGroup, preferences
 from rewardsmith.stats.agreement import LEVELS
 

@@ -50,7 +50,7 @@ from rewardsmith.data.checks.lengths import (
     length_bias,
     measure_saving,
 )
-from rewardsmith.data.texts import plain_text
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.records import Estimate, PreferenceGroup, judgements
 from rewardsmith.stats.intervals import clustered_share
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.checks.agreement import Edges, Keys, Lengths, Nodes, has_prompt, join_keys
-from rewardsmith.data.texts import content_text, plain_text
+from rewardsmith.data.formats.cells import content_text, plain_text
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import clustered_share
 

@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from rewardsmith.data.columns import Columns
 from rewardsmith.data.detecting import read_rows
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import NearDuplicates, NgramIndex, ngram_hashes, text_digest, words_of
-from rewardsmith.data.texts import locate, name_groups, plain_text, question_text
+from rewardsmith.data.texts import locate, name_groups, question_text
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import PreferenceGroup, as_text
 

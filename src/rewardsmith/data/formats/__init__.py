@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rewardsmith.data.formats import annotation_tools, llamafactory, pairs, potato, rankings, rewardsmith, trainers, trl
+from rewardsmith.data.formats import annotation_tools, llamafactory, pairs, potato, rankings, rewardsmith, trainers
 from rewardsmith.data.formats.format import Format, Target
 
 ALL: tuple[Format, ...] = (
     pairs.FORMAT,
-    *trl.FORMATS,
+    *trainers.FORMATS,
     *rankings.FORMATS,
     trainers.NEMO,
     rewardsmith.FORMAT,

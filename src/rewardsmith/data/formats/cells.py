@@ -332,3 +332,21 @@ def _speaks(message: Message) -> bool:
     """Whether a turn holds text, parts or a tool call."""
     content = message.content.strip() if isinstance(message.content, str) else message.content
     return bool(content or message.extra.get("tool_calls") or message.extra.get("function_call"))
+
+
+def plain_text(completion: Completion) -> str:
+    """Give the text of a completion: the contents of its messages, joined; token ids as numbers."""
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, TokenIds):
+        return " ".join(map(str, completion))
+    return "\n".join(content_text(message.content) for message in completion)
+
+
+def content_text(content: object) -> str:
+    """Give the text of a message's content, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list | tuple):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
-from rewardsmith.data.formats.trl import dialogue_of
+from rewardsmith.data.formats.trainers import dialogue_of
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
 from rewardsmith.data.sets.published import check_prompt, check_turns, conversation, labelled_pair
 from rewardsmith.errors import RowError, describe, row_error

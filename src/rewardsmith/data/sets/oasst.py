@@ -13,7 +13,7 @@ from typing import Any
 
 from rewardsmith.data.formats.cells import check_flag, check_list, check_mapping, check_text, require
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows
-from rewardsmith.data.sets.published import choice, compare, known_number, name_of
+from rewardsmith.data.sets.published import choice, compare, consecutive, known_number, name_of
 from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import Message, PreferenceGroup
 
@@ -61,24 +61,22 @@ def read(rows: Rows) -> Read:
     that stand in no group, such as a prompter's last message without a reply.
     """
     seen: set[str] = set()
-    tree: str | None = None
-    nodes: list[_Node] = []
-    for where, row in unfold(rows):
-        try:
-            node = _node(row, where)
-            name = str(row.get("message_tree_id") or node.id)
-            if name != tree:
-                yield from _groups(nodes)
-                tree, nodes = name, []
-                if name in seen:
-                    tree = None
-                    message = f"tree {name!r} was read before; put the rows of a tree together"
-                    raise row_error(where, "tree out of order", message)
-                seen.add(name)
-            nodes.append(node)
-        except RowError as error:
-            yield error
-    yield from _groups(nodes)
+    for found in consecutive(unfold(rows), _tree_and_node):
+        if isinstance(found, RowError):
+            yield found
+            continue
+        tree, places, nodes = found
+        if tree in seen:
+            message = f"tree {tree!r} was read before; put the rows of a tree together"
+            yield from (row_error(where, "tree out of order", message) for where in places)
+        else:
+            seen.add(tree)
+            yield from _groups(nodes)
+
+
+def _tree_and_node(row: Row, where: str) -> tuple[str, _Node]:
+    node = _node(row, where)
+    return str(row.get("message_tree_id") or node.id), node
 
 
 def _node(row: Row, where: str) -> _Node:

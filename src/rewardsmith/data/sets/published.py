@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -44,6 +44,18 @@ def runs(
         part_of: gives (key, part) of a row, or raises the RowError that leaves it out.
         build: makes the group of (where of the first row, key, parts).
     """
+    for found in consecutive(rows, part_of):
+        if isinstance(found, RowError):
+            yield found
+        else:
+            key, places, parts = found
+            yield from attempt_run(partial(build, places[0], key, parts), places)
+
+
+def consecutive(
+    rows: Rows, part_of: Callable[[Row, str], tuple[Any, Any]]
+) -> Iterator[RowError | tuple[Any, list[str], list[Any]]]:
+    """Yield runs of rows of one key as (key, where of each, part of each), and the errors of rows between them."""
     key = None
     places: list[str] = []
     parts: list[Any] = []
@@ -54,13 +66,13 @@ def runs(
             yield error
             continue
         if parts and found != key:
-            yield from attempt_run(partial(build, places[0], key, parts), places)
+            yield key, places, parts
             places, parts = [], []
         key = found
         places.append(where)
         parts.append(part)
     if parts:
-        yield from attempt_run(partial(build, places[0], key, parts), places)
+        yield key, places, parts
 
 
 def attempt_run(build: Callable[[], PreferenceGroup], places: Sequence[str]) -> Read:

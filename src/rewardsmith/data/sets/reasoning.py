@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_flag, check_list, check_mapping, check_text, require
-from rewardsmith.data.formats.trl import StepRating, check_steps, dialogue_of, ratings_until, step_group
+from rewardsmith.data.formats.trainers import StepRating, check_steps, dialogue_of, ratings_until, step_group
 from rewardsmith.data.sets.entry import Entry, Read, Row, Rows, file_stem, read_each
 from rewardsmith.data.sets.published import ask, attempt, check_prompt, compare, kept, known_number, records, said
 from rewardsmith.errors import RowError, describe, row_error

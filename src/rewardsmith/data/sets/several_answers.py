@@ -19,7 +19,7 @@ from functools import partial
 from itertools import combinations
 
 from rewardsmith.data.formats.cells import check_list, check_mapping, check_text, require
-from rewardsmith.data.formats.trl import dialogue_of
+from rewardsmith.data.formats.trainers import dialogue_of
 from rewardsmith.data.sets.entry import Entry, Row, Rows, file_stem, read_each
 from rewardsmith.data.sets.published import check_prompt
 from rewardsmith.errors import RowError, describe, row_error

@@ -19,8 +19,7 @@ import numpy as np
 from rewardsmith.blocks.words import show_interval
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import best_of_k, margins, prompt_clusters
+from rewardsmith.evaluation.judged import ScoredGroup, best_of_k, margins, prompt_clusters
 from rewardsmith.evaluation.verdict import RULES, Rule
 from rewardsmith.files.reading import data_files
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text

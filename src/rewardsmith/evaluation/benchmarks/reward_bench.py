@@ -46,8 +46,7 @@ from rewardsmith.evaluation.benchmarks.result import (
     need,
     shared_credit_best,
 )
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import best_of_k
+from rewardsmith.evaluation.judged import ScoredGroup, best_of_k
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_plain, as_text
 from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.intervals import Resampling

@@ -12,27 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.texts import as_plain_turns
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.evaluation.benchmarks import (
-    ppe,
-    process_bench,
-    reward_bench,
-    rm_bench,
-    rmb,
-    strict_pairs,
-)
+from rewardsmith.evaluation.benchmarks import ppe, process_bench, reward_bench, several_answers, strict_pairs
 from rewardsmith.evaluation.benchmarks.result import Benchmark, BenchmarkResult
-from rewardsmith.evaluation.judged import (
-    FileScorer,
-    FunctionScorer,
-    ScoredGroup,
-    as_scorer,
-    rescore,
-    score_groups,
-    score_what_can_be,
-)
+from rewardsmith.evaluation.judged import ScoredGroup, rescore, score_groups, score_what_can_be
+from rewardsmith.evaluation.scorers import FileScorer, FunctionScorer, as_scorer
 from rewardsmith.evaluation.verdict import without_prompts
-from rewardsmith.models.plain_turns import as_plain_turns
 from rewardsmith.records import Estimate, Message, PreferenceGroup, Scorer
 from rewardsmith.stats.intervals import Resampling
 
@@ -41,9 +27,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "reward-bench": reward_bench.BENCHMARK,
     "reward-bench-legacy": reward_bench.LEGACY,
     "reward-bench-2": reward_bench.REWARD_BENCH_2,
-    "rm-bench": rm_bench.BENCHMARK,
+    "rm-bench": several_answers.RM_BENCH,
     "judge-bench": strict_pairs.JUDGE_BENCH,
-    "rmb": rmb.BENCHMARK,
+    "rmb": several_answers.RMB,
     "ppe-human": ppe.HUMAN,
     "ppe-correctness": ppe.CORRECTNESS,
     "llmbar": strict_pairs.LLMBAR,

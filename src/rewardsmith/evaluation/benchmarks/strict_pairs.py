@@ -63,8 +63,7 @@ from rewardsmith.evaluation.benchmarks.result import (
     three_way_accuracy,
     verdicts,
 )
-from rewardsmith.evaluation.judged import ScoredGroup
-from rewardsmith.evaluation.metrics import prompt_clusters
+from rewardsmith.evaluation.judged import ScoredGroup, prompt_clusters
 from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.agreement import cohen_kappa
 from rewardsmith.stats.intervals import Resampling, clustered_share

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.models.foreign import own_code, pair_comparer, step_classifier, value_heads
+from rewardsmith.models.foreign import own_code, value_heads
 from rewardsmith.models.foreign.folder import Folder, open_folder, read_config
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, ScoringRule
 
@@ -18,8 +18,8 @@ DEEP_HEAD = re.compile(
 )
 # The first that recognises a folder loads it; what is told by a class of its own stands before what is told by a head.
 LAYOUTS = (
-    pair_comparer.LAYOUT,
-    step_classifier.LAYOUT,
+    own_code.PAIR_COMPARER,
+    own_code.STEP_CLASSIFIER,
     value_heads.OPENASSISTANT,
     own_code.MULTI_OBJECTIVE,
     own_code.REWARD_CLASS,

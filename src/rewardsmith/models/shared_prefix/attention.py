@@ -7,173 +7,36 @@ The idea for pairs: "Accelerating Direct Preference Optimization with Prefix Sha
 answers and without repeating a token, since a reward needs no next-token logits.
 
 The function is registered with transformers' attention interface, so no model code is copied. On CUDA it runs
-FlexAttention with a BlockMask; on the CPU it is `segment_attention`, or one masked SDPA per segment for windows and
+FlexAttention with a BlockMask; on the CPU it attends by segments, or by one masked SDPA per segment for windows and
 soft caps. Without a layout (an ordinary call of the same model) it is transformers' own SDPA attention.
+
+By segments: every segment (a prefix, or an answer's own tokens) attends causally to itself, and all answers of a group
+attend to their prefix in one call without a mask. A softmax over both parts is the parts' outputs weighted by
+`exp(lse_part - lse)`, and the backward of each part is the ordinary one with the merged output and log-sum-exp: the
+decomposition of FlashAttention-2 (arXiv 2307.08691, section 3.1) at the border between prefix and answer. No key is
+copied for each answer, and no mask is built. Padding short segments into one batch was tried and was slower: the copies
+cost more than the calls.
 
 Shapes: G groups, L packed tokens, H heads, D head size, `query [1, H, L, D]`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.memory import Memory
-from rewardsmith.models.shared_prefix.segment_attention import SegmentPlan, attend_by_segments, is_available
+from rewardsmith.models.shared_prefix.layout import PrefixLayout, SegmentPlan
 
 IMPLEMENTATION = "rewardsmith_shared_prefix"
-FLEX_BLOCK = 128
-
-
-@dataclass(frozen=True)
-class PrefixLayout:
-    """Where the segments of a packed sequence lie.
-
-    Args:
-        groups: per group the length of the shared prefix and of each branch after it, in packing order.
-        padding: tokens after the last group that belong to nobody (CUDA pads to a multiple of 128).
-        queries_U: the only tokens whose attention is read; None where all are.
-        memory: what the groups go on from; None where all begin anew. Its keys stand before those of the tokens.
-    """
-
-    groups: tuple[tuple[int, tuple[int, ...]], ...]
-    padding: int = 0
-    memory: Memory | None = field(default=None, compare=False)
-    queries_U: Tensor | None = field(default=None, compare=False)
-    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def num_tokens(self) -> int:
-        """Packed length L, padding included."""
-        return sum(prefix + sum(branches) for prefix, branches in self.groups) + self.padding
-
-    @property
-    def longest_sequence(self) -> int:
-        """Length of the longest sequence, prefix and branch together."""
-        kept = self.kept_lengths()
-        lengths = (prefix + max(branches, default=0) for _, prefix, branches in self.spans())
-        return max(map(sum, zip(lengths, kept, strict=True)), default=0)
-
-    def kept_lengths(self) -> tuple[int, ...]:
-        """Return how many tokens each of the `spans()` goes on from."""
-        count = len(self.groups)
-        return (self.memory.lengths if self.memory else (0,) * count) + (0,) * bool(self.padding)
-
-    def spans(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Give `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
-        start = 0
-        for prefix, branches in self.groups:
-            yield start, prefix, branches
-            start += prefix + sum(branches)
-        if self.padding:
-            yield start, self.padding, ()
-
-    def token_labels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
-        if "labels" not in self._cache:
-            self._cache["labels"] = self._label_tokens()
-        return self._cache["labels"]
-
-    def _label_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
-        groups: list[int] = []
-        branches: list[int] = []
-        positions: list[int] = []
-        for index, ((_, prefix, lengths), kept) in enumerate(zip(self.spans(), self.kept_lengths(), strict=True)):
-            groups += [index] * (prefix + sum(lengths))
-            branches += [0] * prefix
-            positions += range(kept, kept + prefix)
-            for branch, length in enumerate(lengths, start=1):
-                branches += [branch] * length
-                positions += range(kept + prefix, kept + prefix + length)
-        return torch.tensor(groups), torch.tensor(branches), torch.tensor(positions)
-
-    def dense_mask(self, window: int | None = None) -> Tensor:
-        """Give the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths.
-
-        Columns of kept keys stand before the others.
-        """
-        return self._mask_of(torch.arange(self.num_tokens), window)
-
-    def _mask_of(self, queries_Q: Tensor, window: int | None) -> Tensor:
-        """Give `[Q, L]`: which tokens each of `queries_Q` sees."""
-        group_L, branch_L, position_L = self.token_labels()
-        group_Q, branch_Q, position_Q = (labels[queries_Q, None] for labels in (group_L, branch_L, position_L))
-        mask = (group_Q == group_L) & ((branch_L == 0) | (branch_Q == branch_L))
-        mask &= queries_Q[:, None] >= torch.arange(self.num_tokens)
-        if window is not None:
-            mask &= position_Q - position_L < window
-        if self.memory is None:
-            return mask
-        kept = torch.tensor(self.kept_lengths())
-        group_P = torch.repeat_interleave(torch.arange(len(kept)), kept)
-        seen = group_Q == group_P
-        if window is not None:
-            seen &= position_Q - torch.cat([torch.arange(int(length)) for length in kept]) < window
-        return torch.cat([seen, mask], dim=1)
-
-    def block_mask(self, window: int | None, device: torch.device) -> BlockMask:
-        """Give FlexAttention's BlockMask, built once per batch, window and device."""
-        key = ("block", window, device)
-        if key not in self._cache:
-            self._cache[key] = self._build_block_mask(window, device)
-        return self._cache[key]
-
-    def _build_block_mask(self, window: int | None, device: torch.device) -> BlockMask:
-        group_L, branch_L, position_L = (labels.to(device) for labels in self.token_labels())
-
-        def attends(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-            same = (group_L[q] == group_L[kv]) & ((branch_L[kv] == 0) | (branch_L[q] == branch_L[kv]))
-            causal = same & (q >= kv)
-            return causal if window is None else causal & (position_L[q] - position_L[kv] < window)
-
-        length = self.num_tokens
-        return create_block_mask(attends, None, None, length, length, device=str(device), BLOCK_SIZE=FLEX_BLOCK)
-
-    def attending_from(self, queries_U: Tensor) -> PrefixLayout:
-        """Give this layout, with the attention of `queries_U` alone to be read."""
-        return replace(self, queries_U=queries_U)
-
-    def has_few_queries(self) -> bool:
-        """Whether all keys for the tokens that are read are fewer pairs than all tokens with the keys they see."""
-        if self.queries_U is None:
-            return False
-        seen, kept = 0, self.kept_lengths()
-        for (_, prefix, branches), before in zip(self.spans(), kept, strict=True):
-            seen += prefix * prefix // 2 + sum(length * prefix + length * length // 2 for length in branches)
-            seen += before * (prefix + sum(branches))
-        return len(self.queries_U) * (self.num_tokens + sum(kept)) < seen
-
-    def query_mask(self, window: int | None) -> Tensor:
-        """Give the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
-        assert self.queries_U is not None
-        return self._mask_of(self.queries_U.cpu(), window).to(self.queries_U.device)
-
-    def segment_plan(self) -> SegmentPlan:
-        """Give the CPU's plan of segments, made once a batch."""
-        if "segments" not in self._cache:
-            self._cache["segments"] = SegmentPlan.of(tuple(self.spans()), self.kept_lengths())
-        return self._cache["segments"]
-
-    def branch_mask(self, prefix: int, length: int, window: int | None, device: torch.device) -> Tensor:
-        """Give the `[length, prefix + length]` mask of one branch, cached: many branches share a shape."""
-        key = ("branch", prefix, length, window, device)
-        if key not in self._cache:
-            mask = torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
-            if window is not None:
-                mask = mask.triu(prefix - window + 1)
-            self._cache[key] = mask
-        return self._cache[key]
 
 
 @dataclass(frozen=True)
@@ -353,3 +216,102 @@ def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
 # A compiler would compile it anew for every layout.
 AttentionInterface.register(IMPLEMENTATION, torch.compiler.disable(shared_prefix_attention))
 AttentionMaskInterface.register(IMPLEMENTATION, _mask_without_layout)
+
+
+_FORWARD = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_BACKWARD = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+
+def is_available(query: Tensor, value: Tensor) -> bool:
+    """Whether this torch has the kernels with a log-sum-exp, for this device, precision and size of heads."""
+    kernels = _FORWARD is not None and _BACKWARD is not None
+    known = query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16, torch.float64)
+    return kernels and known and query.shape[-1] == value.shape[-1]
+
+
+def attend_by_segments(
+    query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, scores: tuple[float | None, Tensor | None]
+) -> Tensor:
+    """Attend inside every segment and from every answer to its prefix.
+
+    Args:
+        scores: their scale, and the logit of each head's sink: one more term of every softmax, whose value is zero.
+
+    Shapes: query, key, value [1, H, L, D] -> [1, H, L, D], laid out in memory as [1, L, H, D]; sinks [H]. A plan of
+    `SegmentPlan.after` takes [U, H, L, D], with keys and values of the tokens read before as well.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        # Rotary embeddings leave query and key in fp32 beside a bf16 value; autocast knows SDPA, not its kernels.
+        query, key, value = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (query, key, value))
+    return _SegmentAttention.apply(query, key, value, plan, *scores)
+
+
+class _SegmentAttention(torch.autograd.Function):
+    """One node of the graph for all segments of a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: SegmentPlan, *scores: Any) -> Tensor:
+        scale, sinks_H = scores
+        assert _FORWARD is not None
+        output = _token_major(query)
+        lse = query.new_empty(query.shape[:3], dtype=torch.float64 if query.dtype == torch.float64 else torch.float32)
+        for part, keys in plan.segments:
+            own = (query[:, :, part], key[:, :, keys], value[:, :, keys])
+            output[:, :, part], lse[:, :, part] = _FORWARD(*own, 0.0, True, scale=scale)
+        for answers, prefix in plan.prefixes:
+            shared = (query[:, :, answers], key[:, :, prefix], value[:, :, prefix])
+            extra, extra_lse = _FORWARD(*shared, 0.0, False, scale=scale)
+            _merge(output[:, :, answers], lse[:, :, answers], extra, extra_lse)
+        if sinks_H is not None:
+            merged = torch.logaddexp(lse, sinks_H.to(lse.dtype)[:, None])
+            output.mul_((lse - merged).exp_()[..., None])
+            lse = merged
+        ctx.save_for_backward(query, key, value, output, lse, sinks_H)
+        ctx.plan, ctx.scale = plan, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        assert _BACKWARD is not None
+        query, key, value, output, lse, sinks_H = ctx.saved_tensors
+        grads = [_token_major(tensor) for tensor in (query, key, value)]
+        if key.shape[2] > query.shape[2]:
+            # Keys of tokens that were read before stand in no segment.
+            for whole in grads[1:]:
+                whole.zero_()
+        for part, keys in ctx.plan.segments:
+            found = _BACKWARD(
+                *(grad[:, :, part], query[:, :, part], key[:, :, keys], value[:, :, keys]),
+                *(output[:, :, part], lse[:, :, part], 0.0, True),
+                scale=ctx.scale,
+            )
+            for whole, place, own in zip(grads, (part, keys, keys), found, strict=True):
+                whole[:, :, place] = own
+        for answers, prefix in ctx.plan.prefixes:
+            found = _BACKWARD(
+                *(grad[:, :, answers], query[:, :, answers], key[:, :, prefix], value[:, :, prefix]),
+                *(output[:, :, answers], lse[:, :, answers], 0.0, False),
+                scale=ctx.scale,
+            )
+            for whole, place, extra in zip(grads, (answers, prefix, prefix), found, strict=True):
+                whole[:, :, place] += extra
+        of_sinks = None
+        if sinks_H is not None:
+            weight = (sinks_H.to(lse.dtype)[:, None] - lse).exp_()
+            of_sinks = -(weight * (grad * output).sum(-1)).sum((0, 2)).to(sinks_H.dtype)
+        return (*grads, None, None, of_sinks)
+
+
+def _token_major(like: Tensor) -> Tensor:
+    """Give an uninitialised [1, H, L, D] tensor in the memory order of [1, L, H, D], which the next product reads."""
+    batch, heads, tokens, size = like.shape
+    return like.new_empty(batch, tokens, heads, size).transpose(1, 2)
+
+
+def _merge(output: Tensor, lse: Tensor, extra: Tensor, extra_lse: Tensor) -> None:
+    """Merge the second part of a softmax into the first, in place. Shapes: [1, H, L, D] and [1, H, L]."""
+    merged = torch.logaddexp(lse, extra_lse)
+    own_share = (lse - merged).exp_()[..., None]
+    extra_share = (extra_lse - merged).exp_()[..., None]
+    output.copy_(output * own_share + extra * extra_share)
+    lse.copy_(merged)

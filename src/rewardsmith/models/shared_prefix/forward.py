@@ -23,8 +23,14 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
 from rewardsmith.models.heads import find_head
+from rewardsmith.models.shared_prefix.auxiliary import (
+    balances_experts,
+    places_of,
+    places_of_rests,
+    recorded_routing,
+    text_losses,
+)
 from rewardsmith.models.shared_prefix.forked import last_hidden
-from rewardsmith.models.shared_prefix.language import places_of, places_of_rests, text_losses
 from rewardsmith.models.shared_prefix.packing import (
     Chunk,
     FeatureChunk,
@@ -34,7 +40,6 @@ from rewardsmith.models.shared_prefix.packing import (
     RewardBatch,
     RowChunk,
 )
-from rewardsmith.models.shared_prefix.routing import balances_experts, recorded_routing
 from rewardsmith.models.wide_head import WideHead
 
 # The name that older releases of transformers know warns in newer ones.

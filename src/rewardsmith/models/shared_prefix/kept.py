@@ -26,7 +26,7 @@ from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, plain_layers, rest_rows
 from rewardsmith.models.shared_prefix.forward import batch_columns, core_model, head_columns, token_head
-from rewardsmith.models.shared_prefix.memory import Keys, Memory
+from rewardsmith.models.shared_prefix.layout import Keys, Memory
 from rewardsmith.models.shared_prefix.packing import (
     TOKEN_BYTES,
     Sequences,

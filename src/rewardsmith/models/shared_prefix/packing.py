@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewardsmith.models.shared_prefix.attention import PrefixLayout
-from rewardsmith.models.shared_prefix.memory import Memory
+from rewardsmith.models.shared_prefix.layout import Memory, PrefixLayout
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class RewardBatch:
         return replace(self, chunks=chunks, sequence_B=self.sequence_B.to(device))
 
 
-def _moved(chunk: Any, device: torch.device | str) -> Any:
+def _moved(chunk: Chunk | Rests, device: torch.device | str) -> Any:
     """Return the same kind of chunk with its tensors, and those of its parts, on `device`."""
     changes: dict[str, Any] = {k: v.to(device) for k, v in vars(chunk).items() if isinstance(v, Tensor)}
     if isinstance(chunk, ForkedChunk):

@@ -1,41 +1,43 @@
-"""How a model's rewards are computed: packed, over forked caches, or as rows. Decided once, and guarded by a check.
+"""How rewards are computed: packed, over forked caches, or as rows; and of any number of groups, batch by batch.
 
 Packed attention is the first choice: it wastes nothing. Where it is not exact a prefix may still be shared by forking
-the cache; else distinct rows are computed. The check on a few tokens catches what no config tells, such as remote code
-that ignores position ids, and states whose gradient is lost.
+the cache; else distinct rows are computed. What is exact is decided once, see `exactness`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
 
-from rewardsmith.errors import ConfigError, RewardsmithError
+from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.shared_prefix import packing
-from rewardsmith.models.shared_prefix.attention import FLEX_BLOCK, IMPLEMENTATION
+from rewardsmith.models.shared_prefix.exactness import (
+    check_forked,
+    longest_shared,
+    padded_to,
+    reason_not_to_pack,
+    reason_not_to_share,
+    switch_attention,
+)
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
-from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, install_forward, pooled_hidden
-from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences
+from rewardsmith.models.shared_prefix.forward import batch_features, core_model, install_forward
+from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences, distinct, shared_prefix_length
 from rewardsmith.models.zero3 import gathered_in_turn
+
+if TYPE_CHECKING:
+    from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 
 logger = logging.getLogger(__name__)
 
 Way = Literal["packed", "forked", "rows"]
-# What a model that cannot share its prefixes raises in the check on a few tokens.
-CHECK_FAILURES = (
-    RewardsmithError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    IndexError,
-)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     install_forward(core)
     text_config = core.config.get_text_config()
     pad_token_id = getattr(text_config, "pad_token_id", None) or 0
-    plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, _pad_to(core))
+    plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, padded_to(core))
     if share is False:
         return plan
     never = reason_not_to_share(core)
@@ -109,8 +111,8 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     longest = None if never else longest_shared(text_config)
     with gathered_in_turn(core):
         if not not_packed:
-            not_packed, narrows = _switch_attention(core)
-        not_forked = never or _check_forked(core)
+            not_packed, narrows = switch_attention(core)
+        not_forked = never or check_forked(core)
     if not not_packed:
         return replace(plan, way="packed", reason="exact", narrows=narrows, forks=not not_forked)
     if not not_forked:
@@ -120,182 +122,144 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     return replace(plan, reason=not_packed if never else f"{not_packed}; over a forked cache, {not_forked}")
 
 
-def _sample(core: PreTrainedModel) -> list[list[int]]:
-    """Return three sequences of a few tokens with a common start, one of which goes on for one token only."""
-    vocabulary = core.config.get_text_config().vocab_size
-    ids = [(5 + i) % vocabulary for i in range(14)]
-    return [ids[:9], [*ids[:6], *ids[7:12]], [*ids[:5], ids[0]]]
+# How many token budgets of rows are sorted by length together: enough to waste little padding, little to hold.
+SORT_WINDOW = 16
+Value = TypeVar("Value")
+_LOCK = threading.Lock()
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 
 
-def _switch_attention(core: PreTrainedModel) -> tuple[str, bool]:
-    """Switch to packed attention and check it. Returns why not, or nothing, and whether the last layer narrows."""
-    if core.config._attn_implementation == IMPLEMENTATION:
-        return "", True
-    before = core.config._attn_implementation
-    group, training, narrows = _sample(core), core.training, True
-    core.eval()
-    try:
-        with torch.no_grad():
-            expected = _rows_hidden(core, group)
-            core.set_attn_implementation(IMPLEMENTATION)
-            packed = packing.pack([group], pad_to=_pad_to(core)).to(core.device)
-            reason = _difference(core, packed, expected)
-            if reason:
-                # Mixtures of experts and the like: all tokens go through the last block.
-                narrows = False
-                reason = _difference(core, replace(packed, narrows=False), expected)
-    except CHECK_FAILURES as error:
-        reason = _failed(error)
-    finally:
-        core.train(training)
-    if reason and core.config._attn_implementation != before:
-        core.set_attn_implementation(before)
-    return reason, narrows
+def compute_rewards(
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int = 8192,
+    *,
+    plan: ForwardPlan | None = None,
+    kept: KeptPrefixes | None = None,
+) -> list[list[float]]:
+    """Score every sequence of every group, in input order, without gradients.
+
+    A group larger than `tokens_per_batch` is split by completion with its prefix repeated; nothing is dropped.
+
+    Args:
+        groups: per group the token ids of every full sequence.
+        kept: prefixes of earlier calls for this model.
+        tokens_per_batch: distinct tokens (padded tokens where prefixes are not shared) of one forward.
+
+    Raises:
+        ScoringError: a sequence without tokens, or a reward that is not finite.
+    """
+    found = compute_columns(model, groups, tokens_per_batch, plan=plan, kept=kept)
+    return [[columns[0] for columns in row] for row in found]
 
 
-def _check_forked(core: PreTrainedModel) -> str:
-    """Compare the forked forward and its gradient with separate rows. Returns what is wrong, or nothing."""
-    group, training = _sample(core), core.training
-    batch = fork_groups([group], ForkedLayout(0)).to(core.device)
-    core.eval()
-    try:
-        with torch.no_grad():
-            reason = _difference(core, batch, _rows_hidden(core, group))
-        return reason or _gradient_difference(core, batch, packing.pad_rows([group], pad_token_id=0).to(core.device))
-    except CHECK_FAILURES as error:
-        return _failed(error)
-    finally:
-        core.train(training)
+def compute_columns(
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int = 8192,
+    *,
+    plan: ForwardPlan | None = None,
+    kept: KeptPrefixes | None = None,
+) -> list[list[list[float]]]:
+    """Score as `compute_rewards` does; a text's reward is followed by what a wide head gives beside it."""
+    _require_tokens(groups)
+    plan = prepare_model(model) if plan is None else plan
+    with _evaluating(model):
+        if kept is None:
+            found = _batch_by_batch(
+                model, groups, tokens_per_batch, plan, lambda batch: model(reward_batch=batch).logits.tolist()
+            )
+        else:
+            found = kept.columns(groups, tokens_per_batch)
+    _require_finite(found)
+    return found
 
 
-def _gradient_difference(core: PreTrainedModel, batch: RewardBatch, rows: RewardBatch) -> str:
-    """Compare gradients at the embeddings, summed over tokens. No gradient of a weight is computed or kept."""
-    actual, expected = _embedding_gradient(core, batch), _embedding_gradient(core, rows)
-    return _far(actual, expected, "the gradient of a few tokens differs")
+def compute_features(
+    model: nn.Module, groups: Sequence[Sequences], tokens_per_batch: int = 8192, *, plan: ForwardPlan | None = None
+) -> list[list[Tensor]]:
+    """Return what the head reads of every sequence of every group, on the CPU; the rest is as in `compute_rewards`.
+
+    Shapes: each `[D]`.
+    """
+    _require_tokens(groups)
+    core, plan = core_model(model), prepare_model(model) if plan is None else plan
+    with _evaluating(model):
+        return _batch_by_batch(
+            model, groups, tokens_per_batch, plan, lambda batch: list(batch_features(core, batch).float().cpu())
+        )
 
 
-def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
-    """Return the gradient of a weighted sum of the pooled states. Shapes: -> `[D]`."""
-    seen: list[Tensor] = []
-
-    def watch(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-        seen.append(output.detach().requires_grad_())
-        # Some families add positions to it in place.
-        return seen[-1].clone()
-
-    handle = core.get_input_embeddings().register_forward_hook(watch)
-    try:
-        with torch.enable_grad():
-            hidden = torch.cat([pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
-            weights_B = torch.linspace(1, -2, len(hidden), device=hidden.device)
-            wanted = hidden.float().cumsum(1).mean(1) @ weights_B
-            gradients = torch.autograd.grad(wanted, seen)
-    finally:
-        handle.remove()
-    return torch.stack([gradient.float().sum((0, 1)) for gradient in gradients]).sum(0)
+def _require_tokens(groups: Sequence[Sequences]) -> None:
+    for number, group in enumerate(groups):
+        if any(len(sequence) == 0 for sequence in group):
+            raise ScoringError(f"group {number} has a sequence without tokens; nothing can be scored in it")
 
 
-def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
-    """Return what the head reads when every sequence is a row. Shapes: -> `[B, D]`."""
-    rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
-    return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    with _turn_of(model), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)
 
 
-def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor) -> str:
-    """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
-    try:
-        chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
-    except CHECK_FAILURES as error:
-        return _failed(error)
-    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs")
+def _batch_by_batch(
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    tokens_per_batch: int,
+    plan: ForwardPlan,
+    compute: Callable[[RewardBatch], list[Value]],
+) -> list[list[Value]]:
+    """Return what `compute` gives of every sequence of a batch, in the order of the groups."""
+    found: list[dict[int, Value]] = [{} for _ in groups]
+    for places in _inference_batches(groups, tokens_per_batch, plan):
+        chunk = [[groups[g][k] for k in members] for g, members in places]
+        values = iter(compute(plan.batch(chunk, tokens_per_batch).to(core_model(model).device)))
+        for g, members in places:
+            found[g] |= {k: next(values) for k in members}
+    return [[values[k] for k in range(len(values))] for values in found]
 
 
-def _far(actual: Tensor, expected: Tensor, what: str) -> str:
-    tolerance = 1e-4 if expected.dtype == torch.float32 else 6e-2
-    size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
-    return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
+def _turn_of(model: nn.Module) -> threading.RLock:
+    """Return the lock of a model: what a forward hangs on its layers belongs to one batch, so threads take turns."""
+    with _LOCK:
+        return _TURNS.setdefault(core_model(model), threading.RLock())
 
 
-def _failed(error: BaseException) -> str:
-    return f"a check on a few tokens failed: {(str(error) or type(error).__name__).splitlines()[0][:120]}"
+def _inference_batches(
+    groups: Sequence[Sequences], tokens_per_batch: int, plan: ForwardPlan
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Give batches of `(group, members)`; groups over the budget are split by completion."""
+    pieces: list[tuple[int, list[int]]] = []
+    for number, group in enumerate(groups):
+        pieces += [(number, members) for members in _split_group(group, tokens_per_batch, plan)]
+    costs = [plan.cost([groups[g][k] for k in members]) for g, members in pieces]
+    budget = tokens_per_batch if plan.way == "packed" else tokens_per_batch * SORT_WINDOW
+    for batch in packing.fill_batches(costs, budget):
+        yield [pieces[i] for i in batch]
 
 
-def _pad_to(core: PreTrainedModel) -> int:
-    return FLEX_BLOCK if core.device.type == "cuda" else 1
+def _split_group(group: Sequences, tokens_per_batch: int, plan: ForwardPlan) -> list[list[int]]:
+    """Split a group's members so that each part fits the budget, if one sequence of it can."""
+    everyone = list(range(len(group)))
+    if not everyone:
+        return []
+    if plan.way != "packed" or plan.cost(group) <= tokens_per_batch:
+        return [everyone]
+    prefix = shared_prefix_length(distinct(group)[0])
+    costs = [len(sequence) - prefix for sequence in group]
+    return packing.fill_batches(costs, max(1, tokens_per_batch - prefix))
 
 
-# Attention patterns that the packed layout reproduces token for token.
-EXACT_LAYERS = {"full_attention", "sliding_attention"}
-# Rotary scalings that depend on the length of the whole batch, so packing would change them.
-LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
-
-
-def reason_not_to_share(core: PreTrainedModel) -> str:
-    """Return why completions cannot go on from a prefix that was computed once; empty when they can."""
-    config = core.config.get_text_config()
-    name = type(core).__name__
-    if config.is_encoder_decoder or not has_token_head(core):
-        return f"{name} is not a decoder with a reward head, its tokens attend in both directions"
-    # Where only pictures are read in both directions, texts are read from left to right.
-    both_ways = getattr(config, "use_bidirectional_attention", False) not in (False, None, "vision")
-    if getattr(config, "is_causal", True) is False or both_ways:
-        return f"{name} attends in both directions"
-    if getattr(config, "attention_dropout", 0) and core.training and not _dropout_is_off(core):
-        return f"{name} has attention dropout; set disable_dropout=True"
-    return ""
-
-
-def reason_not_to_pack(core: PreTrainedModel) -> str:
-    """Return why packed attention would not equal separate rows; empty when it would."""
-    config = core.config.get_text_config()
-    name = type(core).__name__
-    if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
-        return f"{name} uses ALiBi, which counts distances inside the packed sequence"
-    if not core._can_set_attn_implementation():
-        return f"{name} does not use transformers' attention interface"
-    other = set(getattr(config, "layer_types", None) or ()) - EXACT_LAYERS
-    if other or getattr(config, "attention_chunk_size", None):
-        return f"{name} has layers of kind {', '.join(sorted(other)) or 'chunked_attention'}"
-    if longest_shared(config) is not None:
-        return f"{name} scales its rotary positions by the length of the batch"
-    return ""
-
-
-def _dropout_is_off(core: PreTrainedModel) -> bool:
-    """Whether the attention modules themselves hold a dropout of zero, whatever the config says."""
-    rates = [module.attention_dropout for module in core.modules() if hasattr(module, "attention_dropout")]
-    return all(rate == 0 or getattr(rate, "p", 1) == 0 for rate in rates)
-
-
-# Their position embeddings begin after the pad token's, so two of them are never used.
-OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer")
-
-
-def longest_input(config: PreTrainedConfig) -> int | None:
-    """Give the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or getattr(config, "position_biased_input", True) is False:
-        return None
-    if config.model_type in OFFSET_FAMILIES:
-        return int(positions) - (config.pad_token_id if config.pad_token_id is not None else 1) - 1
-    return int(positions)
-
-
-def fixed_positions(config: PreTrainedConfig) -> int | None:
-    """Give `longest_input` of a model that has a table of positions and fails beyond it; None for rotary positions."""
-    rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
-    return None if rotary else longest_input(config)
-
-
-def longest_shared(config: PreTrainedConfig) -> int | None:
-    """Return up to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    scalings = [value for value in [rope, *rope.values()] if isinstance(value, dict)]
-    limits = [
-        value.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-        for value in scalings
-        if str(value.get("rope_type")) in LENGTH_DEPENDENT_ROPE
-    ]
-    if not limits:
-        return None
-    return min(int(limit or config.max_position_embeddings) for limit in limits)
+def _require_finite(found: list[list[list[float]]]) -> None:
+    for number, row in enumerate(found):
+        for index, (value, *_) in enumerate(row):
+            if not -float("inf") < value < float("inf"):
+                raise ScoringError(
+                    f"the reward of group {number}, completion {index} is {value}; the model's weights or the "
+                    "precision overflow: check its weights, or load it in fp32"
+                )

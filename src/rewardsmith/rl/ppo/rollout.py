@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.models.shared_prefix.inference import compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import Text, as_plain, as_text
 from rewardsmith.rl.policy import Answer, Policy, ask, encode_prompt
 from rewardsmith.rl.ppo import formulas

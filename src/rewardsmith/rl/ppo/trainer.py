@@ -6,6 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers.trainer_utils import TrainOutput
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models.heads import copy_code
-from rewardsmith.models.shared_prefix.plan import longest_input
+from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.rl.policy import Answer, Sampling, frozen_copy, generate
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
@@ -34,7 +35,7 @@ from rewardsmith.rl.ppo.rollout import (
     score_answers,
 )
 from rewardsmith.training import checkpoints, processes
-from rewardsmith.training.run import RECORD, git_commit, versions
+from rewardsmith.training.record import RECORD, git_commit, versions
 
 logger = logging.getLogger(__name__)
 VALUE_FOLDER, WEIGHTS = "value_model", "ppo_weights.safetensors"
@@ -128,7 +129,7 @@ class PPOTrainer(Trainer):
         self.samples: list[dict[str, Any]] = []
         self._stopper = checkpoints.StopOnSignal()
         self.add_callback(self._stopper)
-        self._checkpoint_dir: str | None = None
+        self.checkpoint_dir: str | None = None
         self.identity = identity_of(args, policy, self.prompts)
 
     # A run
@@ -335,18 +336,12 @@ class PPOTrainer(Trainer):
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
-        def save(folder: str) -> None:
-            self._checkpoint_dir = folder
-            try:
-                super(PPOTrainer, self)._save_checkpoint(model, trial)  # type: ignore[arg-type]
-            finally:
-                self._checkpoint_dir = None
-
+        save = partial(super()._save_checkpoint, model, trial)  # type: ignore[arg-type]
         objective = {"kl_coef": self.kl_coef, "num_without_signal": self.num_without_signal}
         checkpoints.save_whole(self, self._get_output_dir(trial), save, objective, self.identity)
 
     def _get_output_dir(self, trial: Given) -> str:
-        return self._checkpoint_dir or super()._get_output_dir(trial)
+        return self.checkpoint_dir or super()._get_output_dir(trial)
 
     def _take_up(self, folder: str) -> None:
         """Load weights, optimizer, schedule, random states and the KL coefficient of a checkpoint."""

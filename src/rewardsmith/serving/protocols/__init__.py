@@ -3,7 +3,7 @@
 A new protocol is one function that builds a router, in a file of its own or in that of its kind, and one entry here.
 """
 
-from rewardsmith.serving.protocols import engines, native, rerank, status, trainers
+from rewardsmith.serving.protocols import engines, native, rerank, trainers
 
 PROTOCOLS = (
     native.router,
@@ -13,5 +13,5 @@ PROTOCOLS = (
     engines.openai,
     trainers.llamafactory,
     rerank.tei,
-    status.router,
+    native.status_routes,
 )

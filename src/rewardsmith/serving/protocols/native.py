@@ -1,16 +1,19 @@
-"""`POST /v1/reward`: the native protocol. Prompt with completions, conversations, texts or token ids."""
+"""The native protocol: `POST /v1/reward`, with prompt and completions, conversations, texts or token ids; and status.
+
+Status is liveness, readiness, the model's card and metrics.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewardsmith.records import ScoreRequest
 from rewardsmith.scoring.scorer import RewardParts
-from rewardsmith.serving.limits import Failure, invalid
+from rewardsmith.serving.limits import Failure, Refusal, draining, hung, invalid
 from rewardsmith.serving.protocols.inputs import (
     FIRST_ERROR,
     Ids,
@@ -181,3 +184,37 @@ def _parts(parts: RewardParts) -> RewardPartsAnswer:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def status_routes(service: Service) -> APIRouter:
+    """Build the routes."""
+    routes = new_router("status")
+
+    @routes.get("/health")
+    @routes.get("/livez")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/ready")
+    async def ready() -> dict[str, str]:
+        if service.engine.is_draining:
+            raise draining()
+        if not service.engine.is_alive():
+            raise Refusal("the model thread is gone", 503, "not_ready")
+        if service.engine.is_hung:
+            raise hung(service.engine.busy_seconds)
+        if service.engine.is_full:
+            raise Refusal("the queue is full", 503, "not_ready", {"Retry-After": "1"})
+        return {"status": "ready"}
+
+    @routes.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        common = {"object": "model", "created": service.created, "owned_by": "rewardsmith"}
+        cards = [{**common, "id": name, "root": service.name, "rewardsmith": service.card()} for name in service.names]
+        return {"object": "list", "data": cards}
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return routes

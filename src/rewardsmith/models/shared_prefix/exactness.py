@@ -1,0 +1,214 @@
+"""Whether a model's prefixes can be shared exactly: what its config says, and a check on a few tokens.
+
+The check catches what no config tells, such as remote code that ignores position ids, and states whose gradient is
+lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from rewardsmith.errors import RewardsmithError
+from rewardsmith.models.shared_prefix import packing
+from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
+from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
+from rewardsmith.models.shared_prefix.forward import has_token_head, pooled_hidden
+from rewardsmith.models.shared_prefix.layout import FLEX_BLOCK
+from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences
+
+# What a model that cannot share its prefixes raises in the check on a few tokens.
+CHECK_FAILURES = (
+    RewardsmithError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    IndexError,
+)
+
+
+def _sample(core: PreTrainedModel) -> list[list[int]]:
+    """Return three sequences of a few tokens with a common start, one of which goes on for one token only."""
+    vocabulary = core.config.get_text_config().vocab_size
+    ids = [(5 + i) % vocabulary for i in range(14)]
+    return [ids[:9], [*ids[:6], *ids[7:12]], [*ids[:5], ids[0]]]
+
+
+def switch_attention(core: PreTrainedModel) -> tuple[str, bool]:
+    """Switch to packed attention and check it. Returns why not, or nothing, and whether the last layer narrows."""
+    if core.config._attn_implementation == IMPLEMENTATION:
+        return "", True
+    before = core.config._attn_implementation
+    group, training, narrows = _sample(core), core.training, True
+    core.eval()
+    try:
+        with torch.no_grad():
+            expected = _rows_hidden(core, group)
+            core.set_attn_implementation(IMPLEMENTATION)
+            packed = packing.pack([group], pad_to=padded_to(core)).to(core.device)
+            reason = _difference(core, packed, expected)
+            if reason:
+                # Mixtures of experts and the like: all tokens go through the last block.
+                narrows = False
+                reason = _difference(core, replace(packed, narrows=False), expected)
+    except CHECK_FAILURES as error:
+        reason = _failed(error)
+    finally:
+        core.train(training)
+    if reason and core.config._attn_implementation != before:
+        core.set_attn_implementation(before)
+    return reason, narrows
+
+
+def check_forked(core: PreTrainedModel) -> str:
+    """Compare the forked forward and its gradient with separate rows. Returns what is wrong, or nothing."""
+    group, training = _sample(core), core.training
+    batch = fork_groups([group], ForkedLayout(0)).to(core.device)
+    core.eval()
+    try:
+        with torch.no_grad():
+            reason = _difference(core, batch, _rows_hidden(core, group))
+        return reason or _gradient_difference(core, batch, packing.pad_rows([group], pad_token_id=0).to(core.device))
+    except CHECK_FAILURES as error:
+        return _failed(error)
+    finally:
+        core.train(training)
+
+
+def _gradient_difference(core: PreTrainedModel, batch: RewardBatch, rows: RewardBatch) -> str:
+    """Compare gradients at the embeddings, summed over tokens. No gradient of a weight is computed or kept."""
+    actual, expected = _embedding_gradient(core, batch), _embedding_gradient(core, rows)
+    return _far(actual, expected, "the gradient of a few tokens differs")
+
+
+def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
+    """Return the gradient of a weighted sum of the pooled states. Shapes: -> `[D]`."""
+    seen: list[Tensor] = []
+
+    def watch(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        seen.append(output.detach().requires_grad_())
+        # Some families add positions to it in place.
+        return seen[-1].clone()
+
+    handle = core.get_input_embeddings().register_forward_hook(watch)
+    try:
+        with torch.enable_grad():
+            hidden = torch.cat([pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks])[batch.sequence_B]
+            weights_B = torch.linspace(1, -2, len(hidden), device=hidden.device)
+            wanted = hidden.float().cumsum(1).mean(1) @ weights_B
+            gradients = torch.autograd.grad(wanted, seen)
+    finally:
+        handle.remove()
+    return torch.stack([gradient.float().sum((0, 1)) for gradient in gradients]).sum(0)
+
+
+def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
+    """Return what the head reads when every sequence is a row. Shapes: -> `[B, D]`."""
+    rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
+    return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
+
+
+def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor) -> str:
+    """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
+    try:
+        chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
+    except CHECK_FAILURES as error:
+        return _failed(error)
+    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs")
+
+
+def _far(actual: Tensor, expected: Tensor, what: str) -> str:
+    tolerance = 1e-4 if expected.dtype == torch.float32 else 6e-2
+    size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
+    return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
+
+
+def _failed(error: BaseException) -> str:
+    return f"a check on a few tokens failed: {(str(error) or type(error).__name__).splitlines()[0][:120]}"
+
+
+def padded_to(core: PreTrainedModel) -> int:
+    return FLEX_BLOCK if core.device.type == "cuda" else 1
+
+
+# Attention patterns that the packed layout reproduces token for token.
+EXACT_LAYERS = {"full_attention", "sliding_attention"}
+
+
+# Rotary scalings that depend on the length of the whole batch, so packing would change them.
+LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
+
+
+def reason_not_to_share(core: PreTrainedModel) -> str:
+    """Return why completions cannot go on from a prefix that was computed once; empty when they can."""
+    config = core.config.get_text_config()
+    name = type(core).__name__
+    if config.is_encoder_decoder or not has_token_head(core):
+        return f"{name} is not a decoder with a reward head, its tokens attend in both directions"
+    # Where only pictures are read in both directions, texts are read from left to right.
+    both_ways = getattr(config, "use_bidirectional_attention", False) not in (False, None, "vision")
+    if getattr(config, "is_causal", True) is False or both_ways:
+        return f"{name} attends in both directions"
+    if getattr(config, "attention_dropout", 0) and core.training and not _dropout_is_off(core):
+        return f"{name} has attention dropout; set disable_dropout=True"
+    return ""
+
+
+def reason_not_to_pack(core: PreTrainedModel) -> str:
+    """Return why packed attention would not equal separate rows; empty when it would."""
+    config = core.config.get_text_config()
+    name = type(core).__name__
+    if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
+        return f"{name} uses ALiBi, which counts distances inside the packed sequence"
+    if not core._can_set_attn_implementation():
+        return f"{name} does not use transformers' attention interface"
+    other = set(getattr(config, "layer_types", None) or ()) - EXACT_LAYERS
+    if other or getattr(config, "attention_chunk_size", None):
+        return f"{name} has layers of kind {', '.join(sorted(other)) or 'chunked_attention'}"
+    if longest_shared(config) is not None:
+        return f"{name} scales its rotary positions by the length of the batch"
+    return ""
+
+
+def _dropout_is_off(core: PreTrainedModel) -> bool:
+    """Whether the attention modules themselves hold a dropout of zero, whatever the config says."""
+    rates = [module.attention_dropout for module in core.modules() if hasattr(module, "attention_dropout")]
+    return all(rate == 0 or getattr(rate, "p", 1) == 0 for rate in rates)
+
+
+# Their position embeddings begin after the pad token's, so two of them are never used.
+OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer")
+
+
+def longest_input(config: PreTrainedConfig) -> int | None:
+    """Give the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or getattr(config, "position_biased_input", True) is False:
+        return None
+    if config.model_type in OFFSET_FAMILIES:
+        return int(positions) - (config.pad_token_id if config.pad_token_id is not None else 1) - 1
+    return int(positions)
+
+
+def fixed_positions(config: PreTrainedConfig) -> int | None:
+    """Give `longest_input` of a model that has a table of positions and fails beyond it; None for rotary positions."""
+    rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
+    return None if rotary else longest_input(config)
+
+
+def longest_shared(config: PreTrainedConfig) -> int | None:
+    """Return up to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    scalings = [value for value in [rope, *rope.values()] if isinstance(value, dict)]
+    limits = [
+        value.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+        for value in scalings
+        if str(value.get("rope_type")) in LENGTH_DEPENDENT_ROPE
+    ]
+    if not limits:
+        return None
+    return min(int(limit or config.max_position_embeddings) for limit in limits)
