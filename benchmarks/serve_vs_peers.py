@@ -127,7 +127,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours"])
     parser.add_argument("--install", action="store_true", help="make the peers' environments with pip")
     parser.add_argument("--data", choices=["synthetic", "finegrained"], default="synthetic")
-    parser.add_argument("--shape", choices=["tiny", "base", "encoder"], default="tiny")
+    parser.add_argument("--shape", choices=["tiny", "hybrid", "base", "encoder"], default="tiny")
     parser.add_argument("--encoder", help="folder of a published encoder, for --shape encoder")
     parser.add_argument("--max-tokens", type=int, default=2048, help="prompts with a longer text are left out")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="an environment there is")

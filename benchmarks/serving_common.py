@@ -20,7 +20,12 @@ import httpx
 
 SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "hybrid": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4},
     "base": {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 8},
+}
+DELTA = {
+    **{"layer_types": ["linear_attention"] * 3 + ["full_attention"], "head_dim": 16},
+    **{"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16},
 }
 EOS = "<|im_end|>"
 
@@ -42,10 +47,14 @@ class Load:
 
 
 def build_model(folder: Path, shape: str, texts: Sequence[str]) -> str:
-    """Write a random Qwen2 reward model with a BPE tokenizer of `texts`; give its folder."""
+    """Write a random reward model with a BPE tokenizer of `texts`; give its folder.
+
+    "hybrid" is Qwen3.5-like, three layers of the gated delta rule to one of attention; the others are Qwen2.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, Qwen2Config
+    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -58,8 +67,9 @@ def build_model(folder: Path, shape: str, texts: Sequence[str]) -> str:
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=EOS, pad_token="<|endoftext|>")
     torch.manual_seed(0)
-    config = Qwen2Config(
+    config = CONFIG_MAPPING["qwen3_5_text" if shape == "hybrid" else "qwen2"](
         **SHAPES[shape],
+        **(DELTA if shape == "hybrid" else {}),
         num_key_value_heads=SHAPES[shape]["num_attention_heads"],
         vocab_size=size,
         max_position_embeddings=2048,

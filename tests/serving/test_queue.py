@@ -251,6 +251,13 @@ def test_a_sequence_longer_than_the_budget_goes_alone():
     assert choose([long, short], budget=10) == [long]
 
 
+def test_what_the_model_keeps_of_earlier_requests_costs_little():
+    prompt, stranger = list(range(200)), list(range(300, 330))
+    rows = rows_of([*prompt, 1], stranger, [*prompt, 2])
+    assert choose(rows, budget=50) == [rows[0]]
+    assert choose(rows, 50, lambda key: 200 if len(key) == 4 * 201 else 0) == [rows[0], rows[2], rows[1]]
+
+
 @given(SEQUENCES, st.integers(1, 60))
 def test_a_batch_holds_the_oldest_once_each_and_keeps_the_budget(sequences, budget):
     rows = rows_of(*sequences)

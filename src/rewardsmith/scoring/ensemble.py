@@ -179,6 +179,10 @@ class EnsembleModel(RewardScorer):
         """What the kept prefixes of all members saved."""
         return sum((member.prefix_counts for member in self.members), PrefixCounts())
 
+    def num_kept(self, key: bytes) -> int:
+        """Return how many first tokens of a text every member keeps."""
+        return min(member.num_kept(key) for member in self.members)
+
     @property
     def capabilities(self) -> Capabilities:
         """Token ids can be scored where they mean the same to every member."""

@@ -180,6 +180,10 @@ class RewardModel(RewardScorer):
         """What kept prefixes saved; zeros where none are kept."""
         return replace(self._kept.counts) if self._kept else PrefixCounts()
 
+    def num_kept(self, key: bytes) -> int:
+        """Return how many first tokens of a text, as its `sort_key`, are kept and not computed again."""
+        return self._kept.num_kept(key) if self._kept else 0
+
     def score_texts(self, texts: Sequence[str]) -> list[float]:
         """Score full texts as they are; BOS and EOS are added where a plain text lacks them."""
         return [row[0] for row in self.score_encoded([[self.renderer.encode_text(text)] for text in texts])]

@@ -90,6 +90,10 @@ class RewardScorer(ABC):
         """What kept prefixes saved; zeros where none are kept."""
         return PrefixCounts()
 
+    def num_kept(self, key: bytes) -> int:
+        """Return how many first tokens of a text, as its `sort_key`, are kept and not computed again."""
+        return 0
+
     def compile(self, how: str = "on", tokens: float = 0.0) -> str:
         """Compile the layers, see `rewardsmith.models.compiling`. Returns what was done in one line, if anything.
 

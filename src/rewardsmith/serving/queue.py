@@ -15,13 +15,14 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
 from rewardsmith.models.shared_prefix.packing import (
+    KEPT_TOKENS,
     MIN_SHARED_TOKENS,
     TOKEN_BYTES,
     group_by_prefix,
@@ -48,10 +49,13 @@ class Sortable(Protocol):
 Row = TypeVar("Row", bound=Sortable)
 
 
-def choose(waiting: Sequence[Row], budget: int) -> list[Row]:
+def choose(waiting: Sequence[Row], budget: int, num_kept: Callable[[bytes], int] = lambda key: 0) -> list[Row]:
     """Take the oldest sequence, those that share its prefix, then the next oldest, until `budget` distinct tokens.
 
     `waiting` is in order of arrival. Gives at least one sequence when any waits.
+
+    Args:
+        num_kept: how many first tokens of a key the model keeps of earlier requests and does not compute again.
     """
     by_key = sorted(waiting, key=lambda row: row.key)
     place = {id(row): index for index, row in enumerate(by_key)}
@@ -60,16 +64,17 @@ def choose(waiting: Sequence[Row], budget: int) -> list[Row]:
     for row in waiting:
         if id(row) in taken:
             continue
-        cost = len(row.key) // TOKEN_BYTES
+        kept = num_kept(row.key)
+        cost = len(row.key) // TOKEN_BYTES - kept + kept // KEPT_TOKENS
         if taken and spent + cost > budget:
             break
         taken[id(row)] = row
-        spent = _take_neighbours(by_key, place[id(row)], taken, spent + cost, budget)
+        spent = budget - _take_neighbours(by_key, place[id(row)], taken, budget - spent - cost)
     return list(taken.values())
 
 
-def _take_neighbours(by_key: Sequence[Row], start: int, taken: dict[int, Row], spent: int, budget: int) -> int:
-    """Add to `taken` the sequences beside `start` that share enough of its prefix; give the tokens spent."""
+def _take_neighbours(by_key: Sequence[Row], start: int, taken: dict[int, Row], room: int) -> int:
+    """Add to `taken` the sequences beside `start` that share enough of its prefix; give the tokens left of `room`."""
     origin = by_key[start].key
     for step in (1, -1):
         index = start + step
@@ -77,12 +82,12 @@ def _take_neighbours(by_key: Sequence[Row], start: int, taken: dict[int, Row], s
             key = by_key[index].key
             shared = num_shared_tokens(origin, key)
             length = len(key) // TOKEN_BYTES
-            if shared < max(MIN_SHARED_TOKENS, length // 8) or spent + length - shared > budget:
+            if shared < max(MIN_SHARED_TOKENS, length // 8) or length - shared > room:
                 break
             taken[id(by_key[index])] = by_key[index]
-            spent += length - shared
+            room -= length - shared
             index += step
-    return spent
+    return room
 
 
 class EncodedScorer(Protocol):
@@ -161,6 +166,7 @@ class Engine:
     def __init__(self, scorer: EncodedScorer, limits: EngineLimits, metrics: Metrics) -> None:
         self.limits = limits
         self._scorer = scorer
+        self._num_kept: Callable[[bytes], int] = getattr(scorer, "num_kept", lambda key: 0)
         self._metrics = metrics
         self._condition = threading.Condition()
         self._waiting: list[_Row] = []
@@ -306,7 +312,7 @@ class Engine:
             with self._condition:
                 self._waiting = [row for row in self._waiting if self._is_wanted(row)]
                 window = self._waiting[:WINDOW]
-            batch = choose(window, self.limits.tokens_per_batch)
+            batch = choose(window, self.limits.tokens_per_batch, self._num_kept)
             taken = set(map(id, batch))
             with self._condition:
                 self._waiting = [row for row in self._waiting if id(row) not in taken]

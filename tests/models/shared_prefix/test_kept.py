@@ -106,6 +106,27 @@ def test_rows_of_several_kept_prefixes_and_of_none_run_in_one_forward(family):
     assert seen == [4 * 3 + 41]
 
 
+def test_forked_rows_of_several_kept_prefixes_run_together():
+    model, plan, kept = kept_and_plain("qwen3_5_text")
+    prompts = [[(n + i * 3) % 90 + 5 for i in range(41 + n)] for n in range(6)]
+    seen = []
+    model.model.embed_tokens.register_forward_hook(lambda _, args, __: seen.append(tuple(args[0].shape)))
+
+    def ask(*answers):
+        groups = [[[*prompt, *answer, 2] for answer in answers] for prompt in prompts]
+        seen.clear()
+        found = compute_rewards(model, groups, plan=plan, kept=kept)
+        read = list(seen)
+        for left, right in zip(compute_rewards(model, groups, plan=plan), found, strict=True):
+            assert right == pytest.approx(left, abs=1e-5)
+        return read
+
+    # All prompts are kept at 40 tokens; what is beyond stands in the rests.
+    assert ask([7], [8, 9]) == [(6, 40), (12, 9)]
+    assert ask([9, 9]) == [(6, 9)]
+    assert kept.counts.saved_tokens == 6 * 40
+
+
 def test_prompts_behind_a_system_prompt_are_kept_from_the_second_answer_on():
     model, plan, kept = kept_and_plain("qwen2")
     system, prompt = PROMPT, [8 + (5 * i) % 80 for i in range(33)]

@@ -5,8 +5,8 @@ entry that it shares most with: from a part of it where keys and values can be c
 that is a whole prefix of it. Where an entry cannot be cut, the first row that shares a part of it computes that part as
 a prefix of its own, which is kept.
 
-Packed attention takes rows of any number of kept prefixes, and of none, in one batch. Forked caches go on prefix by
-prefix.
+Packed attention takes rows of any number of kept prefixes, and of none, in one batch. Forked caches go on together from
+all prefixes of one length, so prefixes are kept at lengths that many have: the few tokens beyond stand in each rest.
 
 Shapes: U rows, L tokens, D hidden.
 """
@@ -28,6 +28,7 @@ from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_pa
 from rewardsmith.models.shared_prefix.forward import batch_columns, core_model, head_columns, token_head
 from rewardsmith.models.shared_prefix.layout import Keys, Memory
 from rewardsmith.models.shared_prefix.packing import (
+    KEPT_TOKENS,
     TOKEN_BYTES,
     Sequences,
     count_tokens,
@@ -44,10 +45,10 @@ from rewardsmith.models.shared_prefix.states import empty_past
 
 # Fewer tokens cost less to compute than to look after.
 SHORTEST_KEPT = 32
+# Forked caches are kept at multiples of so many tokens.
+KEPT_STEP = 8
 Row = tuple[int, ...]
 Entry = TypeVar("Entry")
-# The keys and values of a kept token cost a batch about as much as this part of a computed one.
-KEPT_TOKENS = 16
 
 
 class PrefixStore(Generic[Entry]):
@@ -127,6 +128,23 @@ class _Piece:
         return count_tokens([row[self.num_kept :] for row in self.rows]) + self.num_kept // KEPT_TOKENS
 
 
+@dataclass
+class _Begun:
+    """Rows that begin alike, with what is kept of their start.
+
+    Args:
+        start: what all of them begin with.
+        num_kept, past: its tokens that are kept, and what they left; None where none are.
+        wanted: its tokens that should be.
+    """
+
+    rows: Sequence[Row]
+    start: Row
+    num_kept: int
+    past: Past | None
+    wanted: int
+
+
 class KeptPrefixes:
     """The rewards of a model that keeps prefixes between calls. One thread at a time may ask.
 
@@ -156,7 +174,7 @@ class KeptPrefixes:
             raise ConfigError(f"prefixes of this model cannot be kept: {reason}")
         self.plan, self.counts = plan, PrefixCounts()
         self.store: PrefixStore[Any] = PrefixStore(max_tokens)
-        # Rows of which little was new: what another one shares with them is worth keeping.
+        # Rows that left nothing, or little that was new: what another one shares with them is worth keeping.
         self._seen: PrefixStore[None] = PrefixStore(max_tokens)
         self._weights = -1
 
@@ -233,18 +251,46 @@ class KeptPrefixes:
         return dict(zip((row for piece in pieces for row in piece.rows), columns, strict=True))
 
     def _forked(self, groups: Sequence[Sequence[Row]], tokens_per_batch: int) -> dict[Row, list[float]]:
-        """Return the rewards of rows, prefix by prefix; rows that share nothing run together."""
+        """Return the rewards of rows: what prefixes lack is read first, then the rests behind those of one length."""
+        asked = [self._begun(rows) for rows in groups]
+        self._read_prefixes([one for one in asked if one.wanted > one.num_kept], tokens_per_batch)
         found: dict[Row, list[float]] = {}
-        fresh: list[Row] = []
-        for rows in groups:
-            start = rows[0][: shared_prefix_length(rows)] if len(rows) > 1 else rows[0][:-1]
-            if len(rows) > 1 or self.store.closest(sort_key(start))[0] >= SHORTEST_KEPT:
-                found |= self._going_on(rows, start, tokens_per_batch)
-            else:
-                fresh += rows
-        for part in into_parts([(0, row) for row in sorted(fresh, key=len)], tokens_per_batch) if fresh else ():
-            found |= self._read(part, empty_past(self._backbone), 0)
+        for alike in _alike(asked):
+            rests = [(number, row[one.num_kept :]) for number, one in enumerate(alike) for row in one.rows]
+            rests.sort(key=lambda rest: len(rest[1]))
+            for part in into_parts(rests, tokens_per_batch, alike[0].num_kept):
+                found |= self._read(part, alike)
         return found
+
+    def _begun(self, rows: Sequence[Row]) -> _Begun:
+        """Return the rows of a group with what is kept of their start, and how much of it should be."""
+        start = rows[0][: shared_prefix_length(rows)] if len(rows) > 1 else rows[0][:-1]
+        num_kept, past = self._hit(start)
+        if past is not None:
+            self.counts.hits += len(rows)
+            self.counts.saved_tokens += num_kept
+        seen = max(store.closest(sort_key(start))[0] for store in (self.store, self._seen))
+        shared = len(start) if len(rows) > 1 else seen
+        wanted = _whole_steps(shared) if len(rows) > 1 or shared >= SHORTEST_KEPT else 0
+        return _Begun(rows, start, num_kept, past, wanted if wanted - num_kept >= SHORTEST_REST else num_kept)
+
+    def _read_prefixes(self, asked: Sequence[_Begun], limit: int) -> None:
+        """Read on to the wanted tokens of prefixes, and keep what that leaves."""
+        by_length: dict[int, list[_Begun]] = {}
+        for one in asked:
+            by_length.setdefault(one.wanted, []).append(one)
+        for wanted, same in by_length.items():
+            for alike in _alike(same):
+                size = max(1, limit // (wanted - alike[0].num_kept))
+                for part in (alike[place : place + size] for place in range(0, len(alike), size)):
+                    past = self._joined(part, range(len(part)))
+                    ids = [one.start[one.num_kept : wanted] for one in part]
+                    with plain_layers(self._backbone):
+                        past.read(self._backbone, torch.tensor(ids, device=self.core.device))
+                    for place, one in enumerate(part):
+                        one.past, before = _one_row(past, place), one.num_kept
+                        one.num_kept = wanted
+                        self._keep(past, place, one.start[:wanted], before)
 
     @property
     def _backbone(self) -> Any:
@@ -257,56 +303,86 @@ class KeptPrefixes:
             self._seen.clear()
         self._weights = weights
 
+    def _joined(self, asked: Sequence[_Begun], numbers: Sequence[int]) -> Past:
+        """Return one past of a row for each number, which names what it goes on from; all are of one length."""
+        used = sorted(set(numbers))
+        pasts = [asked[number].past for number in used]
+        rows = torch.tensor([used.index(number) for number in numbers], device=self.core.device)
+        known = [past for past in pasts if past is not None]
+        if not known:
+            return empty_past(self._backbone)
+        tensors = [torch.cat(same) for same in zip(*(past.tensors() for past in known), strict=True)]
+        return known[0].forked(tensors, rows)
+
+    def num_kept(self, key: bytes) -> int:
+        """Return how many first tokens of a row, as its `sort_key`, are kept."""
+        shared = self.store.closest(key[:-TOKEN_BYTES])[0]
+        if shared < SHORTEST_KEPT:
+            return 0
+        if self.plan.way == "packed":
+            return shared
+        return len(self.store.longest_prefix(key[:-TOKEN_BYTES])) // TOKEN_BYTES
+
     def _hit(self, start: Row) -> tuple[int, Past | None]:
         """Return what is kept of a row's start: how many tokens, and what they left."""
         key = sort_key(start)
         shared, entry = self.store.closest(key)
-        if shared >= SHORTEST_KEPT and (past := self.store.past(entry)) and (cut := past.cut(0, shared)):
-            return shared, cut
+        # A past that can be cut is, to a length that others have as well.
+        size = _whole_steps(shared)
+        if size >= SHORTEST_KEPT and (past := self.store.past(entry)) and (cut := past.cut(0, size)):
+            return size, cut
         whole = self.store.longest_prefix(key)
         return (len(whole) // TOKEN_BYTES, self.store.past(whole)) if whole else (0, None)
 
-    def _going_on(self, rows: Sequence[Row], start: Row, limit: int) -> dict[Row, list[float]]:
-        """Return the rewards of rows that begin with `start`, from what is kept of it or what will be."""
-        num_kept, past = self._hit(start)
-        if past is not None:
-            self.counts.hits += len(rows)
-            self.counts.saved_tokens += num_kept
-        wanted = len(start) if len(rows) > 1 else self.store.closest(sort_key(start))[0]
-        if wanted - num_kept >= SHORTEST_REST:
-            past = _copied(past) if past else empty_past(self._backbone)
-            with plain_layers(self._backbone):
-                past.read(self._backbone, torch.tensor([start[num_kept:wanted]], device=self.core.device))
-            self._keep(past, 0, start[:wanted], num_kept)
-            num_kept = wanted
-        past = past or empty_past(self._backbone)
-        rests = sorted(((0, row) for row in rows), key=lambda rest: len(rest[1]))
-        found: dict[Row, list[float]] = {}
-        for part in into_parts(rests, limit):
-            found |= self._read(part, past, num_kept)
-        return found
-
-    def _read(self, rows: Sequence[Rest], past: Past, num_kept: int) -> dict[Row, list[float]]:
-        """Return the rewards of rows that go on from `past`, which holds their first `num_kept` tokens."""
-        rests = rest_rows([(0, row[num_kept:]) for _, row in rows], self.plan.pad_token_id)
+    def _read(self, part: Sequence[Rest], alike: Sequence[_Begun]) -> dict[Row, list[float]]:
+        """Return the rewards of rests, each of which goes on from what is kept for its number."""
+        rests = rest_rows(part, self.plan.pad_token_id)
         places = rests.last_U.to(self.core.device)
-        past = past.forked(past.tensors(), rests.group_U.to(self.core.device))
+        past = self._joined(alike, rests.group_U.tolist())
         with plain_layers(self._backbone):
             hidden = past.read(self._backbone, rests.input_ids.to(self.core.device))
         head = token_head(self.core)
         assert head is not None
         rewards = head_columns(head, hidden[torch.arange(len(hidden), device=hidden.device), places]).tolist()
-        if num_kept == 0 or len(rows) == 1:
-            for place, (_, row) in enumerate(rows):
-                self._keep(past, place, tuple(row), num_kept)
-        return {tuple(row): reward for (_, row), reward in zip(rows, rewards, strict=True)}
+        num_kept = alike[0].num_kept
+        rows = [(*alike[number].start[:num_kept], *rest) for number, rest in part]
+        for place, (number, _) in enumerate(part):
+            if num_kept == 0 or len(alike[number].rows) == 1:
+                self._keep(past, place, rows[place], num_kept)
+        return dict(zip(rows, rewards, strict=True))
 
     def _keep(self, past: Past, place: int, row: Row, num_kept: int) -> None:
         """Keep what a row left, unless most of it is kept already: answers to one prompt would crowd others out."""
-        is_whole = len(past.tensors()[0]) == 1 and past.num_read == len(row)
-        left = past if is_whole else past.cut(place, len(row))
-        if len(row) - num_kept > num_kept or (left is not None and is_whole and past.cut(0, len(row)) is None):
-            self.store.put(sort_key(row), _copied(left) if left else None)
+        # The padding of a shorter row is in its states.
+        left, is_whole = past.cut(place, len(row)), past.num_read == len(row)
+        if len(row) - num_kept <= num_kept and (left is not None or not is_whole):
+            return
+        if left is None and is_whole:
+            left = _one_row(past, place)
+        if left is None:
+            # The next one that shares its start is worth keeping.
+            self._seen.put(sort_key(row), None)
+        else:
+            self.store.put(sort_key(row), _copied(left))
+
+
+def _whole_steps(num_tokens: int) -> int:
+    """Return a length that many prefixes have."""
+    return num_tokens - num_tokens % KEPT_STEP if num_tokens >= SHORTEST_KEPT else num_tokens
+
+
+def _alike(asked: Sequence[_Begun]) -> Iterator[list[_Begun]]:
+    """Yield what goes on from pasts of one length and form."""
+    found: dict[tuple[object, ...], list[_Begun]] = {}
+    for one in asked:
+        shapes = () if one.past is None else tuple(tensor.shape[1:] for tensor in one.past.tensors())
+        found.setdefault((one.num_kept, *shapes), []).append(one)
+    yield from found.values()
+
+
+def _one_row(past: Past, place: int) -> Past:
+    """Return the past of one row."""
+    return past.holding([tensor[place : place + 1] for tensor in past.tensors()])
 
 
 def _copied(past: Past) -> Past:

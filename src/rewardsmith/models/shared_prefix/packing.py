@@ -203,6 +203,8 @@ def fill_batches(costs: Sequence[int], tokens_per_batch: int) -> list[list[int]]
 
 
 Sequences = Sequence[Sequence[int]]
+# The keys and values of a kept token cost a batch about as much as this part of a computed one.
+KEPT_TOKENS = 16
 MIN_SHARED_TOKENS = 8
 TOKEN_BYTES = 4
 
