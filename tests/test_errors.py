@@ -11,6 +11,7 @@ from rewardsmith.errors import (
     one_line,
     require_place,
     row_error,
+    said,
     try_halves,
 )
 
@@ -49,3 +50,12 @@ def test_only_the_item_that_fails_gets_its_error_and_a_silent_server_ends_the_ru
 
     with pytest.raises(UnreachableError):
         try_halves(silent, [1, 2], Exception)
+
+
+def test_what_the_system_refuses_names_the_place_and_a_remedy():
+    assert said(PermissionError(13, "Permission denied", "/proc/x")) == (
+        "/proc/x: Permission denied; give a place that can be read and written"
+    )
+    assert said(OSError(2, "No such file or directory", "/proc/.out.jsonl.7-ab.part")).startswith("/proc: No such file")
+    assert said(OSError("gone")) == "gone"
+    assert said(ConfigError("one\n line")) == "one line"

@@ -114,6 +114,17 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(shown[:most]) + more if shown else "none"
 
 
+def said(error: BaseException) -> str:
+    """Return the message of an error on one line; what the system refuses has its place before and a remedy behind."""
+    place = getattr(error, "filename", None)
+    if isinstance(error, RewardsmithError) or not isinstance(error, OSError) or not isinstance(place, str):
+        return " ".join(str(error).split())
+    folder, name = os.path.split(place)
+    # The name under which a file is written until it is whole says nothing to anybody.
+    shown = folder if name.startswith(".") and name.endswith(".part") else place
+    return f"{shown}: {error.strerror}; give a place that can be read and written"
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """Return the message of another library's error on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most] or type(error).__name__

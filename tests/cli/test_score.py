@@ -92,6 +92,16 @@ def test_prompts_are_cut_only_when_that_is_asked_for_and_the_ledger_knows(comman
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_output_that_would_change_the_model_or_cannot_be_written_is_refused(command, pairs_file, tiny_model):
+    code, _, err = command("score", tiny_model, pairs_file, f"{tiny_model}/out.jsonl")
+    assert code == 1
+    assert "lies in the model's own folder" in err
+    code, _, err = command("score", tiny_model, pairs_file, "/proc/none/out.jsonl")
+    assert code == 1
+    assert "give a place that can be read and written" in err
+    assert "Errno" not in err
+
+
 def test_flags_of_ray_need_its_engine(command, pairs_file, tiny_model):
     code, _, err = command("score", tiny_model, pairs_file, "out.jsonl", "--workers", 2)
     assert (code, "workers: only --engine ray has such" in err) == (1, True)

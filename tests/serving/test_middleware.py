@@ -63,6 +63,21 @@ def test_a_large_body_is_413_declared_or_not(guarded):
         assert client.post("/classify", content=chunks).status_code == 413
 
 
+def test_a_client_that_sends_all_before_it_reads_gets_its_413(guarded):
+    place = urlparse(guarded)
+    size = 12 * 2**20
+    for framing in (f"Content-Length: {size}", "Transfer-Encoding: chunked"):
+        with socket.create_connection((place.hostname, place.port), timeout=20) as raw:
+            head = f"POST /classify HTTP/1.1\r\nHost: x\r\nX-API-Key: good-key\r\n{framing}\r\n\r\n"
+            raw.sendall(head.encode())
+            piece = b"a" * 2**16
+            for _ in range(size // len(piece)):
+                raw.sendall(piece if "Length" in framing else b"10000\r\n" + piece + b"\r\n")
+            if "Length" not in framing:
+                raw.sendall(b"0\r\n\r\n")
+            assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
 def test_too_many_sequences_are_413(guarded):
     answer = httpx.post(f"{guarded}/classify", json={"input": ["a"] * 6}, headers=KEY)
     assert answer.status_code == 413

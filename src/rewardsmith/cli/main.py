@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
-from rewardsmith.errors import RewardsmithError, UsageError, nearest, nearest_or_known
+from rewardsmith.errors import RewardsmithError, UsageError, nearest, nearest_or_known, said
 
 # What other tools call a flag.
 MEANT = {
@@ -109,8 +109,7 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
     except (RewardsmithError, OSError) as error:
         if debug:
             raise
-        message = " ".join(str(error).split())
-        print(f"rewardsmith {name}: error: {message}", file=sys.stderr)
+        print(f"rewardsmith {name}: error: {said(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except MemoryError:
         if debug:

@@ -86,6 +86,7 @@ def score(
         columns=parse_columns(args.columns),
     )
     spec = model_spec(args)
+    spec.require_outside(out)
     with ProgressBar("scoring") as bar:
         if cluster is not None:
             from rewardsmith.scoring.bulk.ray_engine import score_file_on_ray

@@ -65,6 +65,12 @@ class ModelSpec:
         """The places in one text."""
         return ",".join(self.paths)
 
+    def require_outside(self, out: Path) -> None:
+        """Refuse an output in the folder of a model: rewards are bound to what lies there. Raises ConfigError."""
+        inside = next((path for path in self.paths if Path(path).resolve() in out.resolve().parents), None)
+        if inside is not None and Path(inside).is_dir():
+            raise ConfigError(f"{out}: lies in the model's own folder, which it would change; write it elsewhere")
+
     def open(self) -> RewardScorer:
         """Load the model.
 

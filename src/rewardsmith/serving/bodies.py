@@ -30,6 +30,9 @@ MAX_DIGITS = 100
 DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 CHUNK = 2**20
+# Of a body that is refused so much is still received, for so long.
+MOST_DROPPED = 2**26
+DROP_SECONDS = 5.0
 QUOTE, BACKSLASH = ord('"'), ord("\\")
 
 
@@ -98,6 +101,34 @@ class BodyRoom:
         self.size = size
         self.taken = 0
         self.turn = asyncio.Lock()
+
+
+class Unread:
+    """What is still to come of a request's body.
+
+    Args:
+        receive: the server's own.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_read = False
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Pass on what the server says."""
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        return message
+
+    async def drop(self) -> None:
+        """Read on and keep nothing, within limits, so that a client that sends first reads its answer afterwards."""
+        num_bytes = 0
+        try:
+            async with asyncio.timeout(DROP_SECONDS):
+                while not self._is_read and num_bytes < MOST_DROPPED:
+                    num_bytes += len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            return
 
 
 async def read_body(

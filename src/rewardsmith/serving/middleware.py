@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from rewardsmith.serving.auth import KeyRing
-from rewardsmith.serving.bodies import BodyRoom, Held, Receive, is_json, parse_body, read_body
+from rewardsmith.serving.bodies import BodyRoom, Held, Receive, Unread, is_json, parse_body, read_body
 from rewardsmith.serving.limits import Refusal, ServerSettings
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit, request_id
 
@@ -75,13 +75,18 @@ class Gate:
 
     async def _guarded(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         visit: Visit = scope[VISIT]
+        unread = Unread(receive)
         try:
             self._check_key(visit, headers)
             self._check_route(scope["path"], visit.method)
             body: bytes | None = b""
             if visit.method == "POST":
-                body = await self._body(visit, headers, receive)
+                body = await self._body(visit, headers, unread.receive)
         except Refusal as refusal:
+            # A connection that ends with half a body on it is reset, and the answer with it.
+            if refusal.status in (413, 429) and "expect" not in headers:
+                visit.held.release()
+                await unread.drop()
             await send_refusal(send, scope["path"], refusal)
             return
         if body is not None:

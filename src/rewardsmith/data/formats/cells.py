@@ -41,9 +41,10 @@ PART = '{"type": "text", "text": ...}'
 MAX_PYTHON_TEXT = 1 << 20
 _BETWEEN_ITEMS = re.compile(r"\}\s*\n\s*\{")
 # What begins as a list of messages does, or as one message, a line or an array of them, or as text inside text.
-_OPENING = re.compile(r"""[\s\ufeff]*(?:array\(\s*)?["']?[\[({]""")
-_LIST = re.compile(r"""[\s\ufeff]*(?:array\(|[\[(]\s*(?:\{|\w*Message\())""")
-_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+# Possessive: millions of blanks are looked at once.
+_OPENING = re.compile(r"""[\s\ufeff]*+(?:array\(\s*)?["']?[\[({]""")
+_LIST = re.compile(r"""[\s\ufeff]*+(?:array\(|[\[(]\s*(?:\{|\w*Message\())""")
+_MESSAGES = re.compile(r"""\s*+\[\s*+\{\s*+['"](role|content|from|value)['"]\s*:""")
 _TURN = re.compile(
     rf"""\\?['"](?:role|from)\\?['"]\s*:\s*\\?['"](?:{"|".join({*ROLES, *TAGS})})\\?['"]|\[\s*\w*Message\("""
 )
