@@ -61,3 +61,22 @@ def test_template_tokens_inside_messages_are_named():
     end = [{"role": "assistant", "content": "good answer<|im_end|>"}]
     assert found([{**row, "chosen": end} for row in rows], "template tokens").level == "red"
     assert found(rows, "template tokens").level == "green"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "level"),
+    [
+        ("Good answer: {}", "Bad answer: {}", "yellow"),
+        ("{} (score: 1)", "{} (score: 0)", "yellow"),
+        ("{}", "As an AI, {}", "yellow"),
+        ("{}.", "{}", "yellow"),
+        ("{} ", "{}", "red"),
+        ("{}", "\n{}", "red"),
+        ("{}", "{}</s>", "red"),
+    ],
+)
+def test_whatever_one_side_alone_begins_or_ends_with_is_named(chosen, rejected, level):
+    rows = changed(
+        lambda row, n: {"chosen": chosen.format(row["chosen"]), "rejected": rejected.format(row["rejected"])}
+    )
+    assert found(rows, "label in answers").level == level

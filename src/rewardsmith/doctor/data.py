@@ -138,6 +138,11 @@ def check_label_in_answers(reading: Reading) -> Finding | None:
         message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
         remedy = "remove it from both sides, unless it is what should be learnt"
         return Finding(level_of(tell.count / total, 0.5), name, message, remedy)
+    if found.tells:
+        tell = found.tells[0]
+        message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
+        remedy = "a model learns the word alone: look at such rows, and remove it from both sides if it is an export's"
+        return Finding("yellow", name, message, remedy)
     return Finding("green", name, f"no mark that tells the sides apart in {rows} rows") if rows else None
 
 

@@ -101,6 +101,8 @@ LONG = "Light of short waves is scattered more."
         ),
         (pair(chosen="Itâ€™s scattering."), f.BROKEN_TEXT),
         (pair(chosen="It\x00s"), f.BROKEN_TEXT),
+        (pair(rejected="nan"), f.NULL_TEXT),
+        (pair(prompt="None"), f.NULL_TEXT),
         (pair(rejected='["Nobody knows.", "Magic."]'), f.LISTED),
         (pair(chosen="It\ufffds"), f.BROKEN_TEXT),
         (
@@ -122,6 +124,7 @@ def test_each_fault_is_named(group, expected):
         pair(chosen="x < y and [1] and <b>bold</b>"),
         pair(chosen="Ça va très bien, merci: “déjà vu” – naïve Ünïcödé 你好 👍"),
         pair(chosen="one\ttwo\nthree\r\n"),
+        pair(chosen="None of them.", rejected="null and void"),
         pair(chosen='["blue", "white"]', rejected="['red', 'black']"),
         pair(chosen=f"{ASK} Scattering.", rejected="No."),
         pair(metadata={"score_chosen": True, "score_rejected": 2}),

@@ -183,7 +183,8 @@ _BRACKETED = rf"[\[(<{{]\W*(?:\w+\W+)?{_WORD}\W*[\])>}}]"
 _OPENING = rf"{_WORD}(?:\s+(?:answer|response|completion))?\s*[:=]"
 _AT_START = re.compile(rf"\A\W*(?:{_BRACKETED}|{_OPENING}|{_NAMED})", re.IGNORECASE)
 _AT_END = re.compile(rf"(?:{_BRACKETED}|{_NAMED})\W*\Z", re.IGNORECASE)
-_TAG = re.compile(r"[<\[({][A-Za-z][\w/+-]{0,23}[>\])}]")
+_TAG = re.compile(r"[<\[({][/|]?[A-Za-z][\w/+-]{0,23}\|?[>\])}]")
+SMALL, BARE = "a small letter", "no punctuation"
 # Where to look for a label; a text between them is the answer itself.
 _EDGE = 80
 
@@ -223,7 +224,7 @@ class Tell:
 
 
 class Tells:
-    """Counts first words, last words and bracketed words of both sides of every preference.
+    """Counts first and last words, bracketed words and how both sides of every preference begin and end.
 
     Memory is bounded: when many marks were seen once only, these are forgotten (Manku and Motwani 2002, "Approximate
     Frequency Counts over Data Streams"), so a mark that stands in a percent of the preferences stays.
@@ -256,13 +257,20 @@ class Tells:
             if count >= enough
         ]
         decided = [tell for tell in tells if max(tell.preferred, 1 - tell.preferred) >= purity]
-        return sorted(decided, key=lambda tell: (-tell.count, tell.place, tell.mark))
+        # A capital or a full stop that only goes with a word says nothing beside it.
+        words = [tell for tell in decided if tell.mark not in (SMALL, BARE)]
+        return sorted(words or decided, key=lambda tell: (-tell.count, tell.place, tell.mark))
 
 
 def _marks(text: str) -> Iterator[tuple[str, str]]:
-    text = text.strip()
+    whole, text = text, text.strip()
     if not text:
         return
+    # An export may leave a blank on one side, or cut the capital or the full stop off.
+    yield from (("begins with", whole[0]),) if whole[0].isspace() else ()
+    yield from (("ends with", whole[-1]),) if whole[-1].isspace() else ()
+    yield from (("begins with", SMALL),) if text[0].islower() else ()
+    yield from (("ends with", BARE),) if text[-1].isalnum() else ()
     yield "begins with", text[:200].split()[0][:24]
     yield "ends with", text[-200:].split()[-1][-24:]
     text = text[:2000]

@@ -36,9 +36,12 @@ MARKS_IN_MESSAGES = "template tokens in messages"
 MARKS_IN_TEXT = "template tokens in text"
 BROKEN_TEXT = "broken characters"
 LISTED = "a list of answers as text"
+NULL_TEXT = "a null as text"
+# What tables and programs write for nothing.
+NULLS = {"none", "nan", "null", "<na>", "undefined"}
 TURN_FAULTS = (cells.EMPTY, cells.NO_ALTERNATION, cells.FIRST, cells.LAST, cells.LATE_SYSTEM, cells.STRAY_TOOL)
 LEAKS = (HOLDS_OTHER, NAMES_LABEL, ANSWER_IN_PROMPT, PROMPT_TWICE)
-TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT, LISTED)
+TEXT_FAULTS = (MARKS_IN_MESSAGES, MARKS_IN_TEXT, BROKEN_TEXT, LISTED, NULL_TEXT)
 # What is counted once for each comparison; everything else once for each row.
 PER_COMPARISON = (
     IDENTICAL,
@@ -144,6 +147,11 @@ KINDS: dict[str, Kind] = {
     ),
     BROKEN_TEXT: Kind(
         SYSTEMATIC, "control characters, U+FFFD, or UTF-8 read as another encoding", "export the data again as UTF-8"
+    ),
+    NULL_TEXT: Kind(
+        None,
+        "a prompt or an answer is the word that a table writes where there is nothing",
+        "mend the export, or remove the rows; keep them where the word is the answer",
     ),
     LISTED: Kind(
         None,
@@ -269,6 +277,8 @@ def _text_faults(sides: list[str], question: str, marks: str) -> Iterator[str]:
             yield marks
         if (CONTROL if text.isascii() else BROKEN).search(text):
             yield BROKEN_TEXT
+    if any(len(text) < 12 and text.strip().lower() in NULLS for text in (question, *sides)):
+        yield NULL_TEXT
     # One side alone: where both are lists, a list was asked for.
     if sum(map(cells.is_list_of_texts, sides)) == 1:
         yield LISTED
