@@ -50,3 +50,10 @@ def test_names_that_no_database_can_hold_are_mended_not_crashed_on(make, databas
     (item,) = load_items(collection.store)
     assert item.models == ("m\ufffd", "n?")
     assert item.completions == ("a\ud800", "b\x00")
+
+
+def test_a_project_about_steps_takes_items_with_steps(make):
+    collection = make(questions=[{"name": "first", "task": "steps"}])
+    steps = PreferenceGroup("2 + 2?", ("a\nb",), metadata={"steps": ["a", "b"]})
+    report = add_items(collection.store, collection.project, [steps, *groups(2, 1)])
+    assert (report.items, dict(report.dropped)) == (1, {"no steps, which are what is asked about": 2})

@@ -1,6 +1,10 @@
 """The YAML of a project."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from rewardsmith.collecting.project import (
     VARIABLE,
@@ -22,6 +26,14 @@ def test_the_file_that_is_written_for_a_task_is_read_as_that_task(tmp_path, task
     project = load_project(path)
     assert project.main_question.task == task
     assert (project.overlap, project.seed, project.guidelines) == (3, 7, "Be: fair.\n\n- to *all*\n")
+
+
+def test_the_examples_of_the_documentation_are_projects():
+    page = (Path(__file__).parents[2] / "docs" / "collect.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    found = [Project(**block) for block in blocks]
+    assert len(found) == 2
+    assert [question.task for question in found[1].all_questions] == ["pair", "rating", "criteria"]
 
 
 @pytest.mark.parametrize("task", ["pair", "rating"])

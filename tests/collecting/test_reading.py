@@ -164,6 +164,14 @@ def test_two_answers_side_by_side_need_no_judgement(tmp_path, names):
     assert (group.completions, group.comparisons, group.metadata) == (("x", "y"), (), {"topic": "t"})
 
 
+def test_a_published_set_whose_rows_look_like_outputs_is_read_as_that_set(tmp_path):
+    row = {"input": "2 + 2?", "steps": ["two and two", "are five"], "answer": "5", "target": "4", "mistake_index": 1}
+    path = write(tmp_path / "any.jsonl", [row])
+    assert not is_output_file(path)
+    (group,) = read_items([path])
+    assert group.metadata["steps"] == ["two and two", "are five"]
+
+
 def test_kinds_of_files_are_told_apart_by_their_first_row(tmp_path):
     outputs = write(tmp_path / "small.jsonl", [{"prompt": "q", "response": "a"}])
     lists = write(tmp_path / "lists.jsonl", [{"prompt": "q", "responses": ["a", "b"]}])

@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     check_address(address)
     collection = opened(args)
     print(f"serving {collection.project.title!r} on {address.base}", file=sys.stderr)
-    if args.owner_link or not any(row["role"] == "owner" for row in list_people(collection.store)):
+    # An owner who never came may have lost the link of an earlier start.
+    owners = [row for row in list_people(collection.store) if row["role"] == "owner" and row["status"] != "invited"]
+    if args.owner_link or not owners:
         print(f"owner: open once and set a password: {collection.owner_link(address.base)}", file=sys.stderr)
     if address.advice is not None:
         print(address.advice, file=sys.stderr)

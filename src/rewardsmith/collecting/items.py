@@ -92,12 +92,15 @@ def _prepare(
 ) -> Iterator[tuple[PreferenceGroup, int]]:
     """Give the groups that can be asked about, cut to pairs where pairs are asked."""
     pairs_only = any(question.task == "pair" for question in project.all_questions)
+    steps_only = all(question.task == "steps" for question in project.all_questions)
     for raw in groups:
         group = deduplicate(raw)
         if any(isinstance(completion, TokenIds) for completion in group.completions):
             report.dropped["token ids, not text"] += 1
         elif len(group) < project.fewest_answers:
             report.dropped["fewer than two different answers"] += 1
+        elif steps_only and not steps_of(group):
+            report.dropped["no steps, which are what is asked about"] += 1
         elif pairs_only and len(group) > 2:
             for pair in _choose_pairs(project, group):
                 yield sub_group(group, pair), project.overlap

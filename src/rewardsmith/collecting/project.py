@@ -214,7 +214,8 @@ MORE = {
 def project_template(task: Task = "pair", **values: Any) -> str:
     """Return the YAML of a new project with comments."""
     text = str(values.pop("guidelines", "Choose the answer that helps the person who asked, not the longer one."))
-    name, usual, more = MORE.get(task, ("", "Which answer is better?", ""))
+    usual = "Which step is the first wrong one?" if task == "steps" else "Which answer is better?"
+    name, usual, more = MORE.get(task, ("", usual, ""))
     question = _quoted(values.pop("question", usual))
     asked = ASKED.format(text=question, task=task)
     if more:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.data.detecting import detect_format, parse_row
+from rewardsmith.data.detecting import choose_for_path, detect_format, parse_row
 from rewardsmith.data.detecting import read_rows as read_any_rows
 from rewardsmith.data.formats.cells import check_list
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
@@ -87,9 +87,9 @@ def _read_records(
 
 
 def is_output_file(path: Path) -> bool:
-    """Whether the rows of a file are one model's answers."""
+    """Whether the rows of a file are one model's answers, and no published data set, which has a reader of its own."""
     first = next(iter(read_rows(path)), None)
-    if first is None or not any(name in first[1] for name in OUTPUTS):
+    if first is None or not any(name in first[1] for name in OUTPUTS) or choose_for_path(path, None) is not None:
         return False
     try:
         return detect_format(first[1]) in ("unpaired",) and "label" not in first[1]
@@ -101,6 +101,8 @@ def is_unjudged_file(path: Path) -> bool:
     """Whether the rows of a file have a prompt and several answers, and no layout that brings judgements."""
     first = next(iter(read_rows(path)), None)
     if first is None or not (any(name in first[1] for name in LISTS) or _sides(first[1])):
+        return False
+    if choose_for_path(path, None) is not None:
         return False
     try:
         detect_format(first[1])

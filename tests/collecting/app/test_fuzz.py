@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from collecting_site import come, hidden, site
+from collecting_site import Visit, come, hidden, site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from live_server import clients_python
 
 from rewardsmith.collecting.app.application import build_app
+from rewardsmith.collecting.panels import enter
 
 __all__ = ["clients_python"]
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
@@ -76,13 +77,46 @@ def test_bodies_that_are_no_forms_are_refused_not_crashed_on(make):
             assert answer.status_code in (400, 403), (kind, body, answer.status_code)
 
 
+CHOICES = {
+    "action": ["save", "skip", "view-raw", "view-diff", "draft", "invite", "reset", "pause", "resume", "dance"],
+    "q0": ["0", "1", "tie", "bad", "none", "7"],
+    "q0.0": ["1", "2", "3", "-1"],
+    "q0.1": ["1", "2", "3", "x"],
+    "more": ["1", "3", "99"],
+    "role": ["annotator", "owner", "panel"],
+    "to": ["jsonl", "trl", "parquet"],
+    "votes": ["all", "soft"],
+    "choice": ["0", "1", "tie", "bad"],
+    "discard": ["yes", "no"],
+}
+
+
+def with_forms(description, csrf):
+    """Say of every POST which fields its form may have; without the session's token nothing would get further."""
+    text = {"type": "string", "maxLength": 300}
+    fields = {name: {"anyOf": [{"enum": CHOICES.get(name, ["a"])}, text]} for name in NAMES}
+    schema = {"type": "object", "properties": {**fields, "csrf": {"enum": [csrf]}}, "required": ["csrf"]}
+    form = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
+    for operations in description["paths"].values():
+        if "post" in operations:
+            operations["post"]["requestBody"] = form
+    return description
+
+
 @pytest.mark.slow
-def test_what_schemathesis_makes_of_the_description_is_never_a_server_error(make, tmp_path, clients_python):
-    collection = make(4, task="ranking")
+@pytest.mark.parametrize("role", ["owner", "annotator", "panel"])
+def test_what_schemathesis_makes_of_the_description_is_never_a_server_error(make, tmp_path, clients_python, role):
+    collection = make(4, task="ranking", panels=[{"name": "pilot", "code": "DONE"}])
     app = build_app(collection, endpoints={"a": "http://127.0.0.1:1/v1", "b": "http://127.0.0.1:1/v1"})
-    boss = come(collection, app, "boss", "owner")
+    if role == "panel":
+        visit = Visit(app)
+        token = enter(collection.store, collection.project.panels[0], {"PROLIFIC_PID": "p"})
+        visit.client.cookies.set("collect", app.state.context.cookies.sign(token))
+    else:
+        visit = come(collection, app, "somebody", role)
+    csrf = hidden(visit.client.get("/work").text, "csrf")
     description = tmp_path / "openapi.json"
-    description.write_text(json.dumps(app.openapi()))
+    description.write_text(json.dumps(with_forms(app.openapi(), csrf)))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -91,8 +125,10 @@ def test_what_schemathesis_makes_of_the_description_is_never_a_server_error(make
     port = server.servers[0].sockets[0].getsockname()[1]
     command = [Path(clients_python).with_name("st"), "run", description, "--url", f"http://127.0.0.1:{port}"]
     command += ["--checks=not_a_server_error", "--max-examples=20", "--seed=1", "--phases=examples,coverage,fuzzing"]
-    command += ["--header", f"Cookie: collect={boss.client.cookies['collect']}", "--exclude-path=/logout"]
+    command += ["--header", f"Cookie: collect={visit.client.cookies['collect']}", "--exclude-path=/logout"]
     fuzz = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    known = visit.client.get("/work").url.path != "/login"
     server.should_exit = True
     thread.join()
     assert fuzz.returncode == 0, fuzz.stdout[-4000:]
+    assert known, "the session did not last, so that most requests tried nothing"
