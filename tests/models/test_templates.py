@@ -106,10 +106,19 @@ def test_whatever_a_template_raises_is_one_line(template):
         templates.apply_template(tokenizer_with(template), CHAT)
 
 
-@pytest.mark.parametrize("name", ["chat_template", "tokenize", "max_length", "tools"])
+@pytest.mark.parametrize(
+    "name", ["chat_template", "tokenize", "max_length", "tools", "eos_token", "bos_token", "add_generation_prompt"]
+)
 def test_a_row_sets_no_argument_that_leaves_the_models_rule(name):
     with pytest.raises(ScoringError, match=f"may not hold {name}"):
         templates.apply_template(tokenizer_with("{{ messages[0].content }}"), CHAT, None, {name: "{{ 1 }}"})
+
+
+def test_a_row_may_say_that_its_answer_is_not_left_open():
+    text = templates.apply_template(
+        tokenizer_with("{{ messages[0].content }}"), CHAT, None, {"add_generation_prompt": False}
+    )
+    assert text == CHAT[0]["content"]
 
 
 def test_marks_of_a_template_with_a_default_system_prompt_know_its_texts_with_another():

@@ -147,7 +147,14 @@ def test_nothing_that_was_sent_is_logged(reward_model, start_server, caplog):
 
 
 @pytest.mark.parametrize(
-    "options", [{"chat_template": "{{ 1 }}"}, {"tokenize": True}, {"add_generation_prompt": True}, {"tools": []}]
+    "options",
+    [
+        {"chat_template": "{{ 1 }}"},
+        {"tokenize": True},
+        {"add_generation_prompt": True},
+        {"tools": []},
+        {"eos_token": ""},
+    ],
 )
 def test_a_caller_cannot_change_the_template(url, options):
     body = {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": options}

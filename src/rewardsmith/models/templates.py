@@ -40,12 +40,13 @@ CHATML = (
 NAMED = {"chatml": CHATML}
 PLAIN_NAME = "plain"
 BUILT_IN = (PLAIN_NAME, *NAMED)
-# Arguments of apply_chat_template that are no variables of a template. A row that sets one would leave the rule by
-# which its neighbours are scored; a template of its own could also keep a process busy for ever.
+# Arguments of apply_chat_template that are no variables of a template, and the tokens that it writes. A row that sets
+# one would leave the rule by which its neighbours are scored; a template of its own could also keep a process busy.
 NOT_FOR_ROWS = (
     frozenset({"chat_template", "continue_final_message", "conversation", "documents", "max_length", "padding"})
     | frozenset({"processor_kwargs", "return_assistant_tokens_mask", "return_dict", "return_tensors"})
     | frozenset({"tokenize", "tokenizer_kwargs", "tools", "truncation"})
+    | frozenset(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES)
 )
 # Llama 3.1's own date for where no clock is at hand; any fixed one makes a reward the same tomorrow.
 FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
@@ -179,6 +180,12 @@ def plain_template(writes_eos: bool, writes_bos: bool) -> str:
     return (BOS if writes_bos else "") + TURNS + (EOS if writes_eos else "") + END
 
 
+def refused_options(options: Mapping[str, Any]) -> list[str]:
+    """Return the names that no row may set: another template, another scored token, an answer that is left open."""
+    opens = ["add_generation_prompt"] if options.get("add_generation_prompt") else []
+    return sorted([*(NOT_FOR_ROWS & options.keys()), *opens])
+
+
 def apply_template(
     tokenizer: Any,
     messages: Sequence[Mapping[str, Any]],
@@ -196,7 +203,7 @@ def apply_template(
         ScoringError: the template refuses the conversation, fails, takes too long or writes without end.
     """
     options = dict(options or {})
-    if refused := sorted(NOT_FOR_ROWS & options.keys()):
+    if refused := refused_options(options):
         raise ScoringError(f"chat_template_kwargs may not hold {', '.join(refused)}: it would leave the model's rule")
     if template is not None:
         options["chat_template"] = template

@@ -64,7 +64,11 @@ def _check_files(folder: str | Path, contract: ScoringContract) -> Verified:
     differences = {
         "missing": contract.files.keys() - now.keys(),
         "changed": {name for name in contract.files.keys() & now.keys() if contract.files[name] != now[name]},
-        "new": {name for name in now.keys() - contract.files.keys() if name.endswith((".safetensors", ".bin", ".py"))},
+        "new": {
+            name
+            for name in now.keys() - contract.files.keys()
+            if name.endswith((".safetensors", ".bin", ".py", ".index.json"))
+        },
     }
     found = [f"{word}: {', '.join(sorted(names))}" for word, names in differences.items() if names]
     return Verified("files", not found, "; ".join(found) or f"{len(contract.files)} files as they were saved")

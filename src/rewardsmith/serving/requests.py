@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import RewardsmithError, TooLongError
-from rewardsmith.models.templates import NOT_FOR_ROWS
+from rewardsmith.models.templates import refused_options
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.truncation import Fitted
 from rewardsmith.serving.limits import Refusal, draining, invalid, too_large
@@ -191,11 +191,11 @@ def _num_characters(part: Text | Completion) -> int:
 
 def _check_template_arguments(request: ScoreRequest, number: int) -> None:
     """Raise Refusal for chat_template_kwargs that would leave the model's own rule."""
-    options = request.chat_template_kwargs or {}
-    if refused := sorted(NOT_FOR_ROWS & set(options)):
-        raise invalid(f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}")
-    if options.get("add_generation_prompt"):
-        raise invalid(f"input {number}: a reward is of a finished answer; leave add_generation_prompt out")
+    if refused := refused_options(request.chat_template_kwargs or {}):
+        raise invalid(
+            f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}: a reward is of a finished answer, by "
+            "the model's rule"
+        )
 
 
 def _check_part(model: ServedModel, part: Text | Completion, where: str) -> None:

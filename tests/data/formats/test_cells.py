@@ -31,10 +31,11 @@ def test_a_cell_of_another_kind_is_refused_with_row_and_column(check, value):
     assert caught.value.reason
 
 
-def test_numbers_must_be_finite():
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e39, "-1e39"])
+def test_numbers_must_be_finite_in_the_precision_of_losses(value):
     assert check_number(2, "row 1", "score") == 2.0
     with pytest.raises(RowError, match="score"):
-        check_number(math.inf, "row 1", "score")
+        check_number(value, "row 1", "score")
 
 
 def test_a_missing_column_is_named():

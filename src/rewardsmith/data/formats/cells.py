@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -39,6 +38,8 @@ TAGS = {
 }
 PART = '{"type": "text", "text": ...}'
 MAX_PYTHON_TEXT = 1 << 20
+# Of float32, in which losses are computed: beyond it a margin is infinite and every weight becomes NaN.
+LARGEST = 3.4e38
 _BETWEEN_ITEMS = re.compile(r"\}\s*\n\s*\{")
 # What begins as a list of messages does, or as one message, a line or an array of them, or as text inside text.
 # Possessive: millions of blanks are looked at once.
@@ -176,9 +177,11 @@ def check_number(value: object, where: str, column: str) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise row_error(where, "wrong type", f"column {column!r} must be a number, not {describe(value)}") from error
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise row_error(
-            where, "not finite", f"column {column!r} is {number}; give a finite number, or leave it out where unknown"
+            where,
+            "not finite",
+            f"column {column!r} is {number:g}; give a finite number (of float32), or leave it out where unknown",
         )
     return number
 
