@@ -1,6 +1,7 @@
 """A head over features of a frozen backbone is the head that training with the backbone would give."""
 
 import json
+import math
 
 import pytest
 import tiny_models
@@ -62,6 +63,14 @@ def test_evaluation_amid_the_steps_reads_features_too_and_later_ones_the_model(t
     measured = [row["eval_accuracy"] for row in trainer.state.log_history if "eval_accuracy" in row]
     assert len(measured) >= 2
     assert trainer.evaluate(Dataset.from_list(tiny_models.pairs(9, seed=6)))["eval_num_comparisons"] == 9
+
+
+def test_a_fitted_head_with_nothing_held_out_has_accuracies_that_are_undefined(tmp_path):
+    trainer = trainer_for(tmp_path, ROWS, freeze_backbone=True)
+    trainer.train()
+    swept = trainer.frozen.held_out(trainer.model, [], [])
+    assert len(swept) == 4
+    assert all(math.isnan(row.held_out.value) and row.held_out.n == 0 for row in swept)
 
 
 def test_a_second_run_reuses_every_sequence_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):

@@ -193,8 +193,8 @@ def _check_template_arguments(request: ScoreRequest, number: int) -> None:
     """Raise Refusal for chat_template_kwargs that would leave the model's own rule."""
     if refused := refused_options(request.chat_template_kwargs or {}):
         raise invalid(
-            f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}: a reward is of a finished answer, by "
-            "the model's rule"
+            f"input {number}: chat_template_kwargs may not hold {', '.join(refused)}: a reward is of a finished "
+            "answer, by the model's rule"
         )
 
 

@@ -105,7 +105,8 @@ class FeatureStore:
         """
         started = time.perf_counter()
         rows: dict[bytes, int] = {}
-        row_B = torch.tensor([rows.setdefault(self.key(ids), len(rows)) for group in groups for ids in group])
+        numbers = [rows.setdefault(self.key(ids), len(rows)) for group in groups for ids in group]
+        row_B = torch.tensor(numbers, dtype=torch.long)
         width = next(m.in_features for m in reward_head(core_model(self.model)).modules() if isinstance(m, nn.Linear))
         table_UD = torch.empty(len(rows), width)
         found = self._read(rows, table_UD, np.zeros(len(rows), dtype=bool))
