@@ -42,12 +42,10 @@ PLAIN_NAME = "plain"
 BUILT_IN = (PLAIN_NAME, *NAMED)
 # Arguments of apply_chat_template that are no variables of a template, and the tokens that it writes. A row that sets
 # one would leave the rule by which its neighbours are scored; a template of its own could also keep a process busy.
-NOT_FOR_ROWS = (
-    frozenset({"chat_template", "continue_final_message", "conversation", "documents", "max_length", "padding"})
-    | frozenset({"processor_kwargs", "return_assistant_tokens_mask", "return_dict", "return_tensors"})
-    | frozenset({"tokenize", "tokenizer_kwargs", "tools", "truncation"})
-    | frozenset(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES)
-)
+NOT_FOR_ROWS = frozenset(
+    "chat_template continue_final_message conversation documents max_length padding processor_kwargs return_dict "
+    "return_assistant_tokens_mask return_tensors tokenize tokenizer_kwargs tools truncation".split()
+).union(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES)
 # Llama 3.1's own date for where no clock is at hand; any fixed one makes a reward the same tomorrow.
 FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
 DATE_FORMAT = "%d %B %Y"
@@ -182,8 +180,7 @@ def plain_template(writes_eos: bool, writes_bos: bool) -> str:
 
 def refused_options(options: Mapping[str, Any]) -> list[str]:
     """Return the names that no row may set: another template, another scored token, an answer that is left open."""
-    opens = ["add_generation_prompt"] if options.get("add_generation_prompt") else []
-    return sorted([*(NOT_FOR_ROWS & options.keys()), *opens])
+    return sorted(n for n in options if n in NOT_FOR_ROWS or (n == "add_generation_prompt" and options[n]))
 
 
 def apply_template(
@@ -202,11 +199,9 @@ def apply_template(
     Raises:
         ScoringError: the template refuses the conversation, fails, takes too long or writes without end.
     """
-    options = dict(options or {})
-    if refused := refused_options(options):
+    if refused := refused_options(options or {}):
         raise ScoringError(f"chat_template_kwargs may not hold {', '.join(refused)}: it would leave the model's rule")
-    if template is not None:
-        options["chat_template"] = template
+    options = {**(options or {}), **({} if template is None else {"chat_template": template})}
     roles = ", ".join(str(message.get("role")) for message in messages)
     name = str(options.get("chat_template") or tokenizer.chat_template)
     seconds = SECONDS_AFTER_THAT if name in _took_too_long else SECONDS_PER_TEMPLATE
