@@ -37,15 +37,15 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-NAMED = {"chatml": CHATML}
-PLAIN_NAME = "plain"
+NAMED, PLAIN_NAME = {"chatml": CHATML}, "plain"
 BUILT_IN = (PLAIN_NAME, *NAMED)
 # Arguments of apply_chat_template that are no variables of a template, and the tokens that it writes. A row that sets
 # one would leave the rule by which its neighbours are scored; a template of its own could also keep a process busy.
-NOT_FOR_ROWS = frozenset(
-    "chat_template continue_final_message conversation documents max_length padding processor_kwargs return_dict "
-    "return_assistant_tokens_mask return_tensors tokenize tokenizer_kwargs tools truncation".split()
-).union(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES)
+NOT_FOR_ROWS = frozenset(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES).union(
+    ("chat_template", "continue_final_message", "conversation", "documents", "max_length", "padding"),
+    ("tokenizer_kwargs", "processor_kwargs", "return_assistant_tokens_mask", "return_dict", "return_tensors"),
+    ("tokenize", "tools", "truncation"),
+)
 # Llama 3.1's own date for where no clock is at hand; any fixed one makes a reward the same tomorrow.
 FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
 DATE_FORMAT = "%d %B %Y"
