@@ -11,6 +11,7 @@ from rewardsmith.data.formats.cells import (
     check_mapping,
     check_messages,
     check_number,
+    check_objects,
     check_prompt,
     check_text,
     decode_messages,
@@ -92,3 +93,17 @@ def test_messages_as_text_that_cannot_be_read_are_refused(text):
 def test_a_list_of_texts_is_no_content_of_a_message():
     with pytest.raises(RowError, match=r"chosen\[0\]\.content must be text or parts"):
         check_messages([{"role": "assistant", "content": ["a", "b"]}], "row 1", "chosen")
+
+
+@pytest.mark.parametrize(
+    "value", [[None, {"name": "f"}], ['{"name": "f"}'], '[{"name": "f"}]', "[{'name': 'f'}, None]"]
+)
+def test_tools_and_calls_are_objects_however_they_are_written(value):
+    assert check_objects(value, "row 1", "tools") == [{"name": "f"}]
+    (call,) = check_messages([{"role": "assistant", "content": None, "tool_calls": value}], "row 1", "chosen")
+    assert call.extra == {"tool_calls": [{"name": "f"}]}
+
+
+def test_a_call_that_is_no_object_is_named():
+    with pytest.raises(RowError, match=r"chosen\[0\]\.tool_calls\[0\] must|chosen\[0\]\.tool_calls\[0\]' must"):
+        check_messages([{"role": "assistant", "content": "a", "tool_calls": [3]}], "row 1", "chosen")

@@ -127,6 +127,8 @@ def _check_message(message: object, where: str, place: str) -> Message:
             "wrong type",
             f"{place}.content must be text or parts such as {PART}, not a list of {describe(found)}",
         )
+    if message.get("tool_calls") is not None:
+        message = {**message, "tool_calls": check_objects(message["tool_calls"], where, f"{place}.tool_calls")}
     return Message.from_dict({str(k): v for k, v in message.items()})
 
 
@@ -203,6 +205,12 @@ def check_list(value: object, where: str, column: str) -> list[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise row_error(where, "wrong type", f"column {column!r} must be a list, not {describe(value)}")
     return list(value)
+
+
+def check_objects(value: object, where: str, column: str) -> list[dict[str, Any]]:
+    """Accept a list of objects, such as tools, also as JSON in a text or in texts; nulls among them are left out."""
+    items = [] if value == "" else check_list(value, where, column)
+    return [check_mapping(item, where, f"{column}[{i}]") for i, item in enumerate(items) if item is not None]
 
 
 def check_mapping(value: object, where: str, column: str) -> dict[str, Any]:

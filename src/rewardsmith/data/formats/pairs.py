@@ -12,9 +12,9 @@ from typing import Any
 from rewardsmith.data.formats.cells import (
     check_ending,
     check_flag,
-    check_list,
     check_mapping,
     check_number,
+    check_objects,
     check_prompt,
     check_side,
     decode_json,
@@ -233,8 +233,8 @@ def group_fields(row: Mapping[str, Any], where: str, consumed: set[str]) -> dict
         if column in consumed or column in COMPARISON_COLUMNS or value is None:
             continue
         if column == "tools":
-            if value not in ("", []):
-                fields["tools"] = tuple(check_list(value, where, "tools"))
+            if found := check_objects(value, where, "tools"):
+                fields["tools"] = tuple(found)
         elif column == "chat_template_kwargs":
             fields[column] = check_mapping(value, where, column) if value != "" else None
         elif column in ("source", "group_id") and isinstance(value, str | int):
