@@ -1,20 +1,31 @@
 """Train a head over cached features of a frozen backbone, and in the usual way, on simulated judgements.
 
     python benchmarks/frozen_features.py --comparisons 100000
+    python benchmarks/frozen_features.py --synthetic 1000000 --width 256
 
 A tiny backbone is trained first, on prompts of its own, so that its features say something. Then the same head is
 trained three times on `--comparisons` judgements: fitted over features (with a sweep of penalties), in the usual steps
 over features, and in the usual steps through the frozen backbone. All are measured on the same held-out prompts.
+
+`--synthetic` draws the features instead of computing them, and the judgements from a head that is known: what is
+measured is everything after the backbone, reading the cache and choosing among four penalties included.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
+import pyarrow as pa
 import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, Qwen2Config
 
 from rewardsmith import RewardConfig, RewardTrainer
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
@@ -24,6 +35,8 @@ from rewardsmith.models.heads import find_head, initialise_head
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.stats.intervals import Resampling, paired_difference
+from rewardsmith.training import features
+from rewardsmith.training.features import ROWS_PER_FILE, FeatureStore
 
 PAIRS_PER_PROMPT = 5
 
@@ -36,7 +49,12 @@ def main() -> None:
     parser.add_argument("--backbone", type=int, default=1500, help="prompts that the backbone is trained on")
     parser.add_argument("--shape", default="tiny", choices=fresh_model.SHAPES)
     parser.add_argument("--epochs", type=float, default=1.0, help="of the usual steps")
+    parser.add_argument("--synthetic", type=int, help="comparisons over features that are drawn")
+    parser.add_argument("--width", type=int, default=256, help="of these features")
     arguments = parser.parse_args()
+    if arguments.synthetic:
+        train_on_drawn_features(arguments.synthetic, arguments.width)
+        return
     count = arguments.comparisons // PAIRS_PER_PROMPT
     groups = simulated(arguments.backbone + arguments.held_out + count)
     before, held_out, train = (
@@ -60,6 +78,77 @@ def main() -> None:
         for name, options in ways.items():
             found[name] = run(base, Path(folder), arguments.epochs, train, held_out, options)
     report(found, sum(len(group.comparisons) for group in train))
+
+
+def train_on_drawn_features(count: int, width: int) -> None:
+    """Train a head on `count` pairs whose features are drawn, and print seconds, peak memory and accuracy."""
+    generator = torch.Generator().manual_seed(0)
+    planted_D = torch.randn(width, generator=generator) / width**0.5
+    differences_P = torch.cat([(planted_D @ (part[::2] - part[1::2]).T) for part in drawn(2 * count, width)])
+    first_is_better_P = torch.rand(count, generator=generator) < torch.sigmoid(differences_P)
+    best = float(((differences_P > 0) == first_is_better_P).float().mean())
+    tokenizer = fresh_model.train_tokenizer(["a b c", "d e f"], 300)
+    shape = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=4, num_labels=1, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = AutoModelForSequenceClassification.from_config(shape)
+    rows = encoded_pairs((~first_is_better_P).int())
+    with tempfile.TemporaryDirectory() as folder:
+        cache = str(Path(folder) / "cache")
+        options = {"freeze_backbone": True, "feature_cache": cache, "tokens_per_batch": 8192}
+        config = settings(Path(folder) / "run", 1.0, **options)
+        trainer = RewardTrainer(model, config, train_dataset=rows, processing_class=tokenizer)
+        # The cache is filled as by the backbone, in the order of the rows.
+        computed = ([list(part)] for part in drawn(2 * count, width))
+        with mock.patch.object(features, "compute_features", side_effect=computed):
+            FeatureStore(trainer.model, trainer.plan, cache, trainer.accelerator).gather(rows["ids"])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started, worked = time.perf_counter(), time.process_time()
+        trainer.train()
+        seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    run = trainer.frozen
+    assert run is not None
+    assert run.features.reused == 2 * count
+    fitted_D = find_head(trainer.model).weight.detach()[0]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cosine = float(torch.nn.functional.cosine_similarity(fitted_D, planted_D, dim=0))
+    print(
+        f"{count:,} comparisons, {2 * count:,} sequences of width {width}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads: {seconds:.1f} s ({worked:.1f} s of processor time), of which reading the "
+        f"features {run.features.seconds:.1f} s; "
+        f"peak {peak / 2**20:.1f} GiB resident ({before / 2**20:.1f} before)"
+    )
+    for one in run.tried:
+        print(f"    l2={one.l2:g}: left-out accuracy {one.accuracy:.4f} in {one.seconds:.1f} s")
+    print(f"the head that judged agrees with {best:.4f} of its judgements; cosine with the fitted head {cosine:.5f}")
+
+
+def drawn(count: int, width: int) -> Iterator[torch.Tensor]:
+    """Yield features of `count` sequences, a file's worth at a time, the same at every call. Shapes: -> [U, D]."""
+    for number in range(0, count, ROWS_PER_FILE):
+        size = min(ROWS_PER_FILE, count - number)
+        yield torch.randn(size, width, generator=torch.Generator().manual_seed(1 + number))
+
+
+def encoded_pairs(better_P: torch.Tensor) -> Dataset:
+    """Return encoded pairs of sequences of four tokens, no two of them alike."""
+    count = len(better_P)
+    ids = 1 + (np.arange(2 * count)[:, None] >> np.array([18, 12, 6, 0])) % 64
+
+    def lists(values: pa.Array | np.ndarray, size: int) -> pa.Array:
+        return pa.ListArray.from_arrays(np.arange(0, len(values) + 1, size, dtype=np.int32), pa.array(values))
+
+    sequences = lists(ids.reshape(-1).astype(np.int32), 4)
+    columns = {
+        "ids": lists(sequences, 2),
+        "better": lists(better_P.numpy(), 1),
+        "worse": lists(1 - better_P.numpy(), 1),
+    }
+    columns["is_tie"] = lists(np.zeros(count, dtype=bool), 1)
+    values = {"margin": 0.0, "weight": 1.0, "probability": 1.0}
+    columns |= {name: lists(np.full(count, value, dtype=np.float32), 1) for name, value in values.items()}
+    return Dataset(pa.table(columns))
 
 
 def simulated(prompts: int) -> list[PreferenceGroup]:

@@ -1,16 +1,57 @@
 """The GPU benchmark runs, on a CPU and a tiny shape, so that it works the day a GPU is at hand."""
 
+import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 
 @pytest.mark.slow
 def test_the_gpu_script_prints_its_table(repository):
-    command = [sys.executable, str(repository / "benchmarks" / "gpu.py"), "--device", "cpu", "--tiny", "--repeats", "1"]
+    command = [sys.executable, str(repository / "benchmarks" / "gpu.py"), "--dry-run"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    rows = [line for line in result.stdout.splitlines() if line.startswith("| tiny")]
-    assert len(rows) == 3
-    assert "exactness, tiny" in result.stdout
+    lines = result.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("| tiny")]) == 6
+    for way in ("packed", "forked", "forked in parts"):
+        for dtype in ("float32", "bfloat16"):
+            assert any(f"exactness, tiny, torch.{dtype}, {way}: " in line for line in lines)
+    shared = next(line for line in lines if line.startswith("two processes on one device, gloo"))
+    assert float(shared.split()[-1]) < 1e-5
+    assert "two processes on one device, nccl: needs CUDA" in lines
+
+
+def varlen(query, key, value, starts_q, starts_k, longest_q, longest_k, *, softmax_scale, causal, window_size):
+    """Attend as FlashAttention's kernel of unequal lengths does: queries are the last ones of their keys."""
+    parts = []
+    for number in range(len(starts_q) - 1):
+        own, seen = slice(*starts_q[number : number + 2]), slice(*starts_k[number : number + 2])
+        q, k, v = query[own].transpose(0, 1), key[seen].transpose(0, 1), value[seen].transpose(0, 1)
+        mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        grouped = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=softmax_scale, enable_gqa=True
+        )
+        parts.append(grouped.transpose(0, 1))
+    return torch.cat(parts)
+
+
+@pytest.mark.slow
+def test_trls_tree_attention_gives_the_rewards_and_gradients_of_packed_prefixes(repository, monkeypatch):
+    packing = pytest.importorskip("trl.experimental.async_grpo.packing")
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    gpu, peers = importlib.import_module("gpu"), importlib.import_module("shared_prefix_peers")
+    monkeypatch.setattr(packing, "_flash_attn", lambda: SimpleNamespace(flash_attn_varlen_func=varlen))
+    built = []
+
+    def build(attention):
+        built.append(gpu.build("tiny", torch.device("cpu"), torch.float32, attention))
+        return built[-1]
+
+    groups = gpu.make_groups(gpu.Case("tiny", 3, 64))
+    theirs = peers.trl_tree(build, groups[0])()
+    ours = gpu.build("tiny", torch.device("cpu"), torch.float32)
+    torch.testing.assert_close(gpu.step(ours, gpu.prepare_model(ours, share=True).batch(groups)), theirs)
+    assert gpu.difference(gpu.gradients(built[0]), gpu.gradients(ours)) < 1e-4
