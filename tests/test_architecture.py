@@ -3,9 +3,9 @@
 A file counts when one of its functions runs with the row in hand: from the moment in which the rows' file is opened to
 the loss, or to the HTML, with the callers that wait for what comes of it. Three kinds of code run in that time and see
 no row: the functions of READY and what they call, which load a model, try it or its template on texts of their own, ask
-it or the settings what kind they are, listen for signals, show progress and name the versions of a report;
-`cli/main.py` and `training/launching.py`, which find the command and call it, in one process or several; and the bodies
-of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has not seen the
+it or the settings what kind they are, set up processes, listen for signals, show progress and name the versions of a
+report; `cli/main.py` and `training/launching.py`, which find the command and call it, in one process or several; and
+the bodies of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has not seen the
 row either.
 """
 
@@ -34,6 +34,8 @@ READY = {
     ("training/model.py", "activation_offloading"),
     ("models/shared_prefix/plan.py", "prepare_model"),
     ("models/rendering.py", "marks"),
+    ("models/rendering.py", "__init__"),
+    ("models/foreign/folder.py", "nobody_asked"),
     ("models/shared_prefix/exactness.py", "longest_input"),
     ("training/model.py", "compile_model"),
     ("training/config.py", "order_seed"),
@@ -43,12 +45,15 @@ READY = {
     ("training/checkpoints.py", "choose_checkpoint"),
     ("training/checkpoints.py", "listening"),
     ("training/checkpoints.py", "on_step_end"),
+    ("training/processes.py", "require_processes"),
+    ("training/processes.py", "close_at_exit"),
+    ("training/processes.py", "train_threshold"),
     ("training/record.py", "__init__"),
     ("training/record.py", "on_train_begin"),
     ("cli/evaluate.py", "about"),
 }
 DISPATCH = {"cli/main.py", "training/launching.py"}
-MOST_FILES = {"train": 24, "evaluate": 26}
+MOST_FILES = {"train": 25, "evaluate": 30}
 HEADINGS = {"train": "A row from `train` to the loss", "evaluate": "A row from `evaluate` to its HTML"}
 FIRST = ("files/reading.py", "read_rows")
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -32,6 +32,9 @@ from rewardsmith.objectives.comparisons import (
 )
 from rewardsmith.objectives.table import OBJECTIVES
 from rewardsmith.training.config import RewardConfig
+
+if TYPE_CHECKING:
+    from rewardsmith.training.trainer import RewardTrainer
 
 Term = tuple[Tensor, Tensor]
 logger = logging.getLogger(__name__)
@@ -318,3 +321,26 @@ class RewardMetrics:
 
 def _divide(total: float, count: float) -> float:
     return total / count if count else math.nan
+
+
+def step_totals(trainer: RewardTrainer, samples: Sequence[dict[str, Any]]) -> tuple[dict[str, float], int]:
+    """Return the mean over processes of a step's denominators, and how many tokens the step has on all of them.
+
+    Gradients are averaged over processes, so each divides by the mean. The processes also agree here whether a signal
+    ends the run after this step.
+    """
+    totals = trainer.step_loss.totals(sample["comparisons"] for sample in samples)
+    tokens = sum(sample["batch"].logical_tokens for sample in samples)
+    if trainer.accelerator.num_processes == 1:
+        return totals, tokens
+    values = [*totals.values(), tokens, float(trainer.stopper.number is not None)]
+    *means, tokens, stops = mean_over_processes(trainer.accelerator, values)
+    trainer.stopper.agree(stops > 0)
+    return dict(zip(totals, means, strict=True)), round(tokens * trainer.accelerator.num_processes)
+
+
+def mean_over_processes(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+    """Return the mean of each number over the processes, all of which have to call it."""
+    # float64 counts to 2^53 exactly.
+    held = torch.tensor(list(values), dtype=torch.float64, device=accelerator.device)
+    return [float(value) for value in accelerator.reduce(held, reduction="mean").tolist()]

@@ -157,29 +157,6 @@ def keep_steps(trainer: RewardTrainer, checkpoint: str) -> None:
         args.gradient_accumulation_steps = share.batches
 
 
-def step_totals(trainer: RewardTrainer, samples: Sequence[dict[str, Any]]) -> tuple[dict[str, float], int]:
-    """Return the mean over processes of a step's denominators, and how many tokens the step has on all of them.
-
-    Gradients are averaged over processes, so each divides by the mean. The processes also agree here whether a signal
-    ends the run after this step.
-    """
-    totals = trainer.step_loss.totals(sample["comparisons"] for sample in samples)
-    tokens = sum(sample["batch"].logical_tokens for sample in samples)
-    if trainer.accelerator.num_processes == 1:
-        return totals, tokens
-    values = [*totals.values(), tokens, float(trainer.stopper.number is not None)]
-    *means, tokens, stops = mean_over_processes(trainer.accelerator, values)
-    trainer.stopper.agree(stops > 0)
-    return dict(zip(totals, means, strict=True)), round(tokens * trainer.accelerator.num_processes)
-
-
-def mean_over_processes(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
-    """Return the mean of each number over the processes, all of which have to call it."""
-    # float64 counts to 2^53 exactly.
-    held = torch.tensor(list(values), dtype=torch.float64, device=accelerator.device)
-    return [float(value) for value in accelerator.reduce(held, reduction="mean").tolist()]
-
-
 def train_threshold(trainer: RewardTrainer, optimizer: torch.optim.Optimizer) -> None:
     """Train the threshold of a tie model with the weights; its gradient is averaged over the processes here.
 

@@ -29,7 +29,7 @@ from rewardsmith.training.collator import LengthSampler, collator_for, read_batc
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
-from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, step_totals
 from rewardsmith.training.streams import EncodedStream
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class RewardTrainer(Trainer):
             self.step_loss.threshold.grad = None
         if not samples or not self._own_collator:
             return samples, None
-        totals, tokens = processes.step_totals(self, samples)
+        totals, tokens = step_totals(self, samples)
         self._num_tokens += tokens
         return samples, totals
 
