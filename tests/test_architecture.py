@@ -5,8 +5,8 @@ the loss, or to the HTML, with the callers that wait for what comes of it. Three
 no row: the functions of READY and what they call, which load a model, try it or its template on texts of their own, ask
 it or the settings what kind they are, set up processes, listen for signals, show progress and name the versions of a
 report; `cli/main.py` and `training/launching.py`, which find the command and call it, in one process or several; and
-the bodies of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has not seen the
-row either.
+the bodies of modules at their import. What ran and ended before the file was opened, such as flags and recipes, has
+not seen the row either.
 """
 
 import json
