@@ -233,3 +233,12 @@ def test_an_ensemble_in_one_folder_ranks_by_its_pessimistic_reward(command, ense
         rewards = dict(zip(ANSWERS, model.score(row["prompt"], ANSWERS), strict=True))
         assert out["reward"] == pytest.approx(max(rewards.values()), abs=1e-5)
         assert out["completion"] == max(rewards, key=rewards.__getitem__)
+
+
+def test_rank_fails_where_no_row_could_be_scored(command, tiny_model, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "q", "reply": "a"}\n')
+    code, out, err = command("rank", source, tmp_path / "out.jsonl", "--model", tiny_model, "--device", "cpu")
+    assert code == 1
+    assert "wrote 0 rows" in out
+    assert "not scored: 1 rows" in err

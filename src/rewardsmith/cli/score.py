@@ -129,16 +129,20 @@ def configure_rank(parser: argparse.ArgumentParser) -> None:
 
 
 def run_rank(args: argparse.Namespace) -> int:
-    """Choose, write, and print how much was taken and how far it moves from the policy."""
+    """Choose, write, and print how much was taken and how far it moves from the policy.
+
+    Exit code 1 when no row could be scored.
+    """
     from rewardsmith.data.columns import parse_columns
     from rewardsmith.scoring.ranking import Choice, check_place, rank
 
     choice = Choice(args.take, args.k, args.min_reward, args.min_margin)
     check_place(args.input, args.out, args.overwrite)
-    source, split = args.input, args.split
+    source, split, failed = args.input, args.split, False
     if args.model:
         source, split = args.out.with_name(f"{args.out.name}.scored.jsonl"), None
         scored = score(args, args.input, source)
+        failed = bool(scored.rows) and not scored.scored
         for reason, count in scored.failed.items():
             print(f"not scored: {count} rows ({reason}); see {source}.errors.jsonl", file=sys.stderr)
         if scored.cut:
@@ -152,4 +156,4 @@ def run_rank(args: argparse.Namespace) -> int:
         print(f"{report.without_rows} prompts gave no row (too few answers, equal rewards, or below the limits)")
     if report.prompts:
         print(f"KL of best-of-n from the policy: {report.mean_kl:.4f} nats, mean of log n - (n-1)/n over prompts")
-    return 0
+    return int(failed)
