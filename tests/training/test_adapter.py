@@ -22,7 +22,6 @@ from rewardsmith.training.adapter import ModelConfig, require_cuda
         ({"target_modules": ["nope"]}, "its linear layers are .*q_proj"),
         ({"target_modules": ["q_proj"], "modules_to_save": ["nope"]}, "no such module"),
         ({"target_modules": ["q_proj"], "r": 0}, "positive integer"),
-        ({"target_modules": ["q_proj"], "inference_mode": True}, "nothing would be trained"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(tmp_path, options, message):
@@ -35,6 +34,16 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path, options, message):
             tokenizer=tokenizer,
             peft_config=LoraConfig(**options),
         )
+
+
+def test_the_configuration_of_a_saved_adapter_trains_a_new_one_and_stays_as_it_is(tmp_path, caplog):
+    model, tokenizer = tiny_models.qwen2()
+    saved = LoraConfig(target_modules=["q_proj"], inference_mode=True)
+    rows = Dataset.from_list(tiny_models.pairs(2))
+    trainer = RewardTrainer(model, config(tmp_path), train_dataset=rows, tokenizer=tokenizer, peft_config=saved)
+    assert any("lora_" in name for name, weight in trainer.model.named_parameters() if weight.requires_grad)
+    assert "a new adapter like it is trained" in caplog.text
+    assert saved.inference_mode
 
 
 @pytest.mark.parametrize(("family", "is_said"), [("llama", True), ("qwen2", False)])

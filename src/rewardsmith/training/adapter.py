@@ -97,12 +97,10 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
             "AdaLoRA has to be told after every step where ranks are worth most, which transformers' Trainer does not "
             "do: its ranks would stay as they began; train LoRA, DoRA or rsLoRA"
         )
-    if given.inference_mode:
-        raise ConfigError(
-            "peft_config has inference_mode=True, as the configuration of a saved adapter has: nothing would be "
-            "trained; set it to False, or pass the saved adapter as model (is_trainable=True)"
-        )
     peft_config = copy.deepcopy(given)
+    if given.inference_mode:
+        notes.append("peft_config is that of a saved adapter (inference_mode=True): a new adapter like it is trained")
+        peft_config.inference_mode = False
     head = _head_name(model)
     kept = list(getattr(peft_config, "modules_to_save", None) or [])
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
