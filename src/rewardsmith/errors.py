@@ -130,6 +130,36 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+# What other tools call a flag.
+MEANT = {
+    "--model": "--model_name_or_path",
+    "--data": "--dataset_name",
+    "--dataset": "--dataset_name",
+    "--train-data": "--dataset_name",
+    "--out": "--output_dir",
+    "--output": "--output_dir",
+    "--lr": "--learning_rate",
+    "--epochs": "--num_train_epochs",
+    "--steps": "--max_steps",
+    "--batch-size": "--per_device_train_batch_size",
+    "--lora": "--use_peft",
+    "--resume": "--resume_from_checkpoint",
+    "--overwrite": "--overwrite_output_dir",
+    "--objective": "--loss_type",
+    "--loss": "--loss_type",
+    "--device": "--use_cpu",
+    "--dtype": "--bf16",
+    "--limit": "--train_limit",
+    "--batch-tokens": "--tokens_per_batch",
+    "--truncate-prompt": "--overflow",
+}
+# Commands that are one word from Python, and where people look for them.
+ELSEWHERE = {"inspect": "data inspect", "check": "data check", "split": "data split", "convert": "data convert"}
+ELSEWHERE |= {"merge": "data merge", "overlap": "data overlap", "simulate": "data simulate", "list": "data list"}
+ELSEWHERE |= {name: f"rl {name}" for name in ("grpo", "rloo", "ppo", "raft", "best-of-n", "round")}
+ELSEWHERE |= {"annotate": "collect", "eval": "evaluate", "benchmark": "evaluate", "bench": "evaluate", "fit": "train"}
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is closest to `name`, or None when nothing is close."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

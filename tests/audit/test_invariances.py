@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,11 +8,12 @@ from rewardsmith.audit.invariances import (
     RenderedText,
     check_invariances,
     compare_rewards,
+    fits,
     invariance_findings,
     model_variants,
 )
 from rewardsmith.data.simulate import GoldScorer
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ScoringError, TooLongError
 from rewardsmith.evaluation import FunctionScorer
 from rewardsmith.records import ScoreRequest, TokenIds
 
@@ -167,3 +169,16 @@ def test_token_ids_pass_as_they_are(model):
     request = ScoreRequest("", (TokenIds((5, 6, 7)), TokenIds((8, 9))))
     found = compare_rewards("ids", model.score_requests([request]), RenderedText(model).score_requests([request]), 1.0)
     assert found.largest_change < 1e-6
+
+
+def test_prompts_that_the_model_does_not_read_whole_are_not_asked_in_other_ways():
+    def fit(request, truncation):
+        if truncation == "error" and any(
+            len(f"{request.prompt} {answer}".split()) > 3 for answer in request.completions
+        ):
+            raise TooLongError("too long", "4")
+
+    scorer = SimpleNamespace(members=[SimpleNamespace(fit=fit)])
+    assert fits(ScoreRequest("a b", ("c", "d")), scorer)
+    assert not fits(ScoreRequest("a b", ("c", "c d")), scorer)
+    assert fits(ScoreRequest("a b", ("c", "c d")), FunctionScorer(lambda prompt, answers: [0.0 for _ in answers]))

@@ -46,3 +46,19 @@ def test_a_file_that_cannot_be_written_is_one_line(command, pairs_file, tmp_path
     assert code == 1
     assert "Traceback" not in err
     assert "out" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inspect", "rows.csv"], "did you mean 'data inspect'"),
+        (["ppo"], "did you mean 'rl ppo'"),
+        (["evaluate", "--model", "m", "rows.csv"], "MODEL is given without a flag: rewardsmith evaluate MODEL DATA"),
+        (["score", "--model", "m"], "MODEL is given without a flag: rewardsmith score MODEL INPUT OUT"),
+        (["evaluate", "m", "rows.csv", "--model-c"], "did you mean --model-card"),
+        (["data", "split", "rows.csv", "b=.2", "--out", "s"], "rows.csv"),
+    ],
+)
+def test_what_people_type_first_is_answered_with_what_they_meant(words, said, capsys):
+    assert main(words) in (1, 2)
+    assert said in capsys.readouterr().err

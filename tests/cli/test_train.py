@@ -145,6 +145,25 @@ def test_what_cannot_be_measured_is_said(command, tmp_path):
     assert "every comparison is a tie" in err
 
 
+def test_a_recipe_that_evaluates_trains_where_nothing_can_be_held_out(command, tmp_path):
+    rows = [{"prompt": "one question", "chosen": f"yes {i}", "rejected": "no"} for i in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "own.yaml").write_text("eval_strategy: steps\nfrom_config: tiny\nmax_steps: 1\nuse_cpu: true\n")
+    code, _, err = command("train", "own.yaml", "--dataset_name", "rows.jsonl", "--output_dir", "out")
+    assert (code, "nothing is held out" in err) == (0, True)
+    code, _, err = command(
+        "train", "own.yaml", "--dataset_name", "rows.jsonl", "--output_dir", "b", "--eval_strategy", "steps"
+    )
+    assert (code, "no comparison is held out" in err) == (1, True)
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_data_are_read(command, monkeypatch):
+    monkeypatch.setattr("rewardsmith.training.adapter.find_spec", lambda name: None)
+    flags = ("--from_config", "tiny", "--dataset_name", "absent.jsonl", "--use_cpu", "true", "--report_to", "wandb")
+    code, _, err = command("train", *flags, "--output_dir", "out")
+    assert (code, "pip install wandb" in err) == (1, True)
+
+
 def test_resuming_ends_with_the_weights_of_an_uninterrupted_run(command, pairs_file, tmp_path):
     import torch
     from safetensors.torch import load_file

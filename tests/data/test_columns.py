@@ -166,3 +166,11 @@ def test_a_mapped_column_that_the_file_lacks_is_told_from_a_name_that_is_none_of
         load_preferences(rows, columns={"Frage": "prompt"})
     with pytest.raises(ConfigError, match="'winer' is none of ours; did you mean 'winner'"):
         load_preferences(rows, columns={"vote": "winer"})
+
+
+def test_names_may_stand_in_one_word_with_commas():
+    assert parse_columns(["q=prompt,left=answer_a", "x, y=chosen"]) == {
+        "q": "prompt",
+        "left": "answer_a",
+        "x, y": "chosen",
+    }

@@ -1,11 +1,18 @@
 """Data through a tokenizer and a model: what template and tokenizer erase, and what they write twice."""
 
+from types import SimpleNamespace
+
 import healthy_runs
 import pytest
 import tiny_models
 
 from rewardsmith.doctor import examine
-from rewardsmith.doctor.data_with_model import check_special_tokens, check_what_the_template_keeps
+from rewardsmith.doctor.data_with_model import (
+    check_agreement_with_labels,
+    check_length_loss,
+    check_special_tokens,
+    check_what_the_template_keeps,
+)
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.records import Comparison, Message, PreferenceGroup
@@ -74,3 +81,15 @@ def test_answers_cut_at_a_number_of_tokens_are_named(healthy_run):
     other = [{"role": "assistant", "content": " ".join(["bad", "answer"] * 40)}]
     findings = examine(healthy_run, [{**row, "chosen": long, "rejected": other} for row in rows])
     assert any(f.check == "cut answers" and "tokens, the most" in f.message and f.level == "red" for f in findings)
+
+
+def test_what_training_cut_is_no_loss_and_groups_that_are_not_scored_are_named():
+    model, tokenizer = tiny_models.bert()
+    renderer = Renderer(tokenizer)
+    contract = SimpleNamespace(max_length=16, overflow="truncate_prompt", data_fingerprint="known")
+    groups = [PreferenceGroup("question " * 600 * long, ("good", "bad"), (Comparison(0, 1),)) for long in (0, 0, 0, 1)]
+    subject = Subject(model, tokenizer, model.config, renderer, contract=contract, groups=groups)
+    loss = check_length_loss(subject)
+    assert (loss.level, "the start of their prompts is cut" in loss.message) == ("green", True)
+    (agreed,) = check_agreement_with_labels(subject)
+    assert "of 4 groups not scored: 1 longer than the 512 tokens that the model reads" in agreed.message

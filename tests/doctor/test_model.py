@@ -5,7 +5,9 @@ import tiny_models
 import torch
 
 from rewardsmith.doctor import examine_loaded
-from rewardsmith.doctor.model import drawn_from
+from rewardsmith.doctor.model import chosen_rows, drawn_from
+from rewardsmith.doctor.subject import Subject
+from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
@@ -106,3 +108,10 @@ def test_left_padding_that_changes_rewards_is_red():
     model, tokenizer = healthy("bert")
     tokenizer.padding_side = "left"
     assert found(model, tokenizer, "padding side").level == "red"
+
+
+def test_no_row_of_the_plain_call_is_longer_than_the_model_reads():
+    model, tokenizer = tiny_models.bert()
+    rows = [[2] + [5] * 900, [2] + [6] * 40]
+    subject = Subject(model, tokenizer, model.config, Renderer(tokenizer), rows=rows)
+    assert max(map(len, chosen_rows(subject))) <= 512

@@ -3,6 +3,7 @@
 import pytest
 
 from rewardsmith.errors import DataError
+from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import hub_files, is_hub_id, read_hub, write_rows
 
 
@@ -42,3 +43,10 @@ def test_half_a_character_in_a_table_is_one_line_and_leaves_no_file(tmp_path, ro
     with pytest.raises(DataError, match="lone surrogate"):
         write_rows(tmp_path / "out.csv", lambda: iter([row]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_semicolons_of_a_european_spreadsheet_are_separators(tmp_path):
+    (tmp_path / "rows.csv").write_text("\ufeffprompt;chosen;rejected\nStraße?;ja, gern;nein\n", encoding="utf-8")
+    assert [row for _, row in read_rows(tmp_path / "rows.csv")] == [
+        {"prompt": "Straße?", "chosen": "ja, gern", "rejected": "nein"}
+    ]

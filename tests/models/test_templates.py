@@ -106,6 +106,12 @@ def test_whatever_a_template_raises_is_one_line(template):
         templates.apply_template(tokenizer_with(template), CHAT)
 
 
+def test_a_template_without_a_place_for_the_system_says_what_to_do():
+    told = [{"role": "system", "content": "be short"}, *CHAT]
+    with pytest.raises(ScoringError, match="write a system text into the first user message"):
+        templates.apply_template(tokenizer_with("{{ raise_exception('System role not supported') }}"), told)
+
+
 @pytest.mark.parametrize(
     "name", ["chat_template", "tokenize", "max_length", "tools", "eos_token", "bos_token", "add_generation_prompt"]
 )

@@ -90,3 +90,10 @@ def test_prompts_under_another_name_are_kept_apart():
     ]
     found = list(read_candidates([(f"row {i}", row) for i, row in enumerate(rows)]))
     assert [(group.prompt, len(group.answers)) for group in found] == [("1", 2), ("2", 1)]
+
+
+def test_the_two_answers_of_a_scored_pair_are_ranked_whatever_their_label():
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_reward": 1, "rejected_reward": 2}
+    assert list(read_candidates([("row 1", row)])) == [Candidates("q", (("a", 1.0), ("b", 2.0)))]
+    with pytest.raises(DataError, match="rejected_reward"):
+        list(read_candidates([("row 1", {**row, "rejected_reward": None})]))

@@ -16,7 +16,7 @@ from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.audit.probes import sample_prompts
 from rewardsmith.blocks.kinds import Cell, Section, Table, Value
 from rewardsmith.blocks.words import words, written
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ScoringError, TooLongError
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Completion, Scorer, ScoreRequest, TokenIds
 from rewardsmith.scoring.opening import ModelOptions
@@ -73,10 +73,23 @@ def run(context: Context) -> list[Invariance]:
         return []
     # However few answers the probes edit, a fault of the batch needs some company to show.
     drawn = sample_prompts([item.group for item in context.scored], NUM_REQUESTS, context.plan.how.seed)
-    requests = [ScoreRequest.of_group(prompt.group) for prompt in drawn]
+    requests = [
+        request for prompt in drawn if fits(request := ScoreRequest.of_group(prompt.group), context.scorer.scorer)
+    ]
     if not requests:
         return []
     return check_invariances(context.scorer.scorer, requests, context.sd, variants=context.plan.variants)
+
+
+def fits(request: ScoreRequest, scorer: Scorer) -> bool:
+    """Whether a model reads every answer of a request whole: an answer alone is cut elsewhere than beside others."""
+    try:
+        for member in getattr(scorer, "members", ()):
+            if hasattr(member, "fit"):
+                member.fit(request, "error")
+    except TooLongError:
+        return False
+    return True
 
 
 def check_invariances(

@@ -106,7 +106,13 @@ def configure_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="+", help="files, folders or a hub id")
     parser.add_argument("--out", "-o", required=True, type=Path, help="output folder: one file a side and split.json")
     parser.add_argument("--by", default="prompt", choices=["prompt", "source", "annotator", "time"])
-    parser.add_argument("--shares", default="train=0.9,test=0.1", help="sides and shares (default: %(default)s)")
+    parser.add_argument(
+        "--shares",
+        nargs="+",
+        default=["train=0.9,test=0.1"],
+        metavar="SIDE=SHARE",
+        help="sides and shares (default: train=0.9 test=0.1)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold", type=float, default=0.8, help="Jaccard similarity of near-duplicate prompts")
     parser.add_argument("--cutoff", help="with --by time: first time (ISO 8601) of the second side")
@@ -117,7 +123,7 @@ def configure_split(parser: argparse.ArgumentParser) -> None:
 
 def run_split(args: argparse.Namespace) -> int:
     """Split group by group; the files appear when all is done."""
-    plan = SplitPlan(args.by, parse_shares(args.shares), args.seed, args.threshold, args.cutoff)
+    plan = SplitPlan(args.by, parse_shares(",".join(args.shares)), args.seed, args.threshold, args.cutoff)
     source = args.input[0] if len(args.input) == 1 else args.input
     report = split(source, args.out, plan, suffix=args.suffix, overwrite=args.overwrite, **input_options(args))
     print(f"read {report.read.rows} rows, {report.read.groups} groups")

@@ -14,26 +14,8 @@ from typing import Any, NoReturn
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
-from rewardsmith.errors import RewardsmithError, UsageError, nearest, nearest_or_known, said
+from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, nearest, nearest_or_known, said
 
-# What other tools call a flag.
-MEANT = {
-    "--model": "--model_name_or_path",
-    "--data": "--dataset_name",
-    "--dataset": "--dataset_name",
-    "--train-data": "--dataset_name",
-    "--out": "--output_dir",
-    "--output": "--output_dir",
-    "--lr": "--learning_rate",
-    "--epochs": "--num_train_epochs",
-    "--steps": "--max_steps",
-    "--batch-size": "--per_device_train_batch_size",
-    "--lora": "--use_peft",
-    "--resume": "--resume_from_checkpoint",
-    "--overwrite": "--overwrite_output_dir",
-    "--objective": "--loss_type",
-    "--loss": "--loss_type",
-}
 # Command of an area -> (module below rewardsmith.cli, one-line summary).
 Commands = Mapping[str, tuple[str, str]]
 # Command -> (module, one-line summary). The module is imported only when its command is run.
@@ -91,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = arguments
     known = available_commands()
     if name not in known:
-        near = nearest(name, known)
+        near = ELSEWHERE.get(name) or nearest(name, known)
         hint = f"; did you mean '{near}'?" if near else "; see rewardsmith --help"
         print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
         return 2
@@ -123,7 +105,13 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError instead of printing its usage and leaving."""
+    """An ArgumentParser that raises UsageError instead of printing its usage and leaving.
+
+    A flag is not known by its first letters: `evaluate --model NAME` would be `--model-card`, which writes.
+    """
+
+    def __init__(self, prog: str | None = None, description: str | None = None) -> None:
+        super().__init__(prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise `message`."""
@@ -136,15 +124,25 @@ def parse_strictly(parser: argparse.ArgumentParser, arguments: list[str]) -> arg
     Raises:
         UsageError: a flag that is not known; the message names the nearest.
     """
+    _require_no_flagged_place(parser, arguments)
     namespace, unknown = parser.parse_known_args(arguments)
     namespace.given = list(arguments)
     if not unknown:
         return namespace
     flag = unknown[0].split("=")[0]
     if not flag.startswith("-"):
-        raise UsageError(f"unexpected argument {flag!r}; see {parser.prog} --help")
+        raise UsageError(f"unexpected argument {unknown[0]!r}; see {parser.prog} --help")
     near = _nearest_flag(flag, _flags(parser))
     raise UsageError(f"unknown flag {flag}; {f'did you mean {near}?' if near else f'see {parser.prog} --help'}")
+
+
+def _require_no_flagged_place(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Raise UsageError for a flag with the name of an argument that is told by its place."""
+    places, flags = [action.dest for action in parser._actions if not action.option_strings], _flags(parser)
+    for flag in (word.split("=")[0] for word in arguments if word.startswith("--")):
+        if flag[2:] in places and flag not in flags and "arguments" not in places:
+            order = " ".join(place.upper() for place in places)
+            raise UsageError(f"{flag[2:].upper()} is given without a flag: {parser.prog} {order}")
 
 
 def _nearest_flag(flag: str, known: list[str]) -> str | None:

@@ -7,22 +7,22 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
+from transformers.trainer_utils import IntervalStrategy
 
-from rewardsmith.errors import ConfigError, UsageError, missing_extra
+from rewardsmith.errors import ConfigError, UsageError
 from rewardsmith.report.training import print_result, write_report
-from rewardsmith.training.adapter import ModelConfig, require_cuda
+from rewardsmith.training.adapter import ModelConfig, require_extras
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, require_stream_settings
 from rewardsmith.training.language import train_language
 from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
-from rewardsmith.training.recipes import CONFIGS, stages_of
+from rewardsmith.training.recipes import CONFIGS, explicit_flags, stages_of
 from rewardsmith.training.run import train_one_or_several
 
 EXAMPLES = """examples:
@@ -117,10 +117,13 @@ def _train(arguments: argparse.Namespace) -> None:
     require_writable(Path(str(config.output_dir)))
     if asked_checkpoint(config.resume_from_checkpoint) is None and not rank():
         require_unused(Path(str(config.output_dir)), script.overwrite_output_dir)
-    require_extras(model)
+    require_extras(model, config)
     data = load_training_data(script, mixture, config.merge_prompts)
     for note in () if rank() else data.notes:
         print(note, file=sys.stderr)
+    if not data.held_out and arguments.recipe and "eval_strategy" not in explicit_flags(arguments.given):
+        # A recipe asks for it on any data; the note above says that nothing is held out.
+        config.eval_strategy = IntervalStrategy.NO
     if arguments.stage:
         train_language(model, config, data.first_groups())
         return
@@ -132,18 +135,6 @@ def _train(arguments: argparse.Namespace) -> None:
     if not rank():
         write_report(summary)
         print_result(summary)
-
-
-def require_extras(model: ModelConfig) -> None:
-    """Refuse flags whose extra is missing before data are read. Raises MissingExtraError with the remedy."""
-    wanted = {
-        "peft": ("peft", model.use_peft),
-        "bitsandbytes": ("quantization", model.use_peft and (model.load_in_4bit or model.load_in_8bit)),
-    }
-    for package, (extra, is_asked) in wanted.items():
-        if is_asked and find_spec(package) is None:
-            raise missing_extra(package, extra)
-    require_cuda(model)
 
 
 def build_configs(

@@ -28,6 +28,8 @@ def parse_columns(words: Sequence[str] | None) -> dict[str, str] | None:
     """Read the words of `--columns`, such as "question=prompt". Raises ConfigError for a word of another form."""
     if not words:
         return None
+    # "a=prompt,b=chosen" is one word; a comma inside a name is part of it.
+    words = [part for word in words for part in (word.split(",") if word.count("=") > 1 else [word])]
     pairs = [word.partition("=") for word in words]
     for word, (left, _, right) in zip(words, pairs, strict=True):
         if not left or not right:

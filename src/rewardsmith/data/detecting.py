@@ -46,7 +46,7 @@ READ_LATER = {"subset", LEFT_OUT}
 # Columns that number rows, as pandas writes them without a name.
 NUMBERS = ("", "unnamed:_0", "__index_level_0__")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
-SCORES = {"score", "rating", "feedback", "reward", "label", "quality"}
+SCORES = {"score", "scores", "stars", "rating", "feedback", "reward", "label", "quality"}
 ANSWERS = {"completion", "response", "answer", "text", "output"}
 # Similarity of two names from which one is taken for a misspelling of the other.
 NEAR = 0.8

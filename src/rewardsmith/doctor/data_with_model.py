@@ -122,6 +122,8 @@ def check_length_loss(subject: Subject) -> Finding | None:
     message = f"{lost} of {len(edges)} comparisons are longer than {limit} tokens (longest {longest})"
     if lost <= NEGLIGIBLE * len(edges):
         return Finding("green", "length loss", message)
+    if subject.contract is not None and subject.contract.overflow == "truncate_prompt":
+        return Finding("green", "length loss", f"{message}: the start of their prompts is cut, as in training")
     remedy = f"raise max_length above {limit}, or choose overflow='truncate_prompt'; TRL drops such rows uncounted"
     if positions < asked:
         remedy = f"the model reads {positions} tokens: cut prompts, or start from a model that reads more"
@@ -148,7 +150,7 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     overall = _share([values for _, values in hits])
     if overall.n == 0:
         return
-    yield _overall(subject, overall)
+    yield _overall(subject, overall, _said_of(some, encoded, limit))
     for source, share in _by_source(hits).items():
         if share.high < 0.5 <= overall.high:
             message = f"rewards agree with the labels of {source!r} in {share}, elsewhere better"
@@ -164,9 +166,18 @@ def _rewards(subject: Subject, some: Sequence[Sequences]) -> list[list[float]]:
     return found
 
 
-def _overall(subject: Subject, share: Estimate) -> Finding:
+def _said_of(some: Sequence[Sequences], encoded: Sequence[Sequences], limit: int | None) -> str:
+    """Say which groups were not scored, so that nobody compares the share with that of `evaluate` unwarned."""
+    long = sum(limit is not None and max(map(len, one.ids)) > limit for one in encoded)
+    spared = len(encoded) - long - len(some)
+    reasons = [f"{long} longer than the {limit} tokens that the model reads"] if long else []
+    reasons += [f"{spared} to spare time"] if spared else []
+    return f"; of {len(encoded)} groups not scored: {', '.join(reasons)}" if reasons else ""
+
+
+def _overall(subject: Subject, share: Estimate, left_out: str) -> Finding:
     name = "agreement with labels"
-    message = f"the model prefers the better answer in {share}"
+    message = f"the model prefers the better answer in {share}{left_out}"
     if share.high < 0.5:
         remedy = "chosen and rejected are swapped here or were in training: look at a few rows"
         return Finding("red", name, f"{message}: below chance", remedy)

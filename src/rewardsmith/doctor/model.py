@@ -18,6 +18,7 @@ from rewardsmith.errors import RewardsmithError
 from rewardsmith.findings import Finding
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.heads import find_head
+from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.models.shared_prefix.forward import has_token_head
 
 # A head drawn from a normal distribution keeps its standard deviation within so many standard errors.
@@ -233,11 +234,12 @@ def golden_rows(subject: Subject) -> list[list[int]]:
 
 
 def chosen_rows(subject: Subject) -> list[list[int]]:
-    """Choose at most four rows of different lengths, none long; the first one is kept first."""
+    """Choose at most four rows of different lengths, none longer than the model reads; the first one is kept first."""
     distinct: dict[int, list[int]] = {}
+    most = min(MAX_ROW, longest_input(subject.config) or MAX_ROW)
     for row in subject.rows or golden_rows(subject):
         if row:
-            distinct.setdefault(min(len(row), MAX_ROW), list(row[-MAX_ROW:]))
+            distinct.setdefault(min(len(row), most), list(row[-most:]))
     first, *others = distinct.values()
     others.sort(key=len)
     step = max(1, len(others) // (NUM_ROWS - 1))

@@ -45,7 +45,7 @@ def read_csv(stream: IO[bytes], name: str, tabs: bool, on_broken: OnBroken | Non
                 if len(cells) == len(header):
                     yield where, {name: _decode_cell(name, cell) for name, cell in zip(header, cells, strict=True)}
                     continue
-                message = f"{len(cells)} cells, but the header names {len(header)}; quote cells that hold commas"
+                message = f"{len(cells)} cells, but the header names {len(header)}; quote cells that hold the separator"
                 error = row_error(where, "wrong number of cells", message)
                 if on_broken is None:
                     raise error
@@ -55,7 +55,7 @@ def read_csv(stream: IO[bytes], name: str, tabs: bool, on_broken: OnBroken | Non
 
 
 def _open_csv(text: io.TextIOWrapper, tabs: bool) -> Any:
-    """Open CSV or TSV; a .csv whose header holds tabs and no comma is tab-separated.
+    """Open CSV or TSV; a .csv whose header holds tabs, or semicolons, and no comma is split there.
 
     A header that begins with "#" is that of a raw export: quotation marks in its cells are text.
     """
@@ -63,7 +63,8 @@ def _open_csv(text: io.TextIOWrapper, tabs: bool) -> Any:
     tabs = tabs or ("\t" in first and "," not in first)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs and first.startswith("#") else csv.QUOTE_MINIMAL
     lines = itertools.chain([first] if first else [], text)
-    return csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=False)
+    mark = "\t" if tabs else ";" if ";" in first and "," not in first else ","
+    return csv.reader(lines, delimiter=mark, quoting=quoting, strict=False)
 
 
 def _decode_cell(column: str, cell: str) -> Any:

@@ -147,7 +147,8 @@ def check_place(source: str | Path, out: Path, overwrite: bool) -> None:
 def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str = "reward") -> Iterator[Candidates]:
     """Give the answers of each prompt from rows that `score` wrote.
 
-    Rows with `completions` are whole; rows with one `completion` that follow each other are joined by their prompt.
+    Rows with `completions`, or `chosen` and `rejected`, are whole; rows of one `completion` that follow each other are
+    joined by their prompt.
 
     Raises:
         DataError: no rewards, rewards that are not finite or too few, or a prompt that comes back later in the file.
@@ -159,6 +160,9 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
     for where, row in rows:
         if "completions" in row:
             yield _whole(asked_row(row, "completions", where), where, column)
+            continue
+        if "completion" not in row and {"chosen", "rejected"} <= row.keys():
+            yield _pair(asked_row(row, "pair", where), where, column)
             continue
         row = asked_row(row, "completion", where)
         found = fingerprint([text_key(read_request({"completion": "x", **_prompt_of(row)}, where).prompt)])
@@ -213,6 +217,13 @@ def _whole(row: Mapping[str, Any], where: str, column: str) -> Candidates:
         raise DataError(f"{where}: {len(rewards)} rewards for {len(completions)} completions; score the file again")
     values = [check_number(value, where, f"{name}[{i}]") for i, value in enumerate(rewards)]
     return Candidates(row.get("prompt"), tuple(zip(completions, values, strict=True)))
+
+
+def _pair(row: Mapping[str, Any], where: str, column: str) -> Candidates:
+    """Return the two answers of a pair; which one was labelled the better does not count."""
+    names = {side: f"{side}_{column}" for side in ("chosen", "rejected")}
+    answers = [(row[side], check_number(require(row, name, where), where, name)) for side, name in names.items()]
+    return Candidates(row.get("prompt"), tuple(answers))
 
 
 def _prompt_of(row: Mapping[str, Any]) -> dict[str, Any]:

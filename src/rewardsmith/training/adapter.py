@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from rewardsmith.errors import ConfigError, WrongTypeError, missing_extra
+from rewardsmith.errors import ConfigError, MissingExtraError, WrongTypeError, missing_extra
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training.config import option
+from rewardsmith.training.config import RewardConfig, option
 
 # What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
 HEADS_OF_OTHERS = ("classifier", "score", "lm_head")
+# Packages that a tracker needs, any one of them.
+TRACKERS = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
+TRACKERS |= {name: (name,) for name in ("mlflow", "swanlab", "clearml", "comet_ml", "dvclive", "codecarbon")}
 
 
 def peft_config(model: ModelConfig) -> Any:
@@ -42,6 +46,22 @@ def peft_config(model: ModelConfig) -> Any:
         return LoraConfig(**settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"the adapter's settings are refused: {str(error).splitlines()[0]}") from error
+
+
+def require_extras(model: ModelConfig, config: RewardConfig) -> None:
+    """Refuse flags whose extra is missing before data are read. Raises MissingExtraError with the remedy."""
+    wanted = {
+        "peft": ("peft", model.use_peft),
+        "bitsandbytes": ("quantization", model.use_peft and (model.load_in_4bit or model.load_in_8bit)),
+    }
+    for package, (extra, is_asked) in wanted.items():
+        if is_asked and find_spec(package) is None:
+            raise missing_extra(package, extra)
+    for tracker in config.report_to or ():
+        packages = TRACKERS.get(tracker, ())
+        if packages and not any(map(find_spec, packages)):
+            raise MissingExtraError(f"--report_to {tracker}: run pip install {packages[0]}, or give --report_to none")
+    require_cuda(model)
 
 
 def require_cuda(model: ModelConfig) -> None:
