@@ -130,6 +130,8 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+# For a conversation that a chat template refuses.
+REMEDY = "write a system text into the first user message, or train with another template (--chat_template plain)"
 # What other tools call a flag.
 MEANT = {
     "--model": "--model_name_or_path",

@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.errors import REMEDY, ConfigError, ScoringError
 from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, text_key
 
 QUESTION, ANSWER = "Hello?", "Good day."
@@ -52,7 +52,6 @@ DATE_FORMAT = "%d %B %Y"
 CLOCK = "strftime_now"
 _MACRO = f"{{% macro {CLOCK}(format) %}}"
 _CASE = re.compile(r"format == '([^']*)' %\}([^{]*)\{")
-REMEDY = "write a system text into the first user message, or train with another template (--chat_template plain)"
 SECONDS_PER_TEMPLATE = 10.0
 # What a template has left that took too long once: a file of such rows would take days.
 SECONDS_AFTER_THAT = 1.0
@@ -217,8 +216,9 @@ def apply_template(
     except Exception as error:
         # A template is a program of the checkpoint's: whatever it raises costs this conversation and no other.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        reply = f"the chat template refused a conversation of the roles {roles}: {reason}"
-        raise ScoringError(f"{reply}; {REMEDY}") from error
+        raise ScoringError(
+            f"the chat template refused a conversation of the roles {roles}: {reason}; {REMEDY}"
+        ) from error
     given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
     if len(text) > MAX_WRITTEN + MAX_GROWTH * given:
         raise ScoringError(f"the chat template wrote {len(text)} characters around {given}: it writes without end")
