@@ -131,7 +131,7 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 
 # For a conversation that a chat template refuses.
-REMEDY = "write a system text into the first user message, or train with another template (--chat_template plain)"
+ASK = "write a system text into the first user message, or train with another template (--chat_template plain)"
 # What other tools call a flag.
 MEANT = {
     "--model": "--model_name_or_path",

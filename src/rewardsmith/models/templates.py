@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rewardsmith.errors import REMEDY, ConfigError, ScoringError
+from rewardsmith.errors import ASK, ConfigError, ScoringError
 from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, text_key
 
 QUESTION, ANSWER = "Hello?", "Good day."
@@ -216,9 +216,7 @@ def apply_template(
     except Exception as error:
         # A template is a program of the checkpoint's: whatever it raises costs this conversation and no other.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ScoringError(
-            f"the chat template refused a conversation of the roles {roles}: {reason}; {REMEDY}"
-        ) from error
+        raise ScoringError(f"the chat template refused a conversation of the roles {roles}: {reason}; {ASK}") from error
     given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
     if len(text) > MAX_WRITTEN + MAX_GROWTH * given:
         raise ScoringError(f"the chat template wrote {len(text)} characters around {given}: it writes without end")
