@@ -59,3 +59,7 @@ def test_what_the_system_refuses_names_the_place_and_a_remedy():
     assert said(OSError(2, "No such file or directory", "/proc/.out.jsonl.7-ab.part")).startswith("/proc: No such file")
     assert said(OSError("gone")) == "gone"
     assert said(ConfigError("one\n line")) == "one line"
+
+
+def test_names_out_of_data_move_no_terminal():
+    assert listed(["\x1b[2Jkey", "\x9b31m", "caf\u00e9", "\u202ea"]) == "\\x1b[2Jkey, \\x9b31m, caf\u00e9, \\u202ea"

@@ -108,8 +108,12 @@ def require_place(value: object, what: str) -> str:
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:
-    """Return names with commas between them, the first ones where there are many, long ones cut; "none" for none."""
-    shown = [text if len(text) <= 40 else f"{text[:40]}..." for text in map(str, names)]
+    """Return names with commas between them, the first ones where there are many, long ones cut; "none" for none.
+
+    Names come out of data: what a terminal would obey is written out.
+    """
+    plain = (text if text.isprintable() else repr(text)[1:-1] for text in map(str, names))
+    shown = [text if len(text) <= 40 else f"{text[:40]}..." for text in plain]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more if shown else "none"
 

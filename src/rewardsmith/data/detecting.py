@@ -186,7 +186,7 @@ def unread_note(group: PreferenceGroup, columns: Sequence[str]) -> str:
     """Say which columns are not read, and what to do where one of them may hold what was asked."""
     shown = listed(columns)
     if not group.prompt:
-        remedy = f"--columns {columns[0]}=prompt reads it" if len(columns) == 1 else "--columns NAME=prompt reads one"
+        remedy = f"--columns {shown}=prompt reads it" if len(columns) == 1 else "--columns NAME=prompt reads one"
         return f"no column is read as the prompt; not read, and kept in the metadata: {shown}; {remedy}"
     meant = [column for column in columns if _plain(column) in (*MEANT, *SYSTEMS)]
     remedy = f"; join {listed(meant)} to the prompt in the file where it was asked, too" if meant else ""
