@@ -138,7 +138,7 @@ class FeatureStore:
             own = {key: ids for ids in group if (key := self.key(ids)) in missing}
             if own:
                 window.append(list(own.items()))
-                missing -= own.keys()
+                missing.difference_update(own)
                 size += len(own)
             if size >= ROWS_PER_FILE:
                 yield window
