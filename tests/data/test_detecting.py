@@ -390,3 +390,12 @@ def test_several_rejected_answers_of_other_tools_are_comparisons(name):
 def test_a_null_among_several_answers_is_named():
     with pytest.raises(DataError, match=r"rejected\[1\].*NoneType"):
         parse_row({"prompt": "p", "chosen": "a", "rejected": ["b", None]})
+
+
+def test_tools_that_are_nested_without_end_name_their_row():
+    deep: dict = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "tools": [deep]}
+    with pytest.raises(DataError, match=r"pairs\.jsonl:row 8: tools, calls and parts may be nested 200 deep"):
+        parse_row(row, "pairs.jsonl:row 8")
