@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -62,3 +63,10 @@ def test_a_file_that_cannot_be_written_is_one_line(command, pairs_file, tmp_path
 def test_what_people_type_first_is_answered_with_what_they_meant(words, said, capsys):
     assert main(words) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_any_command_writes_tables_without_formulas(command, tmp_path):
+    row = {"prompt": "=1+1", "completions": ["-a", "b"], "rewards": [1.0, -2.0]}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    command("rank", "in.jsonl", "out.csv", "--spreadsheet-cells")
+    assert "'=1+1" in (tmp_path / "out.csv").read_text()

@@ -4,7 +4,7 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.files.tables import hub_files, is_hub_id, read_hub, write_rows
+from rewardsmith.files.tables import hub_files, is_hub_id, read_hub, spreadsheet_cells, write_rows
 
 
 @pytest.mark.parametrize("name", ["owner/name", "owner/name/subset"])
@@ -50,3 +50,17 @@ def test_semicolons_of_a_european_spreadsheet_are_separators(tmp_path):
     assert [row for _, row in read_rows(tmp_path / "rows.csv")] == [
         {"prompt": "Straße?", "chosen": "ja, gern", "rejected": "nein"}
     ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_no_cell_is_a_formula_for_spreadsheets_where_that_is_asked_for(tmp_path, suffix):
+    row = {"@name": "=HYPERLINK(1)", "b": "+1", "c": "-x", "d": "a=b", "reward": -1.5, "e": "@me", "f": None}
+    path = tmp_path / f"out.{suffix}"
+    with spreadsheet_cells():
+        write_rows(path, lambda: iter([row]))
+    mark = "," if suffix == "csv" else "\t"
+    head, cells = path.read_text().splitlines()
+    assert head.split(mark) == ["'@name", "b", "c", "d", "reward", "e", "f"]
+    assert cells.split(mark) == ["'=HYPERLINK(1)", "'+1", "'-x", "a=b", "-1.5", "'@me", ""]
+    write_rows(path, lambda: iter([row]))
+    assert path.read_text().splitlines()[1].split(mark)[:3] == ["=HYPERLINK(1)", "+1", "-x"]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from importlib import import_module
 
-from rewardsmith.cli.main import COMMANDS, CommandParser, available_commands, part_of
+from rewardsmith.cli.main import COMMANDS, SPREADSHEET, CommandParser, available_commands, part_of
 from rewardsmith.errors import missing_extra
 
 EXAMPLE = """examples:
@@ -40,6 +40,7 @@ def whole_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rewardsmith")
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(SPREADSHEET, action="store_true", help="write no formula into CSV or TSV")
     _add(parser, {name: COMMANDS[name] for name in available_commands()})
     return parser
 

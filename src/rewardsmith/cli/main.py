@@ -16,6 +16,8 @@ from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
 from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, nearest, nearest_or_known, said
 
+# A flag of every command, as --debug is.
+SPREADSHEET = "--spreadsheet-cells"
 # Command of an area -> (module below rewardsmith.cli, one-line summary).
 Commands = Mapping[str, tuple[str, str]]
 # Command -> (module, one-line summary). The module is imported only when its command is run.
@@ -56,14 +58,15 @@ def usage() -> str:
         f"rewardsmith {__version__}: from human judgements to a reward that can be trusted\n\n"
         f"usage: rewardsmith COMMAND [options]   (rewardsmith COMMAND --help)\n\n{rows}\n\n"
         "  --version  print the version\n  --debug    show the traceback of an error\n"
+        f"  {SPREADSHEET}  write no formula into CSV or TSV: an apostrophe goes before = + - @\n"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 success, 1 a check failed or an error, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    debug, for_spreadsheets = "--debug" in arguments, SPREADSHEET in arguments
+    arguments = [a for a in arguments if a not in ("--debug", SPREADSHEET)]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -77,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean '{near}'?" if near else "; see rewardsmith --help"
         print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
         return 2
-    return _run(name, rest, debug)
+    if not for_spreadsheets:
+        return _run(name, rest, debug)
+    with import_module("rewardsmith.files.tables").spreadsheet_cells():
+        return _run(name, rest, debug)
 
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:

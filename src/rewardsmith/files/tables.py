@@ -7,6 +7,8 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -23,6 +25,9 @@ JSON_COLUMNS = {"completions", "ranks", "scores", "context", "comparisons", "rat
 ASKED = ("prompt", "question", "instruction", "chosen", "rejected")
 BATCH_ROWS = 256
 MOST_CELL = 64 << 20
+# What makes a cell a formula in spreadsheets.
+FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
+_for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=False)
 OUTPUT_SUFFIXES = (*SUFFIXES, ".csv", ".tsv", ".parquet")
 
 
@@ -165,7 +170,7 @@ def _write_table(path: Path, make_rows: Callable[[], Rows]) -> int:
     with replace_when_done(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
         try:
-            writer.writerow(columns)
+            writer.writerow([_cell(name) for name in columns])
             for row in make_rows():
                 writer.writerow([_cell(row.get(name)) for name in columns])
                 number += 1
@@ -177,8 +182,24 @@ def _write_table(path: Path, make_rows: Callable[[], Rows]) -> int:
     return number
 
 
+@contextmanager
+def spreadsheet_cells() -> Iterator[None]:
+    """Write, in a block, no cell of CSV or TSV that a spreadsheet would run as a formula.
+
+    A text that begins with one of `FORMULA_MARKS` gets an apostrophe before it (OWASP, CSV injection), which is there
+    when the file is read again; numbers stay.
+    """
+    token = _for_spreadsheets.set(True)
+    try:
+        yield
+    finally:
+        _for_spreadsheets.reset(token)
+
+
 def _cell(value: object) -> Any:
     """Give what a cell holds: text as it is, nothing for None, numbers in full, the rest as JSON."""
+    if isinstance(value, str) and value.startswith(FORMULA_MARKS) and _for_spreadsheets.get():
+        return f"'{value}"
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
