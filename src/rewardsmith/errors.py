@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -91,17 +90,6 @@ def not_annotated(where: str, message: str, unjudged: object) -> RowError:
     error = row_error(where, "not annotated", message)
     error.unjudged = unjudged
     return error
-
-
-@contextmanager
-def naming_row(where: str) -> Iterator[None]:
-    """Name the row in what a record itself refuses, such as tools that are nested without end. Raises RowError."""
-    try:
-        yield
-    except RowError:
-        raise
-    except DataError as error:
-        raise row_error(where, "unusable row", str(error)) from error
 
 
 def describe(value: object) -> str:

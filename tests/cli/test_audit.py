@@ -90,7 +90,7 @@ def test_a_model_of_ours_is_audited_in_its_other_forms(command, tiny_model, pair
 def test_models_together_give_matrix_and_ensemble(command, simulated):
     _, out, _ = command(
         *("audit", "simulator:noise=1,seed=1", "simulator:noise=1,seed=2", "--data", "sim.jsonl"),
-        *("--data", "other.jsonl", "--trained-on", "sim", "--trained-on", "elsewhere", "--ensemble", *FAST),
+        *("--data", "other.jsonl", "--trained-on", "sim", "--trained-on", "elsewhere", "--ensemble-risk", *FAST),
         *("--json", "-"),
     )
     together = next(r for r in json.loads(out)["results"] if r["schema"] == "rewardsmith.models_together")
@@ -107,7 +107,7 @@ def test_models_together_give_matrix_and_ensemble(command, simulated):
         (("simulator:gold", "sim.jsonl", "--sample", 1), 2, "--sample must be at least 2"),
         (("simulator:gold", "sim.jsonl", "--draw", 0), 2, "--draw must be at least 1"),
         (("simulator:gold", "sim.jsonl", "--gold", "simulator:gold"), 2, "--gold needs --samples"),
-        (("simulator:gold", "sim.jsonl", "--ensemble"), 1, "two or more models"),
+        (("simulator:gold", "sim.jsonl", "--ensemble-risk"), 1, "two or more models"),
         (("simulator:gold", "sim.jsonl", "--trained-on", "a", "--trained-on", "b"), 1, "2 names for 1 models"),
         (("simulator:gold", "--data", "sim.jsonl", "--data", "sim.jsonl"), 1, "two data sets are named 'sim'"),
         (("simulator:gold", "missing.jsonl"), 1, "missing.jsonl"),
@@ -205,7 +205,8 @@ def test_a_matrix_of_sources_and_an_ensemble_are_printed(command, folder, monkey
     command("data", "simulate", "length.jsonl", "--prompts", 30, "--seed", 2, "--length-bias", 5)
     code, out, _ = command(
         "audit", "simulator:gold", "simulator:length=5", "--data", "quality.jsonl", "--data", "length.jsonl",
-        "--trained-on", "quality", "--trained-on", "length", "--ensemble", "--train-data", "quality.jsonl", *FASTEST,
+        "--trained-on", "quality", "--trained-on", "length", "--ensemble-risk",
+        "--train-data", "quality.jsonl", *FASTEST,
     )  # fmt: skip
     assert code == 0
     for words in ("lost against the model", "lowest member", "same pair", "newest minus oldest"):

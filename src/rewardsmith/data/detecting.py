@@ -18,7 +18,7 @@ from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.rankings import LEFT_OUT
 from rewardsmith.data.merging import deduplicate
 from rewardsmith.data.sets import CATALOGUE
-from rewardsmith.errors import ConfigError, DataError, listed, naming_row, nearest_or_known, row_error
+from rewardsmith.errors import ConfigError, DataError, RowError, listed, nearest_or_known, row_error
 from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
 from rewardsmith.files.tables import OnBroken, Row
@@ -101,8 +101,13 @@ class RowPlan:
             row = {names.get(column, column): value for column, value in row.items() if column not in free}
         if self.system and row.get("system"):
             row = with_system(row, where, self.format.system_place)
-        with naming_row(where):
+        try:
             return deduplicate(self.format.read(row, where))
+        except RowError:
+            raise
+        except DataError as error:
+            # What the record itself refuses, such as tools that are nested without end, does not know its row.
+            raise row_error(where, "unusable row", str(error)) from error
 
 
 def plan_row(row: Mapping[str, Any], where: str, name: str | None = None) -> RowPlan:

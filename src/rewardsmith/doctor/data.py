@@ -13,6 +13,7 @@ SYSTEMATIC = 0.05
 # Up to a hundredth a fault of single rows changes nothing that could be measured.
 NEGLIGIBLE = 0.01
 # Human data lies between .51 and .77: "the longer answer wins" there is taste; above, it is nearly all of the signal.
+MOST_PREFERENCES = 0.5
 LENGTH_YELLOW, LENGTH_RED, LENGTH_LOW = 0.60, 0.80, 0.35
 # Reason under which readers of data sets leave out a row whose label is against its scores.
 CONTRADICTORY = "contradictory scores"
@@ -138,10 +139,12 @@ def check_label_in_answers(reading: Reading) -> Finding | None:
         message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
         remedy = "remove it from both sides, unless it is what should be learnt"
         return Finding(level_of(tell.count / total, 0.5), name, message, remedy)
-    if found.tells:
-        tell = found.tells[0]
+    # A word that decides here and there is what answers are about; one in most preferences is an export's.
+    words = [tell for tell in found.tells if tell.count >= MOST_PREFERENCES * found.checks.preferences]
+    if words:
+        tell = words[0]
         message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
-        remedy = "a model learns the word alone: look at such rows, and remove it from both sides if it is an export's"
+        remedy = "a model learns that alone: look at such rows, and make both sides alike if an export did it"
         return Finding("yellow", name, message, remedy)
     return Finding("green", name, f"no mark that tells the sides apart in {rows} rows") if rows else None
 

@@ -21,7 +21,6 @@ from rewardsmith.doctor.data import DATA_CHECKS
 from rewardsmith.doctor.subject import MOST_TOKENS, Examination, Reading, Watch, run_checks, unwatched
 from rewardsmith.errors import ConfigError, DataError, TooLongError, require_place
 from rewardsmith.findings import Finding, Level, by_level, worst
-from rewardsmith.models.foreign.folder import member_folders
 from rewardsmith.records import PreferenceGroup
 
 if TYPE_CHECKING:
@@ -116,6 +115,7 @@ def examine(model: str | Path | None = None, data: object = None, how: Examinati
         return of_data
     # Data alone is looked at without torch.
     from rewardsmith.doctor.checkpoint import examine_checkpoint
+    from rewardsmith.models.foreign.folder import member_folders
 
     members = member_folders(str(model))
     if len(members) == 1:

@@ -149,7 +149,7 @@ def join_prompt(
             check_ending(completion, where, name)
     asked: Side | None = None if prompt is None else check_prompt(prompt, where, prompt_column)
     if asked is None or isinstance(asked, str):
-        if not all(conversational):
+        if not completions or not all(conversational):
             return asked or "", completions
         return _split_conversations(asked, [c for c in completions if not isinstance(c, str)])
     return _without_repeats(asked, [(Message("assistant", c),) if isinstance(c, str) else c for c in completions])
