@@ -25,18 +25,8 @@ from rewardsmith.files.tables import OnBroken, Row
 from rewardsmith.records import SYSTEM_ROLES, Message, PreferenceGroup
 
 # Names under which people keep what was asked, in the order in which they are tried; then others that carry meaning.
-PROMPTS = (
-    "prompt",
-    "question",
-    "query",
-    "problem",
-    "instruction",
-    "user_prompt",
-    "user_input",
-    "input",
-    "task",
-    "post",
-)
+_ASKED = ("prompt", "question", "query", "problem", "instruction")
+PROMPTS = (*_ASKED, "user_prompt", "user_input", "input", "task", "post")
 MEANT = (*PROMPTS, "context", "history", "messages", "conversation", "conversations", "document", "article")
 SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "system_text", "system_msg", "sys_prompt")
 KNOWN = frozenset({"prompt", *(column for f in ALL for signature in f.signatures for column in signature)})
