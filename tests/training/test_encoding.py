@@ -170,6 +170,19 @@ def test_long_texts_are_cut_and_dropped_as_if_they_were_tokenised_whole(overflow
     assert sum(encoded is not None for encoded, _ in whole) == (2 if overflow == "drop" else 5)
 
 
+def test_an_answer_that_cannot_fit_takes_no_prompt_from_the_others():
+    tokenizer = tiny_models.qwen_tokenizer()
+    prepare_tokenizer(tokenizer)
+    encoder = Encoder(Renderer(tokenizer), 64, "truncate_prompt")
+    prompt, pair = "good " * 70, [[0, 1]]
+    short, _ = encoder.encode(three_way({"prompt": prompt, "completions": ["fine", "bad"], "preferences": pair}))
+    row = {"prompt": prompt, "completions": ["fine", "bad", "poor " * 90], "preferences": [[0, 1], [1, 2]]}
+    kept, counts = encoder.encode(three_way(row))
+    assert kept["ids"] == short["ids"]
+    assert max(map(len, kept["ids"])) == 64
+    assert counts["completions longer than max_length dropped"] == 1
+
+
 def three_way(row):
     comparisons = tuple(Comparison(better, worse) for better, worse in row["preferences"])
     return PreferenceGroup(row["prompt"], tuple(row["completions"]), comparisons)

@@ -153,19 +153,23 @@ class Encoder:
     def _truncate_prompt(
         self, group: PreferenceGroup, text: Composed, found: Cuttable, counts: Counter[str]
     ) -> list[list[int]]:
-        """Cut the oldest prompt tokens of all sequences alike, so that the prefix stays shared; answers stay whole."""
-        ids = found.ids
-        room = shared_prefix_length([tuple(sequence) for sequence in ids])
-        excess = room if any(found.too_long) else max(map(len, ids)) - (self.max_length or 0)
-        if excess <= 0:
+        """Cut the oldest prompt tokens of all sequences alike, so that the prefix stays shared; answers stay whole.
+
+        The longest one that can fit says how many: one that does not fit without its prompt is dropped in any case.
+        """
+        ids, limit = found.ids, self.max_length or 0
+        if not any(found.too_long) and max(map(len, ids)) <= limit:
             return ids
+        room = shared_prefix_length([tuple(sequence) for sequence in ids])
         if isinstance(group.prompt, str) and group.prompt:
-            known = prompt_tokens_behind(self.renderer.tokenizer, group.prompt, text, found.place)
-            room = min(room, known)
+            room = min(room, prompt_tokens_behind(self.renderer.tokenizer, group.prompt, text, found.place))
         keep = int(ids[0][0] == self.renderer.tokenizer.bos_token_id)
-        cut = min(excess, max(0, room - keep))
-        if cut or found.place:
-            counts["prompts truncated"] += 1
+        most = max(0, room - keep)
+        sizes = [len(sequence) for sequence, long in zip(ids, found.too_long, strict=True) if not long]
+        cut = max((size - limit for size in sizes if size - most <= limit), default=0)
+        if cut <= 0:
+            return ids
+        counts["prompts truncated"] += 1
         return [sequence[:keep] + sequence[keep + cut :] for sequence in ids]
 
 
