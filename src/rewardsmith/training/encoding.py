@@ -164,12 +164,9 @@ class Encoder:
         if isinstance(group.prompt, str) and group.prompt:
             room = min(room, prompt_tokens_behind(self.renderer.tokenizer, group.prompt, text, found.place))
         keep = int(ids[0][0] == self.renderer.tokenizer.bos_token_id)
-        most = max(0, room - keep)
         sizes = [len(sequence) for sequence, long in zip(ids, found.too_long, strict=True) if not long]
-        cut = max((size - limit for size in sizes if size - most <= limit), default=0)
-        if cut <= 0:
-            return ids
-        counts["prompts truncated"] += 1
+        cut = max([0, *(size - limit for size in sizes if size - max(0, room - keep) <= limit)])
+        counts["prompts truncated"] += cut > 0
         return [sequence[:keep] + sequence[keep + cut :] for sequence in ids]
 
 

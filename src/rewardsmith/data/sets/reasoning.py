@@ -227,7 +227,7 @@ def _first_mistake(value: object, where: str) -> int:
     # A column with nulls comes as floats from some exports.
     if value is None or value != value:
         return -1
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0 or value < 0:
         raise row_error(where, "unknown label", f"mistake_index is {describe(value)}; give a step from 0, or null")
     return int(value)
 
