@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -92,6 +93,17 @@ def not_annotated(where: str, message: str, unjudged: object) -> RowError:
     return error
 
 
+@contextmanager
+def calling(name: str) -> Iterator[None]:
+    """Turn whatever a function of the user's raises in a block into one line. Raises ScoringError."""
+    try:
+        yield
+    except RewardsmithError:
+        raise
+    except Exception as error:
+        raise ScoringError(f"{name} failed: {type(error).__name__}: {one_line(error)}") from error
+
+
 def describe(value: object) -> str:
     """Name a wrong value by its type and a short excerpt, on one line."""
     text = repr(value)
@@ -129,7 +141,7 @@ def said(error: BaseException) -> str:
     return f"{shown}: {error.strerror}; give a place that can be read and written"
 
 
-def one_line(error: BaseException, most: int = 200) -> str:
+def one_line(error: object, most: int = 200) -> str:
     """Return the message of another library's error on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 

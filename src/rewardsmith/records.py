@@ -254,6 +254,9 @@ class Estimate:
             return f"{self.value:.3f} (n={self.n})"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
 
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, self.n, -self.high, -self.low)
+
     def to_dict(self) -> dict[str, Any]:
         """Give `value, n, low, high`, with None for NaN, for JSON."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}

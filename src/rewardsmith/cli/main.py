@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -80,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean '{near}'?" if near else "; see rewardsmith --help"
         print(f"rewardsmith: unknown command {name!r}{hint}", file=sys.stderr)
         return 2
-    if not for_spreadsheets:
-        return _run(name, rest, debug)
-    with import_module("rewardsmith.files.tables").spreadsheet_cells():
+    # Tables load only where they are asked for.
+    cells = import_module("rewardsmith.files.tables").spreadsheet_cells if for_spreadsheets else nullcontext
+    with cells():
         return _run(name, rest, debug)
 
 

@@ -10,7 +10,6 @@ import hmac
 import secrets
 import time
 from typing import Any
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -31,7 +30,7 @@ LONGEST_ID = 100
 def panel_link(secret: str, panel: Panel, base: str) -> str:
     """Return the link to give to the marketplace, with its placeholders for the ids."""
     names = (panel.participant, panel.study, panel.session)
-    places = "&".join(f"{urlencode({name: ''})}{{{{%{name}%}}}}" for name in names)
+    places = "&".join(f"{name}={{{{%{name}%}}}}" for name in names)
     return f"{base}/panel/{_signer(secret).dumps(panel.name)}?{places}"
 
 

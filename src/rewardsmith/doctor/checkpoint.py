@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from rewardsmith.doctor.data_with_model import MODEL_DATA_CHECKS
 from rewardsmith.doctor.model import MODEL_CHECKS, check_finite_weights
-from rewardsmith.doctor.subject import Examination, Subject, encode, one_line, run_checks
+from rewardsmith.doctor.subject import Examination, Subject, encode, run_checks
 from rewardsmith.doctor.tokens import TOKEN_CHECKS, check_vocabulary
-from rewardsmith.errors import CheckpointError, RewardsmithError
+from rewardsmith.errors import CheckpointError, RewardsmithError, one_line
 from rewardsmith.findings import Finding
 from rewardsmith.models.checkpoint import (
     LoadedModel,

@@ -133,17 +133,16 @@ def check_label_in_answers(reading: Reading) -> Finding | None:
     if count:
         message = f"in {count} of {rows} rows an answer begins or ends with a mark such as [chosen]: a model reads it"
         return Finding(level_of(count / rows), name, message, "remove the mark from the texts")
-    tells = [tell for tell in found.tells if not tell.mark[0].isalnum() and not tell.mark[-1].isalnum()]
-    if tells:
-        tell, total = tells[0], max(1, found.checks.preferences)
-        message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
-        remedy = "remove it from both sides, unless it is what should be learnt"
-        return Finding(level_of(tell.count / total, 0.5), name, message, remedy)
+    total = max(1, found.checks.preferences)
+    marks = [tell for tell in found.tells if not tell.mark[0].isalnum() and not tell.mark[-1].isalnum()]
     # A word that decides here and there is what answers are about; one in most preferences is an export's.
-    words = [tell for tell in found.tells if tell.count >= MOST_PREFERENCES * found.checks.preferences]
-    if words:
-        tell = words[0]
+    words = [tell for tell in found.tells if tell.count >= MOST_PREFERENCES * total]
+    if marks or words:
+        tell = (marks or words)[0]
         message = f"an answer that {tell.place} {tell.mark!r} is preferred in {tell.preferred:.2f} of {tell.count}"
+        if marks:
+            remedy = "remove it from both sides, unless it is what should be learnt"
+            return Finding(level_of(tell.count / total, 0.5), name, message, remedy)
         remedy = "a model learns that alone: look at such rows, and make both sides alike if an export did it"
         return Finding("yellow", name, message, remedy)
     return Finding("green", name, f"no mark that tells the sides apart in {rows} rows") if rows else None

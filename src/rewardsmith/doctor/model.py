@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from rewardsmith.doctor.subject import Subject, one_line
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.doctor.subject import MOST_CHARACTERS, Subject
+from rewardsmith.errors import RewardsmithError, one_line
 from rewardsmith.findings import Finding
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.heads import find_head
@@ -160,7 +160,7 @@ def check_ordinary_call(subject: Subject) -> Iterator[Finding]:
             yield find_batch(subject, rows, alone)
             yield find_padding_side(subject, rows, alone)
     except (RuntimeError, ValueError, IndexError) as error:
-        message = f"an ordinary Hugging Face call fails: {one_line(error)}"
+        message = f"an ordinary Hugging Face call fails: {one_line(error, MOST_CHARACTERS)}"
         yield Finding(subject.fault, "plain call", message, "mend the checkpoint; other tools cannot score with it")
 
 

@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 
 from rewardsmith.data.checks.inspection import Inspection
 from rewardsmith.data.loading import LoadReport
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.errors import RewardsmithError, one_line
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import PreferenceGroup
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Looked = TypeVar("Looked")
 Item = TypeVar("Item")
 Found = Finding | Iterable[Finding] | None
+# Of another library's error in a finding.
+MOST_CHARACTERS = 160
 # Wraps what takes long, for a progress bar: items and what is done with them.
 Watch = Callable[[Iterable[Item], str], Iterable[Item]]
 
@@ -75,19 +77,14 @@ def run_checks(checks: Sequence[Callable[[Looked], Found]], looked_at: Looked) -
         # The one boundary: a fault nobody foresaw in one check must not lose what the others found.
         except Exception as error:
             name = check.__name__.removeprefix("check_").replace("_", " ")
-            message = f"this check could not be done: {type(error).__name__}: {one_line(error)}"
+            message = f"this check could not be done: {type(error).__name__}: {one_line(error, MOST_CHARACTERS)}"
             yield Finding("yellow", name, message, "mend what the other findings name, and look again")
 
 
-def one_line(error: object, limit: int = 160) -> str:
-    """Return an error as one short line."""
-    return " ".join(str(error).split())[:limit]
-
-
 ENCODED_GROUPS = 600
-# What a template or a tokenizer may raise on a conversation that it cannot render.
 # Longer texts are tokenised for a model that reads them alone.
 MOST_TOKENS = 2**17
+# What a template or a tokenizer may raise on a conversation that it cannot render.
 REFUSED = (RewardsmithError, TemplateError, TypeError, ValueError)
 
 
@@ -169,7 +166,7 @@ def encode(renderer: Renderer, groups: Iterable[PreferenceGroup], limit: int = M
             texts = [renderer.compose(group.prompt, completion, *options) for completion in group.completions]
             written = [(text.said, renderer.ids(text, limit)) for text in texts]
         except REFUSED as error:
-            encoded.errors.append(one_line(error))
+            encoded.errors.append(one_line(error, MOST_CHARACTERS))
             continue
         if all(ids for _, ids in written):
             encoded.groups.append(Sequences(group, [ids for _, ids in written], [text for text, _ in written]))

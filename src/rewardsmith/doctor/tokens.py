@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers.utils import chat_template_utils
 
-from rewardsmith.doctor.subject import REFUSED, Subject, one_line
+from rewardsmith.doctor.subject import MOST_CHARACTERS, REFUSED, Subject
+from rewardsmith.errors import one_line
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Message
 
@@ -94,7 +95,9 @@ def check_chat_template(subject: Subject) -> Finding:
     try:
         text = rendered_conversation(subject)
     except REFUSED as error:
-        return Finding("red", name, f"it cannot render one question with its answer: {one_line(error)}", "mend it")
+        return Finding(
+            "red", name, f"it cannot render one question with its answer: {one_line(error, MOST_CHARACTERS)}", "mend it"
+        )
     if ANSWER not in text or QUESTION not in text:
         lost = "answer" if ANSWER not in text else "question"
         return Finding("red", name, f"the rendered text does not hold the {lost}", "mend the template's loop")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rewardsmith.data.detecting import read_rows
-from rewardsmith.errors import ConfigError, DataError, RewardsmithError, ScoringError, one_line
+from rewardsmith.errors import ConfigError, DataError, ScoringError, calling
 from rewardsmith.records import (
     Completion,
     Scorer,
@@ -48,12 +48,8 @@ class FunctionScorer:
         return [self._call(request) for request in requests]
 
     def _call(self, request: ScoreRequest) -> list[float]:
-        try:
+        with calling(self.name):
             given = self.function(request.prompt, request.completions)
-        except RewardsmithError:
-            raise
-        except Exception as error:
-            raise ScoringError(f"{self.name} failed: {type(error).__name__}: {one_line(error)}") from error
         try:
             rewards = [float(reward) for reward in given]
         except (TypeError, ValueError):

@@ -319,7 +319,7 @@ def _named(baseline: str) -> str:
 
 def _amount(gain: Estimate, sign: int = 1) -> str:
     """Return a difference with its interval, turned where B is the better one."""
-    turned = gain if sign > 0 else Estimate(-gain.value, gain.n, -gain.high, -gain.low)
+    turned = gain if sign > 0 else -gain
     interval = show_interval(turned)
     return f"{show(turned.value)}{f' [{interval}]' if interval else ''}"
 

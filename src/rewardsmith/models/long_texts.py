@@ -106,10 +106,8 @@ class LongTexts:
                 # A word of any length may be one token, of unknown letters.
                 return False
             try:
-                count += len(self._tokenizer(piece, add_special_tokens=False)["input_ids"]) - 1
-            except BaseException as error:
-                if type(error).__name__ != "PanicException":
-                    raise
+                count += len(tokenise_whole(self._tokenizer, piece, add_special_tokens=False)) - 1
+            except ScoringError:
                 # The whole text will fail in the same way, and be answered for it.
                 return False
             if count > limit:

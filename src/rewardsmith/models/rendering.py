@@ -21,7 +21,7 @@ from rewardsmith.models import templates
 from rewardsmith.models.long_texts import LongTexts, tokenise_whole
 from rewardsmith.models.templates import TemplateMarks, apply_template
 from rewardsmith.models.tokenizer import TextPolicy, without_end
-from rewardsmith.records import Completion, Message, Text, TokenIds
+from rewardsmith.records import Completion, Message, PreferenceGroup, Text, TokenIds
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,14 @@ class Renderer:
             return composed._replace(said=self._shown(self._framed(plain), hidden), hidden=hidden)
         text = self._apply_template(as_messages(prompt, completion), tools, chat_template_kwargs)
         return Composed(self._shown(text, hidden), text, (), self._frames_itself(text), hidden)
+
+    def compose_all(self, group: PreferenceGroup) -> list[Composed]:
+        """Return what is tokenised of each completion; token ids are taken as they are, padding too."""
+        options = (group.tools, group.chat_template_kwargs)
+        return [
+            Composed("", None, c) if isinstance(c, TokenIds) else self.compose(group.prompt, c, *options)
+            for c in group.completions
+        ]
 
     def ids(self, composed: Composed, limit: int | None = None) -> list[int]:
         """Tokenise. Raises TooLongError, before it does, for a text that certainly has more tokens than `limit`."""

@@ -72,10 +72,9 @@ def verdict_of(result: RunResult) -> Verdict:
     text += f"; gold {_moved(gold)}"
     turn = result.turn
     if turn is not None:
-        lost = Estimate(-turn.lost.value, turn.lost.n, -turn.lost.high, -turn.lost.low)
         text += (
             f". Gold turned: it was best at step {turn.step} (KL {show(turn.kl)} nats) with "
-            f"{_without_n(turn.gold)}, and lost {_without_n(lost)} from there to the end"
+            f"{_without_n(turn.gold)}, and lost {_without_n(-turn.lost)} from there to the end"
         )
     return Verdict(text + ".", "bad" if turn is not None or gold.high < 0 else "good" if gold.low > 0 else "warn")
 

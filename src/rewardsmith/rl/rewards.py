@@ -20,7 +20,7 @@ from typing import Any
 from rewardsmith.capabilities import capabilities_of
 from rewardsmith.clients.client import ClientOptions, RewardClient, group_samples, in_sample_order
 from rewardsmith.clients.opening import open_scorer
-from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, UnreachableError, one_line, try_halves
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, calling, try_halves
 from rewardsmith.records import Scorer, ScoreRequest, as_plain
 from rewardsmith.rl.judges import GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
@@ -208,15 +208,11 @@ class _FunctionPart(_Part):
 
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Call the function. Raises ScoringError when it fails, or gives another number of rewards."""
-        try:
+        # Whatever it raises, the run shall stop with a checkpoint.
+        with calling(self.name):
             given = self.function(prompts=prompts, completions=completions, **columns)
             rewards = list(asyncio.run(given) if isinstance(given, Coroutine) else given)
             found = [None if reward is None else float(reward) for reward in rewards]
-        except RewardsmithError:
-            raise
-        except Exception as error:
-            # Whatever a function of the user's raises, the run shall stop with a checkpoint.
-            raise ScoringError(f"{self.name} failed: {type(error).__name__}: {one_line(error)}") from error
         if len(found) != len(prompts):
             raise ScoringError(f"{self.name} gave {len(found)} rewards for {len(prompts)} answers; give one for each")
         return found

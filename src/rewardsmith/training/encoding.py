@@ -128,12 +128,8 @@ class Encoder:
 
     def _write(self, group: PreferenceGroup, where: str) -> tuple[list[Composed], Cuttable]:
         """Return the rendered texts and the ids of every completion, but of what is certainly too long."""
-        options = (group.tools, group.chat_template_kwargs)
         try:
-            texts = [
-                Composed("", None, c) if isinstance(c, TokenIds) else self.renderer.compose(group.prompt, c, *options)
-                for c in group.completions
-            ]
+            texts = self.renderer.compose_all(group)
             if self.overflow == "truncate_prompt" and self.max_length is not None:
                 found = cuttable_ids(self.renderer, texts, self.max_length)
             else:

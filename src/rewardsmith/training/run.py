@@ -25,11 +25,10 @@ from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooL
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import write_members
-from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.exactness import fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import compute_rewards
-from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.scoring.truncation import fit_dialogues, truncate_prompt
 from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
@@ -175,19 +174,16 @@ def _encode_held_out(
     renderer, options = trainer.encoder.renderer, (group.tools, group.chat_template_kwargs)
     most, cuts = None if limit == math.inf else int(limit), trainer.encoder.overflow == "truncate_prompt"
     rows: list[list[int] | None] = []
-    texts, is_cut = [], False
-    for completion in group.completions:
-        given = completion if isinstance(completion, TokenIds) else None
-        text = renderer.compose(group.prompt, completion, *options)
-        texts.append(text if given is None else Composed("", None, given))
+    texts, is_cut = renderer.compose_all(group), False
+    for completion, text in zip(group.completions, texts, strict=True):
 
         def encode(prompt: Text, answer: Completion = completion) -> list[int]:
             return renderer.ids(renderer.compose(prompt, answer, *options), most)
 
         ids: list[int] | None = None
         with contextlib.suppress(TooLongError):
-            ids = renderer.ids(texts[-1], most)
-        if (ids is None or len(ids) > limit) and cuts and group.prompt and given is None:
+            ids = renderer.ids(text, most)
+        if (ids is None or len(ids) > limit) and cuts and group.prompt and text.text is not None:
             with contextlib.suppress(ScoringError):
                 ids, is_cut = truncate_prompt(encode, group.prompt, completion, int(limit)), True
         rows.append(ids)
