@@ -15,7 +15,7 @@ Pair = dict[str, str]
 
 
 def data_folder() -> Path:
-    """Give the folder of real data: $REWARDSMITH_DATA, or shared/data beside the checkout."""
+    """Return the folder of real data: $REWARDSMITH_DATA, or shared/data beside the checkout."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("REWARDSMITH_DATA", beside))
 
@@ -91,7 +91,7 @@ def sample_pairs(name: str, num_pairs: int, fits: Callable[[Pair], bool], seed: 
 
 
 def texts(name: str) -> Iterator[str]:
-    """Give every text of a set, for training the tokenizer."""
+    """Yield every text of a set, for training the tokenizer."""
     for pair in READERS[name](data_folder()):
         yield pair["prompt"] + pair["chosen"]
         yield pair["rejected"]

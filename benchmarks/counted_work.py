@@ -10,7 +10,7 @@ from rewardsmith.models.shared_prefix.packing import distinct, shared_prefix_len
 
 
 def sequences_by_prompt(rows: Iterable[dict[str, str]], tokenizer: Any) -> list[list[list[int]]]:
-    """Give the token ids of all sides, one list a prompt."""
+    """Return the token ids of all sides, one list a prompt."""
     groups: dict[str, list[list[int]]] = {}
     for row in rows:
         texts = [row["prompt"] + row[side] + tokenizer.eos_token for side in ("chosen", "rejected")]

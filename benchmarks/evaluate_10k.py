@@ -24,7 +24,7 @@ USAGE = (
 
 
 def measured(code: str, *arguments: str) -> str:
-    """Give wall seconds, CPU seconds and peak MiB of a fresh process, as text."""
+    """Return wall seconds, CPU seconds and peak MiB of a fresh process, as text."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     wall = time.perf_counter() - start

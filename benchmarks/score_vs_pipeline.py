@@ -139,7 +139,7 @@ def load_ours(folder: str, data: str, limit: int, arguments: argparse.Namespace)
 
 
 def draw_groups(data: str, seed: int) -> list[Group]:
-    """Give every prompt with its answers, in random order."""
+    """Return every prompt with its answers, in random order."""
     from comparison_data import READERS, data_folder
 
     prompts: dict[str, list[str]] = {}
@@ -155,7 +155,7 @@ def draw_groups(data: str, seed: int) -> list[Group]:
 
 
 def fill_up(answers: Sequence[str], generator: random.Random) -> list[str]:
-    """Give ANSWERS distinct answers: the given ones, and these cut at random words, at half their length or more."""
+    """Return ANSWERS distinct answers: the given ones, and these cut at random words, at half their length or more."""
     found = list(answers)
     for _ in range(1000):
         if len(found) >= ANSWERS:
@@ -193,7 +193,7 @@ def score_ours(ours: Any, groups: Sequence[Group]) -> list[float]:
 
 
 def find_best(pipe: Any, texts: Sequence[str], orders: dict[str, list[int]], sizes: Sequence[int]) -> tuple[str, int]:
-    """Give the order and batch size that are fastest on SEARCHED texts from the middle of an order."""
+    """Return the order and batch size that are fastest on SEARCHED texts from the middle of an order."""
     seconds: dict[tuple[str, int], float] = {}
     clock = time.process_time if threads() == 1 else time.perf_counter
     run_pipeline(pipe, texts, range(4), 1)
@@ -248,20 +248,20 @@ def print_table(
 
 
 def ratio(theirs: Sequence[Seconds], ours: Sequence[Seconds], which: int) -> str:
-    """Give the median and range of their seconds over ours, turn by turn."""
+    """Return the median and range of their seconds over ours, turn by turn."""
     ratios = [a[which] / b[which] for a, b in zip(theirs, ours, strict=True)]
     return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def encode(ours: Any, groups: Sequence[Group]) -> list[list[list[int]]]:
-    """Give the token ids of every text."""
+    """Return the token ids of every text."""
     from rewardsmith.records import ScoreRequest
 
     return [ours.encode(ScoreRequest(prompt, tuple(answers))) for prompt, answers in groups]
 
 
 def count_tokens(encoded: Sequence[list[list[int]]], share: bool) -> tuple[int, int]:
-    """Give the tokens of all texts, and those that ours computes."""
+    """Return the tokens of all texts, and those that ours computes."""
     from rewardsmith.models.shared_prefix import packing
 
     asked = sum(len(sequence) for sequences in encoded for sequence in sequences)
@@ -269,7 +269,7 @@ def count_tokens(encoded: Sequence[list[list[int]]], share: bool) -> tuple[int, 
 
 
 def threads() -> int:
-    """Give the threads that torch uses."""
+    """Return the threads that torch uses."""
     import torch
 
     return torch.get_num_threads()
@@ -303,7 +303,7 @@ def scale(arguments: argparse.Namespace) -> int:
 
 
 def simulated_texts(count: int) -> Any:
-    """Give texts of some words of a small vocabulary."""
+    """Yield texts of some words of a small vocabulary."""
     generator = random.Random(1)
     words = ["".join(generator.choices("abcdefghijklmnop", k=generator.randint(2, 9))) for _ in range(3000)]
     for _ in range(count):

@@ -42,7 +42,7 @@ def repeated(head: bytes, unit: bytes, tail: bytes, size: int = 16 * MIB - 64) -
 
 
 def shapes() -> Iterator[tuple[str, str, bytes]]:
-    """Give (name, path, body) of every shape."""
+    """Yield (name, path, body) of every shape."""
     units = {
         "integers": b"1,",
         "floats": b"1.5,",

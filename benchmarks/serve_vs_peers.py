@@ -161,12 +161,12 @@ def one_by_one(model: str, groups: Sequence[Sequence[str]]) -> list[list[float]]
 
 
 def name_of(side: str) -> str:
-    """Give the name of a side's package."""
+    """Return the name of a side's package."""
     return side.partition("-")[0]
 
 
 def environment(side: str, folder: Path, arguments: argparse.Namespace) -> str:
-    """Give the Python of a side: the one that was named, or one made in `folder`."""
+    """Return the Python of a side: the one that was named, or one made in `folder`."""
     name = name_of(side)
     if name == "ours":
         return sys.executable
@@ -185,7 +185,7 @@ def environment(side: str, folder: Path, arguments: argparse.Namespace) -> str:
 
 
 def command_of(side: str, python: str, model: str, port: int, arguments: argparse.Namespace) -> list[str]:
-    """Give the command line of a side's server."""
+    """Return the command line of a side's server."""
     if name_of(side) == "ours":
         kept = ["--prefix-cache-tokens", str(arguments.prefix_tokens)] if side != "ours" else []
         return our_command(model, port, "--served-name", "model", *kept)

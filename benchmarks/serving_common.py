@@ -41,7 +41,7 @@ class Load:
     cpu_seconds: float = 0.0
 
     def quantile(self, share: float) -> float:
-        """Give a quantile of the times in seconds, NaN without any."""
+        """Return a quantile of the times in seconds, NaN without any."""
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
@@ -109,7 +109,7 @@ def short_groups(groups: Sequence[Sequence[str]], model: str, max_tokens: int) -
 
 
 def groups_of(data: str, count: int, answers: int, seed: int = 0) -> list[list[str]]:
-    """Give `count` groups of full texts: one prompt with `answers` answers each, closed by EOS.
+    """Return `count` groups of full texts: one prompt with `answers` answers each, closed by EOS.
 
     "finegrained" reads real passages, questions and answers; "synthetic" draws words. All groups differ.
     """
@@ -132,7 +132,7 @@ def groups_of(data: str, count: int, answers: int, seed: int = 0) -> list[list[s
 
 
 def free_port() -> int:
-    """Give a port that is free now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -160,7 +160,7 @@ def server_process(command: Sequence[str], port: int, health: str = "/health", s
 
 
 def our_command(model: str, port: int, *flags: str) -> list[str]:
-    """Give the command line of our server."""
+    """Return the command line of our server."""
     return [sys.executable, "-m", "rewardsmith", "serve", model, "--port", str(port), *flags]
 
 
@@ -189,7 +189,7 @@ async def send(
 
 
 def cpu_seconds(session: int) -> float:
-    """Give the processor time used so far by a server and the processes it started (Linux).
+    """Return the processor time used so far by a server and the processes it started (Linux).
 
     On a machine that others use too it says more than the clock does.
     """
@@ -205,7 +205,7 @@ def cpu_seconds(session: int) -> float:
 
 
 def resident_mib(pid: int) -> float:
-    """Give the resident memory of a process in MiB (Linux)."""
+    """Return the resident memory of a process in MiB (Linux)."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+)", status)
     return int(found[1]) / 1024 if found else float("nan")

@@ -66,14 +66,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def threads() -> int:
-    """Give the threads that torch uses."""
+    """Return the threads that torch uses."""
     import torch
 
     return torch.get_num_threads()
 
 
 def gemm_rate(dtype: str, seconds: float = 2.0) -> float:
-    """Give the best rate in FLOP/s of square products, over a few sizes."""
+    """Return the best rate in FLOP/s of square products, over a few sizes."""
     import torch
 
     kind = torch.float32 if dtype == "fp32" else torch.bfloat16
@@ -145,7 +145,7 @@ def train_tokenizer(name: str) -> Path:
 
 
 def length_of(tokenizer_path: Path) -> Any:
-    """Give the function that counts the tokens of a text."""
+    """Return the function that counts the tokens of a text."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_path)
@@ -165,7 +165,7 @@ def run_worker(job: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def weight_distances(folder: str, sides: list[str]) -> dict[str, float]:
-    """Give each side's final weights' distance from TRL's, relative to how far TRL's moved."""
+    """Return each side's final weights' distance from TRL's, relative to how far TRL's moved."""
     import torch
 
     if "trl" not in sides:
@@ -239,12 +239,12 @@ def worker(job: dict[str, Any]) -> int:
 
 
 def peak_mib() -> float:
-    """Give the peak resident memory of this process in MiB."""
+    """Return the peak resident memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def flat_weights(model: Any) -> Any:
-    """Give all weights as one fp32 vector."""
+    """Return all weights as one fp32 vector."""
     import torch
 
     return torch.cat([p.detach().float().flatten() for _, p in sorted(model.named_parameters())])

@@ -8,7 +8,7 @@ from rewardsmith.records import PreferenceGroup
 
 
 def groups(number: int, answers: int = 2) -> list[PreferenceGroup]:
-    """Give prompts with answers, all different."""
+    """Return prompts with answers, all different."""
     return [
         PreferenceGroup(
             f"Question {n}?",

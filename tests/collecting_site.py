@@ -12,7 +12,7 @@ PASSWORD = "correct horse battery"
 
 
 def hidden(page: str, name: str) -> str:
-    """Give the value of a hidden field."""
+    """Return the value of a hidden field."""
     found = re.search(rf'name="{re.escape(name)}" value="([^"]*)"', page)
     assert found, f"no field {name}"
     return found[1]
@@ -36,7 +36,7 @@ class Visit:
         return self.client.post("/login", data={"csrf": hidden(page.text, "csrf"), "name": name, "password": password})
 
     def fields(self, page: str) -> dict[str, str]:
-        """Give the hidden fields of the form on a page where one judges."""
+        """Return the hidden fields of the form on a page where one judges."""
         form = page[page.index('<form class="work"') :]
         return {name: hidden(form, name) for name in ("csrf", "token", "key", "active_ms")}
 
@@ -48,7 +48,7 @@ class Visit:
 
 
 def site(collection: Collection):
-    """Give the application of a project."""
+    """Return the application of a project."""
     return build_app(collection)
 
 

@@ -66,7 +66,7 @@ def config_of(config, **changes):
 
 
 def linear_reward(backbone, head, bias=0.0, pooling="last"):
-    """Give the reward of token ids by a linear head. Shapes: head [D]."""
+    """Return the reward of token ids by a linear head. Shapes: head [D]."""
 
     def reward(ids):
         hidden = hidden_states(backbone, ids)

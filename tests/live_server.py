@@ -59,7 +59,7 @@ def run_server(app, host: str = "127.0.0.1", tls=None):
 
 @pytest.fixture(scope="session")
 def start_server():
-    """Give the context manager that runs a model, or an application, as a live server."""
+    """Yield the context manager that runs a model, or an application, as a live server."""
 
     @contextmanager
     def start(model, settings: ServerSettings | None = None):
@@ -71,7 +71,7 @@ def start_server():
 
 @pytest.fixture(scope="session")
 def running():
-    """Give the context manager that runs a model where and how a test says."""
+    """Return the context manager that runs a model where and how a test says."""
 
     def run(model, **options):
         return run_server(build_app(model), **options)

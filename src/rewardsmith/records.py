@@ -45,7 +45,7 @@ class Message:
         return cls(str(message["role"]), without_nulls(message.get("content")), without_nulls(extra))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plain dictionary that chat templates read."""
+        """Return the plain dictionary that chat templates read."""
         return {"role": self.role, "content": self.content, **self.extra}
 
 
@@ -258,7 +258,7 @@ class Estimate:
         return Estimate(-self.value, self.n, -self.high, -self.low)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give `value, n, low, high`, with None for NaN, for JSON."""
+        """Return `value, n, low, high`, with None for NaN, for JSON."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         return {"n": self.n, **{k: None if math.isnan(v) else v for k, v in numbers.items()}}
 
@@ -315,7 +315,7 @@ def as_plain(value: Completion) -> str | list[dict[str, Any]] | list[int]:
 
 
 def text_key(value: Completion) -> str:
-    """Give a string that is equal exactly when two texts are equal; used to merge and to deduplicate."""
+    """Return a string that is equal exactly when two texts are equal; used to merge and to deduplicate."""
     return value if isinstance(value, str) else "\x00" + json.dumps(as_plain(value), sort_keys=True, default=str)
 
 
@@ -381,7 +381,7 @@ def normalise(text: str) -> str:
 
 
 def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
-    """Give the SHA-256 hex digest of a series of strings, in order, with unambiguous borders."""
+    """Return the SHA-256 hex digest of a series of strings, in order, with unambiguous borders."""
     digest = hashlib.sha256()
     for value in values:
         encoded = value.encode("utf-8", "surrogatepass")

@@ -27,7 +27,7 @@ def quality_of(text: str) -> float:
 
 
 def content_noise(text: str, scale: float, seed: int) -> float:
-    """Give normal noise that depends on letters and digits only, so layout cannot move it."""
+    """Return normal noise that depends on letters and digits only, so layout cannot move it."""
     plain = MARKUP.sub(" ", text.lower()).strip()
     digest = hashlib.sha256(f"{seed} {plain}".encode()).digest()
     first, second = (int.from_bytes(digest[k : k + 6], "big") / 2**48 for k in (0, 6))

@@ -32,7 +32,7 @@ BAD_ROWS = {
 
 
 def error_line(code: int, err: str) -> str:
-    """Give the one error line; everything that this file tests must hold it."""
+    """Return the one error line; everything that this file tests must hold it."""
     assert code != 0
     assert "Traceback" not in err
     lines = [line for line in err.splitlines() if ": error: " in line]

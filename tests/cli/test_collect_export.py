@@ -41,7 +41,7 @@ SHOWN = {
 
 
 def items(answers):
-    """Give prompts with answers of words that a tiny tokenizer knows."""
+    """Return prompts with answers of words that a tiny tokenizer knows."""
     return [
         PreferenceGroup(f"Question {n} about a thing?", tuple(f"good answer {n} number {a}" for a in range(answers)))
         for n in range(ITEMS)

@@ -35,7 +35,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def make(tmp_path: Path, migrated: bytes) -> Iterator[Make]:
-    """Give a function that makes a project: settings by name, and how many items with how many answers."""
+    """Yield a function that makes a project: settings by name, and how many items with how many answers."""
     opened: list[Collection] = []
 
     def build(items: int = 0, answers: int = 2, **settings: object) -> Collection:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.data
 
 @pytest.fixture
 def imported(make, real_data):
-    """Give a function that imports a published file: quality, and the items with their judgements."""
+    """Return a function that imports a published file: quality, and the items with their judgements."""
 
     def load(path, reader, task):
         collection = make(task=task)
@@ -41,7 +41,7 @@ def table_of(units):
 
 
 def share_alike(votes):
-    """Give the share of pairs of people who say the same, by counting."""
+    """Return the share of pairs of people who say the same, by counting."""
     number = len(votes)
     return sum(n * (n - 1) for n in Counter(votes).values()) / (number * (number - 1))
 

@@ -35,7 +35,7 @@ def served(reward_model, start_server):
 
 @pytest.fixture
 def blocks(page, served, reward_model):
-    """Give the blocks of one kind, with the address and the model put in."""
+    """Return the blocks of one kind, with the address and the model put in."""
 
     def of(kind):
         found = [code for needs, code in BLOCK.findall(page) if needs == kind]

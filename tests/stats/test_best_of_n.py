@@ -65,7 +65,7 @@ DENSE = tuple(sorted({*TO_256, *dense_sizes(256)}))
 
 
 def curve_with(alpha: float, beta: float) -> np.ndarray:
-    """Give gold rewards of 256 samples, in order of their proxy, whose curve is exactly d (alpha - beta d)."""
+    """Return gold rewards of 256 samples, in order of their proxy, whose curve is exactly d (alpha - beta d)."""
     kl = np.array([best_of_n_kl(n) for n in DENSE])
     return np.linalg.lstsq(_weights(256, DENSE), np.sqrt(kl) * alpha - kl * beta, rcond=None)[0]
 
@@ -84,24 +84,24 @@ def test_an_exact_curve_is_recovered_exactly():
 
 
 def gao(position: np.ndarray) -> np.ndarray:
-    """Give the curve that is exactly d (2 - 0.7 d)."""
+    """Return the curve that is exactly d (2 - 0.7 d)."""
     return curve_with(2.0, 0.7)
 
 
 def parabola(position: np.ndarray) -> np.ndarray:
-    """Give gold that rises with the proxy's normal score and falls again."""
+    """Return gold that rises with the proxy's normal score and falls again."""
     z = norm.ppf(position)
     return 1.2 * z - 0.5 * z**2
 
 
 def kink(position: np.ndarray) -> np.ndarray:
-    """Give gold that turns all at once."""
+    """Return gold that turns all at once."""
     z = norm.ppf(position)
     return z - 2.0 * np.maximum(z - 1.0, 0.0)
 
 
 def true_turning_kl(gold) -> float:
-    """Give where the expected curve is highest, from the density n u^(n - 1) of the chosen sample's position."""
+    """Return where the expected curve is highest, from the density n u^(n - 1) of the chosen sample's position."""
     position = (np.arange(100_000) + 0.5) / 100_000
     means = [np.mean(n * position ** (n - 1) * gold(position)) for n in DENSE]
     return best_of_n_kl(DENSE[int(np.argmax(means))])

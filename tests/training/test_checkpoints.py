@@ -58,7 +58,7 @@ def start(folder: Path, mode: str, resume: bool) -> subprocess.Popen:
 
 
 def six_steps(folder: Path, **changes):
-    """Give the config of a run of six steps with a checkpoint every second one."""
+    """Return the config of a run of six steps with a checkpoint every second one."""
     from rewardsmith import RewardConfig
 
     return RewardConfig(

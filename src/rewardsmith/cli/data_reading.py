@@ -171,7 +171,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def markdown_table() -> str:
-    """Give the table of all entries that docs/data-sets.md holds; a test keeps the two equal."""
+    """Return the table of all entries that docs/data-sets.md holds; a test keeps the two equal."""
     lines = ["| `--reader` | what | labels | licence | paper, data |", "|---|---|---|---|---|"]
     for entry in CATALOGUE.values():
         names = [f"`{entry.name}`", *(f"`{entry.name}:{name}`" for name in entry.variants)]
@@ -183,7 +183,7 @@ def markdown_table() -> str:
 
 
 def describe_entry(entry: Entry) -> dict[str, Any]:
-    """Give what is known of an entry, for JSON."""
+    """Return what is known of an entry, for JSON."""
     return {
         "name": entry.name,
         "variants": list(entry.variants),

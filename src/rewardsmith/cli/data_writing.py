@@ -254,7 +254,7 @@ def run_simulate(args: argparse.Namespace) -> int:
 
 
 def build_config(args: argparse.Namespace) -> SimulationConfig:
-    """Give the settings that the flags ask for. Raises ConfigError for those that cannot be."""
+    """Return the settings that the flags ask for. Raises ConfigError for those that cannot be."""
     annotators = AnnotatorConfig(
         raters=args.raters,
         pool=args.pool,

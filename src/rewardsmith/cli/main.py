@@ -52,7 +52,7 @@ def available_commands() -> list[str]:
 
 
 def usage() -> str:
-    """Give the text of `rewardsmith --help`."""
+    """Return the text of `rewardsmith --help`."""
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {COMMANDS[name][1]}" for name in available_commands())
     return (

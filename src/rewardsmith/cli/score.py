@@ -98,7 +98,7 @@ def score(
 
 
 def _cluster(args: argparse.Namespace) -> Any:
-    """Give the cluster of `--engine ray`, None for this process; flags that would be ignored are refused."""
+    """Return the cluster of `--engine ray`, None for this process; flags that would be ignored are refused."""
     given = {
         "workers": args.workers,
         "cpus_per_worker": args.cpus_per_worker,

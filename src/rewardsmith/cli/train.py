@@ -173,6 +173,6 @@ def require_writable(folder: Path) -> None:
 
 
 def split_configs(arguments: argparse.Namespace) -> dict[type, dict[str, Any]]:
-    """Give the values of each configuration class."""
+    """Return the values of each configuration class."""
     values = vars(arguments)
     return {config: {f.name: values[f.name] for f in fields(config) if f.init} for config in CONFIGS}

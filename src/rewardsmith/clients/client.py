@@ -88,7 +88,7 @@ class RewardClient:
         return read_card(self._call("GET", "/v1/models", None))
 
     def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
-        """Give the rewards of K completions of one prompt: texts, lists of messages or tuples of token ids.
+        """Return the rewards of K completions of one prompt: texts, lists of messages or tuples of token ids.
 
         `return_parts` gives a `RewardParts` instead of each number, as in process. Raises ScoringError.
         """
@@ -96,11 +96,11 @@ class RewardClient:
         return self.score_parts(request)[0] if return_parts else self.score_requests(request)[0]
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Give one list per request with one reward per completion. Raises ScoringError."""
+        """Return one list per request with one reward per completion. Raises ScoringError."""
         return [rewards for result in self._ask(requests, self.options, False) for rewards in result.rewards]
 
     def score_parts(self, requests: Sequence[ScoreRequest], *, normalized: bool = False) -> list[list[RewardParts]]:
-        """Give one list per request with the parts of every reward, normalised also where `options` do not say so.
+        """Return one list per request with the parts of every reward, normalised also where `options` do not say so.
 
         Raises:
             ScoringError: the server gave no such rewards.
@@ -188,16 +188,16 @@ class AsyncRewardClient:
             return read_card(await self._call(http, "GET", "/v1/models", None))
 
     async def score(self, prompt: object, completions: Sequence[Any], *, return_parts: bool = False) -> list[Any]:
-        """Give the rewards of K completions of one prompt, or a `RewardParts` for each. Raises ScoringError."""
+        """Return the rewards of K completions of one prompt, or a `RewardParts` for each. Raises ScoringError."""
         request = [_request(prompt, completions)]
         return (await (self.score_parts(request) if return_parts else self.score_requests(request)))[0]
 
     async def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Give one list per request with one reward per completion. Raises ScoringError."""
+        """Return one list per request with one reward per completion. Raises ScoringError."""
         return [rewards for result in await self._ask(requests, False) for rewards in result.rewards]
 
     async def score_parts(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
-        """Give one list per request with the parts of every reward. Raises ScoringError."""
+        """Return one list per request with the parts of every reward. Raises ScoringError."""
         return [parts for result in await self._ask(requests, True) for parts in result.parts]
 
     async def _ask(self, requests: Sequence[ScoreRequest], with_parts: bool) -> list[Results]:
@@ -270,7 +270,7 @@ URL_VARIABLE = "REWARDSMITH_URL"
 
 
 def as_scorer(source: str | Scorer | None, api_key: str | None = None, options: ClientOptions | None = None) -> Scorer:
-    """Give a scorer for an address, or the scorer itself; None reads $REWARDSMITH_URL. Raises ConfigError."""
+    """Return a scorer for an address, or the scorer itself; None reads $REWARDSMITH_URL. Raises ConfigError."""
     if source is not None and not isinstance(source, str):
         return source
     return RewardClient(address(source), api_key or os.environ.get(KEY_VARIABLE), options)
@@ -279,14 +279,14 @@ def as_scorer(source: str | Scorer | None, api_key: str | None = None, options: 
 def as_async_scorer(
     source: str | Scorer | None, api_key: str | None = None, options: ClientOptions | None = None
 ) -> Scorer | AsyncRewardClient:
-    """Give an asyncio client for an address, or the scorer itself. Raises ConfigError."""
+    """Return an asyncio client for an address, or the scorer itself. Raises ConfigError."""
     if source is not None and not isinstance(source, str):
         return source
     return AsyncRewardClient(address(source), api_key or os.environ.get(KEY_VARIABLE), options)
 
 
 def address(source: str | None) -> str:
-    """Give the server's address, by default $REWARDSMITH_URL. Raises ConfigError when there is none."""
+    """Return the server's address, by default $REWARDSMITH_URL. Raises ConfigError when there is none."""
     url = source or os.environ.get(URL_VARIABLE)
     if not url:
         raise ConfigError(f"no reward server: set {URL_VARIABLE}, such as http://127.0.0.1:8000")
@@ -330,7 +330,7 @@ def in_sample_order(values: Sequence[Sequence[Value]], members: Sequence[Sequenc
 
 
 def score_samples(scorer: Scorer, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float]:
-    """Give one reward a sample. Raises ScoringError."""
+    """Return one reward a sample. Raises ScoringError."""
     requests, members = group_samples(prompts, completions)
     return in_sample_order(scorer.score_requests(requests), members)
 
@@ -341,7 +341,7 @@ async def score_samples_async(
     completions: Sequence[Any],
     tools: Sequence[Any] | None = None,
 ) -> list[float]:
-    """Give one reward a sample without blocking the event loop; `tools` has one list a sample. Raises ScoringError."""
+    """Return one reward a sample without blocking the loop; `tools` has one list a sample. Raises ScoringError."""
     requests, members = group_samples(prompts, completions, tools)
     if isinstance(scorer, AsyncRewardClient):
         rewards = await scorer.score_requests(requests)

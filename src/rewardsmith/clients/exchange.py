@@ -197,7 +197,7 @@ def should_retry(answer: Answer) -> bool:
 
 
 def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float:
-    """Give the server's Retry-After with up to a quarter on top, else half a second doubled each time, jittered.
+    """Return the server's Retry-After with up to a quarter on top, else half a second doubled each time, jittered.
 
     With replicas there is no pause before each was asked, then one a round.
     """
@@ -212,7 +212,7 @@ def pause_seconds(answer: Answer, attempt: int, num_addresses: int = 1) -> float
 
 
 def check_answer(answer: Answer, name: str, attempts: int) -> Any:
-    """Give the JSON of a success.
+    """Return the JSON of a success.
 
     Raises:
         UnreachableError: no answer, or one that says that the server is busy; waiting may help.

@@ -50,6 +50,6 @@ class NemoRewardEnvironment:
         )
 
     def global_post_process_and_metrics(self, batch: object) -> tuple[Any, dict[str, float]]:
-        """Give the batch as it is and the mean of its `total_reward` column, when it has one."""
+        """Return the batch as it is and the mean of its `total_reward` column, when it has one."""
         totals = batch.get("total_reward") if hasattr(batch, "get") else None
         return batch, {} if totals is None else {"mean_reward": float(totals.mean())}

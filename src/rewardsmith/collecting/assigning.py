@@ -66,7 +66,7 @@ def shown_order(project: Project, key: str, alias: str, size: int) -> list[int]:
 
 
 def claim(store: Store, project: Project, person_id: int, now: float | None = None) -> Assignment | None:
-    """Give a person the next item, or the one that is leased to them; None when nothing is left for them."""
+    """Lease a person the next item, or return the one that is leased to them; None when nothing is left for them."""
     moment = time.time() if now is None else now
     for _ in range(5):
         try:

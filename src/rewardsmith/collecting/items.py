@@ -90,7 +90,7 @@ def add_items(
 def _prepare(
     project: Project, groups: Iterable[PreferenceGroup], report: ImportReport
 ) -> Iterator[tuple[PreferenceGroup, int]]:
-    """Give the groups that can be asked about, cut to pairs where pairs are asked."""
+    """Yield the groups that can be asked about, cut to pairs where pairs are asked."""
     pairs_only = any(question.task == "pair" for question in project.all_questions)
     steps_only = all(question.task == "steps" for question in project.all_questions)
     for raw in groups:

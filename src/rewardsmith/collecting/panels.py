@@ -117,7 +117,7 @@ def finish(store: Store, person_id: int) -> None:
 
 
 def release(store: Store, project: Project, actor: str, who: tuple[str, str], discard: bool = True) -> int:
-    """Give up a participant who returned: their leases end and, with `discard`, their seats open again.
+    """Release a participant who returned: their leases end and, with `discard`, their seats open again.
 
     `who` names the panel and the participant.
 
@@ -136,7 +136,7 @@ def release(store: Store, project: Project, actor: str, who: tuple[str, str], di
 
 
 def release_late(store: Store, project: Project, now: float | None = None) -> int:
-    """Give up the participants who ran out of their panel's time; their judgements stay, their leases end."""
+    """Release the participants who ran out of their panel's time; their judgements stay, their leases end."""
     moment = time.time() if now is None else now
     count = 0
     for panel in project.panels:

@@ -295,7 +295,7 @@ def _claims(format: Format, names: frozenset[str]) -> bool:
 
 
 def find_name(source: str) -> str | None:
-    """Give the reader of a hub id ("owner/name" or "owner/name/subset") that exactly one entry declares."""
+    """Return the reader of a hub id ("owner/name" or "owner/name/subset") that exactly one entry declares."""
     exact = [name for name, _, place in PLACES if place == source]
     title = "/".join(source.split("/")[:2])
     names = exact or [name for name, hub_id, _ in PLACES if hub_id == title]
@@ -303,7 +303,7 @@ def find_name(source: str) -> str | None:
 
 
 def find_copy(path: Path) -> str | None:
-    """Give the reader of a local copy of a hub repository, when its folders are named for it.
+    """Return the reader of a local copy of a hub repository, when its folders are named for it.
 
     "copies/owner/name/..." as one lays them out by hand, or "datasets--owner--name/snapshots/..." as the hub's cache.
     """

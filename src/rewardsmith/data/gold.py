@@ -140,7 +140,7 @@ class GoldScorer:
     name = PREFIX + "gold"
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Give the gold reward of every completion."""
+        """Return the gold reward of every completion."""
         return [[gold_reward(request.prompt, text) for text in request.completions] for request in requests]
 
 
@@ -165,7 +165,7 @@ class BiasedScorer:
         self.name = PREFIX + (",".join(f"{key}={value:g}" for key, value in parts.items() if value) or "gold")
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Give the biased reward of every completion. Raises what `GoldScorer` raises."""
+        """Return the biased reward of every completion. Raises what `GoldScorer` raises."""
         return [[self._score(request.prompt, text) for text in request.completions] for request in requests]
 
     def _score(self, prompt: Text, completion: Completion) -> float:
@@ -199,17 +199,17 @@ def simulated_scorer(name: str) -> GoldScorer | BiasedScorer:
 
 
 def gold_reward(prompt: Text, completion: Completion) -> float:
-    """Give the gold reward of one answer; the rules stand at `GoldScorer`."""
+    """Return the gold reward of one answer; the rules stand at `GoldScorer`."""
     return read_answer(topic_of(prompt), plain_text(completion)).gold
 
 
 def standard_length(text: str) -> float:
-    """Give the length in characters, from the mean of simulated answers, in their standard deviations."""
+    """Return the length in characters, from the mean of simulated answers, in their standard deviations."""
     return (len(text) - LENGTH_MEAN) / LENGTH_STD
 
 
 def topic_of(prompt: Text) -> str | None:
-    """Give what a prompt asks about, its last topic; None for an empty prompt.
+    """Return what a prompt asks about, its last topic; None for an empty prompt.
 
     Raises:
         ScoringError: the prompt names no topic of the simulator.
@@ -246,7 +246,7 @@ def read_answer(topic: str | None, text: str) -> Reading:
 
 
 def plain_text(text: Completion) -> str:
-    """Give the text of a string or of messages. Raises ScoringError for token ids and for parts that are no text."""
+    """Return the text of a string or of messages. Raises ScoringError for token ids and for parts that are no text."""
     if isinstance(text, str):
         return text
     if isinstance(text, TokenIds):
@@ -257,7 +257,7 @@ def plain_text(text: Completion) -> str:
 
 
 def _normal(key: str) -> float:
-    """Give a standard normal number that depends on `key` alone."""
+    """Return a standard normal number that depends on `key` alone."""
     return NormalDist().inv_cdf((int.from_bytes(text_digest(key), "big") + 0.5) / 2**64)
 
 
@@ -281,7 +281,7 @@ _PARTS = (TOPICS, OWNERS, ADJECTIVES, PLACES, QUESTIONS)
 
 
 def num_prompts() -> int:
-    """Give how many prompts differ in their words; from there on a number is added to them."""
+    """Return how many prompts differ in their words; from there on a number is added to them."""
     product = 1
     for part in _PARTS:
         product *= len(part)
@@ -289,7 +289,7 @@ def num_prompts() -> int:
 
 
 def write_prompt(index: int, seed: int = 0) -> str:
-    """Give prompt number `index` of a seed. The prompts of one seed are all different.
+    """Return prompt number `index` of a seed. The prompts of one seed are all different.
 
     Every seed shuffles the same list of about 200,000 prompts, so two seeds may share a few; for training and test
     data that share none, cut one simulation in two.
@@ -306,12 +306,12 @@ def write_prompt(index: int, seed: int = 0) -> str:
 
 
 def as_conversation(prompt: str) -> tuple[Message, ...]:
-    """Give a prompt as the one message of a user."""
+    """Return a prompt as the one message of a user."""
     return (Message("user", prompt),)
 
 
 def sample_answers(prompt: Text, n: int, seed: int = 0, sentences: tuple[int, int] = NUM_SENTENCES) -> list[str]:
-    """Give n independent answers to a simulated prompt, as a policy would; equal ones may come more than once.
+    """Return n independent answers to a simulated prompt, as a policy would; equal ones may come more than once.
 
     The first answers of a larger n are those of a smaller n.
 
@@ -325,7 +325,7 @@ def sample_answers(prompt: Text, n: int, seed: int = 0, sentences: tuple[int, in
 
 
 def distinct_answers(prompt: Text, n: int, seed: int = 0, sentences: tuple[int, int] = NUM_SENTENCES) -> list[str]:
-    """Give the first n different answers of `sample_answers`. Raises DataError where there are not so many."""
+    """Return the first n different answers of `sample_answers`. Raises DataError where there are not so many."""
     found: dict[str, None] = {}
     for answer in islice(_answers(prompt, seed, sentences), MAX_DRAWS_PER_ANSWER * n):
         found[answer] = None
@@ -351,7 +351,7 @@ def _answers(prompt: Text, seed: int, sentences: tuple[int, int]) -> Iterator[st
 
 @lru_cache(maxsize=8)
 def _shuffled(seed: int) -> array[int]:
-    """Give the order of the prompts of a seed."""
+    """Return the order of the prompts of a seed."""
     order = list(range(num_prompts()))
     random.Random(f"prompts/{seed}").shuffle(order)
     return array("l", order)

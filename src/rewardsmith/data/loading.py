@@ -176,7 +176,7 @@ def load_preferences(source: object, *, merge_prompts: bool = True, **options: U
 def iter_preferences(
     source: object, *, report: LoadReport | None = None, **options: Unpack[ReadOptions]
 ) -> Iterator[PreferenceGroup]:
-    """Give groups one by one, in order, without merging prompts; memory does not grow with the data.
+    """Return groups one by one, in order, without merging prompts; memory does not grow with the data.
 
     Arguments are those of `load_preferences`; `report` is filled while reading.
     """

@@ -61,7 +61,7 @@ def mix64(values: Hashes) -> Hashes:
 
 
 def words_of(text: str) -> list[str]:
-    """Give the words of a text, folded in case, width and form (NFKC); punctuation and blanks are left out.
+    """Return the words of a text, folded in case, width and form (NFKC); punctuation and blanks are left out.
 
     Example:
         >>> words_of("What's  the CAPITAL?")
@@ -71,7 +71,7 @@ def words_of(text: str) -> list[str]:
 
 
 def shingles(text: str) -> Hashes:
-    """Give the distinct byte 5-grams of a text as sorted integers; a shorter text is one shingle."""
+    """Return the distinct byte 5-grams of a text as sorted integers; a shorter text is one shingle."""
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8).astype(np.uint64)
     if len(data) < SHINGLE_BYTES:
         data = np.pad(data, (0, SHINGLE_BYTES - len(data)))
@@ -83,7 +83,7 @@ def shingles(text: str) -> Hashes:
 
 
 def signature(values: Hashes) -> Hashes:
-    """Give the MinHash signature of a set of shingles: the least value under each of 120 hash functions."""
+    """Return the MinHash signature of a set of shingles: the least value under each of 120 hash functions."""
     mixed = mix64(values)
     least = np.full(len(_MULTIPLIERS), np.iinfo(np.uint64).max, dtype=np.uint64)
     for start in range(0, len(mixed), _CHUNK):
@@ -93,7 +93,7 @@ def signature(values: Hashes) -> Hashes:
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:
-    """Give the exact Jaccard similarity of two sets of shingles."""
+    """Return the exact Jaccard similarity of two sets of shingles."""
     shared = len(np.intersect1d(left, right, assume_unique=True))
     return shared / (len(left) + len(right) - shared)
 
@@ -114,7 +114,7 @@ class NearDuplicates:
         self.bands: dict[bytes, list[int]] = {}
 
     def find(self, text: str) -> tuple[list[int], list[bytes]]:
-        """Give the places of the near-duplicates of a normalised text, and its bands for `add`."""
+        """Return the places of the near-duplicates of a normalised text, and its bands for `add`."""
         values = shingles(text)
         hashes = signature(values).reshape(BANDS, ROWS_PER_BAND)
         keys = [bytes([band]) + hashes[band].tobytes() for band in range(BANDS)]
@@ -133,7 +133,7 @@ class NearDuplicates:
 
 
 def ngram_hashes(words: Sequence[str], size: int, word_hash: Callable[[str], int] = hash) -> Hashes:
-    """Give one 64-bit number for each run of `size` words, in order; none for a shorter text.
+    """Return one 64-bit number for each run of `size` words, in order; none for a shorter text.
 
     Python's own hash of a string differs from process to process: numbers that are kept need another `word_hash`
     (a signed 64-bit number of a word). Two different runs are equal with probability 2^-64.
@@ -337,7 +337,7 @@ def _agrees(metadata: Mapping[str, Any], key: str, value: object) -> bool:
 def _merge_ratings(
     ratings: Mapping[str, Sequence[float | None]], index: Sequence[int], size: int
 ) -> tuple[dict[str, tuple[float | None, ...]], list[list[Any]]]:
-    """Give one score per distinct completion, and the scores that disagree with the first."""
+    """Return one score per distinct completion, and the scores that disagree with the first."""
     merged: dict[str, tuple[float | None, ...]] = {}
     others: list[list[Any]] = []
     for name, scores in ratings.items():
@@ -353,7 +353,7 @@ def _merge_ratings(
 
 
 def _merge_models(models: Sequence[str | None], index: Sequence[int], size: int) -> tuple[str | None, ...]:
-    """Give the first known author of each distinct completion."""
+    """Return the first known author of each distinct completion."""
     row: list[str | None] = [None] * size
     for raw, model in enumerate(models):
         row[index[raw]] = row[index[raw]] or model

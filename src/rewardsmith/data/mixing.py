@@ -34,7 +34,7 @@ class Portion:
 
 
 def group_rank(group: PreferenceGroup, seed: int) -> float:
-    """Give the number in [0, 1) by which groups are chosen: those with the lowest go into the mixture.
+    """Return the number in [0, 1) by which groups are chosen: those with the lowest go into the mixture.
 
     It depends on prompt and completions only, so a larger cap adds groups and removes none.
     """
@@ -42,7 +42,7 @@ def group_rank(group: PreferenceGroup, seed: int) -> float:
 
 
 def plan_counts(sizes: Sequence[int], portions: Sequence[Portion]) -> list[int]:
-    """Give how many groups each source contributes.
+    """Return how many groups each source contributes.
 
     Caps come first. Among the sources with a weight, counts are in the ratio of the weights and as large as the
     scarcest of them allows, without taking any group twice. Sources without a weight give all they have.
@@ -59,7 +59,7 @@ def plan_counts(sizes: Sequence[int], portions: Sequence[Portion]) -> list[int]:
 
 
 def rank_threshold(ranks: Iterable[float], count: int) -> float:
-    """Give the rank up to which (inclusive) `count` groups are taken; -1 for none."""
+    """Return the rank up to which (inclusive) `count` groups are taken; -1 for none."""
     values = np.fromiter(ranks, dtype=np.float64)
     if count <= 0 or not len(values):
         return -1.0

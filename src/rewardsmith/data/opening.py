@@ -68,7 +68,7 @@ def _may_hold(entry: Entry, file: Path) -> bool:
 
 
 def entry_files(entry: Entry, folder: Path, split: str | None = None) -> list[Path]:
-    """Give the files of a folder that hold a data set's rows, of one split; the names of splits are the hub's.
+    """Return the files of a folder that hold a data set's rows, of one split; the names of splits are the hub's.
 
     Raises:
         ConfigError: none is there.

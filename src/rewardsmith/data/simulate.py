@@ -98,7 +98,7 @@ class AnnotatorConfig:
 def judge_pair(
     config: AnnotatorConfig, answers: Sequence[str], gold: Sequence[float], pair: tuple[int, int], key: str
 ) -> list[Comparison]:
-    """Give one comparison by each of `config.raters` annotators.
+    """Return one comparison by each of `config.raters` annotators.
 
     Args:
         pair: two indices of `answers` and `gold`, the one that is shown first with "fixed" order in front.
@@ -163,7 +163,7 @@ class SimulationConfig:
                 raise ConfigError(f"{name} must be a range from {least} on, such as {least}-6, not {low}-{high}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give every setting as plain values."""
+        """Return every setting as plain values."""
         return asdict(self)
 
 
@@ -184,12 +184,12 @@ def simulate(config: SimulationConfig) -> PreferenceSet:
 
 
 def iter_simulated(config: SimulationConfig) -> Iterator[PreferenceGroup]:
-    """Give the groups of `simulate` one by one."""
+    """Return the groups of `simulate` one by one."""
     return (simulate_group(config, index) for index in range(config.prompts))
 
 
 def sample_groups(prompts: int, answers: int, seed: int = 0) -> list[PreferenceGroup]:
-    """Give prompts with independent samples of a policy, without judgements, as audits of best-of-n need them.
+    """Return prompts with independent samples of a policy, without judgements, as audits of best-of-n need them.
 
     Equal answers stay, since a policy does give them; loading such groups from a file keeps one of each.
     """
@@ -203,7 +203,7 @@ def sample_groups(prompts: int, answers: int, seed: int = 0) -> list[PreferenceG
 
 
 def simulate_group(config: SimulationConfig, index: int) -> PreferenceGroup:
-    """Give group number `index`; it depends on nothing but the settings and `index`."""
+    """Return group number `index`; it depends on nothing but the settings and `index`."""
     key = f"{config.seed}/{index}"
     prompt = write_prompt(index, config.seed)
     size = random.Random(f"size/{key}").randint(*config.answers)

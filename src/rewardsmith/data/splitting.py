@@ -124,7 +124,7 @@ def _describe(plan: SplitPlan, report: SplitReport) -> dict[str, object]:
 def split_groups(
     groups: Iterable[PreferenceGroup], plan: SplitPlan, report: SplitReport | None = None
 ) -> Iterator[tuple[str | None, PreferenceGroup]]:
-    """Give (side, group) in the order of the input; the side is None for what is held back.
+    """Yield (side, group) in the order of the input; the side is None for what is held back.
 
     A group that belongs to one side with some of its comparisons only is given twice: once with those, once, held
     back, with the others. Memory holds the prompts, not the completions.
@@ -176,7 +176,7 @@ def side_of(text: str, plan: SplitPlan) -> str:
 
 
 def _wanted_side(group: PreferenceGroup, plan: SplitPlan, number: int) -> str | None:
-    """Give the side that source or time demand; None where the prompt decides."""
+    """Return the side that source or time demand; None where the prompt decides."""
     where = group.group_id or f"group {number}"
     if plan.by == "source":
         if group.source is None:
@@ -200,7 +200,7 @@ def _time_side(time: str, plan: SplitPlan) -> str:
 def _place(
     text: str, wanted: str | None, plan: SplitPlan, index: NearDuplicates, sides: list[str]
 ) -> tuple[str | None, str | None]:
-    """Give the side of a prompt, or None with the reason why it is held back."""
+    """Return the side of a prompt, or None with the reason why it is held back."""
     if text in index.exact:
         found = {sides[index.exact[text]]}
         keys = None

@@ -30,7 +30,7 @@ SPEAKER = re.compile(r"(?:\A|\n\n)(?:Human|Assistant|User): ?")
 
 
 def question_text(group: PreferenceGroup) -> str:
-    """Give what was asked, without system messages and marks of speakers.
+    """Return what was asked, without system messages and marks of speakers.
 
     With an empty prompt it is what all completions begin with, or, where they share nothing, their whole text: the
     same for the same completions in any order.
@@ -46,7 +46,7 @@ def question_text(group: PreferenceGroup) -> str:
 
 
 def locate(source: object, report: LoadReport, **options: Unpack[ReadOptions]) -> Iterator[tuple[str, PreferenceGroup]]:
-    """Give (where, group) for every group of `iter_preferences`, `where` being like "pairs.jsonl:row 12"."""
+    """Yield (where, group) for every group of `iter_preferences`, `where` being like "pairs.jsonl:row 12"."""
     for group in iter_preferences(source, report=report, **options):
         yield report.where or group.group_id or f"row {report.rows}", group
 
@@ -61,7 +61,7 @@ def as_sources(data: object) -> list[Any]:
 def locate_each(
     sources: Sequence[object], report: LoadReport, **options: Unpack[ReadOptions]
 ) -> Iterator[tuple[str, PreferenceGroup]]:
-    """Give (where, group) of several sources; their names keep the path that was given, so that none is ambiguous."""
+    """Yield (where, group) of several sources; their names keep the path that was given, so that none is ambiguous."""
     for source in sources:
         for where, group in locate(source, report, **options):
             yield (name_row(source, where) if len(sources) > 1 else where), group
@@ -85,7 +85,7 @@ def join_rows(names: Sequence[str]) -> str:
 
 
 def name_groups(items: Iterable[Any], side: str) -> Iterator[tuple[str, PreferenceGroup]]:
-    """Give (where, group) for groups, numbered from 0, and for pairs that are named already."""
+    """Yield (where, group) for groups, numbered from 0, and for pairs that are named already."""
     for number, item in enumerate(items):
         if isinstance(item, PreferenceGroup):
             yield item.group_id or f"{side} group {number}", item

@@ -48,7 +48,7 @@ class HashSample:
         return self.limit / ALL
 
     def tells(self, hashes: Hashes) -> Hashes:
-        """Give those hashes whose presence the sample decides."""
+        """Return those hashes whose presence the sample decides."""
         return hashes[hashes < np.uint64(self.limit)]
 
     def count(self, hashes: Hashes) -> int:
@@ -59,7 +59,7 @@ class HashSample:
         return int(np.count_nonzero(self.hashes[places] == hashes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give count, share, limit and the hashes in base64."""
+        """Return count, share, limit and the hashes in base64."""
         raw = np.ascontiguousarray(self.hashes.astype("<u8")).view(np.uint8).reshape(-1, 8)[:, : HASH_BITS // 8]
         text = base64.b64encode(raw.tobytes()).decode("ascii")
         return {"count": len(self.hashes), "share": self.share, "limit": self.limit, "hashes": text}
@@ -91,7 +91,7 @@ class Sampler:
             self._shrink()
 
     def sample(self) -> HashSample:
-        """Give what is kept."""
+        """Return what is kept."""
         self._shrink()
         return HashSample(self._parts[0], self.limit)
 
@@ -185,7 +185,7 @@ def read_training_record(folder: str | Path) -> TrainingRecord | None:
 
 
 def _prompt_hash(words: list[str]) -> Hashes:
-    """Give the hash of a prompt; nothing for a prompt without words."""
+    """Return the hash of a prompt; nothing for a prompt without words."""
     if not words:
         return np.zeros(0, dtype=np.uint64)
     return np.array([text_hash(" ".join(words)) & (ALL - 1)], dtype=np.uint64)
@@ -197,6 +197,6 @@ def _run_hashes(words: list[str]) -> Hashes:
 
 @lru_cache(maxsize=1 << 17)
 def _word_hash(word: str) -> int:
-    """Give a signed 64-bit number of a word that is the same in every process."""
+    """Return a signed 64-bit number of a word that is the same in every process."""
     value = text_hash(word)
     return value - (1 << 64) if value >> 63 else value

@@ -100,7 +100,7 @@ class ModelComparison:
         return float(np.std([row.margin_b for row in self.rows])) or 1.0
 
     def flipped(self) -> list[PairedRow]:
-        """Give the rows that exactly one of the two gets right, in order."""
+        """Return the rows that exactly one of the two gets right, in order."""
         return [row for row in self.rows if row.has_flipped]
 
     def largest_disagreements(self, count: int = 10) -> list[PairedRow]:
@@ -125,7 +125,7 @@ class ModelComparison:
         return "\n".join(lines)
 
     def to_dict(self, count: int = 10) -> dict[str, Any]:
-        """Give plain values for JSON, with `count` of the largest disagreements."""
+        """Return plain values for JSON, with `count` of the largest disagreements."""
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -154,7 +154,7 @@ class ModelComparison:
         return figures_of([comparison_section(self.to_dict())])
 
     def table(self) -> Table:
-        """Give the tests as a table for the terminal."""
+        """Return the tests as a table for the terminal."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -229,7 +229,7 @@ def compare_scorers(
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Give the exact two-sided p value of McNemar's test.
+    """Return the exact two-sided p value of McNemar's test.
 
     Example:
         >>> round(mcnemar(1, 5), 5)

@@ -76,7 +76,7 @@ def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> C
 
 
 def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
-    """Give the margin of every judgement that prefers a side, and the share of raters who do."""
+    """Return the margin of every judgement that prefers a side, and the share of raters who do."""
     rewards = item.rewards
     return [(rewards[one.better] - rewards[one.worse], one.probability) for one in preferences(item.group)]
 
@@ -118,7 +118,7 @@ class Evaluation:
     gains: Mapping[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON; `schema` and `schema_version` name the layout."""
+        """Return plain values for JSON; `schema` and `schema_version` name the layout."""
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -155,7 +155,7 @@ class Evaluation:
         return figures_of(build(plain) for build in builders)
 
     def table(self) -> Table:
-        """Give the metrics, baselines and strata as a table for the terminal."""
+        """Return the metrics, baselines and strata as a table for the terminal."""
         from rich.markup import escape
         from rich.table import Table
 

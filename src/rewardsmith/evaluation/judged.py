@@ -89,7 +89,7 @@ def score_what_can_be(
 
 
 def reason_of(error: ScoringError) -> str:
-    """Give the reason under which a group is counted, the same for every group that fails in the same way."""
+    """Return the reason under which a group is counted, the same for every group that fails in the same way."""
     text = str(error)
     if "tokens" in text and ("reads" in text or "exceeds" in text):
         return "longer than the model reads"
@@ -102,7 +102,7 @@ def rescore(scored: Sequence[ScoredGroup], rule: Callable[[PreferenceGroup], Seq
 
 
 def side_texts(group: PreferenceGroup, better: int, worse: int) -> tuple[str, str, str]:
-    """Give prompt, better and worse as text to read; whole dialogues lose the turns that all completions share."""
+    """Return prompt, better and worse as text to read; whole dialogues lose the turns that all completions share."""
     sides = [plain_text(group.completions[side]) or text_key(group.completions[side]) for side in (better, worse)]
     if group.prompt:
         return _dialogue(group.prompt), sides[0].lstrip("\x00"), sides[1].lstrip("\x00")
@@ -111,21 +111,21 @@ def side_texts(group: PreferenceGroup, better: int, worse: int) -> tuple[str, st
 
 
 def _dialogue(prompt: Text) -> str:
-    """Give a prompt as text, each turn under its role."""
+    """Return a prompt as text, each turn under its role."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(f"{message.role}: {plain_text((message,))}" for message in prompt)
 
 
 def plain_text(completion: Completion) -> str:
-    """Give the text of a completion: the contents of its messages, joined. Token ids have no text here."""
+    """Return the text of a completion: the contents of its messages, joined. Token ids have no text here."""
     if isinstance(completion, TokenIds):
         return ""
     return cells.plain_text(completion)
 
 
 def completion_length(completion: Completion) -> int:
-    """Give the length in characters, or in tokens where only token ids are known."""
+    """Return the length in characters, or in tokens where only token ids are known."""
     return len(completion) if isinstance(completion, TokenIds) else len(plain_text(completion))
 
 
@@ -181,7 +181,7 @@ AXES = ("source", "subset", "language", "length", "turns")
 def measure(
     scored: Sequence[ScoredGroup], how: Resampling | None = None, names: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
-    """Give the metrics `names` (None for all) over `scored`, each with its n and an interval clustered by prompt."""
+    """Return the metrics `names` (None for all) over `scored`, each with its n and an interval clustered by prompt."""
     how = how or Resampling()
     chosen = (*PAIR_METRICS, LABEL_TIES, *GROUP_METRICS) if names is None else tuple(names)
     of_pairs = {name: PAIR_METRICS[name] for name in chosen if name in PAIR_METRICS}
@@ -205,7 +205,7 @@ def prompt_clusters(scored: Sequence[ScoredGroup]) -> list[int]:
 
 
 def margins(item: ScoredGroup) -> list[float]:
-    """Give reward(better) - reward(worse) of every judgement that prefers a side."""
+    """Return reward(better) - reward(worse) of every judgement that prefers a side."""
     return [item.rewards[j.better] - item.rewards[j.worse] for j in preferences(item.group)]
 
 
@@ -219,7 +219,7 @@ def accuracy_observations(scored: Sequence[ScoredGroup]) -> Observations:
 
 
 def copeland(item: ScoredGroup) -> list[int]:
-    """Give wins minus losses of each completion."""
+    """Return wins minus losses of each completion."""
     scores = [0] * len(item.rewards)
     for judgement in preferences(item.group):
         scores[judgement.better] += 1
@@ -228,7 +228,7 @@ def copeland(item: ScoredGroup) -> list[int]:
 
 
 def best_of_k(item: ScoredGroup) -> float:
-    """Give the chance that the highest reward is a best completion; ties in reward share the credit.
+    """Return the chance that the highest reward is a best completion; ties in reward share the credit.
 
     NaN where the judgements prefer nothing.
     """
@@ -240,7 +240,7 @@ def best_of_k(item: ScoredGroup) -> float:
 
 
 def reciprocal_rank(item: ScoredGroup) -> float:
-    """Give 1 / rank of the best completion by reward; completions with equal rewards share their middle rank."""
+    """Return 1 / rank of the best completion by reward; completions with equal rewards share their middle rank."""
     gold = copeland(item)
     if not any(gold):
         return math.nan
@@ -254,7 +254,7 @@ def reciprocal_rank(item: ScoredGroup) -> float:
 
 
 def kendall_tau_b(item: ScoredGroup) -> float:
-    """Give tau-b over the judged pairs: (C - D) / sqrt((C + D + T_reward)(C + D + T_gold)), for K >= 3.
+    """Return tau-b over the judged pairs: (C - D) / sqrt((C + D + T_reward)(C + D + T_gold)), for K >= 3.
 
     T_reward are judged pairs with equal rewards only, T_gold pairs judged a tie whose rewards differ.
     """
@@ -277,7 +277,7 @@ def kendall_tau_b(item: ScoredGroup) -> float:
 
 
 def ndcg(item: ScoredGroup) -> float:
-    """Give NDCG with linear gains (Copeland score from 0), for K >= 3; equal rewards share their block's mean gain."""
+    """Return NDCG with linear gains (Copeland score from 0), for K >= 3; equal rewards share the mean gain."""
     gold = copeland(item)
     if len(gold) < 3 or not any(gold):
         return math.nan
@@ -301,7 +301,7 @@ GROUP_METRICS: dict[str, Callable[[ScoredGroup], float]] = {
 
 
 def stratum(group: PreferenceGroup, axis: str) -> str | None:
-    """Give the value of `axis` ("source", "subset", "language", "length", "turns"), or None when it is not known."""
+    """Return the value of `axis` ("source", "subset", "language", "length", "turns"), or None when it is not known."""
     if axis == "source":
         return group.source
     if axis == "length":
@@ -323,7 +323,7 @@ def split_by(scored: Sequence[ScoredGroup], axis: str) -> dict[str, list[ScoredG
 
 
 def _first_number(name: str) -> int:
-    """Give the number that the bins of length and turns begin with, so that they stand in order; else 0."""
+    """Return the number that the bins of length and turns begin with, so that they stand in order; else 0."""
     digits = name[: len(name) - len(name.lstrip("0123456789"))]
     return int(digits) if digits and name[len(digits) :].startswith(("-", "+", " ")) else 0
 

@@ -135,7 +135,7 @@ def scores_blind(scorer: Scorer, asked: bool | None) -> bool:
 
 
 def as_scorer(value: Any) -> Scorer:
-    """Give a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
+    """Return a scorer for a scorer, a file of scores, or a function. Raises ConfigError for anything else.
 
     Text is the path of a file of scores, or says where a function or scorer is found: "package.module:name" or
     "path/to/file.py:name". A server is scored through `rewardsmith.clients.client.RewardClient(url)`, itself a scorer.

@@ -87,7 +87,7 @@ def _rows_behind(skip: int, path: Path, kind: str, on_broken: OnBroken | None) -
 
 
 def file_kind(path: Path) -> str | None:
-    """Give the suffix that says how to read a file, without its compression; None for an unknown one."""
+    """Return the suffix that says how to read a file, without its compression; None for an unknown one."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in (".gz", ".zst", ".xz"):
         suffixes.pop()
@@ -95,7 +95,7 @@ def file_kind(path: Path) -> str | None:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """Give the files of a folder, in order, that hold rows; hidden ones and descriptions are left out."""
+    """Return the files of a folder, in order, that hold rows; hidden ones and descriptions are left out."""
     descriptions = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
     return [
         path
@@ -262,7 +262,7 @@ def _read_csv(path: Path, on_broken: OnBroken | None) -> Iterator[Row]:
 
 
 def read_json(stream: IO[bytes], name: str) -> Iterator[Any]:
-    """Give the elements of a top-level array, or the objects that stand one after the other.
+    """Yield the elements of a top-level array, or the objects that stand one after the other.
 
     A single object whose only list of objects is its one value (`{"data": [...]}`) gives that list's elements.
 
@@ -339,7 +339,7 @@ class _Window:
             raise DataError(f"{self.name}: not UTF-8 ({error.reason}); re-export the file as UTF-8") from error
 
     def peek(self) -> str:
-        """Give the next character that is not blank, or "" at the end."""
+        """Return the next character that is not blank, or "" at the end."""
         while True:
             match = BLANK.match(self.text, self.place)
             self.place = match.end() if match else self.place

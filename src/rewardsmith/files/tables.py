@@ -73,7 +73,7 @@ def _open_csv(text: io.TextIOWrapper, tabs: bool) -> Any:
 
 
 def _decode_cell(column: str, cell: str) -> Any:
-    """Give a cell, decoded where it holds a JSON list or a list of messages."""
+    """Return a cell, decoded where it holds a JSON list or a list of messages."""
     if cell[:1] != "[" or not (column in JSON_COLUMNS or '"role"' in cell):
         return cell
     try:
@@ -197,7 +197,7 @@ def spreadsheet_cells() -> Iterator[None]:
 
 
 def _cell(value: object) -> Any:
-    """Give what a cell holds: text as it is, nothing for None, numbers in full, the rest as JSON."""
+    """Return what a cell holds: text as it is, nothing for None, numbers in full, the rest as JSON."""
     if isinstance(value, str) and value.startswith(FORMULA_MARKS) and _for_spreadsheets.get():
         return f"'{value}"
     if value is None or isinstance(value, str):

@@ -131,7 +131,7 @@ def _open_bytes(path: Path, suffix: str) -> Iterator[IO[bytes]]:
 
 
 def _encode(row: Mapping[str, Any]) -> str:
-    """Give one line of JSON; text that UTF-8 cannot hold is escaped."""
+    """Return one line of JSON; text that UTF-8 cannot hold is escaped."""
     line = to_json(row)
     try:
         line.encode()

@@ -178,7 +178,7 @@ def verify_in_fresh_process(
 
 
 def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
-    """Give the largest difference to the golden rewards and the tolerance of the checkpoint's precision."""
+    """Return the largest difference to the golden rewards and the tolerance of the checkpoint's precision."""
     contract = loaded.contract
     if contract is None or not contract.golden:
         raise CheckpointError("the checkpoint has no golden texts to compare with")

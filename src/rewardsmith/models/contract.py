@@ -87,7 +87,7 @@ class ScoringContract(BaseModel):
         (Path(folder) / FILE_NAME).write_text(text + "\n", encoding="utf-8")
 
     def policy(self) -> TextPolicy:
-        """Give the rule for plain texts."""
+        """Return the rule for plain texts."""
         return TextPolicy.from_dict(self.text_policy)
 
     def require_match(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -194,7 +194,7 @@ def describe(
 
 
 def golden_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
-    """Give the golden texts as plain texts and, where there is a chat template, as conversations."""
+    """Return the golden texts as plain texts and, where there is a chat template, as conversations."""
     requests = [ScoreRequest(prompt, (completion,)) for prompt, completion in GOLDEN if prompt + completion]
     if tokenizer.chat_template:
         requests += [ScoreRequest((Message("user", p),), (Message("assistant", c),)) for p, c in GOLDEN if p and c]  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def golden_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
 
 
 def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
-    """Give text and token ids of every golden request."""
+    """Return text and token ids of every golden request."""
     requests = golden_requests(renderer.tokenizer)
     texts = [renderer.render(request.prompt, request.completions[0]) for request in requests]
     ids = [renderer.encode(request.prompt, request.completions[0]) for request in requests]
@@ -212,7 +212,7 @@ def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
 
 
 def pooling_of(model: nn.Module) -> str:
-    """Give "last", "mean", "mean_max", or "encoder" for models that pool in their own way."""
+    """Return "last", "mean", "mean_max", or "encoder" for models that pool in their own way."""
     return getattr(model.config, "reward_pooling", "last" if hasattr(model, "score") else "encoder")
 
 
@@ -227,7 +227,7 @@ def positions_of(model: PreTrainedModel) -> dict[str, Any] | None:
 
 
 def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Give the SHA-256 of the chat template; None when there is none."""
+    """Return the SHA-256 of the chat template; None when there is none."""
     template = tokenizer.chat_template
     return None if not template else fingerprint([template if isinstance(template, str) else json.dumps(template)])
 

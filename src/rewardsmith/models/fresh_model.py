@@ -65,7 +65,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def texts_of(groups: Iterable[PreferenceGroup]) -> Iterator[str]:
-    """Give every text of the groups, for training a tokenizer."""
+    """Yield every text of the groups, for training a tokenizer."""
     for group in groups:
         for value in (group.prompt, *group.completions):
             if isinstance(value, str):
@@ -75,7 +75,7 @@ def texts_of(groups: Iterable[PreferenceGroup]) -> Iterator[str]:
 
 
 def new_config(shape: str, tokenizer: PreTrainedTokenizerBase, max_positions: int = 4096) -> Qwen2Config:
-    """Give the config of a Qwen2 reward model of one of SHAPES."""
+    """Return the config of a Qwen2 reward model of one of SHAPES."""
     hidden, layers, heads, kv_heads, intermediate = SHAPES[shape]
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -34,7 +34,7 @@ HEAD_NAMES = ("score", "classifier", "classification_head")
 
 
 def find_head(model: PreTrainedModel) -> nn.Module:
-    """Give the module that turns hidden states into the reward. Raises ConfigError when there is none."""
+    """Return the module that turns hidden states into the reward. Raises ConfigError when there is none."""
     for name in HEAD_NAMES:
         if isinstance(getattr(model, name, None), nn.Module):
             return getattr(model, name)
@@ -150,7 +150,7 @@ def unused_note(name: str, model: nn.Module, unused: Sequence[str]) -> list[str]
 
 
 def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal") -> tuple[Any, list[str]]:
-    """Give the same decoder with another pooling and a new head of the width it needs."""
+    """Return the same decoder with another pooling and a new head of the width it needs."""
     if pooling == "last":
         return model, ["the model keeps the pooling it was saved with"]
     if not hasattr(model, "score"):
@@ -284,7 +284,7 @@ def pool_backbone(backbone: PreTrainedModel, pooling: str, config: PreTrainedCon
 
 
 def with_bias(model: PreTrainedModel) -> PooledRewardModel:
-    """Give a decoder whose linear head `score` has a bias in the class that saves and loads the bias."""
+    """Return a decoder whose linear head `score` has a bias in the class that saves and loads the bias."""
     head: nn.Linear = model.score  # type: ignore[assignment]
     model.config.reward_bias = True
     built = to_pooled(model, getattr(model.config, "reward_pooling", "last"))

@@ -280,7 +280,7 @@ def _control_token_at_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str 
 
 
 def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Give a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
+    """Return a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
     template = tokenizer.chat_template
     if not isinstance(template, str) or CLOCK not in template or f"macro {CLOCK}" in template:
         return []

@@ -98,7 +98,7 @@ def without_end(ids: list[int], token: int | None) -> list[int]:
 
 
 def pair_separator(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Give the text that makes one text of two in the tokenizer's own way; None when there is none."""
+    """Return the text that makes one text of two in the tokenizer's own way; None when there is none."""
     if not tokenizer.sep_token:
         return None
     first, second = "one", "two"

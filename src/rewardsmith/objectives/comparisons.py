@@ -69,12 +69,12 @@ class Comparisons:
         )
 
     def differences(self, rewards_B: Tensor) -> Tensor:
-        """Give `r_better - r_worse` (P,), in fp32 also when the rewards are bf16 or fp16."""
+        """Return `r_better - r_worse` (P,), in fp32 also when the rewards are bf16 or fp16."""
         rewards_B = at_least_float32(rewards_B)
         return rewards_B[self.better_P] - rewards_B[self.worse_P]
 
     def directed_margin(self) -> Tensor:
-        """Give the margins (P,) with 0 for ties: a tie has no side that a margin could favour."""
+        """Return the margins (P,) with 0 for ties: a tie has no side that a margin could favour."""
         return torch.where(self.is_tie_P, torch.zeros_like(self.margin_P), self.margin_P)
 
 
@@ -204,7 +204,7 @@ def _silenced(losses: Tensor, weight: Tensor) -> Tensor:
 
 
 def bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoothing: float = 0.0) -> Tensor:
-    """Give `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` with `z = r_w - r_l - margin`, one loss a comparison.
+    """Return `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` with `z = r_w - r_l - margin`, one loss a comparison.
 
     q is the soft label `probability_P`, smoothed to `(1 - e) q + e (1 - q)`. With q = 1 this is the loss of
     Bradley and Terry (1952) as Ouyang et al. (2022, arXiv 2203.02155, eq. 1) use it; the margin is that of Llama 2
@@ -227,7 +227,7 @@ def bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoothing: 
 
 
 def scaled_bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoothing: float = 0.0) -> Tensor:
-    """Give `margin * -log sigmoid(r_w - r_l)`: the margin multiplies the loss, it does not shift the difference.
+    """Return `margin * -log sigmoid(r_w - r_l)`: the margin multiplies the loss, it does not shift the difference.
 
     Wang et al. (2024, HelpSteer2-Preference, arXiv 2410.01257, eq. 3), with margins 1 (slightly), 2 and 3 (much
     better). A comparison whose margin is unknown (0) counts once, and so does a tie: an unknown strength must not
@@ -251,17 +251,17 @@ def scaled_bradley_terry(rewards_B: Tensor, comparisons: Comparisons, label_smoo
 
 
 def soft_log_loss(logits_P: Tensor, labels_P: Tensor) -> Tensor:
-    """Give `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` as `softplus(-z) + (1-q) z`, which stays finite."""
+    """Return `-[q log sigmoid(z) + (1-q) log sigmoid(-z)]` as `softplus(-z) + (1-q) z`, which stays finite."""
     return softplus(-logits_P) + (1 - labels_P) * logits_P
 
 
 def smoothed_labels(comparisons: Comparisons, label_smoothing: float) -> Tensor:
-    """Give the soft labels (P,) after a share `label_smoothing` of them is taken to be flipped."""
+    """Return the soft labels (P,) after a share `label_smoothing` of them is taken to be flipped."""
     return comparisons.probability_P * (1 - 2 * label_smoothing) + label_smoothing
 
 
 def hinge(rewards_B: Tensor, comparisons: Comparisons, default_margin: float = 1.0) -> Tensor:
-    """Give `q max(0, m - (r_w - r_l)) + (1-q) max(0, m + (r_w - r_l))`, one loss a comparison.
+    """Return `q max(0, m - (r_w - r_l)) + (1-q) max(0, m + (r_w - r_l))`, one loss a comparison.
 
     With q = 1 the calibration loss of SLiC-HF (Zhao et al. 2023, arXiv 2305.10425, eq. 1) on rewards. m is the
     comparison's own margin where it is > 0, else `default_margin`. For a tie m = 0 and q = 0.5, so its loss is
@@ -286,7 +286,7 @@ def hinge(rewards_B: Tensor, comparisons: Comparisons, default_margin: float = 1
 
 
 def centring(rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
-    """Give `(r_w + r_l)^2`, one value a comparison; it pulls the mean reward of each pair to zero.
+    """Return `(r_w + r_l)^2`, one value a comparison; it pulls the mean reward of each pair to zero.
 
     Eisenstein et al. (2023, arXiv 2312.09244, eq. 2). Multiply it by the coefficient, which TRL calls
     `center_rewards_coefficient` (0.01 in its documentation), and reduce it like the loss.
@@ -298,7 +298,7 @@ def centring(rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
 
 
 def l2_on_rewards(rewards_B: Tensor, comparisons: Comparisons, beta: float = 0.001) -> Tensor:
-    """Give `beta/2 (r_w^2 + r_l^2)`, one value a comparison; it keeps rewards small.
+    """Return `beta/2 (r_w^2 + r_l^2)`, one value a comparison; it keeps rewards small.
 
     The term of the k-wise loss in "Reward Modeling for Large language models" (beta 0.001), reduced like the loss. A
     completion that stands in several comparisons counts in each.

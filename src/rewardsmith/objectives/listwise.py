@@ -122,7 +122,7 @@ def _ranking_loss(levels: list[Tensor], top_k: int | None) -> Tensor:
 
 
 def _tied_choices(level: Tensor, below: Tensor) -> Tensor:
-    """Give the sum of log-denominators while the tied answers are chosen one after the other."""
+    """Return the sum of log-denominators while the tied answers are chosen one after the other."""
     size = len(level)
     total = level.new_zeros(())
     if size > MAX_EXACT_TIES:

@@ -15,7 +15,7 @@ SMALLEST_LOG_THRESHOLD = 1e-4
 
 
 def rao_kupper(rewards_B: Tensor, comparisons: Comparisons, log_threshold: Tensor) -> Tensor:
-    """Give the negative log likelihood of "better", "worse" or "tie" with `t = log_threshold` > 0, one a comparison.
+    """Return the negative log likelihood of "better", "worse" or "tie" with `t = log_threshold` > 0, one a comparison.
 
     `P(w) = sigmoid(d - t)`, `P(l) = sigmoid(-d - t)`, `P(tie) = (exp(2t) - 1) P(w) P(l)` with `d = r_w - r_l`
     (Rao and Kupper 1967, JASA 62:194). A judge who cannot tell apart rewards that differ by less than about t says
@@ -39,7 +39,7 @@ def rao_kupper(rewards_B: Tensor, comparisons: Comparisons, log_threshold: Tenso
 
 
 def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Tensor:
-    """Give the negative log likelihood of "better", "worse" or "tie" with `nu = exp(log_nu)`, one a comparison.
+    """Return the negative log likelihood of "better", "worse" or "tie" with `nu = exp(log_nu)`, one a comparison.
 
     `P(w) : P(l) : P(tie) = exp(r_w) : exp(r_l) : nu exp((r_w + r_l)/2)` (Davidson 1970, JASA 65:317): ties go with
     the geometric mean of both strengths. nu -> 0 is Bradley-Terry. Margins are not read.
@@ -60,13 +60,13 @@ def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Ten
 
 
 def rao_kupper_start(tie_share: float) -> float:
-    """Give the log threshold at which equal rewards tie with probability `tie_share`: log((1+s)/(1-s))."""
+    """Return the log threshold at which equal rewards tie with probability `tie_share`: log((1+s)/(1-s))."""
     share = _usable_share(tie_share)
     return math.log((1 + share) / (1 - share))
 
 
 def davidson_start(tie_share: float) -> float:
-    """Give the log of nu at which equal rewards tie with probability `tie_share`: log(2s/(1-s))."""
+    """Return the log of nu at which equal rewards tie with probability `tie_share`: log(2s/(1-s))."""
     share = _usable_share(tie_share)
     return math.log(2 * share / (1 - share))
 

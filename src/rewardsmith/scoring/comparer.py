@@ -62,7 +62,7 @@ class PairComparer(RewardScorer):
         return [self._score_request(request) for request in requests]
 
     def compare(self, prompt: Text, first: Completion, second: Completion) -> float:
-        """Give the probability that the first answer is better, both orders averaged in log odds."""
+        """Return the probability that the first answer is better, both orders averaged in log odds."""
         return probability(self._log_odds(ScoreRequest(prompt, (first, second)))[0][1])
 
     @property
@@ -84,7 +84,7 @@ class PairComparer(RewardScorer):
         ]
 
     def _log_odds(self, request: ScoreRequest) -> list[list[float]]:
-        """Give for every ordered pair by how much the first is better, in log odds; the diagonal is 0."""
+        """Return for every ordered pair by how much the first is better, in log odds; the diagonal is 0."""
         count = len(request.completions)
         pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
         rows = [self._encode_pair(request, i, j) for i, j in pairs]

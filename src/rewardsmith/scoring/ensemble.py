@@ -201,12 +201,12 @@ class EnsembleModel(RewardScorer):
         return min((limit for limit in limits if limit is not None), default=None)
 
     def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
-        """Give the token ids of a request. Raises ConfigError when the members tokenise differently."""
+        """Return the token ids of a request. Raises ConfigError when the members tokenise differently."""
         self._require_one_tokenisation()
         return self._readers[0].encode(request, whole=whole)
 
     def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted:
-        """Give the token ids of a request within what every member reads. Raises as a member's and as `encode` do."""
+        """Return the token ids of a request within what every member reads. Raises as a member's and as `encode` do."""
         self._require_one_tokenisation()
         return self._readers[0].fit(request, truncation or self.truncation, limit or self.max_length)
 
@@ -220,7 +220,7 @@ class EnsembleModel(RewardScorer):
         return self._combine_rows([member.read_encoded(groups) for member in self._readers])
 
     def _cut(self, request: ScoreRequest) -> ScoreRequest:
-        """Give the request as token ids that every member can read."""
+        """Return the request as token ids that every member can read."""
         sequences = self.fit(request, "truncate_prompt").sequences
         return replace(request, prompt="", completions=tuple(map(TokenIds, sequences)))
 

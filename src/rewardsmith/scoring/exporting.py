@@ -168,7 +168,7 @@ def _standard_form(loaded: LoadedModel, drop_bias: bool) -> tuple[Any, float]:
 
 
 def _contract_fields(loaded: LoadedModel, shift: float) -> dict[str, Any]:
-    """Give what the new contract takes over from the old one, or from the foreign config."""
+    """Return what the new contract takes over from the old one, or from the foreign config."""
     fields: dict[str, Any] = {}
     if loaded.contract is not None:
         fields = {name: getattr(loaded.contract, name) for name in KEPT}
@@ -200,7 +200,7 @@ def _write(folder: Path, core: PreTrainedModel, loaded: LoadedModel, fields: dic
 def _compare(
     before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], shift: float, dtype: torch.dtype
 ) -> tuple[float, float]:
-    """Give the largest difference and what the precision explains."""
+    """Return the largest difference and what the precision explains."""
     pairs = [(a - shift, b) for x, y in zip(before, after, strict=True) for a, b in zip(x, y, strict=True)]
     scale = max(1.0, *(abs(a) for a, _ in pairs))
     tolerance = TOLERANCES.get(str(dtype).removeprefix("torch."), 3e-2) * scale
@@ -208,7 +208,7 @@ def _compare(
 
 
 def _longer_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
-    """Give plain texts of several lengths, so that parity does not rest on short ones."""
+    """Return plain texts of several lengths, so that parity does not rest on short ones."""
     sentence = "A reward is a number that is trusted only as far as it was checked on texts like those it will meet."
     words = sentence.split()
     prompt = " ".join(words * 2) + "\n"

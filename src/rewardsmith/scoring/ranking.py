@@ -33,7 +33,7 @@ class Candidates:
     answers: tuple[tuple[Any, float], ...]
 
     def ranked(self) -> list[tuple[Any, float]]:
-        """Give the answers by falling reward; equal rewards keep the order of the file."""
+        """Return the answers by falling reward; equal rewards keep the order of the file."""
         return sorted(self.answers, key=lambda answer: -answer[1])
 
 
@@ -88,7 +88,7 @@ class RankReport:
 
 
 def kl_of_best_of_n(n: int) -> float:
-    """Give log n - (n - 1) / n in nats, the KL divergence of best-of-n from the policy that wrote the n answers.
+    """Return log n - (n - 1) / n in nats, the KL divergence of best-of-n from the policy that wrote the n answers.
 
     Exact when no two answers have equal rewards with positive probability, otherwise an upper bound
     (Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy").
@@ -145,7 +145,7 @@ def check_place(source: str | Path, out: Path, overwrite: bool) -> None:
 
 
 def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str = "reward") -> Iterator[Candidates]:
-    """Give the answers of each prompt from rows that `score` wrote.
+    """Yield the answers of each prompt from rows that `score` wrote.
 
     Rows with `completions`, or `chosen` and `rejected`, are whole; rows of one `completion` that follow each other are
     joined by their prompt.
@@ -179,7 +179,7 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
 
 
 def choose(groups: Iterable[Candidates], choice: Choice, report: RankReport) -> Iterator[dict[str, Any]]:
-    """Give the rows that are taken, counting in `report`."""
+    """Yield the rows that are taken, counting in `report`."""
     takers: dict[str, Callable[[Candidates, Choice], list[dict[str, Any]]]] = {"pairs": _pairs}
     for group in groups:
         rows = takers.get(choice.take, _top)(group, choice)

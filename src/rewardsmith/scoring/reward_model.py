@@ -200,7 +200,7 @@ class RewardModel(RewardScorer):
         return [[self._combined(part) for part in row] for row in scaled]
 
     def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
-        """Give the token ids of every full sequence of a request, exactly as they are scored.
+        """Return the token ids of every full sequence of a request, exactly as they are scored.
 
         Args:
             whole: also of texts that certainly have more tokens than the model reads; without it a TooLongError.
@@ -209,7 +209,7 @@ class RewardModel(RewardScorer):
         return [self._encode_one(request, request.prompt, c, limit) for c in request.completions]
 
     def fit(self, request: ScoreRequest, truncation: str | None = None, limit: int | None = None) -> Fitted:
-        """Give the token ids of a request within what the model reads.
+        """Return the token ids of a request within what the model reads.
 
         Args:
             truncation: what happens to a text that is too long, see `score`; None takes the model's own.
@@ -224,7 +224,7 @@ class RewardModel(RewardScorer):
         return fit_completions(lambda p, c: self._encode_one(request, p, c, limit), request, limit, cuts=cuts)
 
     def render(self, prompt: Text, completion: Completion) -> str:
-        """Give the text that is scored, as `pipeline("text-classification")` and other tools take it."""
+        """Return the text that is scored, as `pipeline("text-classification")` and other tools take it."""
         return self.renderer.render(as_text(prompt), self._prepare(as_completion(completion)))
 
     def score_encoded(self, groups: Groups) -> list[list[float]]:
@@ -330,7 +330,7 @@ class RewardModel(RewardScorer):
         return ids
 
     def _prepare(self, completion: Completion) -> Completion:
-        """Give the completion as a model that reads its own way wants it; a whole rendered text stays as it is."""
+        """Return the completion as a model that reads its own way wants it; a whole rendered text stays as it is."""
         if self._reader is None or (isinstance(completion, str) and self.renderer.is_rendered(completion)):
             return completion
         return self._reader.prepare(completion)
@@ -364,7 +364,7 @@ def _require_whole_texts(path: str, truncation: str | None, special_tokens: str)
 
 
 def _rule_of(loaded: LoadedModel) -> ScoringRule:
-    """Give the rule a model is scored by: the importer's, or the contract's in words."""
+    """Return the rule a model is scored by: the importer's, or the contract's in words."""
     if loaded.imported is not None:
         return loaded.imported.rule
     pooling = loaded.contract.pooling if loaded.contract else "last"

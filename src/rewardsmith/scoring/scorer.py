@@ -127,7 +127,7 @@ class RewardScorer(ABC):
         return_parts: bool = False,
         truncation: str | None = None,
     ) -> Any:
-        """Give the rewards of K completions of one prompt, or of a list of prompts with a list of completions each.
+        """Return the rewards of K completions of one prompt, or of a list of prompts with a list of completions each.
 
         Args:
             prompt: text, messages (dictionaries with role and content), or a list of prompts when `completions` is
@@ -257,7 +257,7 @@ class RewardParts:
         return RewardParts((self.reward - mean) / std, self.spread / std, members, self.attributes, self.steps)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the parts that are there, beside the reward, for JSON and extra columns."""
+        """Return the parts that are there, beside the reward, for JSON and extra columns."""
         found: dict[str, Any] = {}
         if not math.isnan(self.spread):
             found["spread"] = self.spread

@@ -92,7 +92,7 @@ def _answer_is_long(tokens: str, limit: int) -> str:
 
 
 def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
-    """Give token ids of at most `limit` with as much of the end of the prompt as fits.
+    """Return token ids of at most `limit` with as much of the end of the prompt as fits.
 
     A conversation loses its oldest exchanges whole, system messages excepted; then the first text that is left, or a
     plain prompt, loses its start. The text is rendered anew each time, so that its markup stays whole.
@@ -155,7 +155,7 @@ def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[in
 
 
 def _without_oldest_turns(prompt: Text) -> list[Text]:
-    """Give the prompt with ever fewer exchanges; the last exchange stays. A plain text stays as it is."""
+    """Return the prompt with ever fewer exchanges; the last exchange stays. A plain text stays as it is."""
     if isinstance(prompt, str):
         return [prompt]
     system = tuple(message for message in prompt if message.role == "system")

@@ -151,5 +151,5 @@ class Metrics:
                 self.rewards.observe(outcome.reward)
 
     def exposition(self) -> bytes:
-        """Give the text that Prometheus scrapes."""
+        """Return the text that Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -147,7 +147,7 @@ def _observed(send: Send, visit: Visit, closes: bool) -> Send:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once, then pass on what the server says (a disconnect)."""
+    """Return the body once, then pass on what the server says (a disconnect)."""
     pending = [body]
 
     async def replayed() -> Message:

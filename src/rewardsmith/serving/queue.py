@@ -94,11 +94,11 @@ class EncodedScorer(Protocol):
     """The part of a reward model that a batch needs; one that has `read_encoded` gives the parts of rewards, too."""
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
-        """Give one reward per id sequence of every group."""
+        """Return one reward per id sequence of every group."""
 
 
 def score_rows(scorer: EncodedScorer, rows: Sequence[Sequence[int]]) -> list[Outcome]:
-    """Give one outcome per row of token ids, in order. Raises nothing that only some rows cause."""
+    """Return one outcome per row of token ids, in order. Raises nothing that only some rows cause."""
     keyed: dict[bytes, Sequence[int]] = {sort_key(ids): ids for ids in rows}
     order = sorted(keyed)
     results = try_halves(lambda part: _score_together(scorer, part), [keyed[key] for key in order], Exception)
@@ -364,7 +364,7 @@ class Admission:
         self._engine._metrics.queued_requests.set(self._engine._num_requests)
 
     async def score(self, rows: Sequence[Sequence[int]]) -> list[Outcome]:
-        """Give one outcome per row of token ids. Raises Refusal 429, 413 or 504."""
+        """Return one outcome per row of token ids. Raises Refusal 429, 413 or 504."""
         return await self.in_time(self._engine._score(rows, self._deadline)) if rows else []
 
     async def in_time(self, work: Awaitable[Result]) -> Result:

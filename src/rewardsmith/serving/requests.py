@@ -46,13 +46,13 @@ class ServedModel(Protocol):
         """Longest sequence in tokens; None when there is no end."""
 
     def encode(self, request: ScoreRequest, *, whole: bool = False) -> list[list[int]]:
-        """Give the token ids of every full sequence of a request.
+        """Return the token ids of every full sequence of a request.
 
         Raises TooLongError for a text that certainly has more tokens than the model reads, unless `whole` is asked.
         """
 
     def score_encoded(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
-        """Give one reward per id sequence of every group."""
+        """Return one reward per id sequence of every group."""
 
 
 @runtime_checkable
@@ -214,7 +214,7 @@ def _check_part(model: ServedModel, part: Text | Completion, where: str) -> None
 
 
 def vocabulary_size(model: ServedModel) -> int:
-    """Give how many token ids the model has embeddings for."""
+    """Return how many token ids the model has embeddings for."""
     config: Any = getattr(getattr(model, "model", None), "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
     return int(getattr(text_config, "vocab_size", None) or len(model.tokenizer))

@@ -36,7 +36,7 @@ class Scored:
         return sum(self.tokens)
 
     def usage(self) -> dict[str, int]:
-        """Give the usage block of OpenAI and vLLM."""
+        """Return the usage block of OpenAI and vLLM."""
         return {"prompt_tokens": self.num_tokens, "total_tokens": self.num_tokens}
 
     def headers(self) -> dict[str, str]:
@@ -45,11 +45,11 @@ class Scored:
         return {"X-Rewardsmith-Truncated": ",".join(cut)} if cut else {}
 
     def normalised(self, model: object) -> Scored:
-        """Give the same with rewards on the scale of the model's checkpoint, or of each member's."""
+        """Return the same with rewards on the scale of the model's checkpoint, or of each member's."""
         return replace(self, outcomes=[o if isinstance(o, Failure) else normalised(model, o) for o in self.outcomes])
 
     def rewards(self) -> list[float]:
-        """Give every reward. Raises Refusal 500 naming the sequences that have none."""
+        """Return every reward. Raises Refusal 500 naming the sequences that have none."""
         bad = {index: o.reason for index, o in enumerate(self.outcomes) if isinstance(o, Failure)}
         if bad:
             first = next(iter(bad))
@@ -132,7 +132,7 @@ class Service:
             raise invalid(str(error)) from error
 
     def reward_scale(self) -> tuple[float | None, float | None]:
-        """Give mean and standard deviation of the contract, or of a foreign model's config; None without them."""
+        """Return mean and standard deviation of the contract, or of a foreign model's config; None without them."""
         source = self.model.contract or getattr(self.model, "imported", None)
         return getattr(source, "reward_mean", None), getattr(source, "reward_std", None)
 

@@ -33,7 +33,7 @@ def count_ratings(ratings: object) -> tuple[Floats, Floats]:
 def krippendorff_alpha(
     counts: ArrayLike, values: Sequence[float] | Floats, level: Level = "nominal", resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Give Krippendorff's alpha with a 95% percentile interval that resamples units.
+    """Return Krippendorff's alpha with a 95% percentile interval that resamples units.
 
     alpha = 1 - D_o / D_e over the coincidences of units with two or more ratings (Krippendorff, "Computing
     Krippendorff's Alpha-Reliability", 2011). 1 is perfect agreement, 0 that of chance. The bootstrap draws whole
@@ -76,7 +76,7 @@ def krippendorff_alpha(
 
 
 def _alpha(types: Floats, weights: Floats, values: Floats, level: Level) -> Floats:
-    """Give alpha for each row of weights over types of units."""
+    """Return alpha for each row of weights over types of units."""
     sizes = types.sum(axis=1)
     totals = weights @ types  # [resamples, values]
     n = totals.sum(axis=1)
@@ -102,13 +102,13 @@ def _one_alpha(types: Floats, sizes: Floats, weights: Floats, distance: Floats) 
 
 
 def _ordinal(totals: Floats) -> Floats:
-    """Give the squared ordinal distances: the ratings between two values, half of each end's included."""
+    """Return the squared ordinal distances: the ratings between two values, half of each end's included."""
     middle = np.cumsum(totals) - totals / 2
     return (middle[:, None] - middle[None, :]) ** 2
 
 
 def cohen_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> Estimate:
-    """Give Cohen's kappa of two sides' labels with the number of pairs; NaN without pairs or when neither side varies.
+    """Return Cohen's kappa of two sides' labels and the number of pairs; NaN without pairs or where no side varies.
 
     Example:
         >>> cohen_kappa([("a", "a"), ("b", "b"), ("a", "b"), ("b", "b")]).value

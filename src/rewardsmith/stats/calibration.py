@@ -40,7 +40,7 @@ class Bin:
 
 
 def fit_temperature(values: Floats, shares: Floats | None = None) -> float:
-    """Give T that minimises the mean log loss of sigmoid(margin / T) (Guo et al. 2017); NaN where no margin is not 0.
+    """Return T that minimises the mean log loss of sigmoid(margin / T) (Guo et al. 2017); NaN where no margin is not 0.
 
     T is kept in [0.001, 10000]; a scorer that is always right has no finite optimum and gets the lower end.
     """
@@ -57,7 +57,7 @@ def fit_temperature(values: Floats, shares: Floats | None = None) -> float:
 
 
 def calibration_numbers(values: Floats, num_bins: int = NUM_BINS, shares: Floats | None = None) -> dict[str, float]:
-    """Give ECE, Brier with its decomposition, and NLL of margins; `shares` of raters agree, None where all do.
+    """Return ECE, Brier with its decomposition, and NLL of margins; `shares` of raters agree, None where all do.
 
     brier = reliability - resolution + uncertainty + within_bin (Murphy 1973; within_bin is what binning adds,
     Stephenson et al. 2008). Outcomes are "the answer with the higher reward is the better one".
@@ -82,7 +82,7 @@ def calibration_numbers(values: Floats, num_bins: int = NUM_BINS, shares: Floats
 
 
 def debiased_ece(values: Floats, num_bins: int = NUM_BINS, shares: Floats | None = None) -> float:
-    """Give the expected calibration error over bins of equal mass, less what chance alone would give.
+    """Return the expected calibration error over bins of equal mass, less what chance alone would give.
 
     The plain sum of |accuracy - confidence| is above 0 even for a perfect scorer. A perfectly calibrated bin of n pairs
     has a squared gap of mean v / n, where v is the mean of p(1 - p); that much is taken off each squared gap (Kumar et
@@ -98,7 +98,7 @@ def debiased_ece(values: Floats, num_bins: int = NUM_BINS, shares: Floats | None
 
 
 def reliability_bins(values: Floats, num_bins: int = NUM_BINS, shares: Floats | None = None) -> tuple[Bin, ...]:
-    """Give the reliability diagram over bins of equal mass."""
+    """Return the reliability diagram over bins of equal mass."""
     confidence, correct = confidence_and_credit(values, shares)
     return tuple(
         Bin(len(part), float(confidence[part].mean()), float(correct[part].mean()))
@@ -107,19 +107,19 @@ def reliability_bins(values: Floats, num_bins: int = NUM_BINS, shares: Floats | 
 
 
 def log_losses(values: Floats, shares: Floats | None) -> Floats:
-    """Give -p log sigmoid(margin) - (1 - p) log sigmoid(-margin) of each pair, for shares p."""
+    """Return -p log sigmoid(margin) - (1 - p) log sigmoid(-margin) of each pair, for shares p."""
     losses = np.logaddexp(0, -values)
     return losses if shares is None else losses + (1 - shares) * values
 
 
 def confidence_and_credit(values: Floats, shares: Floats | None) -> tuple[Floats, Floats]:
-    """Give max(p, 1-p), and how right the higher reward was: the share of raters on its side (half for a tie)."""
+    """Return max(p, 1-p), and how right the higher reward was: the share of raters on its side (half for a tie)."""
     right = np.ones(len(values)) if shares is None else shares
     return expit(np.abs(values)), np.where(values == 0, 0.5, np.where(values > 0, right, 1 - right))
 
 
 def pair_brier(confidence: Floats, correct: Floats) -> Floats:
-    """Give (1 - P(better wins))^2 of each pair, in the mean over its raters; a tie in reward has p = 1/2."""
+    """Return (1 - P(better wins))^2 of each pair, in the mean over its raters; a tie in reward has p = 1/2."""
     return correct * (1 - confidence) ** 2 + (1 - correct) * confidence**2
 
 
@@ -131,7 +131,7 @@ def _equal_mass(confidence: Floats, num_bins: int) -> list[np.ndarray]:
 
 
 def ceiling_from_agreement(agreement: float) -> float:
-    """Give 1 - e where two raters who each err with chance e agree with chance `agreement` = (1-e)^2 + e^2.
+    """Return 1 - e where two raters who each err with chance e agree with chance `agreement` = (1-e)^2 + e^2.
 
     It is the accuracy of a perfect model against one rater's labels. NaN below 1/2, where no such e exists.
 
@@ -213,7 +213,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON, None for NaN."""
+        """Return plain values for JSON, None for NaN."""
         return {
             "temperature": _none(self.temperature),
             "n_fit": self.n_fit,
@@ -225,12 +225,12 @@ class Calibration:
         }
 
     def headline(self) -> dict[str, float]:
-        """Give what a table shows: the temperature, the numbers before it, and ECE and NLL after it."""
+        """Return what a table shows: the temperature, the numbers before it, and ECE and NLL after it."""
         after = {f"{name} at that temperature": self.scaled[name] for name in ("ece", "nll")}
         return {"temperature": self.temperature, **self.raw, **after}
 
     def contract_fields(self) -> dict[str, float]:
-        """Give what belongs into the checkpoint's scoring contract: `temperature`.
+        """Return what belongs into the checkpoint's scoring contract: `temperature`.
 
         Raises:
             DataError: no temperature fits: there are no judgements, all are right, or the scorer is no better than

@@ -60,7 +60,7 @@ class Observations:
 def bootstrap_mean(
     values: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
-    """Give the mean of `values` with an interval that resamples whole clusters.
+    """Return the mean of `values` with an interval that resamples whole clusters.
 
     Args:
         values: n finite numbers.
@@ -83,7 +83,7 @@ def bootstrap_mean(
 def bootstrap_amount(
     values: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0
 ) -> Estimate:
-    """Give the mean of amounts that are no shares, such as margins and differences, as `bootstrap_mean` does.
+    """Return the mean of amounts that are no shares, such as margins and differences, as `bootstrap_mean` does.
 
     Amounts without spread get no interval: Wilson's belongs to shares.
 
@@ -107,7 +107,7 @@ def bootstrap_ratio(
     *,
     level: float = 0.95,
 ) -> Estimate:
-    """Give sum(numerators) / sum(denominators) with a clustered BCa interval; weights are such denominators.
+    """Return sum(numerators) / sum(denominators) with a clustered BCa interval; weights are such denominators.
 
     Raises:
         DataError: values are not finite, lengths differ or a denominator is negative.
@@ -237,14 +237,14 @@ def _ends_of_share(value: float, clusters: int, level: float) -> tuple[float, fl
 
 
 def _bca(sums: Floats, counts: Floats, resamples: int, seed: int, level: float) -> tuple[float, float]:
-    """Give the ends of the BCa interval with widened quantiles."""
+    """Return the ends of the BCa interval with widened quantiles."""
     value = float(sums.sum() / counts.sum())
     draws = resampled_ratios(sums, counts, resamples, seed)
     return bca_interval(value, draws, _leave_one_out(sums, counts), level)
 
 
 def bca_interval(value: float, draws: Floats, leave_one_out: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Give the BCa interval of any statistic with the quantiles widened for few clusters.
+    """Return the BCa interval of any statistic with the quantiles widened for few clusters.
 
     Args:
         value: the statistic of the data.
@@ -312,7 +312,7 @@ def _leave_one_out(sums: Floats, counts: Floats) -> Floats:
 
 
 def resampled_ratios(sums: Floats, counts: Floats, resamples: int, seed: int) -> Floats:
-    """Give `resamples` bootstrap ratios of C clusters in memory that does not grow with `resamples`.
+    """Return `resamples` bootstrap ratios of C clusters in memory that does not grow with `resamples`.
 
     Clusters with equal sums are one type; when there are few types (accuracy has), how often each is drawn comes from
     one multinomial, which has exactly the distribution of drawing clusters one by one.
@@ -335,6 +335,6 @@ def resampled_ratios(sums: Floats, counts: Floats, resamples: int, seed: int) ->
 
 
 def paired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:
-    """Give mean(a) - mean(b) over the same judgements in the same order, with a paired interval."""
+    """Return mean(a) - mean(b) over the same judgements in the same order, with a paired interval."""
     values = np.array(a.values) - np.array(b.values)
     return bootstrap_amount(values, np.array(a.clusters), how.resamples, how.seed)

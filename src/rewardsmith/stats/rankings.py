@@ -38,7 +38,7 @@ class Battle:
 
 
 def ranking_parts(battles: Sequence[Battle], seed: int = 0) -> dict[str, Estimate]:
-    """Give the agreement of the two rankings.
+    """Return the agreement of the two rankings.
 
     Returns:
         spearman, kendalltau: of the ratings, over models.
@@ -71,7 +71,7 @@ def ranking_parts(battles: Sequence[Battle], seed: int = 0) -> dict[str, Estimat
 
 
 def win_table(sides: NDArray[np.int64], results: Floats, models: int) -> Floats:
-    """Give how often (ties half) each model beat each other one. Shapes: sides [n, 2], results [n] -> [m, m]."""
+    """Return how often (ties half) each model beat each other one. Shapes: sides [n, 2], results [n] -> [m, m]."""
     wins = np.bincount(sides[:, 0] * models + sides[:, 1], results, models * models)
     losses = np.bincount(sides[:, 1] * models + sides[:, 0], 1 - results, models * models)
     return (wins + losses).reshape(models, models).astype(np.float64)
@@ -95,7 +95,7 @@ def bradley_terry(wins: Floats) -> Floats:
 
 
 def row_wise_pearson(people: Floats, rewards: Floats) -> Estimate:
-    """Give the mean over models of the correlation of their shares of wins; rows that do not vary are left out.
+    """Return the mean over models of the correlation of their shares of wins; rows that do not vary are left out.
 
     Shapes: tables of wins [m, m] each.
     """
@@ -108,7 +108,7 @@ def row_wise_pearson(people: Floats, rewards: Floats) -> Estimate:
 
 
 def confidence(people: Floats, draws: Floats) -> dict[str, float]:
-    """Give separability, agreement with confidence and the Brier score of model pairs.
+    """Return separability, agreement with confidence and the Brier score of model pairs.
 
     Shapes: people's ratings [m]; draws of ratings by people and by rewards [2, rounds, m].
     """
@@ -127,7 +127,7 @@ def confidence(people: Floats, draws: Floats) -> dict[str, float]:
 
 
 def _bootstrap(sides: NDArray[np.int64], results: Floats, models: int, seed: int) -> Floats:
-    """Give ratings by people and by rewards on samples of the battles. Shapes: -> [2, rounds, m]."""
+    """Return ratings by people and by rewards on samples of the battles. Shapes: -> [2, rounds, m]."""
     generator = np.random.default_rng(seed)
     tables = np.empty((2, ROUNDS, models, models))
     for drawn in range(ROUNDS):

@@ -27,7 +27,7 @@ CHUNK_CELLS = 2_000_000
 def sign_flip_p_values(
     sums_CP: Floats, flips: int = FLIPS, seed: int = 0, sides: Sequence[int] | None = None
 ) -> list[float]:
-    """Give p values of the hypothesis that the changes of each column are symmetric about 0.
+    """Return p values of the hypothesis that the changes of each column are symmetric about 0.
 
     The changes of one prompt are not independent, so the sign of a whole prompt is flipped at once. The observed
     signs count as one of the draws, so no p value is 0 (Phipson and Smyth 2010).
@@ -57,7 +57,7 @@ def sign_flip_p_values(
 
 
 def _size(sums: Floats, sides_P: Floats) -> Floats:
-    """Give how far sums lie on the side that is tested; on both where that is 0."""
+    """Return how far sums lie on the side that is tested; on both where that is 0."""
     return np.where(sides_P == 0, np.abs(sums), sums * sides_P)
 
 
@@ -78,7 +78,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Give Holm's adjusted p values (Holm 1979), in the given order.
+    """Return Holm's adjusted p values (Holm 1979), in the given order.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -94,7 +94,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def unpaired_difference(a: Observations, b: Observations, how: Resampling) -> Estimate:
-    """Give mean(a) - mean(b) of two sets of different prompts; NaN where one is empty, n counts both."""
+    """Return mean(a) - mean(b) of two sets of different prompts; NaN where one is empty, n counts both."""
     n = len(a.values) + len(b.values)
     if not a.values or not b.values:
         return Estimate(math.nan, n)
@@ -151,7 +151,7 @@ class ClusteredSums:
             self.columns[name] = np.bincount(index, weights, minlength=self.num_clusters).astype(np.float64)
 
     def estimate(self, statistics: Mapping[str, Statistic], how: Resampling) -> dict[str, Estimate]:
-        """Give each statistic with its interval; all share the bootstrap samples."""
+        """Return each statistic with its interval; all share the bootstrap samples."""
         names = list(self.columns)
         sums_CM = np.stack([self.columns[name] for name in names], axis=1)
         total_M = sums_CM.sum(axis=0)
@@ -166,7 +166,7 @@ class ClusteredSums:
 
 
 def resample_totals(sums_CM: Floats, how: Resampling) -> Floats:
-    """Give the totals of `how.resamples` draws of C clusters. Shapes: [C, M] -> [R, M]."""
+    """Return the totals of `how.resamples` draws of C clusters. Shapes: [C, M] -> [R, M]."""
     generator = np.random.default_rng(how.seed)
     size = len(sums_CM)
     step = max(1, CHUNK_CELLS // size)
@@ -183,7 +183,7 @@ def _named(table: Floats, names: list[str]) -> Totals:
 
 
 def _estimate(value: float, draws: Floats, rest: Floats, statistic: Statistic) -> Estimate:
-    """Give the interval, where the statistic is defined in nearly all samples and not the same in all."""
+    """Return the interval, where the statistic is defined in nearly all samples and not the same in all."""
     if not math.isfinite(value):
         return Estimate(math.nan, statistic.n)
     known = np.isfinite(draws)
@@ -235,7 +235,7 @@ def add_logistics(sums: ClusteredSums, pairs: Floats) -> LogisticScale:
 
 
 def logistic_statistics(scale: LogisticScale, n: int) -> dict[str, Statistic]:
-    """Give the excess weight, the coefficient of the reward, and the length-controlled accuracy."""
+    """Return the excess weight, the coefficient of the reward, and the length-controlled accuracy."""
     unit = scale.reward / scale.length
 
     def excess(totals: Totals) -> Floats:
@@ -277,7 +277,7 @@ def _add_fit(sums: ClusteredSums, name: str, cluster: Floats, x_P2: Floats) -> t
 
 
 def _refit(totals: Totals, name: str, theta: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Give the coefficients after one Newton step from `theta` on each sample."""
+    """Return the coefficients after one Newton step from `theta` on each sample."""
     g0, g1 = totals[f"{name}_g0"] - RIDGE * theta[0], totals[f"{name}_g1"] - RIDGE * theta[1]
     h00, h01, h11 = totals[f"{name}_h00"] + RIDGE, totals[f"{name}_h01"], totals[f"{name}_h11"] + RIDGE
     determinant = h00 * h11 - h01**2

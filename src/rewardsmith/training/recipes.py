@@ -72,7 +72,7 @@ class _RecipeLoader(yaml.SafeLoader):
     """YAML whose mappings name a key once; the plain loader silently takes the last of two."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Give the mapping. Raises MarkedYAMLError at a key that stands twice."""
+        """Return the mapping. Raises MarkedYAMLError at a key that stands twice."""
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag != "tag:yaml.org,2002:merge" and key_node.value in seen:
@@ -121,7 +121,7 @@ def find_recipe(name: str) -> Path:
 
 
 def _convert(source: str, key: str, value: object, action: argparse.Action) -> Any:
-    """Give a YAML value the type of its flag."""
+    """Return a YAML value the type of its flag."""
     if value is None or (isinstance(value, list) and action.nargs == "+"):
         return value
     for kind, name in ((dict, "a mapping"), (list, "a list")):

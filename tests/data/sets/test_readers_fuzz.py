@@ -61,7 +61,7 @@ VALUES = st.sampled_from(NASTY) | st.text(max_size=5) | st.lists(st.sampled_from
 
 
 def places(value, path=()):
-    """Give the paths to every value inside a row."""
+    """Yield the paths to every value inside a row."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
@@ -82,7 +82,7 @@ def change(row, path, value, drop):
 
 
 def attempt(rows, **options):
-    """Give the message of our own error, or "" and the data."""
+    """Return the message of our own error, or "" and the data."""
     try:
         return "", load_preferences(rows, **options)
     except RewardsmithError as error:
@@ -91,7 +91,7 @@ def attempt(rows, **options):
 
 @st.composite
 def damaged(draw, rows):
-    """Give rows of a published layout of which some have a wrong value, a lost one, or are something else."""
+    """Return rows of a published layout of which some have a wrong value, a lost one, or are something else."""
     result = []
     for row in draw(st.lists(st.sampled_from(rows), min_size=1, max_size=5)):
         for _ in range(draw(st.integers(0, 2))):

@@ -117,7 +117,7 @@ def stream(here: Here, visitor: Someone, item_id: int, place: int, form: Checked
 
 @router.get("/arena/{item_id}/{place}")
 def whole(here: Here, visitor: Someone, item_id: int, place: int) -> Response:
-    """Give an answer that came whole as it is shown everywhere else: Markdown, rendered and safe."""
+    """Return an answer that came whole as it is shown everywhere else: Markdown, rendered and safe."""
     _open_arena(here, visitor)
     _own_slot(here.collection.store, visitor.person_id, item_id)
     with here.collection.store.transaction() as connection:
@@ -178,7 +178,7 @@ async def _stream_answer(url: str, model: str, prompt: str) -> AsyncIterator[str
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[str]:
-    """Give the data of every event of a stream; a line without an end does not fill the memory."""
+    """Yield the data of every event of a stream; a line without an end does not fill the memory."""
     rest = ""
     async for part in answer.aiter_text():
         *lines, rest = (rest + part).split("\n")

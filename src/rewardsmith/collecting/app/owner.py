@@ -208,7 +208,7 @@ def _pause(store: Store, actor: str, name: str, action: str) -> None:
 
 @router.post("/owner/release")
 def release(here: Here, owner: Owner, form: Checked) -> Response:
-    """Give up a panel's participant."""
+    """Release a panel's participant."""
     collection, discard = here.collection, text_of(form, "discard") == "yes"
     who = (text_of(form, "panel"), text_of(form, "participant"))
     try:

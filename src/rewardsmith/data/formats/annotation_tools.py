@@ -78,7 +78,7 @@ def _find_prompt(names: Sequence[str], known: Sequence[str], compared: Collectio
 
 
 def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Give a flat record in the nested layout.
+    """Return a flat record in the nested layout.
 
     Fields and metadata are not told apart there: the fields are what a ranking ranks and the prompt, or, for label
     questions, every text that is no column of Argilla's own.
@@ -101,12 +101,12 @@ def _nested(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _entries(answer: object) -> list[Mapping[str, Any]]:
-    """Give the entries of a ranking; an answer of another kind has none."""
+    """Return the entries of a ranking; an answer of another kind has none."""
     return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []
 
 
 def _answers(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, Any, str | None]], dict[str, int]]:
-    """Give (question, value, annotator) for every submitted response, and how many were not submitted."""
+    """Return (question, value, annotator) for every submitted response, and how many were not submitted."""
     answers: list[tuple[str, Any, str | None]] = []
     skipped: dict[str, int] = {}
     responses = require(row, "responses", where)
@@ -197,13 +197,13 @@ def read_label_studio(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def _judgements(annotation: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """Give the results of one annotation that compare something."""
+    """Return the results of one annotation that compare something."""
     results = [check_mapping(r, where, "result") for r in check_list(annotation.get("result") or [], where, "result")]
     return [result for result in results if result.get("type") in ("pairwise", "ranker")]
 
 
 def _annotator(annotation: Mapping[str, Any]) -> str | None:
-    """Give who annotated: an id, or an object with an e-mail or id in older exports."""
+    """Return who annotated: an id, or an object with an e-mail or id in older exports."""
     person = annotation.get("completed_by")
     if isinstance(person, Mapping):
         person = person.get("email", person.get("id"))

@@ -54,7 +54,7 @@ _HOLDERS = ("messages", "conversation", "conversations")
 
 
 def require(row: Mapping[str, Any], column: str, where: str) -> Any:
-    """Give a column that must be there and must not be null."""
+    """Return a column that must be there and must not be null."""
     if column not in row:
         raise row_error(where, "missing column", f"column {column!r} is missing; the row has: {listed(row)}")
     if row[column] is None:
@@ -347,7 +347,7 @@ def _speaks(message: Message) -> bool:
 
 
 def plain_text(completion: Completion) -> str:
-    """Give the text of a completion: the contents of its messages, joined; token ids as numbers."""
+    """Return the text of a completion: the contents of its messages, joined; token ids as numbers."""
     if isinstance(completion, str):
         return completion
     if isinstance(completion, TokenIds):
@@ -356,7 +356,7 @@ def plain_text(completion: Completion) -> str:
 
 
 def content_text(content: object) -> str:
-    """Give the text of a message's content, which may be a list of parts."""
+    """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):

@@ -116,7 +116,7 @@ class ConvertReport:
 
 
 def convert_group(group: PreferenceGroup, target: Target, report: ConvertReport) -> list[dict[str, Any]]:
-    """Give the rows of one group and count what they cannot hold.
+    """Return the rows of one group and count what they cannot hold.
 
     Ties are left out of layouts without ties, because the tool would learn them as preferences; they are counted.
     """

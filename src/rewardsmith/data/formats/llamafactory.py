@@ -89,7 +89,7 @@ def _read_ranking(row: Mapping[str, Any], where: str, prompt: list[Mapping[str, 
 
 
 def write_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give sharegpt rows, one a comparison.
+    """Return sharegpt rows, one a comparison.
 
     Raises:
         DataError: a completion has several messages, or the turns do not alternate: LLaMA-Factory leaves such rows
@@ -170,14 +170,14 @@ def _registry(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def ranking_entries(info: object, path: Path) -> dict[str, dict[str, Any]]:
-    """Give the entries of a registry that hold ranking data in local files. Raises DataError for a broken one."""
+    """Return the entries of a registry that hold ranking data in local files. Raises DataError for a broken one."""
     if not isinstance(info, Mapping) or not all(isinstance(entry, Mapping) for entry in info.values()):
         raise DataError(f"{path.name}: a registry maps names to objects; see LLaMA-Factory's data/README")
     return {str(k): dict(v) for k, v in info.items() if v.get("ranking") and isinstance(v.get("file_name"), str)}
 
 
 def rename_row(row: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a row with the columns and tags that the reader of LLaMA-Factory's rows knows."""
+    """Return a row with the columns and tags that the reader of LLaMA-Factory's rows knows."""
     is_chat = entry.get("formatting", "alpaca") in ("sharegpt", "openai")
     known = {**(SHAREGPT if is_chat else ALPACA), **COMMON}
     columns = entry.get("columns") or {}

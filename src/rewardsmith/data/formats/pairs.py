@@ -121,7 +121,7 @@ def _pair_ratings(row: Mapping[str, Any], where: str) -> dict[str, tuple[float |
 def join_prompt(
     prompt: object, sides: Sequence[Any], where: str, prompt_column: str, side_columns: str | Sequence[str]
 ) -> tuple[Side, tuple[Side, ...]]:
-    """Give prompt and completions in one form: all text, or all messages.
+    """Return prompt and completions in one form: all text, or all messages.
 
     - No prompt and messages: the prompt is what all conversations begin with, and every completion keeps at least
       its last message. No prompt and text: the prompt is "" and each completion the full text.
@@ -260,7 +260,7 @@ def _read_metadata(value: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def to_trl_rows(group: PreferenceGroup, conversational: bool | None = None) -> list[dict[str, Any]]:
-    """Give one TRL row a comparison: `prompt`, `chosen`, `rejected` and what the comparison says besides.
+    """Return one TRL row a comparison: `prompt`, `chosen`, `rejected` and what the comparison says besides.
 
     A tie is written with `tie: true`, because TRL itself has no ties and would learn it as a preference: leave those
     rows out for TRL. TRL also ignores `weight`, `probability` and the columns of provenance; our reader reads all
@@ -295,7 +295,7 @@ def to_trl_rows(group: PreferenceGroup, conversational: bool | None = None) -> l
 
 
 def to_tokenized_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give TRL's `chosen_ids`, `rejected_ids`, one row a comparison. Raises DataError for texts."""
+    """Return TRL's `chosen_ids`, `rejected_ids`, one row a comparison. Raises DataError for texts."""
     if not all(isinstance(c, TokenIds) for c in group.completions):
         raise row_error("group", "not tokenised", "only completions of token ids can be written as token ids")
     return [
@@ -309,7 +309,7 @@ def to_tokenized_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
 
 
 def conversations(group: PreferenceGroup) -> tuple[tuple[Message, ...], list[tuple[Message, ...]]]:
-    """Give prompt and completions as messages: text becomes a user and an assistant message.
+    """Return prompt and completions as messages: text becomes a user and an assistant message.
 
     Raises:
         DataError: the completions are token ids.
@@ -326,7 +326,7 @@ def conversations(group: PreferenceGroup) -> tuple[tuple[Message, ...], list[tup
 
 
 def single_message(completion: Sequence[Message]) -> Message:
-    """Give the one assistant text of a completion. Raises DataError for anything else."""
+    """Return the one assistant text of a completion. Raises DataError for anything else."""
     if len(completion) != 1 or not isinstance(completion[0].content, str) or completion[0].extra:
         raise row_error(
             "group", "several messages", "a completion of several messages or parts does not fit this layout"
@@ -335,7 +335,7 @@ def single_message(completion: Sequence[Message]) -> Message:
 
 
 def pair_columns(group: PreferenceGroup, comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
-    """Give the columns beside the two sides that are not at their default, restricted to `names`."""
+    """Return the columns beside the two sides that are not at their default, restricted to `names`."""
     sides = (("chosen", comparison.better), ("rejected", comparison.worse))
     columns: dict[str, Any] = {}
     for name in ("margin", "probability", "annotator", "time", "rationale"):
@@ -356,7 +356,7 @@ def pair_columns(group: PreferenceGroup, comparison: Comparison, names: Sequence
 
 
 def group_columns(group: PreferenceGroup) -> dict[str, Any]:
-    """Give the columns of provenance and template that are set."""
+    """Return the columns of provenance and template that are set."""
     columns: dict[str, Any] = {}
     if group.source is not None:
         columns["source"] = group.source

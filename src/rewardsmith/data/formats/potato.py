@@ -109,7 +109,7 @@ def _compare(
 
 
 def _ranks(order: object, size: int, where: str, place: str) -> list[int]:
-    """Give the rank of every item from an order of letters such as "B,D=A,C"; equals share the better rank."""
+    """Return the rank of every item from an order of letters such as "B,D=A,C"; equals share the better rank."""
     ranks: dict[str, int] = {}
     for tied in str(order).split(","):
         rank = len(ranks)
@@ -131,7 +131,7 @@ def read_folder(folder: Path, split: str | None, on_broken: OnBroken | None) -> 
 
 
 def find_export(files: list[Path], read: Read) -> tuple[Path, list[Path]] | None:
-    """Give the file of the answers and those of the items, when the files of a folder are an export of Potato."""
+    """Return the file of the answers and those of the items, when the files of a folder are an export of Potato."""
     answers = [path for path in files if path.name.split(".")[0] == "annotations"]
     items = [path for path in files if path.name.split(".")[0] not in NO_ITEMS]
     if len(answers) != 1 or not items:
@@ -144,7 +144,7 @@ def find_export(files: list[Path], read: Read) -> tuple[Path, list[Path]] | None
 
 
 def join_export(answers: Path, items: list[Path], read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every answer with its item; memory holds the items. An answer to an unknown item comes without one."""
+    """Yield every answer with its item; memory holds the items. An answer to an unknown item comes without one."""
     known = {_name_of(row): row for path in items for _, row in read(path)}
     for where, row in read(answers):
         item = known.get(str(row.get("instance_id")), {})
@@ -168,7 +168,7 @@ def _decoded(value: object) -> Any:
 
 
 def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an answer with `labels`, scheme to answer, also where they stand in columns of their own."""
+    """Return an answer with `labels`, scheme to answer, also where they stand in columns of their own."""
     if "labels" in row:
         return dict(row)
     labels: dict[str, dict[str, Any]] = {}

@@ -24,7 +24,7 @@ LIST_COLUMNS = {"prompt", "completions", "ranks", "scores", "ratings", "models"}
 
 
 def ranked_comparisons(ranks: Sequence[float], **fields: Any) -> tuple[Comparison, ...]:
-    """Give all K(K-1)/2 comparisons that ranks imply: lower is better, equal ranks are ties."""
+    """Return all K(K-1)/2 comparisons that ranks imply: lower is better, equal ranks are ties."""
     edges = []
     for i in range(len(ranks)):
         for j in range(i + 1, len(ranks)):
@@ -138,7 +138,7 @@ def _optional_numbers(values: ArrayLike, where: str, column: str) -> tuple[float
 
 
 def to_ranking_row(group: PreferenceGroup) -> dict[str, Any]:
-    """Give `prompt, completions, ranks` (1 is best, equal ranks are ties).
+    """Return `prompt, completions, ranks` (1 is best, equal ranks are ties).
 
     Raises:
         DataError: the comparisons are not exactly those of one complete ranking.
@@ -150,7 +150,7 @@ def to_ranking_row(group: PreferenceGroup) -> dict[str, Any]:
 
 
 def to_scores_row(group: PreferenceGroup, rating: str = "score") -> dict[str, Any]:
-    """Give `prompt, completions, scores` from the rating of that name (higher is better).
+    """Return `prompt, completions, scores` from the rating of that name (higher is better).
 
     Raises:
         DataError: the rating is missing, or is not known for every completion.
@@ -166,7 +166,7 @@ def to_scores_row(group: PreferenceGroup, rating: str = "score") -> dict[str, An
 
 
 def ranks_of(group: PreferenceGroup) -> list[int] | None:
-    """Give the ranks (1 is best) when the comparisons are those of one complete ranking, else None.
+    """Return the ranks (1 is best) when the comparisons are those of one complete ranking, else None.
 
     Margins, weights, soft labels and annotators cannot be held by ranks, so a comparison that has any is no ranking.
     """
@@ -190,7 +190,7 @@ def ranks_of(group: PreferenceGroup) -> list[int] | None:
 
 
 def _list_columns(group: PreferenceGroup) -> dict[str, Any]:
-    """Give the columns that rankings and scores share."""
+    """Return the columns that rankings and scores share."""
     if any(isinstance(c, TokenIds) for c in group.completions):
         raise row_error("group", "token ids", "token ids can be written as pairs only")
     prompt: Any = group.prompt

@@ -32,7 +32,7 @@ EDGE_DEFAULTS = {f.name: f.default for f in fields(Comparison)}
 
 
 def write_row(group: PreferenceGroup) -> dict[str, Any]:
-    """Give the group as a plain dictionary; fields at their default are left out."""
+    """Return the group as a plain dictionary; fields at their default are left out."""
     row: dict[str, Any] = {
         "prompt": as_plain(group.prompt),
         "completions": [as_plain(completion) for completion in group.completions],
@@ -99,7 +99,7 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def write_table_row(group: PreferenceGroup) -> dict[str, Any]:
-    """Give the group with one type per column, for Parquet: see `table_schema`."""
+    """Return the group with one type per column, for Parquet: see `table_schema`."""
     row = write_row(group)
     is_text = isinstance(group.prompt, str) and all(isinstance(c, str) for c in group.completions)
     encode = str if is_text else to_json
@@ -115,7 +115,7 @@ def write_table_row(group: PreferenceGroup) -> dict[str, Any]:
 
 
 def table_schema() -> Any:
-    """Give the pyarrow schema of `write_table_row`."""
+    """Return the pyarrow schema of `write_table_row`."""
     import pyarrow as pa
 
     texts = ("outcome", "annotator", "time", "rationale")
@@ -130,7 +130,7 @@ def table_schema() -> Any:
 
 
 def _write_edge(comparison: Comparison) -> dict[str, Any]:
-    """Give one comparison without the fields that are at their default."""
+    """Return one comparison without the fields that are at their default."""
     values = {name: getattr(comparison, name) for name in EDGE_DEFAULTS}
     return {k: v for k, v in values.items() if k in ("better", "worse") or v != EDGE_DEFAULTS[k]}
 

@@ -57,7 +57,7 @@ def read_axolotl_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def to_axolotl_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give one row a comparison. Raises DataError for prompts of several turns: the layout has one."""
+    """Return one row a comparison. Raises DataError for prompts of several turns: the layout has one."""
     prompt, completions = conversations(group)
     roles = [message.role for message in prompt]
     if roles not in ([], ["user"], ["system", "user"]) or not all(isinstance(m.content, str) for m in prompt):
@@ -108,7 +108,7 @@ def read_swift_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def to_swift_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give one row a comparison. Raises DataError for completions of several messages."""
+    """Return one row a comparison. Raises DataError for completions of several messages."""
     prompt, completions = conversations(group)
     rows = []
     for comparison in group.comparisons:
@@ -148,7 +148,7 @@ def read_nemo_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def to_nemo_rows(group: PreferenceGroup) -> list[dict[str, Any]]:
-    """Give NeMo-RL's `context, completions: [{rank, completion}]`, two completions a row, as its trainer reads."""
+    """Return NeMo-RL's `context, completions: [{rank, completion}]`, two completions a row, as its trainer reads."""
     prompt, completions = conversations(group)
     context = [message.to_dict() for message in prompt]
     return [
@@ -232,7 +232,7 @@ def check_steps(value: object, where: str, column: str) -> list[str]:
 
 
 def ratings_until(first_error: int, size: int, where: str) -> list[StepRating]:
-    """Give the ratings that the first wrong step implies: right before it, not judged after it; -1 is all right."""
+    """Return the ratings that the first wrong step implies: right before it, not judged after it; -1 is all right."""
     if not -1 <= first_error < size:
         raise row_error(where, "out of range", f"the first mistake is step {first_error} of {size} (from 0)")
     if first_error == -1:
@@ -259,7 +259,7 @@ def step_group(
 
 
 def dialogue_of(question: str, answers: Sequence[str]) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
-    """Give one question and its answers as a user turn and assistant turns.
+    """Return one question and its answers as a user turn and assistant turns.
 
     An empty answer stays: people judged it, and `data check` names it.
     """

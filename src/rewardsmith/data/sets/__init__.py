@@ -27,7 +27,7 @@ CATALOGUE = _collect()
 
 
 def find(name: str) -> tuple[Entry, Callable[[Rows], Read]]:
-    """Give the entry and the function that "name" or "name:variant" asks for. Raises ConfigError with the nearest."""
+    """Return the entry and the function that "name" or "name:variant" asks for. Raises ConfigError with the nearest."""
     title, _, variant = name.partition(":")
     if title not in CATALOGUE:
         near = nearest(title, [*CATALOGUE, *FORMATS])

@@ -40,7 +40,7 @@ MARKS = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
 
 
 def read_hh_rlhf(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a row, its text turned into messages."""
+    """Return one group a row, its text turned into messages."""
     return read_each(rows, _read_pair)
 
 
@@ -65,7 +65,7 @@ HH_RLHF_ENTRY = Entry(
 
 
 def read_nectar(rows: Rows) -> Read:
-    """Give one group a row: the prompt as messages, every pair of answers compared by rank, equal ranks as ties."""
+    """Return one group a row: the prompt as messages, every pair of answers compared by rank, equal ranks as ties."""
     return read_each(rows, _nectar_group)
 
 
@@ -110,7 +110,7 @@ DETAILS = ("language", "turn", "is_code", "evaluation_session_id", "evaluation_o
 
 
 def read_lmarena(rows: Rows) -> Read:
-    """Give one group a vote. Where `turn` says that an earlier turn was judged, later turns are cut off (MT-bench)."""
+    """Return one group a vote. Where `turn` names an earlier turn, later ones are cut off (MT-bench)."""
     return read_each(rows, _vote_group)
 
 
@@ -145,7 +145,7 @@ def _vote(winner: str, annotator: str | None, time: str | None) -> Comparison:
 
 
 def _judge(judge: object) -> Any:
-    """Give the name of the judge; MT-bench names a model with its prompt in a list."""
+    """Return the name of the judge; MT-bench names a model with its prompt in a list."""
     return " ".join(map(str, judge)) if isinstance(judge, list) else judge
 
 
@@ -154,7 +154,7 @@ def _time(row: Row) -> str | None:
 
 
 def read_55k(rows: Rows) -> Read:
-    """Give one group a vote of the Kaggle layout: turns as JSON lists, the winner as three columns of 0 and 1."""
+    """Return one group a vote of the Kaggle layout: turns as JSON lists, the winner as three columns of 0 and 1."""
     return read_each(rows, _kaggle_group)
 
 

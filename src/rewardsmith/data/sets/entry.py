@@ -96,7 +96,7 @@ def read_each(rows: Rows, read_one: Callable[[Row, str], PreferenceGroup]) -> Re
 
 
 def subset_of(where: str) -> str:
-    """Give the subset that a place names: its file, or the folder of a file that is named for a split alone.
+    """Return the subset that a place names: its file, or the folder of a file that is named for a split alone.
 
     "helpful-base/train.jsonl.gz:row 3" and "helpful-base-test.jsonl.gz:row 3" are both "helpful-base".
     """
@@ -107,7 +107,7 @@ def subset_of(where: str) -> str:
 
 
 def file_stem(where: str) -> str:
-    """Give the name of the file in "folder/name.jsonl.gz:row 3" without its endings; "" for rows of no file."""
+    """Return the name of the file in "folder/name.jsonl.gz:row 3" without its endings; "" for rows of no file."""
     place, mark, _ = where.rpartition(":row ")
     return place.rpartition("/")[2].split(".")[0] if mark else ""
 
@@ -148,7 +148,7 @@ def split_turns(text: object, marks: Mapping[str, str], where: str, column: str)
 def split_shared(
     dialogues: Sequence[tuple[Message, ...]],
 ) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
-    """Give the turns that all dialogues begin with, and what follows in each; each keeps at least its last turn."""
+    """Return the turns that all dialogues begin with, and what follows in each; each keeps at least its last turn."""
     shared = common_length(dialogues)
     return dialogues[0][:shared], tuple(dialogue[shared:] for dialogue in dialogues)
 
@@ -169,7 +169,7 @@ def check_scores(value: object, where: str, column: str) -> dict[str, float]:
 
 
 def rating_columns(answers: Sequence[RatedAnswer]) -> dict[str, tuple[float | None, ...]]:
-    """Give each attribute's scores over all answers, None where an answer has none."""
+    """Return each attribute's scores over all answers, None where an answer has none."""
     names = dict.fromkeys(name for answer in answers for name in answer.scores)
     return {name: tuple(answer.scores.get(name) for answer in answers) for name in names}
 

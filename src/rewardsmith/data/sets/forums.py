@@ -26,7 +26,7 @@ from rewardsmith.records import Comparison, PreferenceGroup
 
 
 def read_shp(rows: Rows) -> Read:
-    """Give one group a row; pairs of one post share the prompt, so that merging makes one graph of them."""
+    """Return one group a row; pairs of one post share the prompt, so that merging makes one graph of them."""
     return read_each(rows, _shp_group)
 
 
@@ -98,7 +98,7 @@ class _Text(HTMLParser):
 
 
 def html_to_text(html: str) -> str:
-    """Give the text of HTML with its paragraphs; code keeps its lines."""
+    """Return the text of HTML with its paragraphs; code keeps its lines."""
     parser = _Text()
     parser.feed(html)
     parser.close()
@@ -106,12 +106,12 @@ def html_to_text(html: str) -> str:
 
 
 def read_stack_exchange(rows: Rows) -> Read:
-    """Give one group a question, all its answers compared by `pm_score`; the HTML stays."""
+    """Return one group a question, all its answers compared by `pm_score`; the HTML stays."""
     return read_each(rows, partial(_stack_exchange_group, text_of=str))
 
 
 def read_text(rows: Rows) -> Read:
-    """Give one group a question with the HTML turned into text."""
+    """Return one group a question with the HTML turned into text."""
     return read_each(rows, partial(_stack_exchange_group, text_of=html_to_text))
 
 
@@ -150,7 +150,7 @@ def _flag(value: object, where: str, column: str) -> float | None:
 
 
 def read_paired(rows: Rows) -> Read:
-    """Give one group a pair: `response_j` was voted above `response_k`."""
+    """Return one group a pair: `response_j` was voted above `response_k`."""
     return read_each(rows, _pair)
 
 

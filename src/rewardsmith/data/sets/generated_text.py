@@ -45,7 +45,7 @@ SUMMEVAL_ATTRIBUTES = ("coherence", "consistency", "fluency", "relevance")
 
 
 def read_summeval(rows: Rows, by: str = MEAN) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group an article, its summaries compared by one attribute or by the mean of all."""
+    """Return one group an article, its summaries compared by one attribute or by the mean of all."""
     return read_each(rows, partial(_read_article, by=by))
 
 
@@ -88,12 +88,12 @@ UNIEVAL_ATTRIBUTES = ("understandability", "naturalness", "coherence", "engaging
 
 
 def read_unieval(rows: Rows, by: str | None = None) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a source; memory holds the outputs of one source."""
+    """Return one group a source; memory holds the outputs of one source."""
     return runs(rows, _read_output, partial(_build, by=by))
 
 
 def _read_output(row: Row, where: str) -> tuple[tuple[str, str], RatedAnswer]:
-    """Give what the outputs of one source share, and one output."""
+    """Return what the outputs of one source share, and one output."""
     source = check_prompt(require(row, "source", where), where, "source")
     context = check_text(row.get("context") or "", where, "context", empty=True)
     text = check_text(require(row, "system_output", where), where, "system_output", empty=True)
@@ -134,7 +134,7 @@ QUESTIONS = ("overall", "informative")
 
 
 def read_llm_summarization(rows: Rows, question: str = "overall") -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a judgement; `question` is "overall" or "informative"."""
+    """Return one group a judgement; `question` is "overall" or "informative"."""
     return read_each(rows, partial(_read_judgement, question=question))
 
 
@@ -184,7 +184,7 @@ LANGUAGES |= {"lt": "Lithuanian", "ru": "Russian", "zh": "Chinese", "fr": "Frenc
 
 
 def read_wmt_darr(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a row; merging by source makes the graph of all translations."""
+    """Return one group a row; merging by source makes the graph of all translations."""
     return read_each(rows, _read_pair)
 
 

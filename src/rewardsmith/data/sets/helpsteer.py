@@ -49,7 +49,7 @@ def prompt_turns(text: object, where: str, column: str = "prompt") -> Turns:
 
 
 def read_helpsteer(rows: Rows) -> Read:
-    """Give one group a run of consecutive rows with one prompt: ratings, and comparisons by helpfulness."""
+    """Return one group a run of consecutive rows with one prompt: ratings, and comparisons by helpfulness."""
     return runs(rows, _rated_answer, _rated_group)
 
 
@@ -85,12 +85,12 @@ def _rated_group(where: str, prompt: Turns, parts: list[Any]) -> PreferenceGroup
 
 
 def read_preference(rows: Rows) -> Read:
-    """Give one group a pair with the overall preference strength as margin; 0 is a tie."""
+    """Return one group a pair with the overall preference strength as margin; 0 is a tie."""
     return read_each(rows, partial(_helpsteer_preference, by_rater=False))
 
 
 def helpsteer_read_raters(rows: Rows) -> Read:
-    """Give one group a pair with one comparison an annotator, called "rater 1" and so on: names are not published."""
+    """Return one group a pair with one comparison an annotator, called "rater 1" and so on: names are not published."""
     return read_each(rows, partial(_helpsteer_preference, by_rater=True))
 
 
@@ -158,12 +158,12 @@ HELPSTEER_ENTRIES = (
 
 
 def read_helpsteer3(rows: Rows) -> Read:
-    """Give one group a pair with the overall preference, -3 (response 1 much better) to 3, as margin; 0 is a tie."""
+    """Return one group a pair with the overall preference, -3 (response 1 much better) to 3, as margin; 0 is a tie."""
     return read_each(rows, partial(_helpsteer3_preference, by_rater=False))
 
 
 def helpsteer3_read_raters(rows: Rows) -> Read:
-    """Give one group a pair with one comparison an annotator, called "rater 1" and so on: names are not published."""
+    """Return one group a pair with one comparison an annotator, called "rater 1" and so on: names are not published."""
     return read_each(rows, partial(_helpsteer3_preference, by_rater=True))
 
 
@@ -184,18 +184,18 @@ def _helpsteer3_preference(row: Row, where: str, by_rater: bool) -> PreferenceGr
 
 
 def _reasonings(judgements: object) -> list[str]:
-    """Give the annotators' one or two sentences of reasoning."""
+    """Return the annotators' one or two sentences of reasoning."""
     found = judgements if isinstance(judgements, list) else []
     return [str(one["reasoning"]) for one in found if isinstance(one, Mapping) and one.get("reasoning")]
 
 
 def read_edit(rows: Rows) -> Read:
-    """Give one group an edit: the edited response is better than the original."""
+    """Return one group an edit: the edited response is better than the original."""
     return read_each(rows, partial(_edit, better="edited_response", worse="original_response"))
 
 
 def read_edit_quality(rows: Rows) -> Read:
-    """Give one group two edits of an answer; the one that follows the feedback is the better."""
+    """Return one group two edits of an answer; the one that follows the feedback is the better."""
     return read_each(rows, partial(_edit, better="good_edited_response", worse="bad_edited_response"))
 
 

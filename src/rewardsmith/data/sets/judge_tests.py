@@ -31,7 +31,7 @@ from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 
 def read_llmbar(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a row; `label` is 1 or 2, the better output."""
+    """Return one group a row; `label` is 1 or 2, the better output."""
     return read_each(rows, _llmbar_read_pair)
 
 
@@ -59,7 +59,7 @@ ANSWERS = ("response1", "response2")
 
 
 def read_pandalm(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a row, with one comparison an annotator."""
+    """Return one group a row, with one comparison an annotator."""
     return read_each(rows, _pandalm_read_row)
 
 
@@ -115,7 +115,7 @@ PANDALM_ENTRY = Entry(
 
 
 def unfold(rows: Rows) -> Rows:
-    """Give the pairs of every bias one by one; rows that are pairs already pass."""
+    """Yield the pairs of every bias one by one; rows that are pairs already pass."""
     for where, row in rows:
         if "response1" in row or not any(isinstance(pairs, list) for pairs in row.values()):
             yield where, row
@@ -126,7 +126,7 @@ def unfold(rows: Rows) -> Rows:
 
 
 def read_evalbiasbench(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a pair; `label` is 1 or 2, the good response, and the bias is the subset."""
+    """Return one group a pair; `label` is 1 or 2, the good response, and the bias is the subset."""
     return read_each(rows, _evalbiasbench_read_pair)
 
 
@@ -150,7 +150,7 @@ EVALBIASBENCH_ENTRY = Entry(
 
 
 def read_rmb(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a row, of the pairwise set or of the best-of-n set; fields may be dictionaries in text form."""
+    """Return one group a row, of the pairwise set or of the best-of-n set; fields may be dictionaries in text form."""
     return read_each(rows, _rmb_read_row)
 
 

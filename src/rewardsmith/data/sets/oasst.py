@@ -37,7 +37,7 @@ class _Node:
 
 
 def unfold(rows: Rows) -> Rows:
-    """Give the messages of nested trees one by one, parents first; messages pass."""
+    """Yield the messages of nested trees one by one, parents first; messages pass."""
     for where, row in rows:
         if not isinstance(row.get("prompt"), Mapping):
             yield where, row
@@ -54,7 +54,7 @@ def unfold(rows: Rows) -> Rows:
 
 
 def read(rows: Rows) -> Read:
-    """Give one group a prompter's message that has two replies or more, or a rated one.
+    """Yield one group a prompter's message that has two replies or more, or a rated one.
 
     Left out, each with its reason: messages that are deleted, that failed review, that are empty, whose parent is
     missing or left out, whose role does not follow its parent's; messages of a tree that was already read; and those
@@ -110,7 +110,7 @@ def _groups(nodes: list[_Node]) -> Read:
 
 
 def _linked(nodes: list[_Node]) -> tuple[dict[str, _Node], list[RowError]]:
-    """Give the messages that hang together from the root on, and an error for each of the others."""
+    """Return the messages that hang together from the root on, and an error for each of the others."""
     known = {node.id for node in nodes}
     linked: dict[str, _Node] = {}
     errors: list[RowError] = []
@@ -137,7 +137,7 @@ def _linked(nodes: list[_Node]) -> tuple[dict[str, _Node], list[RowError]]:
 
 
 def _ancestors(node: _Node, linked: Mapping[str, _Node]) -> Iterator[_Node]:
-    """Give a message and all before it."""
+    """Yield a message and all before it."""
     while node is not None:
         yield node
         if node.parent is None:

@@ -38,7 +38,7 @@ from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 
 def read_summarize_from_feedback(rows: Rows) -> Read:
-    """Give one group a row of `comparisons`; `choice` is 0 or 1, the worker is the annotator."""
+    """Return one group a row of `comparisons`; `choice` is 0 or 1, the worker is the annotator."""
     return read_each(rows, _comparison)
 
 
@@ -87,7 +87,7 @@ class _Post:
 
 
 def read_axis(rows: Rows) -> Read:
-    """Give one group a post of `axis`, its summaries ranked by the mean of `overall` over the workers.
+    """Yield one group a post of `axis`, its summaries ranked by the mean of `overall` over the workers.
 
     The published files do not keep the ratings of a post together, so the posts of one file set (15 thousand rows)
     are held until the last row; errors are given at once.
@@ -176,12 +176,12 @@ MARKS = {"## Human:": "user", "## Assistant:": "assistant"}
 
 
 def read_webgpt(rows: Rows) -> Read:
-    """Give one group a row; citations such as [1] stay in the answers."""
+    """Return one group a row; citations such as [1] stay in the answers."""
     return read_each(rows, partial(_group, citations=True))
 
 
 def read_stripped(rows: Rows) -> Read:
-    """Give one group a row, the citations taken out of the answers."""
+    """Return one group a row, the citations taken out of the answers."""
     return read_each(rows, partial(_group, citations=False))
 
 

@@ -85,14 +85,14 @@ def attempt_run(build: Callable[[], PreferenceGroup], places: Sequence[str]) -> 
 
 
 def ask(question: object, answers: Mapping[str, Any], where: str, column: str) -> tuple[Turns, tuple[Turns, ...]]:
-    """Give one question and its answers (column name to text) as a user turn and assistant turns."""
+    """Return one question and its answers (column name to text) as a user turn and assistant turns."""
     text = check_prompt(question, where, column)
     sides = tuple(answer(value, where, name) for name, value in answers.items())
     return (Message("user", text),), sides
 
 
 def answer(value: object, where: str, column: str) -> Turns:
-    """Give one answer as a turn of the assistant."""
+    """Return one answer as a turn of the assistant."""
     return (Message("assistant", said(value, where, column)),)
 
 
@@ -167,7 +167,7 @@ def labelled_pair(
 
 
 def compare(scores: Sequence[float | None], *, lower_is_better: bool = False) -> tuple[Comparison, ...]:
-    """Give the comparisons that scores imply among the completions that have one; equal scores are ties."""
+    """Return the comparisons that scores imply among the completions that have one; equal scores are ties."""
     edges = []
     for i, first in enumerate(scores):
         for j in range(i + 1, len(scores)):
@@ -194,7 +194,7 @@ def signed_comparison(strength: object, where: str, column: str, annotator: str 
 
 
 def known_number(value: object, where: str, column: str) -> float | None:
-    """Give a number, or None where the cell says that it is not known (null, NaN, N/A, empty)."""
+    """Return a number, or None where the cell says that it is not known (null, NaN, N/A, empty)."""
     if value is None or (isinstance(value, str) and value.strip() in UNKNOWN):
         return None
     if isinstance(value, float) and math.isnan(value):
@@ -203,7 +203,7 @@ def known_number(value: object, where: str, column: str) -> float | None:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Give the mean of the known values, None when there is none."""
+    """Return the mean of the known values, None when there is none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 
@@ -238,18 +238,18 @@ def records(value: object, where: str, column: str) -> list[dict[str, Any]]:
 
 
 def kept(row: Row, *names: str) -> dict[str, Any]:
-    """Give the named cells that are not null, for the metadata; times become text."""
+    """Return the named cells that are not null, for the metadata; times become text."""
     found = {name: row[name] for name in names if row.get(name) is not None}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in found.items()}
 
 
 def name_of(value: object) -> str | None:
-    """Give the name of a model, person or source as text, None when there is none."""
+    """Return the name of a model, person or source as text, None when there is none."""
     return None if value is None or value == "" else str(value)
 
 
 def iso_time(value: object) -> str | None:
-    """Give a time as ISO 8601: seconds since 1970, a datetime or text; None for what is no time."""
+    """Return a time as ISO 8601: seconds since 1970, a datetime or text; None for what is no time."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bool) or not isinstance(value, int | float | str):

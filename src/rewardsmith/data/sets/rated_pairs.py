@@ -55,7 +55,7 @@ PAIRS = {
 
 
 def read_pairs(rows: Rows, source: str) -> Read:
-    """Give one group a pair of conversations of a set of PAIRS; scores, where there are any, give margin and ties."""
+    """Return one group a pair of conversations of a set of PAIRS; scores, where there are any, give margin and ties."""
     return read_each(rows, partial(_rated_pair, source=source))
 
 
@@ -112,7 +112,7 @@ def judged(row: Row, where: str, columns: tuple[str, str]) -> tuple[Comparison, 
 
 
 def read_orca(rows: Rows) -> Read:
-    """Give one group a row of the Orca pairs: Intel's, or Argilla's with ratings, where the status "tie" is a tie."""
+    """Return one group a row of the Orca pairs: Intel's, or Argilla's with ratings, where the status "tie" is a tie."""
     return read_each(rows, _orca)
 
 
@@ -210,12 +210,12 @@ SUSPICIOUS, REPAIRED, BAD, GOOD = 10.0, 1.0, 2.0, 4.0
 
 
 def read_ultrafeedback(rows: Rows) -> Read:
-    """Give one group an instruction, its answers compared by the mean of their aspect ratings."""
+    """Return one group an instruction, its answers compared by the mean of their aspect ratings."""
     return read_each(rows, partial(_rated_answers, by="fine-grained_score"))
 
 
 def read_overall(rows: Rows) -> Read:
-    """Give one group an instruction, its answers compared by the repaired `overall_score`."""
+    """Return one group an instruction, its answers compared by the repaired `overall_score`."""
     return read_each(rows, partial(_rated_answers, by="overall_score"))
 
 
@@ -258,7 +258,7 @@ def _rated_answers(row: Row, where: str, by: str) -> PreferenceGroup:
 
 
 def _ratings(item: Row, where: str, column: str) -> dict[str, float | None]:
-    """Give the aspect ratings of one answer, their mean and the repaired overall score."""
+    """Return the aspect ratings of one answer, their mean and the repaired overall score."""
     aspects: dict[str, float | None] = {}
     for name, annotation in check_mapping(item.get("annotations") or {}, where, f"{column}.annotations").items():
         found = annotation if isinstance(annotation, list) else [annotation]
@@ -277,7 +277,7 @@ def _rating(annotation: object, where: str, column: str) -> float | None:
 
 
 def repair_overall(overall: float | None, fine: float | None) -> float | None:
-    """Give the overall score that is meant: a 10 beside poor aspect ratings is 1, beside middling ones unknown."""
+    """Return the overall score that is meant: a 10 beside poor aspect ratings is 1, beside middling ones unknown."""
     if overall != SUSPICIOUS or fine is None or fine > GOOD:
         return overall
     return REPAIRED if fine <= BAD else None

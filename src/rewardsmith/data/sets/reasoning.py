@@ -43,12 +43,12 @@ DETAILS = ("labeler", "timestamp", "generation", "is_quality_control_question", 
 
 
 def read_prm800k(rows: Rows) -> Read:
-    """Give one group a solution: the steps that were chosen. The last step of a solution may be the wrong one."""
+    """Return one group a solution: the steps that were chosen. The last step of a solution may be the wrong one."""
     return read_each(rows, _solution)
 
 
 def read_steps(rows: Rows) -> Read:
-    """Give one group a step: its candidates, compared by rating; equal ratings are ties."""
+    """Yield one group a step: its candidates, compared by rating; equal ratings are ties."""
     for where, row in rows:
         try:
             groups = [attempt(partial(_step_group, row, *found), found[0]) for found in _steps(row, where)]
@@ -102,7 +102,7 @@ def _candidates(step: Row, where: str, index: int) -> tuple[list[Candidate], Can
 
 
 def _chosen(step: Row, where: str, index: int) -> Candidate:
-    """Give the step that the solution took: the chosen one, the labeler's own, or where it ended, the first offered."""
+    """Return the step that the solution took: the chosen one, the labeler's own, or at its end the first offered."""
     found, human = _candidates(step, where, index)
     number = step.get("chosen_completion")
     if number is None and human is not None:
@@ -115,7 +115,7 @@ def _chosen(step: Row, where: str, index: int) -> Candidate:
 
 
 def _steps(row: Row, where: str) -> Iterator[tuple[str, str, list[Candidate]]]:
-    """Give (where, what was written before, candidates) of each step."""
+    """Yield (where, what was written before, candidates) of each step."""
     so_far = ""
     for index, step in enumerate(_labelled(row, where)):
         found, human = _candidates(step, where, index)
@@ -161,7 +161,7 @@ FIRST_STEP = re.compile(r"\s*(?=Step 1\s*:)")
 
 
 def read_math_shepherd(rows: Rows) -> Read:
-    """Give one group a solution. Rows whose input and label do not match are left out."""
+    """Return one group a solution. Rows whose input and label do not match are left out."""
     return read_each(rows, _group)
 
 
@@ -207,7 +207,7 @@ MATH_SHEPHERD_ENTRY = Entry(
 
 
 def read_big_bench_mistake(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a reasoning; no comparisons, steps and ratings in the metadata."""
+    """Return one group a reasoning; no comparisons, steps and ratings in the metadata."""
     return read_each(rows, _read_trace)
 
 
@@ -250,7 +250,7 @@ KEPT = ("generator", "ground_truth_answer", "model_output_answer_correctness")
 
 
 def read_reasoneval(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a solution; no comparisons, steps and ratings in the metadata."""
+    """Return one group a solution; no comparisons, steps and ratings in the metadata."""
     return read_each(rows, _read_solution)
 
 
@@ -300,7 +300,7 @@ QUESTION, TRUTH = "question", "ground_truth"
 
 
 def read_gsm8k_solutions(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a question: the rating "correct" is 1 or 0, each correct solution beats each incorrect one."""
+    """Return one group a question: the rating "correct" is 1 or 0, each correct solution beats each incorrect one."""
     return read_each(rows, _read_question)
 
 

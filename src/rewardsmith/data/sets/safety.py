@@ -42,7 +42,7 @@ Vote = Mapping[str, str]
 
 
 def unfold(rows: Rows) -> Rows:
-    """Give the dialogues of the one JSON object one by one; other rows pass."""
+    """Yield the dialogues of the one JSON object one by one; other rows pass."""
     for where, row in rows:
         instances = row.get("instances")
         if not isinstance(instances, list) or not instances:
@@ -53,7 +53,7 @@ def unfold(rows: Rows) -> Rows:
 
 
 def read_dices(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a dialogue. The table is gathered by dialogue, so its groups come when all rows are read."""
+    """Yield one group a dialogue. The table is gathered by dialogue, so its groups come when all rows are read."""
     table: dict[str, tuple[Row, list[str], list[Vote]]] = {}
     for where, row in rows:
         if "rater_id" not in row:
@@ -121,7 +121,7 @@ def _dices_group(
 
 
 def _vote_shares(answers: Sequence[str]) -> dict[str, float]:
-    """Give the share of each answer; they sum to 1."""
+    """Return the share of each answer; they sum to 1."""
     counts = Counter(answers)
     return {name: counts[answer] / len(answers) for answer, name in ATTRIBUTES.items()}
 
@@ -152,12 +152,12 @@ DICES = (
 
 
 def read_beavertails(rows: Rows) -> Read:
-    """Give one group a run of rows with one prompt: ratings "is_safe" and one a kind of harm; no comparisons."""
+    """Return one group a run of rows with one prompt: ratings "is_safe" and one a kind of harm; no comparisons."""
     return runs(rows, _answer, partial(_beavertails_group, pairs=False))
 
 
 def read_pairs(rows: Rows) -> Read:
-    """Give the same groups with comparisons: the answer that more people called safe is better, equal shares tie."""
+    """Return the same groups with comparisons: the answer that more people called safe is better, equal shares tie."""
     return runs(rows, _answer, partial(_beavertails_group, pairs=True))
 
 
@@ -212,12 +212,12 @@ SIDES = {"better": "better_response_id", "safer": "safer_response_id"}
 
 
 def read_pku_saferlhf(rows: Rows) -> Read:
-    """Give one group a row, compared by which answer is better (more helpful); the safer one is in the metadata."""
+    """Return one group a row, compared by which answer is better (more helpful); the safer one is in the metadata."""
     return read_each(rows, partial(_pku_saferlhf_group, label="better"))
 
 
 def read_safer(rows: Rows) -> Read:
-    """Give one group a row, compared by which answer is safer; the better one is in the metadata."""
+    """Return one group a row, compared by which answer is safer; the better one is in the metadata."""
     return read_each(rows, partial(_pku_saferlhf_group, label="safer"))
 
 

@@ -29,7 +29,7 @@ DOMAINS = ("academy", "business", "entertainment", "literature", "normal")
 
 
 def read_dsp(rows: Rows, domain: str | None = None) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a query, with a rating a domain; `domain` prefers its answer to all others."""
+    """Return one group a query, with a rating a domain; `domain` prefers its answer to all others."""
     return read_each(rows, partial(_read_query, domain=domain))
 
 
@@ -71,7 +71,7 @@ ANSWERS = tuple(f"prediction {number}" for number in range(1, 5))
 
 
 def read_finegrained_rlhf(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a question; `preference` lists 1v2, 1v3, 1v4, 2v3, 2v4, 3v4 as 0 tie, 1 first, 2 second."""
+    """Return one group a question; `preference` lists 1v2, 1v3, 1v4, 2v3, 2v4, 3v4 as 0 tie, 1 first, 2 second."""
     return read_each(rows, _read_question)
 
 
@@ -116,7 +116,7 @@ LABELS = {"a1": (0, 1), "a2": (1, 0)}
 
 
 def read_ukp_convarg(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
-    """Give one group a pair of arguments."""
+    """Return one group a pair of arguments."""
     return read_each(rows, _read_pair)
 
 

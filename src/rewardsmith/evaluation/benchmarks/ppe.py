@@ -67,7 +67,7 @@ def read_human(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
 
 
 def summarise_human(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy; parts are languages, categories, and the ranking of models where all rows name theirs."""
+    """Return the accuracy; parts are languages, categories, and the ranking of models where all rows name theirs."""
     parts = accuracy_by(scored, "language", how)
     for category in CATEGORIES:
         items = [item for item in scored if category in item.group.metadata["categories"]]
@@ -116,7 +116,7 @@ def read_correctness(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceG
 
 
 def summarise_correctness(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean conflict accuracy of the sets, and of each set its accuracy, areas and best-of-K numbers."""
+    """Return the mean conflict accuracy of the sets, and of each set its accuracy, areas and best-of-K numbers."""
     conflict: dict[str, Estimate] = {}
     others: dict[str, Estimate] = {}
     for name, items in sorted(by(scored, "subset").items()):
@@ -130,7 +130,7 @@ def summarise_correctness(scored: Sequence[ScoredGroup], how: Resampling) -> tup
 
 
 def accuracy_as_listed(items: Sequence[ScoredGroup], how: Resampling) -> Estimate:
-    """Give the strict accuracy over the conflict pairs as they are listed, duplicates counted."""
+    """Return the strict accuracy over the conflict pairs as they are listed, duplicates counted."""
     hits: list[float] = []
     clusters: list[int] = []
     for number, item in enumerate(items):
@@ -143,14 +143,14 @@ def accuracy_as_listed(items: Sequence[ScoredGroup], how: Resampling) -> Estimat
 
 
 def pooled_area(items: Sequence[ScoredGroup]) -> Estimate:
-    """Give the area under the curve over the answers of all prompts, the rewards of each prompt scaled to 0..1."""
+    """Return the area under the curve over the answers of all prompts, the rewards of each prompt scaled to 0..1."""
     rewards = np.concatenate([_scaled(np.array(item.rewards)) for item in items])
     truth = np.concatenate([np.array(item.group.ratings["truth"], dtype=np.float64) for item in items])
     return Estimate(_area(rewards, truth), len(items))
 
 
 def area_within(item: ScoredGroup) -> float | None:
-    """Give the chance that a right answer scores above a wrong one, a tie counting half; None without both kinds."""
+    """Return the chance that a right answer scores above a wrong one, a tie counting half; None without both kinds."""
     area = _area(np.array(item.rewards), np.array(item.group.ratings["truth"], dtype=np.float64))
     return None if math.isnan(area) else area
 
@@ -161,7 +161,7 @@ def _scaled(rewards: Floats) -> Floats:
 
 
 def _area(rewards: Floats, truth: Floats) -> float:
-    """Give the area from ranks (Mann and Whitney); right is the highest truth, wrong the lowest."""
+    """Return the area from ranks (Mann and Whitney); right is the highest truth, wrong the lowest."""
     right, wrong = truth == truth.max(), truth == truth.min()
     if truth.max() == truth.min():
         return math.nan
@@ -185,7 +185,7 @@ def best_of_k_curve(rewards: Floats, truth: Floats) -> Floats:
 
 
 def _chances(size: int) -> Floats:
-    """Give the chance that rank i is the best of k draws. Shapes: -> [k, i]."""
+    """Return the chance that rank i is the best of k draws. Shapes: -> [k, i]."""
     k, i = np.arange(1, size + 1)[:, None], np.arange(1, size + 1)[None]
     with np.errstate(invalid="ignore"):
         inside = _log_choose(i - 1, k - 1) - _log_choose(size, k)
@@ -198,7 +198,7 @@ def _log_choose(n: Any, k: Any) -> Any:
 
 
 def _best_of_k_parts(items: Sequence[ScoredGroup], how: Resampling) -> dict[str, Estimate]:
-    """Give `max`, `end` and `loss` of one set; prompts with fewer answers than the most count up to their own K."""
+    """Return `max`, `end` and `loss` of one set; prompts with fewer answers than the most count up to their own K."""
     size = max(len(item.rewards) for item in items)
     curves = np.full((len(items), size), np.nan)
     bests = np.full((len(items), size), np.nan)
@@ -216,7 +216,7 @@ def _best_of_k_parts(items: Sequence[ScoredGroup], how: Resampling) -> dict[str,
 
 
 def _set_name(where: str, row: Mapping[str, Any]) -> str:
-    """Give the set that a row belongs to, as the row, its folder or its file names it."""
+    """Return the set that a row belongs to, as the row, its folder or its file names it."""
     place = subset_of(row) or where.rsplit(":", 1)[0]
     match = SET_NAME.search(place)
     return str(row.get("benchmark") or (match.group(1) if match else place))

@@ -61,12 +61,12 @@ def score_steps(scorer: Any, groups: Sequence[PreferenceGroup]) -> list[ScoredGr
 
 
 def first_error(rewards: Sequence[float], threshold: float = THRESHOLD) -> int:
-    """Give the index of the first reward below `threshold`, or -1."""
+    """Return the index of the first reward below `threshold`, or -1."""
     return next((index for index, reward in enumerate(rewards) if reward < threshold), -1)
 
 
 def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean F1 over the subsets, each F1, and the accuracies on wrong and on right solutions."""
+    """Return the mean F1 over the subsets, each F1, and the accuracies on wrong and on right solutions."""
     subsets = {name: _f1(items, how) for name, items in sorted(by(scored, "subset").items())}
     scores = {name: found[0] for name, found in subsets.items()}
     wrong, right = _f1(scored, how)[1:]
@@ -75,7 +75,7 @@ def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate,
 
 
 def _f1(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, Estimate, Estimate]:
-    """Give F1 and the accuracies on wrong and on right solutions."""
+    """Return F1 and the accuracies on wrong and on right solutions."""
     hits: dict[bool, list[float]] = {True: [], False: []}
     for item in scored:
         label = item.group.metadata["first_error"]
@@ -88,7 +88,7 @@ def _f1(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, Estim
 
 
 def _subset(row: Mapping[str, Any]) -> str:
-    """Give the subset: `gsm8k` of the id gsm8k-12, else the name of the file."""
+    """Return the subset: `gsm8k` of the id gsm8k-12, else the name of the file."""
     name = str(row.get("id", "")).rsplit("-", 1)
     return name[0] if len(name) == 2 and name[0] else PurePosixPath(str(row.get(FILE, "all"))).stem
 

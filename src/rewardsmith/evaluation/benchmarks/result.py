@@ -37,7 +37,7 @@ FILE, KEY = "_file", "_key"
 
 
 def rows_of(source: str | Path, split: str, patterns: Sequence[str] = (), beside: Sequence[str] = ()) -> Iterator[Row]:
-    """Give the rows of a file, of the files of a folder that belong to the benchmark, or of a hub data set.
+    """Yield the rows of a file, of the files of a folder that belong to the benchmark, or of a hub data set.
 
     Args:
         split: of the hub; in a folder, files with this word in their name are taken and no others, when there are any.
@@ -83,13 +83,13 @@ def _matching(folder: Path, files: Sequence[Path], pattern: str) -> list[Path]:
 
 
 def subset_of(row: Mapping[str, Any]) -> str | None:
-    """Give the folder (or hub configuration) of a row's file; None where that says nothing."""
+    """Return the folder (or hub configuration) of a row's file; None where that says nothing."""
     folder = PurePosixPath(str(row.get(FILE, ""))).parent.as_posix()
     return None if folder in ("", ".", "data") else folder.removesuffix("/data")
 
 
 def need(where: str, row: Mapping[str, Any], *names: str) -> Any:
-    """Give the first of `names` that the row has. Raises DataError."""
+    """Return the first of `names` that the row has. Raises DataError."""
     for name in names:
         if row.get(name) is not None:
             return row[name]
@@ -165,7 +165,7 @@ class BenchmarkResult:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -178,7 +178,7 @@ class BenchmarkResult:
         }
 
     def table(self) -> Table:
-        """Give the parts and the headline as a table for the terminal."""
+        """Return the parts and the headline as a table for the terminal."""
         from rich.table import Table
 
         table = Table("part", "value", "95% interval", "n", title=f"{self.benchmark}: {self.scorer}")
@@ -213,7 +213,7 @@ class Benchmark:
     score_own: Callable[[Any, Sequence[PreferenceGroup]], list[ScoredGroup] | None] | None = None
 
     def rows(self, source: str | Path, split: str | None = None) -> Iterator[Row]:
-        """Give the rows of a local file or folder in the published layout, or of a hub id, each with where it stands.
+        """Return the rows of a local file or folder in the published layout, or of a hub id, each with where it stands.
 
         Args:
             split: of the hub data set or folder; None takes the authors'.
@@ -267,7 +267,7 @@ def shared_credit_best(scored: Sequence[ScoredGroup], how: Resampling) -> Estima
 
 
 def verdicts(item: ScoredGroup) -> tuple[int, int]:
-    """Give people's and the rewards' verdict on a pair: 1 the first answer, -1 the second, 0 a tie or equal rewards."""
+    """Return people's and the rewards' verdict on a pair: 1 the first answer, -1 the second, 0 neither."""
     comparison = item.group.comparisons[0]
     people = 0 if comparison.is_tie else 1 if comparison.better == 0 else -1
     margin = item.rewards[0] - item.rewards[1]
@@ -275,7 +275,7 @@ def verdicts(item: ScoredGroup) -> tuple[int, int]:
 
 
 def three_way_accuracy(scored: Sequence[ScoredGroup], people: Sequence[int], how: Resampling) -> Estimate:
-    """Give how often the rewards give people's verdict, one of three, on a pair."""
+    """Return how often the rewards give people's verdict, one of three, on a pair."""
     same = [float(verdicts(item)[1] == verdict) for item, verdict in zip(scored, people, strict=True)]
     return clustered_share(same, prompt_clusters(scored))
 

@@ -88,7 +88,7 @@ def read(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
 
 
 def section_scores(subsets: Mapping[str, Estimate], xstest_counts: str = "fixed") -> dict[str, Estimate]:
-    """Give the weighted mean of each section that has a subset. `xstest_counts` is "fixed" or "legacy"."""
+    """Return the weighted mean of each section that has a subset. `xstest_counts` is "fixed" or "legacy"."""
     if xstest_counts not in ("fixed", "legacy"):
         raise ConfigError(f"xstest_counts must be 'fixed' or 'legacy', not {xstest_counts!r}")
     sections = {}
@@ -107,7 +107,7 @@ def section_scores(subsets: Mapping[str, Estimate], xstest_counts: str = "fixed"
 def summarise(
     scored: Sequence[ScoredGroup], how: Resampling, xstest_counts: str = "fixed"
 ) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the sections, the sections and the subsets."""
+    """Return the mean of the sections, the sections and the subsets."""
     subsets = accuracy_by(scored, "subset", how)
     sections = section_scores(subsets, xstest_counts)
     return mean_of(sections), {**subsets, **sections}
@@ -119,18 +119,18 @@ def legacy(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, di
 
 
 def eval_set_file(result: BenchmarkResult) -> dict[str, Any]:
-    """Give what RewardBench writes to `results/eval-set/<model>.json`: each subset's accuracy under its name."""
+    """Return what RewardBench writes to `results/eval-set/<model>.json`: each subset's accuracy under its name."""
     subsets = {name: part.value for name, part in result.parts.items() if name in KNOWN}
     return {**model_fields(result), **subsets}
 
 
 def model_fields(result: BenchmarkResult) -> dict[str, str]:
-    """Give the fields about the model that both of RewardBench's files hold."""
+    """Return the fields about the model that both of RewardBench's files hold."""
     return {"model": result.scorer, "model_type": "Seq. Classifier", "chat_template": "tokenizer"}
 
 
 def scores_file(result: BenchmarkResult) -> dict[str, Any]:
-    """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns."""
+    """Return what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns."""
     items = result.scored
     return {
         "text_chosen": [as_plain(item.group.completions[0]) for item in items],
@@ -157,7 +157,7 @@ def read_languages(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGro
 
 
 def summarise_languages(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the languages but English, each language, the translation task, the agreement with English."""
+    """Return the mean of the languages but English, each language, the translation task, the agreement with English."""
     in_sections = [item for item in scored if item.group.metadata["subset"] in KNOWN]
     others = [item for item in scored if item.group.metadata["subset"] not in KNOWN]
     languages = by(in_sections, "language")
@@ -172,7 +172,7 @@ def summarise_languages(scored: Sequence[ScoredGroup], how: Resampling) -> tuple
 
 
 def agreement(items: Sequence[ScoredGroup], others: Sequence[ScoredGroup]) -> Estimate:
-    """Give Cohen's kappa of the decisions on pairs with the same subset and id; NaN where neither side varies."""
+    """Return Cohen's kappa of the decisions on pairs with the same subset and id; NaN where neither side varies."""
     decisions = {_key(item): item.rewards[0] > item.rewards[1] for item in others}
     return cohen_kappa(
         [(item.rewards[0] > item.rewards[1], decisions[_key(item)]) for item in items if _key(item) in decisions]
@@ -197,7 +197,7 @@ def read_2(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
 
 
 def ties_score(scored: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Give the Ties score and its five parts; NaN when no prompt has both rows."""
+    """Return the Ties score and its five parts; NaN when no prompt has both rows."""
     rows: dict[str, dict[str, tuple[float, float | None]]] = {"ref": {}, "tied": {}}
     for item in scored:
         kind, key = str(item.group.metadata["id"]).split(":", 1)
@@ -219,7 +219,7 @@ def ties_score(scored: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def summarise_2(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the domains, and each domain."""
+    """Return the mean of the domains, and each domain."""
     parts = {}
     for name, items in sorted(by(scored, "subset").items()):
         if name.lower() == "ties":
@@ -246,13 +246,13 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def eval_set_file_2(result: BenchmarkResult) -> dict[str, Any]:
-    """Give what RewardBench writes to `results/eval-set/<model>.json`: each domain's score under its name."""
+    """Return what RewardBench writes to `results/eval-set/<model>.json`: each domain's score under its name."""
     domains = {name: part.value for name, part in result.parts.items()}
     return {**model_fields(result), **domains}
 
 
 def scores_file_2(result: BenchmarkResult) -> dict[str, Any]:
-    """Give what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns.
+    """Return what RewardBench writes to `results/eval-set-scores/<model>.json`: a dictionary of columns.
 
     The result of a row of Ties is whether its worst correct answer beats its best incorrect one.
     """

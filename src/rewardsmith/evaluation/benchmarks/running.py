@@ -104,7 +104,7 @@ def run_benchmark(
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Give a benchmark by name. Raises ConfigError with the nearest name."""
+    """Return a benchmark by name. Raises ConfigError with the nearest name."""
     if name not in BENCHMARKS:
         near = difflib.get_close_matches(name, BENCHMARKS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(BENCHMARKS)}"

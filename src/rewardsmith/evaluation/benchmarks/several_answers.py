@@ -54,7 +54,7 @@ def _domain_of_file(row: Mapping[str, Any]) -> str:
 
 
 def summarise_grids(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the domains, each domain, and easy, normal and hard averaged over domains."""
+    """Return the mean of the domains, each domain, and easy, normal and hard averaged over domains."""
     levels: dict[str, dict[str, Estimate]] = {level: {} for level in CELLS}
     domains = {}
     for domain, items in sorted(by(scored, "subset").items()):
@@ -85,7 +85,7 @@ def read_pair_or_list(where: str, row: Mapping[str, Any]) -> Iterator[Preference
 
 
 def summarise_parts(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the parts that are present."""
+    """Return the mean of the parts that are present."""
     parts = {name: strict_best(items, how) for name, items in sorted(by(scored, "part").items())}
     return mean_of(parts), parts
 

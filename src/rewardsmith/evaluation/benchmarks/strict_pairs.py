@@ -108,25 +108,25 @@ def read_bias(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]:
 
 
 def micro(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy over all pairs, and by subset."""
+    """Return the accuracy over all pairs, and by subset."""
     return pair_accuracy(scored, how), accuracy_by(scored, "subset", how)
 
 
 def auto_j(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy without ties, by scenario, and the agreement over the three labels."""
+    """Return the accuracy without ties, by scenario, and the agreement over the three labels."""
     accuracy, parts = micro(scored, how)
     people = [verdicts(item)[0] for item in scored]
     return accuracy, {**parts, "three-way accuracy": three_way_accuracy(scored, people, how)}
 
 
 def macro(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the mean of the subsets' accuracies."""
+    """Return the mean of the subsets' accuracies."""
     parts = accuracy_by(scored, "subset", how)
     return mean_of(parts), parts
 
 
 def _asked(where: str, text: str) -> Any:
-    """Give the input as turns where it is a marked dialogue, without the mark of the answer that is to come."""
+    """Return the input as turns where it is a marked dialogue, without the mark of the answer that is to come."""
     dialogue = "\n\n" + text.strip().removesuffix("Assistant:").strip()
     if not dialogue.startswith("\n\nHuman:"):
         return text
@@ -155,7 +155,7 @@ def read_judge_bench(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceG
 
 
 def summarise_judge_bench(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the micro average; parts are the sources and both averages."""
+    """Return the micro average; parts are the sources and both averages."""
     sources = accuracy_by(scored, "subset", how)
     micro = pair_accuracy(scored, how)
     hits = [float((item.rewards[0] > item.rewards[1]) == (item.group.comparisons[0].better == 0)) for item in scored]
@@ -180,7 +180,7 @@ def read_pandalm(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup
 
 
 def summarise_pandalm(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy; parts are the share of judged ties, which are left out, and the annotators' ceiling."""
+    """Return the accuracy; parts are the share of judged ties, which are left out, and the annotators' ceiling."""
     ties = sum(item.group.num_ties for item in scored)
     shares = [share for item in scored if (share := item.group.metadata["majority_share"]) is not None]
     ceiling = clustered_share(shares)
@@ -204,7 +204,7 @@ def read_llmbar(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGroup]
 
 
 def summarise_llmbar(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy; parts are the subsets, where the folders name several, and their mean."""
+    """Return the accuracy; parts are the subsets, where the folders name several, and their mean."""
     parts = accuracy_by(scored, "subset", how)
     if len(parts) < 2:
         return pair_accuracy(scored, how), {}
@@ -219,7 +219,7 @@ LLMBAR = Benchmark(read_llmbar, summarise_llmbar, patterns=OWN, rules=IN_PUBLISH
 
 
 def published_rows(source: Path) -> Iterator[Row] | None:
-    """Give the joined rows of the authors' folder (or of its `question.jsonl`); None where there is no such file."""
+    """Return the joined rows of the authors' folder (or of its `question.jsonl`); None where there is no such file."""
     questions = source if source.name == QUESTIONS else source / QUESTIONS
     return _joined(questions) if questions.is_file() else None
 
@@ -234,7 +234,7 @@ def read_fair_eval(where: str, row: Mapping[str, Any]) -> Iterator[PreferenceGro
 
 
 def summarise_fair_eval(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
-    """Give the accuracy; parts of the authors' layout are the categories, the ties and the three-way figures."""
+    """Return the accuracy; parts of the authors' layout are the categories, the ties and the three-way figures."""
     if not any("category" in item.group.metadata for item in scored):
         return summarise_llmbar(scored, how)
     parts = accuracy_by(scored, "category", how)

@@ -149,7 +149,7 @@ class Reader(Protocol):
     """How to read rewards off a foreign model."""
 
     def prepare(self, completion: Completion) -> Completion:
-        """Give the completion as the model wants it, such as with its step tokens."""
+        """Return the completion as the model wants it, such as with its step tokens."""
 
     def check(self, ids: Sequence[int]) -> None:
         """Refuse token ids that the model cannot judge. Raises ScoringError."""

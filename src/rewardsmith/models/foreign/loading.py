@@ -51,7 +51,7 @@ def load_foreign(path: str, options: ImportOptions) -> Imported | None:
 
 
 def standard_rule(config: PreTrainedConfig, skips_padding: bool) -> tuple[ScoringRule, float | None, float | None]:
-    """Give the rule of a sequence classifier without a contract, with the mean and std its config may name."""
+    """Return the rule of a sequence classifier without a contract, with the mean and std its config may name."""
     mean, std = getattr(config, "mean", None), getattr(config, "std", None)
     known = isinstance(mean, int | float) and isinstance(std, int | float) and std > 0
     reward = f"raw; normalized=True gives (raw - {mean:.6g}) / {std:.6g}" if known else "raw"

@@ -62,7 +62,7 @@ class ObjectiveReader:
     """Read `.score` as the reward, `.rewards` as attributes and `.gating_output` as their weights."""
 
     def prepare(self, completion: Completion) -> Completion:
-        """Give the completion as it is."""
+        """Return the completion as it is."""
         return completion
 
     def check(self, ids: Sequence[int]) -> None:
@@ -132,7 +132,7 @@ class LogitReader:
     """Read one number a row off the logits; of logits for every token the last."""
 
     def prepare(self, completion: Completion) -> Completion:
-        """Give the completion as it is."""
+        """Return the completion as it is."""
         return completion
 
     def check(self, ids: Sequence[int]) -> None:
@@ -197,14 +197,14 @@ def _step_token(folder: Folder, options: ImportOptions) -> tuple[int, str]:
 
 
 def check_aggregate(name: str) -> str:
-    """Give the name of an aggregation. Raises ConfigError for one that is not known."""
+    """Return the name of an aggregation. Raises ConfigError for one that is not known."""
     if name not in AGGREGATES:
         raise ConfigError(f"aggregate {name!r} is not known; step scores are aggregated by {', '.join(AGGREGATES)}")
     return name
 
 
 def aggregate_steps(steps: Sequence[float], how: str) -> float:
-    """Give one reward of a solution from the scores of its steps."""
+    """Return one reward of a solution from the scores of its steps."""
     if how == "min":
         return min(steps)
     if how == "product":
@@ -298,7 +298,7 @@ class PairComparerModel(DebertaV2PreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Give by how much the first candidate is better, in log odds. Shapes: [U, L] -> [U]."""
+        """Return by how much the first candidate is better, in log odds. Shapes: [U, L] -> [U]."""
         hidden = self.pretrained_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         source, first, second = (self._at(hidden, input_ids, name) for name in MARKS)
         left = self.head_layer(torch.cat([source, first], dim=-1))
@@ -306,7 +306,7 @@ class PairComparerModel(DebertaV2PreTrainedModel):
         return (left - right).mean(-1)
 
     def _at(self, hidden: Tensor, input_ids: Tensor, mark: str) -> Tensor:
-        """Give the hidden state at a mark's first place. Shapes: [U, L, D], [U, L] -> [U, D]."""
+        """Return the hidden state at a mark's first place. Shapes: [U, L, D], [U, L] -> [U, D]."""
         place_U = (input_ids == getattr(self.config, mark)).int().argmax(-1)
         return hidden[torch.arange(len(hidden), device=hidden.device), place_U]
 

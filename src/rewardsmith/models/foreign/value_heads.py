@@ -242,7 +242,7 @@ def _load_openrlhf(folder: Folder, options: ImportOptions) -> Imported:
 
 
 def statistics(folder: Folder) -> tuple[float | None, float | None]:
-    """Give the mean and standard deviation that training wrote into the config, or as buffers; None without them."""
+    """Return the mean and standard deviation that training wrote into the config, or as buffers; None without them."""
     if "mean" in folder.config and folder.config.get("std"):
         return float(folder.config["mean"]), float(folder.config["std"])
     if "mean" in folder.files and "std" in folder.files:

@@ -303,7 +303,7 @@ class _SegmentAttention(torch.autograd.Function):
 
 
 def _token_major(like: Tensor) -> Tensor:
-    """Give an uninitialised [1, H, L, D] tensor in the memory order of [1, L, H, D], which the next product reads."""
+    """Return an uninitialised [1, H, L, D] tensor in the memory order of [1, L, H, D], which the next product reads."""
     batch, heads, tokens, size = like.shape
     return like.new_empty(batch, tokens, heads, size).transpose(1, 2)
 

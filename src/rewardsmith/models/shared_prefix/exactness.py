@@ -185,7 +185,7 @@ OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpn
 
 
 def longest_input(config: PreTrainedConfig) -> int | None:
-    """Give the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
+    """Return the longest sequence that a model of this (text) config can read, in tokens; None when there is no end."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None or getattr(config, "position_biased_input", True) is False:
         return None
@@ -195,13 +195,13 @@ def longest_input(config: PreTrainedConfig) -> int | None:
 
 
 def fixed_positions(config: PreTrainedConfig) -> int | None:
-    """Give `longest_input` of a model that has a table of positions and fails beyond it; None for rotary positions."""
+    """Return `longest_input` of a model that has a table of positions and fails beyond; None for rotary ones."""
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     return None if rotary else longest_input(config)
 
 
 def longest_shared(config: PreTrainedConfig) -> int | None:
-    """Return up to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
+    """Release to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     scalings = [value for value in [rope, *rope.values()] if isinstance(value, dict)]
     limits = [

@@ -49,7 +49,7 @@ if not hasattr(PreTrainedModel, CHECKPOINTING):
 
 
 def core_model(model: object) -> Any:
-    """Give the sequence classifier inside data-parallel and PEFT wrappers."""
+    """Return the sequence classifier inside data-parallel and PEFT wrappers."""
     while not isinstance(model, PreTrainedModel):
         if hasattr(model, "get_base_model"):
             model = model.get_base_model()
@@ -69,7 +69,7 @@ class RewardOutput(SequenceClassifierOutput):
 
 @functools.cache
 def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """Give a subclass of `base`, of the same name, that also takes `reward_batch`.
+    """Return a subclass of `base`, of the same name, that also takes `reward_batch`.
 
     A class instead of a patched method, so that copies of the model keep working and the saved config names `base`.
     In training, `loss` is that of balanced experts, where the config asks for it.
@@ -232,7 +232,7 @@ def _pool_part(core: PreTrainedModel, prefix: Tensor, hidden: Tensor, rests: Res
 
 
 def _narrowed_layer(core: PreTrainedModel) -> LastLayer:
-    """Give what only scored tokens need; nothing where all are read, or where it will be computed again."""
+    """Return what only scored tokens need; nothing where all are read, or where it will be computed again."""
     recomputed = core.training and getattr(core, CHECKPOINTING)
     if recomputed or getattr(core.config, "reward_pooling", "last") != "last":
         return LastLayer()
@@ -278,7 +278,7 @@ def _pool(core: PreTrainedModel, hidden: Tensor, chunk: PackedChunk | RowChunk) 
 
 
 def _packed_segments(hidden: Tensor, chunk: PackedChunk) -> Iterator[tuple[Tensor, ...]]:
-    """Give `(prefix, branch)` hidden states of every distinct sequence. Shapes: hidden [L, D]."""
+    """Yield `(prefix, branch)` hidden states of every distinct sequence. Shapes: hidden [L, D]."""
     for start, prefix, branches in chunk.layout.spans():
         end = start + prefix
         shared = hidden[start:end]
@@ -288,7 +288,7 @@ def _packed_segments(hidden: Tensor, chunk: PackedChunk) -> Iterator[tuple[Tenso
 
 
 def _summarise(parts: tuple[Tensor, ...], pooling: str) -> Tensor:
-    """Give the mean (and the maximum beside it) over all tokens of the parts. Shapes: [n, D] each -> [D] or [2 D]."""
+    """Return the mean (and the maximum beside it) over all tokens of the parts. Shapes: [n, D] each -> [D] or [2 D]."""
     count = sum(len(part) for part in parts)
     mean = torch.stack([part.float().sum(0) for part in parts]).sum(0) / count
     if pooling == "mean":
@@ -344,7 +344,7 @@ def last_layer(backbone: object) -> LastLayer:
 
 
 def _part(module: nn.Module | None, *names: str) -> nn.Module | None:
-    """Give the first part of one of these names."""
+    """Return the first part of one of these names."""
     found = (getattr(module, name, None) for name in names)
     return next((part for part in found if isinstance(part, nn.Module)), None)
 

@@ -61,7 +61,7 @@ class SegmentPlan:
 
 
 def _segments(spans: Sequence[Span]) -> Iterator[slice]:
-    """Give the place of everything that attends to itself; padding is a prefix without branches."""
+    """Yield the place of everything that attends to itself; padding is a prefix without branches."""
     for start, prefix, branches in spans:
         for length in (prefix, *branches):
             if length:
@@ -177,7 +177,7 @@ class PrefixLayout:
         return (self.memory.lengths if self.memory else (0,) * count) + (0,) * bool(self.padding)
 
     def spans(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Give `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
+        """Yield `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
         start = 0
         for prefix, branches in self.groups:
             yield start, prefix, branches
@@ -186,7 +186,7 @@ class PrefixLayout:
             yield start, self.padding, ()
 
     def token_labels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
+        """Return `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
         if "labels" not in self._cache:
             self._cache["labels"] = self._label_tokens()
         return self._cache["labels"]
@@ -205,14 +205,14 @@ class PrefixLayout:
         return torch.tensor(groups), torch.tensor(branches), torch.tensor(positions)
 
     def dense_mask(self, window: int | None = None) -> Tensor:
-        """Give the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths.
+        """Return the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths.
 
         Columns of kept keys stand before the others.
         """
         return self._mask_of(torch.arange(self.num_tokens), window)
 
     def _mask_of(self, queries_Q: Tensor, window: int | None) -> Tensor:
-        """Give `[Q, L]`: which tokens each of `queries_Q` sees."""
+        """Return `[Q, L]`: which tokens each of `queries_Q` sees."""
         group_L, branch_L, position_L = self.token_labels()
         group_Q, branch_Q, position_Q = (labels[queries_Q, None] for labels in (group_L, branch_L, position_L))
         mask = (group_Q == group_L) & ((branch_L == 0) | (branch_Q == branch_L))
@@ -229,7 +229,7 @@ class PrefixLayout:
         return torch.cat([seen, mask], dim=1)
 
     def block_mask(self, window: int | None, device: torch.device) -> BlockMask:
-        """Give FlexAttention's BlockMask, built once per batch, window and device."""
+        """Return FlexAttention's BlockMask, built once per batch, window and device."""
         key = ("block", window, device)
         if key not in self._cache:
             self._cache[key] = self._build_block_mask(window, device)
@@ -247,7 +247,7 @@ class PrefixLayout:
         return create_block_mask(attends, None, None, length, length, device=str(device), BLOCK_SIZE=FLEX_BLOCK)
 
     def attending_from(self, queries_U: Tensor) -> PrefixLayout:
-        """Give this layout, with the attention of `queries_U` alone to be read."""
+        """Return this layout, with the attention of `queries_U` alone to be read."""
         return replace(self, queries_U=queries_U)
 
     def has_few_queries(self) -> bool:
@@ -261,18 +261,18 @@ class PrefixLayout:
         return len(self.queries_U) * (self.num_tokens + sum(kept)) < seen
 
     def query_mask(self, window: int | None) -> Tensor:
-        """Give the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
+        """Return the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
         assert self.queries_U is not None
         return self._mask_of(self.queries_U.cpu(), window).to(self.queries_U.device)
 
     def segment_plan(self) -> SegmentPlan:
-        """Give the CPU's plan of segments, made once a batch."""
+        """Return the CPU's plan of segments, made once a batch."""
         if "segments" not in self._cache:
             self._cache["segments"] = SegmentPlan.of(tuple(self.spans()), self.kept_lengths())
         return self._cache["segments"]
 
     def branch_mask(self, prefix: int, length: int, window: int | None, device: torch.device) -> Tensor:
-        """Give the `[length, prefix + length]` mask of one branch, cached: many branches share a shape."""
+        """Return the `[length, prefix + length]` mask of one branch, cached: many branches share a shape."""
         key = ("branch", prefix, length, window, device)
         if key not in self._cache:
             mask = torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)

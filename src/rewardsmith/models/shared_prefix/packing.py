@@ -111,7 +111,7 @@ def _moved(chunk: Chunk | Rests, device: torch.device | str) -> Any:
 
 
 def count_tokens(sequences: Sequences, share: bool = True) -> int:
-    """Give how many tokens a group costs: distinct tokens when the prefix is shared, else distinct rows."""
+    """Return how many tokens a group costs: distinct tokens when the prefix is shared, else distinct rows."""
     unique, _ = distinct(sequences)
     repeated = shared_prefix_length(unique) * (len(unique) - 1) if share else 0
     return sum(map(len, unique)) - repeated
@@ -210,7 +210,7 @@ TOKEN_BYTES = 4
 
 
 def shared_prefix_length(sequences: Sequences) -> int:
-    """Give how many leading tokens all sequences share, leaving each at least its last token.
+    """Return how many leading tokens all sequences share, leaving each at least its last token.
 
     One sequence alone shares nothing.
     """
@@ -226,14 +226,14 @@ def shared_prefix_length(sequences: Sequences) -> int:
 
 
 def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Give the distinct sequences in order of first appearance and, for each input, which one it is."""
+    """Return the distinct sequences in order of first appearance and, for each input, which one it is."""
     numbers: dict[tuple[int, ...], int] = {}
     index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
     return list(numbers), index
 
 
 def sort_key(ids: Sequence[int]) -> bytes:
-    """Give bytes that sort as the token ids do and are equal exactly when they are."""
+    """Return bytes that sort as the token ids do and are equal exactly when they are."""
     words = array("I", ids)
     if sys.byteorder == "little":
         words.byteswap()
@@ -253,7 +253,7 @@ def num_shared_tokens(left: bytes, right: bytes) -> int:
 
 
 def group_by_prefix(keys: Sequence[bytes]) -> list[list[int]]:
-    """Give indices of `keys`, which must be sorted, cut into groups that are worth sharing a prefix.
+    """Return indices of `keys`, which must be sorted, cut into groups that are worth sharing a prefix.
 
     A key joins the group before it when the tokens it saves outweigh those that the group's shorter prefix costs.
     """

@@ -233,7 +233,7 @@ def _turn_of(model: nn.Module) -> threading.RLock:
 def _inference_batches(
     groups: Sequence[Sequences], tokens_per_batch: int, plan: ForwardPlan
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """Give batches of `(group, members)`; groups over the budget are split by completion."""
+    """Yield batches of `(group, members)`; groups over the budget are split by completion."""
     pieces: list[tuple[int, list[int]]] = []
     for number, group in enumerate(groups):
         pieces += [(number, members) for members in _split_group(group, tokens_per_batch, plan)]

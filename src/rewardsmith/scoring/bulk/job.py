@@ -111,7 +111,7 @@ class BulkJob:
         yield from ((str(error).split(": ")[0], error) for error in broken)
 
     def fingerprints(self) -> dict[str, str]:
-        """Give what the result depends on, beside the model."""
+        """Return what the result depends on, beside the model."""
         chosen = (self.split, self.column, self.with_parts, self.limit, json.dumps(self.columns))
         options = fingerprint(map(str, chosen))
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
@@ -155,7 +155,7 @@ class PartReader:
         self._entries = job.entries()
 
     def read(self, part: int) -> list[Entry]:
-        """Give the rows of part number `part`."""
+        """Return the rows of part number `part`."""
         if part < self._next:
             self._next, self._entries = 0, self._job.entries()
         start = (part - self._next) * self._job.rows_per_part
@@ -202,7 +202,7 @@ def open_ledger(job: BulkJob, fingerprints: Mapping[str, str]) -> Ledger:
 
 
 def parts_to_do(job: BulkJob, ledger: Ledger, report: BulkReport, on_progress: OnProgress) -> list[int]:
-    """Give the parts that the job's shard has to compute; those that are done are counted in `report`."""
+    """Return the parts that the job's shard has to compute; those that are done are counted in `report`."""
     left: list[int] = []
     for part in filter(job.shard.owns, range(ledger.num_parts)):
         if ledger.read(part) is None:

@@ -175,7 +175,7 @@ class Ledger:
             temporary.unlink(missing_ok=True)
 
     def read(self, part: int) -> list[Verdict] | None:
-        """Give a part, or None when it is missing, damaged or not of this job."""
+        """Return a part, or None when it is missing, damaged or not of this job."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -190,7 +190,7 @@ class Ledger:
         return found if len(found) == self.size_of(part) and stored == self._hash(part, found) else None
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Give all verdicts in the order of the input.
+        """Yield all verdicts in the order of the input.
 
         Raises:
             CheckpointError: a part is missing or damaged.

@@ -204,7 +204,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
 
 def find_places(cluster: Cluster) -> int:
-    """Give how many workers to start: those asked for, or as many as there is room for now.
+    """Return how many workers to start: those asked for, or as many as there is room for now.
 
     Ray waits without a word for what a cluster does not have, so this is settled before anything is started.
 
@@ -232,7 +232,7 @@ def find_places(cluster: Cluster) -> int:
 
 
 def _wait_for_places(cpus: float, gpus: float, wanted: int) -> int:
-    """Give how many workers fit now; Ray needs a moment until it shows what a job that has ended gave back."""
+    """Return how many workers fit now; Ray needs a moment until it shows what a job that has ended gave back."""
     import ray
 
     deadline = time.monotonic() + SECONDS_TO_SETTLE
@@ -279,7 +279,7 @@ def _describe(spec: ModelSpec) -> tuple[str, dict[str, str]]:
 
 
 def _scored_parts(task: WorkerTask, parts: Sequence[int], cluster: Cluster, size: int) -> Iterator[int]:
-    """Give the parts as they are done."""
+    """Yield the parts as they are done."""
     import ray
     from ray.exceptions import RayError
 

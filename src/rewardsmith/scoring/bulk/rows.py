@@ -75,7 +75,7 @@ class HubInput:
         return hub_files(self.name, self.split)
 
     def rows(self, on_broken: OnBroken | None = None) -> Rows:
-        """Give (where, row), rows counted from 1 through all files."""
+        """Yield (where, row), rows counted from 1 through all files."""
         number = 0
         for path in self.files:
             for _, row in read_rows(path, on_broken=on_broken):
@@ -83,7 +83,7 @@ class HubInput:
                 yield f"{self.name}:row {number}", row
 
     def hash(self) -> str:
-        """Give the SHA-256 of the contents, wherever they are cached."""
+        """Return the SHA-256 of the contents, wherever they are cached."""
         return fingerprint([hash_files(path) for path in self.files])
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ Source = Path | HubInput
 
 
 def find_source(name: str, split: str | None = None) -> Source:
-    """Give the file or folder of that name, or else the data set of the hub. Raises ConfigError."""
+    """Return the file or folder of that name, or else the data set of the hub. Raises ConfigError."""
     path = Path(name)
     if path.exists():
         return path.resolve()
@@ -104,14 +104,14 @@ def find_source(name: str, split: str | None = None) -> Source:
 
 
 def read_source(source: Source, split: str | None, on_broken: OnBroken | None = None) -> Rows:
-    """Give (where, row) for every row of a source."""
+    """Return (where, row) for every row of a source."""
     if isinstance(source, HubInput):
         return source.rows(on_broken)
     return read_rows(source, split=split, on_broken=on_broken)
 
 
 def hash_source(source: Source) -> str:
-    """Give the SHA-256 of what a source holds."""
+    """Return the SHA-256 of what a source holds."""
     return source.hash() if isinstance(source, HubInput) else hash_files(source)
 
 
@@ -316,7 +316,7 @@ def read_request(row: Mapping[str, Any], where: str) -> ScoreRequest:
 def add_rewards(
     row: Mapping[str, Any], rewards: Sequence[float], column: str = "reward", parts: Sequence[Any] | None = None
 ) -> dict[str, Any]:
-    """Give the row with its rewards: `reward`, `rewards`, or `chosen_reward` and `rejected_reward`.
+    """Return the row with its rewards: `reward`, `rewards`, or `chosen_reward` and `rejected_reward`.
 
     `parts`, one entry a reward, go into columns of the same names with `_parts` at the end.
 

@@ -214,5 +214,5 @@ def openai(service: Service) -> APIRouter:
 
 
 def _encode(reward: float, encoding: str) -> Any:
-    """Give a list of one number, or its little-endian float32 in base64, which the openai client asks for."""
+    """Return a list of one number, or its little-endian float32 in base64, which the openai client asks for."""
     return [reward] if encoding == "float" else base64.b64encode(struct.pack("<f", reward)).decode()

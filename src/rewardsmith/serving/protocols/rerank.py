@@ -61,7 +61,7 @@ def rerank_routes(service: Service) -> APIRouter:
 
 
 def _best_first(values: list[float]) -> list[int]:
-    """Give indices by falling reward; equal rewards keep their order."""
+    """Return indices by falling reward; equal rewards keep their order."""
     return sorted(range(len(values)), key=lambda index: -values[index])
 
 
