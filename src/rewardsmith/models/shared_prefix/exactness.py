@@ -201,7 +201,7 @@ def fixed_positions(config: PreTrainedConfig) -> int | None:
 
 
 def longest_shared(config: PreTrainedConfig) -> int | None:
-    """Release to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
+    """Return up to which length, in tokens, rotary positions do not depend on the length; None when they never do."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     scalings = [value for value in [rope, *rope.values()] if isinstance(value, dict)]
     limits = [
