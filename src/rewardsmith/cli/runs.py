@@ -38,11 +38,13 @@ PLAN_EXAMPLES = """examples:
   rewardsmith plan 8B pairs.jsonl --gpus 8 --memory 80
   rewardsmith plan 70B pairs.jsonl --gpus 64 --comparisons 100000000     a projection from the lengths of these rows
   rewardsmith plan 8B pairs.jsonl --gpus 8 --engine ZeRO-2                 memory and command of one engine
+  rewardsmith plan ./model pairs.jsonl --rate-from ./earlier-run           time at the rate of an earlier run
   rewardsmith plan ./model pairs.jsonl --measure                         time at the rate of this machine"""
 
 
 def configure_plan(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    from rewardsmith.training.config import OVERFLOWS
     from rewardsmith.training.engines import BYTES, NAMES
 
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, PLAN_EXAMPLES
@@ -53,23 +55,29 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens-per-batch", type=int, default=8192, help="distinct tokens of a batch (default: 8192)")
     parser.add_argument("--accumulation", type=int, default=1, help="batches of a device in a step (default: 1)")
     parser.add_argument("--epochs", type=float, default=1.0, help="how often the data are seen (default: 1)")
+    parser.add_argument("--max-length", type=int, default=1024, help="longest sequence in tokens (default: 1024)")
+    parser.add_argument("--overflow", default="drop", choices=OVERFLOWS, help="what becomes of longer ones")
+    parser.add_argument("--test-split-size", type=float, help="share of prompts held out, as of train")
     parser.add_argument("--comparisons", type=int, help="plan for so many, with the lengths of DATA")
     parser.add_argument("--lora-r", type=int, default=16, help="rank of an adapter (default: 16)")
     parser.add_argument("--dtype", default="float32", choices=list(BYTES), help="of the weights (default: float32)")
     parser.add_argument("--engine", choices=NAMES, help="plan for this one (default: the first that fits)")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--tokens-per-second", type=float, help="distinct tokens a second and device, measured by you")
+    rate.add_argument("--rate-from", metavar="FOLDER", help="take the rate out of the run.json of an earlier run")
     rate.add_argument("--measure", action="store_true", help="measure the rate here, by a few steps")
 
 
 def run_plan(args: argparse.Namespace) -> int:
     """Print the plan. Returns 0, or 1 when nothing fits."""
     from rewardsmith.training.engines import GB, Resources
-    from rewardsmith.training.planning import measure_rate, plan
+    from rewardsmith.training.planning import measure_rate, plan, read_rate
 
     rate, source = args.tokens_per_second, "given by --tokens-per-second"
     if args.measure:
         rate, source = measure_rate(args.model, args.tokens_per_batch)
+    elif args.rate_from is not None:
+        rate, source = read_rate(args.rate_from, args.model)
     resources = Resources(
         gpus=args.gpus,
         memory=args.memory * GB,
@@ -80,6 +88,9 @@ def run_plan(args: argparse.Namespace) -> int:
         rate_source=source,
         dtype=args.dtype,
         engine=args.engine,
+        max_length=args.max_length,
+        overflow=args.overflow,
+        held_out=args.test_split_size,
     )
     found = plan(args.model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
     print("\n".join(found.lines()))

@@ -114,7 +114,7 @@ class Encoder:
             for sequence, long in zip(ids, found.too_long, strict=True)
         ]
         counts["completions longer than max_length dropped"] += keep.count(False)
-        encoded = _encoded(group, ids, keep)
+        encoded = keep_completions(group, ids, keep)
         counts["comparisons dropped with them"] += len(group.comparisons) - len(encoded["better"])
         if not encoded["better"]:
             counts["rows dropped"] += 1
@@ -181,7 +181,7 @@ def read_row(row: Any, where: str) -> PreferenceGroup:
     return parse_row(row, where)
 
 
-def _encoded(group: PreferenceGroup, ids: list[list[int]], keep: list[bool]) -> dict[str, Any]:
+def keep_completions(group: PreferenceGroup, ids: list[list[int]], keep: list[bool]) -> dict[str, Any]:
     """Build the plain dictionary of the completions that are kept."""
     place = {old: new for new, old in enumerate(i for i, kept in enumerate(keep) if kept)}
     edges = [c for c in group.comparisons if c.better in place and c.worse in place]

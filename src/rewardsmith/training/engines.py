@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
 from rewardsmith.errors import ConfigError, nearest_or_known
+from rewardsmith.training.config import OVERFLOWS
 
 GB = 1_000_000_000
 # Beyond, the allocator has no room for what it cannot place.
@@ -21,6 +23,7 @@ FROZEN = "frozen"
 NAMES = ("DDP", "FSDP2", "ZeRO-2", "ZeRO-3", "LoRA", "LoRA-FSDP2", FROZEN)
 SHARDED = ("FSDP2", "ZeRO-2", "ZeRO-3", "LoRA-FSDP2")
 BYTES = {"float32": 4, "bfloat16": 2}
+GPUS_A_MACHINE = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class ModelSize:
     layers: int
     width: int
     config: PretrainedConfig
+    rank: int = 16
+    active: int | None = None
+
+    @property
+    def computing(self) -> int:
+        """Parameters that a token goes through: of a mixture of experts, those of the experts that it is sent to."""
+        return self.parameters if self.active is None else self.active
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Resources:
         rate_source: where the rate comes from.
         dtype: of weights, gradients and moments; an adapter's and DeepSpeed's are their own.
         engine: one of `NAMES`; None takes the first that fits.
+        max_length: longest sequence in tokens, and `overflow` what becomes of longer ones, as in `train`.
+        held_out: share of the prompts that is held out; None is what `train` does by itself.
     """
 
     gpus: int = 1
@@ -61,13 +73,33 @@ class Resources:
     rate_source: str = "given"
     dtype: str = "float32"
     engine: str | None = None
+    max_length: int = 1024
+    overflow: str = "drop"
+    held_out: float | None = None
+
+    @property
+    def machines(self) -> int:
+        """How many machines hold the devices."""
+        return math.ceil(self.gpus / GPUS_A_MACHINE)
 
     def require_possible(self) -> None:
         """Refuse what no run can have. Raises ConfigError."""
-        if min(self.gpus, self.memory, self.tokens_per_batch, self.accumulation, self.epochs) <= 0:
-            raise ConfigError(f"gpus, memory, tokens, accumulation and epochs must be positive, not {self}")
+        names = ("gpus", "memory", "tokens_per_batch", "accumulation", "epochs", "max_length", "rate")
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be positive and finite, not {value:g}")
+        if self.held_out is not None and not 0 <= self.held_out < 1:
+            raise ConfigError(f"test_split_size must lie in [0, 1), not {self.held_out:g}")
+        if self.gpus % self.machines:
+            raise ConfigError(
+                f"{self.gpus} devices cannot be shared out evenly over {self.machines} machines of at most "
+                f"{GPUS_A_MACHINE}: give a number that can"
+            )
         if self.dtype not in BYTES:
             raise ConfigError(f"dtype is {self.dtype!r}; {nearest_or_known(self.dtype, BYTES)}")
+        if self.overflow not in OVERFLOWS:
+            raise ConfigError(f"overflow is {self.overflow!r}; {nearest_or_known(self.overflow, OVERFLOWS)}")
         if self.engine is not None and self.engine not in NAMES:
             raise ConfigError(f"engine is {self.engine!r}; {nearest_or_known(self.engine, NAMES)}")
         if self.engine in SHARDED and self.gpus == 1:
@@ -131,7 +163,8 @@ def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, s
     held = 2 * 2 * model.layer
     text = f"16 x {parameters} / {gpus} + two layers {held / GB:.1f}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
-    yield "LoRA", each * size + 16 * model.adapter, f"{each} x {parameters} + {adapter}", "lora", ""
+    lora = f"--lora_r {model.rank} --lora_alpha {2 * model.rank}"
+    yield "LoRA", each * size + 16 * model.adapter, f"{each} x {parameters} + {adapter}", "lora", lora
     text = f"({each} x {parameters} + {adapter}) / {gpus} + {layers}"
-    yield "LoRA-FSDP2", (each * size + 16 * model.adapter) / gpus + gathered, text, "lora", FSDP
+    yield "LoRA-FSDP2", (each * size + 16 * model.adapter) / gpus + gathered, text, "lora", f"{lora} {FSDP}"
     yield FROZEN, each * size, f"{each} x {parameters} parameters", "", "--freeze_backbone"

@@ -5,61 +5,34 @@ Weights are counted exactly; activations are an estimate. Every number is printe
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, PretrainedConfig
+from transformers import AutoModelForSequenceClassification
 
-from rewardsmith.data.loading import load_preferences
-from rewardsmith.errors import ConfigError, DataError, nearest_or_known, one_line
-from rewardsmith.models.foreign.folder import nobody_asked
-from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.shared_prefix.packing import RewardBatch, count_tokens, fill_batches, pack
+from rewardsmith.errors import ConfigError, one_line
+from rewardsmith.models.shared_prefix.packing import RewardBatch, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.records import PreferenceGroup, as_plain, text_key
+from rewardsmith.training.data import (
+    DEFAULT_HELD_OUT,
+    DatasetMixtureConfig,
+    ScriptArguments,
+    TrainingData,
+    from_rows,
+    load_training_data,
+)
 from rewardsmith.training.engines import FROZEN, GB, USABLE, Engine, ModelSize, Resources, engines
+from rewardsmith.training.record import RECORD
+from rewardsmith.training.sizing import SHAPES, DataSize, size_data, size_model
 
-# Layers, width, inner width, vocabulary of well-known decoders, for a plan without their files.
-SHAPES = {
-    "0.5B": (24, 896, 4864, 14, 2, 151_936),
-    "1.5B": (28, 1536, 8960, 12, 2, 151_936),
-    "8B": (32, 4096, 14_336, 32, 8, 128_256),
-    "70B": (80, 8192, 28_672, 64, 8, 128_256),
-}
-# English text in the tokenizers of these models has about so many bytes a token.
-BYTES_A_TOKEN = 4
 MEASURED_STEPS = 3
-GPUS_A_MACHINE = 8
-
-
-@dataclass(frozen=True)
-class DataSize:
-    """Lengths of the data, in tokens.
-
-    Args:
-        costs: distinct tokens of every group that was read.
-        sequences: answers with their prompts.
-        row_tokens: what rows of pairs would feed: both sides of every comparison.
-        scale: groups of the plan for each that was read.
-        how: how tokens were counted.
-    """
-
-    costs: tuple[int, ...]
-    comparisons: int
-    sequences: int
-    row_tokens: int
-    scale: float
-    how: str
-
-    @property
-    def distinct_tokens(self) -> int:
-        """Distinct tokens of an epoch."""
-        return round(sum(self.costs) * self.scale)
+# Of the 8 products of a step with checkpointing a forward pass is 2: backward 4, and forward once more 2.
+FORWARD = 2 / 8
 
 
 @dataclass(frozen=True)
@@ -85,7 +58,7 @@ class TrainingPlan:
         given = self.resources
         if given.rate is None:
             return None
-        passes = 2 / 6 if self._is_frozen else given.epochs
+        passes = FORWARD if self._is_frozen else given.epochs
         return self.data.distinct_tokens * passes / (given.rate * given.gpus)
 
     @property
@@ -99,13 +72,15 @@ class TrainingPlan:
         if engine is None:
             return None
         name = "MODEL" if self.model.name in SHAPES else shlex.quote(self.model.name)
-        machines = math.ceil(given.gpus / GPUS_A_MACHINE)
         start = "rewardsmith train" + (f" --nproc {given.gpus}" if given.gpus > 1 else "")
-        if machines > 1:
+        if given.machines > 1:
             meet = "--rdzv_backend c10d --rdzv_endpoint HOST:29500"
-            start = f"torchrun --nnodes {machines} --nproc_per_node {GPUS_A_MACHINE} {meet} -m rewardsmith train"
+            each = given.gpus // given.machines
+            start = f"torchrun --nnodes {given.machines} --nproc_per_node {each} {meet} -m rewardsmith train"
         words = [start, engine.recipe, f"--model_name_or_path {name}"]
         words += [f"--dataset_name {shlex.quote(self.source)} --tokens_per_batch {given.tokens_per_batch}"]
+        words += [f"--max_length {given.max_length} --overflow {given.overflow}"]
+        words += [] if given.held_out is None else [f"--test_split_size {given.held_out:g}"]
         if not self._is_frozen:
             words += [f"--gradient_accumulation_steps {given.accumulation} --num_train_epochs {given.epochs:g}"]
         words += ["--dtype bfloat16" if given.dtype == "bfloat16" else "", engine.flags]
@@ -124,22 +99,28 @@ class TrainingPlan:
         model, data, given = self.model, self.data, self.resources
         scaled = f", {data.scale:,.0f} times what was read (a projection)" if data.scale > 1 else ""
         saved = data.row_tokens / max(1, sum(data.costs))
-        flops = 8 * model.parameters * data.distinct_tokens * given.epochs
+        flops = 8 * model.computing * data.distinct_tokens * given.epochs
+        sent = "" if model.active is None else f", {model.active:,} of which a token goes through"
+        shape = f"{model.layers} layers of width {model.width}"
         lines = [
-            f"model   {model.name}: {model.parameters:,} parameters in {model.layers} layers of width {model.width}",
+            f"model   {model.name}: {model.parameters:,} parameters in {shape}{sent}",
             f"data    {round(len(data.costs) * data.scale):,} groups, {round(data.comparisons * data.scale):,} "
             f"comparisons{scaled}; tokens {data.how}",
             f"tokens  {data.distinct_tokens:,} distinct an epoch; rows of pairs would be "
             f"{round(data.row_tokens * data.scale):,} ({saved:.2f} times as many)",
+            *(f"        {note}" for note in data.notes),
             self._steps(),
             f"work    {flops:.3g} FLOP = 8 x parameters x distinct tokens x epochs (forward 2, backward 4, again 2)",
         ]
         if self.seconds is None:
-            lines.append("time    not known: give --tokens-per-second (run.json of a run has it), or --measure")
+            lines.append(
+                "time    not known: give --rate-from FOLDER (an earlier run), --tokens-per-second or --measure"
+            )
         else:
             hours = self.seconds / 3600
             lines.append(
-                f"time    {hours:,.1f} hours = distinct tokens x {'2 / 6' if self._is_frozen else 'epochs'} / "
+                f"time    {hours:,.{1 if hours >= 1 else 4}f} hours = distinct tokens x "
+                f"{'2 / 8' if self._is_frozen else 'epochs'} / "
                 f"({given.rate:,.0f} tokens a second x "
                 f"{given.gpus} devices); rate: {given.rate_source}; no evaluation, no waiting between devices"
             )
@@ -158,10 +139,12 @@ def plan(
 ) -> TrainingPlan:
     """Return what a run will need.
 
+    Prompts are merged, held out, dropped and cut as `rewardsmith train` does with the command that is printed.
+
     Args:
         model: a folder or id with a config, or a size of `SHAPES` ("8B").
-        data: what `load_preferences` takes.
-        comparisons: plan for so many with the lengths of `data`; None plans for what is there.
+        data: a path or hub id, or rows as `load_preferences` takes them.
+        comparisons: plan to train on so many with the lengths of `data`; None plans for what is there.
         rank: of a LoRA adapter.
 
     Raises:
@@ -173,92 +156,53 @@ def plan(
     """
     given = resources or Resources()
     given.require_possible()
+    if comparisons is not None and comparisons < 1:
+        raise ConfigError(f"comparisons must be positive, not {comparisons}; leave it out to plan for the data")
     size = size_model(model, rank)
-    lengths = size_data(load_preferences(data), model, comparisons)
-    batches = len(fill_batches(lengths.costs, given.tokens_per_batch)) * lengths.scale
-    steps = math.ceil(round(batches * given.epochs, 6) / (given.gpus * given.accumulation))
+    lengths = size_data(_read(data, given), model, given)
+    if comparisons is not None:
+        lengths = replace(lengths, scale=comparisons / lengths.comparisons)
     source = data if isinstance(data, str) else "DATA"
     sequences = round(lengths.sequences * lengths.scale)
-    return TrainingPlan(size, lengths, given, steps, engines(size, given, sequences), source)
+    return TrainingPlan(size, lengths, given, lengths.steps(given), engines(size, given, sequences), source)
 
 
-def size_model(name: str, rank: int = 16) -> ModelSize:
-    """Count the parameters of a model without loading it."""
-    config = _config(name)
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    blocks = max(layers, key=len) if layers else torch.nn.ModuleList()
-    linear = [m for block in blocks for m in block.modules() if isinstance(m, torch.nn.Linear)]
-    text = config.get_text_config()
-    return ModelSize(
-        name=name,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        layer=max((sum(p.numel() for p in block.parameters()) for block in blocks), default=0),
-        adapter=sum(rank * (m.in_features + m.out_features) for m in linear) + text.hidden_size,
-        layers=len(blocks),
-        width=text.hidden_size,
-        config=config,
-    )
+def _read(data: object, given: Resources) -> TrainingData:
+    """Read and hold out as a run does."""
+    if isinstance(data, str):
+        return load_training_data(ScriptArguments(data), DatasetMixtureConfig(test_split_size=given.held_out), True)
+    return from_rows(data, None, True, DEFAULT_HELD_OUT if given.held_out is None else given.held_out)
 
 
-def _config(name: str) -> PretrainedConfig:
-    if name in SHAPES:
-        layers, width, inner, heads, key_heads, vocabulary = SHAPES[name]
-        config = LlamaConfig(
-            hidden_size=width,
-            intermediate_size=inner,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=key_heads,
-            vocab_size=vocabulary,
-            pad_token_id=0,
-        )
-        config.num_labels = 1
-        return config
-    if not Path(name).exists() and "/" not in name:
-        raise ConfigError(f"{name!r} is no folder and no hub id; {nearest_or_known(name, SHAPES)}")
+def read_rate(folder: str | Path, model: str) -> tuple[float, str]:
+    """Return the rate of an earlier run on one of its devices, as a model of another size would have it.
+
+    Work grows with the parameters that a token goes through, so the rate is scaled by them.
+
+    Returns:
+        Distinct tokens a second and device, and where they come from.
+
+    Raises:
+        ConfigError: no run.json, or one that holds no rate of training.
+    """
+    path = Path(folder) / RECORD
     try:
-        with nobody_asked():
-            return AutoConfig.from_pretrained(name, num_labels=1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no config of {name!r} could be read ({one_line(error)})") from error
-
-
-def size_data(groups: Sequence[PreferenceGroup], model: str, comparisons: int | None = None) -> DataSize:
-    """Count tokens with the model's tokenizer, or by bytes where it has none."""
-    kept = [group for group in groups if group.comparisons]
-    if not kept:
-        raise DataError("no comparison to plan for; check the data with `rewardsmith data inspect`")
-    encode, how = _encoder(model)
-    costs, texts, rows, edges = [], 0, 0, 0
-    for group in kept:
-        sequences = [encode(group, number) for number in range(len(group.completions))]
-        costs.append(count_tokens(sequences, share=True))
-        texts += len(sequences)
-        rows += sum(len(sequences[e.better]) + len(sequences[e.worse]) for e in group.comparisons)
-        edges += len(group.comparisons)
-    return DataSize(tuple(costs), edges, texts, rows, 1.0 if comparisons is None else comparisons / edges, how)
-
-
-def _encoder(model: str) -> tuple[Callable[[PreferenceGroup, int], list[int]], str]:
-    """Return what gives the token ids of an answer with its prompt, and how it counts them."""
-    if model not in SHAPES:
-        try:
-            with nobody_asked():
-                renderer = Renderer(AutoTokenizer.from_pretrained(model))
-        except (OSError, ValueError):
-            pass
-        else:
-            return lambda group, number: renderer.encode(
-                group.prompt, group.completions[number], group.tools, group.chat_template_kwargs
-            ), "by its tokenizer"
-
-    def by_bytes(group: PreferenceGroup, number: int) -> list[int]:
-        text = (text_key(group.prompt) + str(as_plain(group.completions[number]))).encode()
-        return [int.from_bytes(text[i : i + BYTES_A_TOKEN]) for i in range(0, max(1, len(text)), BYTES_A_TOKEN)]
-
-    return by_bytes, f"estimated at {BYTES_A_TOKEN} bytes each"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        speed, settings = record["speed"], record["settings"]
+        total, processes = float(speed["distinct_tokens_per_second"]), int(speed.get("processes", 1))
+        is_frozen, has_adapter = settings["reward"].get("freeze_backbone"), settings["model"].get("use_peft")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "name the folder of a run that `rewardsmith train` has ended, or give --tokens-per-second"
+        raise ConfigError(f"{path} holds no rate ({one_line(error)}); {remedy}") from error
+    if is_frozen or not 0 < total < math.inf:
+        why = "a frozen backbone goes forward only" if is_frozen else f"it says {total:g} tokens a second"
+        raise ConfigError(f"{path} holds no rate of training: {why}; name another run, or give --tokens-per-second")
+    name = str(folder) if (Path(folder) / "config.json").is_file() else str(record["model"])
+    before, now = size_model(name).computing, size_model(model).computing
+    scaled = "" if before == now else f", times {before:,} / {now:,} parameters"
+    kind = "an adapter" if has_adapter else "all weights"
+    source = f"{path}, {kind} on {processes} devices{scaled}, its evaluations and checkpoints included"
+    return total / processes * before / now, source
 
 
 def measure_rate(model: str, tokens_per_batch: int) -> tuple[float, str]:
@@ -272,6 +216,8 @@ def measure_rate(model: str, tokens_per_batch: int) -> tuple[float, str]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = size_model(model)
     built = AutoModelForSequenceClassification.from_config(size.config).to(device).train()
+    # As training does by itself.
+    built.gradient_checkpointing_enable()
     prepare_model(built)
     optimizer = torch.optim.AdamW(built.parameters(), lr=1e-6)
     batch = _random_batch(tokens_per_batch, size.config.get_text_config().vocab_size).to(device)
@@ -287,7 +233,7 @@ def measure_rate(model: str, tokens_per_batch: int) -> tuple[float, str]:
     # The first step allocates.
     rate = batch.distinct_tokens * MEASURED_STEPS / sum(seconds[1:])
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return rate, f"{MEASURED_STEPS} steps of random weights on this {where}, without checkpointing"
+    return rate, f"{MEASURED_STEPS} steps of random weights on this {where}"
 
 
 def _random_batch(tokens: int, vocabulary: int) -> RewardBatch:

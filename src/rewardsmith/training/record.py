@@ -74,11 +74,12 @@ PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "a
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the run was, over the steps of this process."""
+    """How fast the run was since it began or went on, all of its processes together."""
 
     examples_per_second: float
     distinct_tokens_per_second: float
     saving: float
+    processes: int = 1
 
 
 @dataclass(frozen=True)

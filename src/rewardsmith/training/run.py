@@ -195,17 +195,17 @@ def _encode_held_out(
 
 def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> Speed:
     """Return rates over the whole of `train()`, evaluations and checkpoints included."""
-    state, rows, stream = trainer.state, trainer.train_dataset, trainer.stream
+    state, rows, stream, size = trainer.state, trainer.train_dataset, trainer.stream, trainer.args.world_size
     if stream is not None:
         saving = stream.logical_tokens / stream.distinct_tokens if stream.distinct_tokens else math.nan
-        return Speed(stream.comparisons / seconds, stream.distinct_tokens / seconds, saving)
+        return Speed(stream.comparisons / seconds, stream.distinct_tokens / seconds, saving, size)
     columns: Any = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
     epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
     comparisons = sum(len(better) for better in columns["better"])
     distinct = sum(trainer.plan.cost(ids) for ids in columns["ids"])
     logical = sum(tokens_of_pairs(row) for row in rows) if isinstance(rows, Dataset) else 0
     saving = logical / distinct if distinct else math.nan
-    return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving)
+    return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving, size)
 
 
 def train_one_or_several(
