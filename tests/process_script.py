@@ -46,7 +46,7 @@ def say_what_is_open(folder: Path) -> None:
     (folder / f"open-{os.getpid()}").write_text(str(torch.distributed.is_initialized()))
 
 
-OWN = ("fsdp2", "zero", "lora", "kill_at", "resume", "fail", "stream", "eval_sets")
+OWN = ("fsdp2", "zero", "lora", "kill_at", "resume", "fail", "stream", "eval_sets", "first", "predict")
 
 
 def main(folder: Path, given: dict) -> None:
@@ -74,18 +74,22 @@ def main(folder: Path, given: dict) -> None:
     options = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "learning_rate": 1e-3}
     config = RewardConfig(output_dir=str(folder / "run"), **(options | given))
     rows = json.loads((folder / "rows.json").read_text())
+    train = rows[: own.get("first", len(rows))]
     if own.get("fail") is not None and config.process_index == own["fail"]:
         raise SystemExit("this process has failed")
     trainer = RewardTrainer(
         str(folder / "model"),
         config,
-        train_dataset=FileStream(folder / "rows.jsonl") if own.get("stream") else rows,
+        train_dataset=FileStream(folder / "rows.jsonl") if own.get("stream") else train,
         eval_dataset={"first": rows[:7], "second": rows[7:12]} if own.get("eval_sets") else rows[:7],
         peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="SEQ_CLS") if own.get("lora") else None,
         callbacks=[Kill(own["kill_at"])] if "kill_at" in own else None,
+        compute_metrics=(lambda prediction: {"counted": len(prediction.predictions)}) if "predict" in own else None,
     )
     trainer.train(resume_from_checkpoint=own.get("resume"))
     found = {"logs": trainer.state.log_history, "eval": trainer.evaluate(), "objective": trainer.objective_state()}
+    if "predict" in own:
+        found["predicted"] = trainer.predict(rows[:7]).predictions.tolist()
     found["kind"] = trainer.accelerator.distributed_type.value
     if given.get("save_strategy", "no") == "no":
         trainer.save_model()

@@ -195,3 +195,25 @@ def test_a_quantised_base_without_cuda_is_refused(monkeypatch, bits):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
         require_cuda(ModelConfig(use_peft=True, **{bits: True}))
+
+
+@pytest.mark.slow
+def test_an_adapter_is_trained_on_the_merged_model_of_another(tmp_path):
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"])
+    rows, folders = tiny_models.pairs(8), [tmp_path / name for name in ("base", "first", "second", "third")]
+    for start, folder, merged in zip(folders, folders[1:], (True, False, False), strict=False):
+        args = config(folder, learning_rate=0.01, save_merged=merged, verify_saved_model=True)
+        trainer = RewardTrainer(str(start), args, train_dataset=rows, peft_config=adapter)
+        trainer.train()
+        trainer.save_model()
+    # The first brings its merged model; that of the second is written beside the third.
+    names = [peft.PeftConfig.from_pretrained(folder).base_model_name_or_path for folder in folders[1:]]
+    assert names == [str(folders[0]), str(folders[1] / "merged"), str(folders[3] / "merged-base")]
+    texts = [row["chosen"] for row in rows]
+    second = RewardModel.from_pretrained(str(folders[2])).score("p", texts)
+    assert RewardModel.from_pretrained(names[2]).score("p", texts) == pytest.approx(second, abs=1e-5)
+    third = RewardModel.from_pretrained(str(folders[3])).score("p", texts)
+    assert max(abs(a - b) for a, b in zip(third, second, strict=True)) > 1e-3

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from rewardsmith import RewardConfig
+from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import make_comparisons
-from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, require_finite
 
 REWARDS = torch.tensor([1.0, 0.0, 2.0, 2.0])
 
@@ -65,3 +66,12 @@ def test_the_loss_on_the_chosen_text_joins_the_step_by_its_weight(tmp_path):
     assert (total.item(), count.item()) == (1.5, 1.0)
     batch, _ = step.asking(RewardBatch((), torch.arange(4), 0, 0), judged)
     assert batch.reads_text_B.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_refused_with_its_step(value):
+    require_finite([("loss", 0.5, 1.0)], 3)
+    with pytest.raises(ScoringError, match=r"the loss is .* in step 3.*lower learning_rate"):
+        require_finite([("loss", value, 1.0)], 3)
+    with pytest.raises(ScoringError, match="the center term of the loss"):
+        require_finite([("loss", 0.5, 1.0), ("center", value, 1.0)], 3)

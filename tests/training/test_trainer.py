@@ -272,6 +272,28 @@ def test_predict_gives_the_rewards_that_evaluate_judges(tmp_path):
     assert trainer.evaluate(rows)["eval_accuracy"] == pytest.approx(right)
 
 
+@pytest.mark.parametrize("changes", [{}, {"tokens_per_batch": 60}])
+def test_the_last_batch_of_rankings_keeps_all_its_comparisons(tmp_path, changes):
+    rows = [{"prompt": f"p{n}", "completions": ["a", "b b", "c c c"], "ranks": [1, 2, 3]} for n in range(5)]
+    seen = []
+
+    def count(prediction):
+        seen.append(prediction.predictions.shape)
+        return {}
+
+    trainer = RewardTrainer(
+        tiny_models.qwen2()[0],
+        config(tmp_path, per_device_eval_batch_size=4, **changes),
+        train_dataset=rows,
+        eval_dataset=rows,
+        processing_class=tiny_models.qwen2()[1],
+        compute_metrics=count,
+    )
+    assert trainer.predict(rows).predictions.shape == (15, 2)
+    trainer.evaluate()
+    assert seen == [(15, 2)] * 2
+
+
 def test_the_scripts_of_trl_name_the_data_set_of_the_card(tmp_path):
     trainer_for(tmp_path, tiny_models.pairs(4)).create_model_card(model_name="a-model", dataset_name="a-data-set")
     assert "a-data-set" in (tmp_path / "README.md").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,19 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import ConfigError, MissingExtraError, WrongTypeError, missing_extra
+from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.foreign.folder import ADAPTER
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.zero3 import whole_models
+from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig, option
+from rewardsmith.training.publishing import MERGED
 
 # What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
 HEADS_OF_OTHERS = ("classifier", "score", "lm_head")
+# Where the model goes that an adapter was merged into, for another to be trained on.
+MERGED_BASE = "merged-base"
 # Packages that a tracker needs, any one of them.
 TRACKERS = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
 TRACKERS |= {name: (name,) for name in ("mlflow", "swanlab", "clearml", "comet_ml", "dvclive", "codecarbon")}
@@ -94,6 +102,26 @@ def quantization_config(model: ModelConfig) -> Any:
     )
 
 
+def merged_start(name: str, args: RewardConfig, notes: list[str]) -> str:
+    """Return the model that a new adapter is trained on: of a folder with an adapter, the merged one.
+
+    It is the one beside the adapter, or is written once beside the run, by the first process.
+
+    Raises:
+        CheckpointError: the adapter cannot be loaded, or merged without other rewards.
+    """
+    if not (Path(name) / ADAPTER).is_file():
+        return name
+    merged = Path(name) / MERGED
+    if not (merged / CONTRACT).is_file():
+        merged = Path(str(args.output_dir)) / MERGED_BASE
+        with args.main_process_first(local=False), whole_models():
+            if not (merged / CONTRACT).is_file():
+                export_model(name, merged, ExportOptions(trust_remote_code=args.trust_remote_code, verify=False))
+    notes.append(f"{name} is an adapter: the new one is trained on the merged model, {merged}")
+    return str(merged)
+
+
 def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
@@ -106,7 +134,9 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
     if not isinstance(given, PeftConfig):
         raise WrongTypeError(f"peft_config must be a peft.PeftConfig such as LoraConfig, not {type(given).__name__}")
     if hasattr(model, "peft_config"):
-        raise ConfigError("the model already has an adapter; merge it first, or leave peft_config unset")
+        raise ConfigError(
+            "the model already has an adapter; merge it first, or name its folder, of which the merged model is taken"
+        )
     if given.is_prompt_learning:
         raise ConfigError(
             f"{type(given).__name__} puts learned tokens before every row, and a reward model's folder cannot say so "

@@ -257,7 +257,11 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
         for name in after
         if name in before and before[name] != after[name]
     ]
-    other = [text for text in changed if not text.startswith(LENGTHS)]
+    # As many batches a step by another number of processes are the same steps.
+    same_steps = saved.get("batches_per_step") == identity.get("batches_per_step", 0)
+    free = (*LENGTHS, "gradient_accumulation_steps") if same_steps else LENGTHS
+    other = [text for text in changed if not text.startswith(free)]
+    changed = [text for text in changed if text.startswith(LENGTHS)]
     if other:
         raise CheckpointError(f"{folder} was trained with other settings ({'; '.join(other)}); {remedy}")
     if changed:

@@ -171,4 +171,6 @@ def whole_dataloader(
     if "costs" in options:
         options = {"batch_sampler": TokenBatchSampler(options["costs"], options["budget"], 0, shuffle=False)}
     loader = DataLoader(dataset, collate_fn=collate, **options)
-    return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
+    prepared = prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
+    prepared.is_whole = True
+    return prepared

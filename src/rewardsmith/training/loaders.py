@@ -52,15 +52,21 @@ def train_loader(trainer: RewardTrainer) -> DataLoader:
 def eval_loader(trainer: RewardTrainer, dataset: object) -> DataLoader | None:
     """Return all rows on every process, filled by tokens where training is; None where transformers' own is right."""
     args = trainer.args
-    whole = args.world_size == 1 or trainer.compute_metrics is None
-    if isinstance(dataset, EncodedStream) and whole:
+    if isinstance(dataset, EncodedStream):
         filling = Filling(trainer.plan.cost, args.tokens_per_batch, args.eval_batch_size)
         # The counts are those of one evaluation.
         dataset.report.clear()
-        return _stream_loader(StreamBatches(dataset, filling, Share(1, 1, 0)), trainer.data_collator)
+        if args.batch_eval_metrics and trainer.compute_metrics is not None:
+            raise ConfigError(
+                "batch_eval_metrics has compute_metrics told which batch is the last, and a stream does not know: "
+                "leave it out"
+            )
+        loader = _stream_loader(StreamBatches(dataset, filling, Share(1, 1, 0)), trainer.data_collator)
+        loader.is_whole = True
+        return loader
     if not isinstance(dataset, Dataset):
         return None
-    if args.world_size > 1 and whole:
+    if args.world_size > 1:
         filled: dict[str, Any] = {"batch_size": args.eval_batch_size}
         if args.tokens_per_batch is not None:
             filled = {"costs": token_costs(dataset, trainer.plan.cost), "budget": args.tokens_per_batch}

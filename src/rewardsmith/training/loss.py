@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix.packing import RewardBatch
 from rewardsmith.objectives.comparisons import (
     Comparisons,
@@ -211,6 +212,23 @@ def mean_over_sets(metrics: dict[str, float], sets: Sequence[str]) -> dict[str, 
         if values:
             metrics.setdefault(f"eval_{name}", sum(values) / len(values))
     return metrics
+
+
+def require_finite(sums: Iterable[tuple[str, float, float]], step: int) -> None:
+    """Refuse a loss that is not finite: its step would leave no weight that is, and Trainer's log would hide it.
+
+    Under fp16 the gradient scaler leaves such a step out.
+
+    Raises:
+        ScoringError: one of the (name, sum, denominator) terms is infinite or no number.
+    """
+    for name, total, _ in sums:
+        if not math.isfinite(total):
+            raise ScoringError(
+                f"the {name if name == 'loss' else f'{name} term of the loss'} is {total} in step {step}: rewards or "
+                "weights have overflowed; checkpoints of earlier steps stay; start again with a lower learning_rate, "
+                "or with weights in float32"
+            )
 
 
 def combine(terms: dict[str, Term], denominators: dict[str, Any] | None = None) -> Tensor:

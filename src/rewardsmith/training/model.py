@@ -62,7 +62,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     set_seed(args.seed)
     notes, options = list[str](), _init_kwargs(args)
     if isinstance(model, str):
-        name = model
+        name = model if peft_config is None else adapter.merged_start(model, args, notes)
         model, said = _load(name, args, options, quantization_config)
         notes += said
     else:

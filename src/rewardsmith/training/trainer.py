@@ -29,7 +29,7 @@ from rewardsmith.training.collator import LengthSampler, collator_for, read_batc
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
-from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, step_totals
+from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
 from rewardsmith.training.streams import EncodedStream
 
 logger = logging.getLogger(__name__)
@@ -172,6 +172,11 @@ class RewardTrainer(Trainer):
         found = loaders.eval_loader(self, dataset)
         return super().get_eval_dataloader(eval_dataset) if found is None else found
 
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Return the batches of `predict`, filled as those of evaluation."""
+        found = loaders.eval_loader(self, test_dataset)
+        return super().get_test_dataloader(test_dataset) if found is None else found
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         by_length = self.args.train_sampling_strategy == "group_by_length"
@@ -219,7 +224,10 @@ class RewardTrainer(Trainer):
             loss = loss + outputs.loss / self.current_gradient_accumulation_steps
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics.update(rewards_B, comparisons, batch)
-        metrics.add_loss((name, float(total.detach()), float(count)) for name, (total, count) in terms.items())
+        sums = [(name, float(total.detach()), float(count)) for name, (total, count) in terms.items()]
+        if self.model.training and not self.args.fp16:
+            require_finite(sums, self.state.global_step + 1)
+        metrics.add_loss(sums)
         if self.model.training and not self._own_collator:
             self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
         if not return_outputs:
@@ -255,6 +263,9 @@ class RewardTrainer(Trainer):
     ) -> EvalLoopOutput:
         """Evaluate and report metrics whose every comparison counts alike, whatever the batches were."""
         self._metrics["eval"] = RewardMetrics()
+        if getattr(dataloader, "is_whole", self.args.world_size == 1):
+            # accelerate would cut the last batch to its number of rows, and a row may have many comparisons.
+            self.gather_function = lambda values: values
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         own = {**self._metrics["eval"].evaluated(), "num_tokens": float(self._num_tokens)}
         assert output.metrics is not None
@@ -283,8 +294,9 @@ class RewardTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
-        if "loss" in logs and self._metrics["train"].rewards:
-            logs |= self._metrics["train"].of_all_processes(self.accelerator).summary()
+        # A process with fillers alone has seen nothing, and takes part all the same.
+        if "loss" in logs and (seen := self._metrics["train"].of_all_processes(self.accelerator)).rewards:
+            logs |= seen.summary()
             logs["num_tokens"] = float(self._num_tokens)
             self._metrics["train"] = RewardMetrics()
         super().log(logs, start_time)
@@ -309,7 +321,7 @@ class RewardTrainer(Trainer):
             # Before a wrapper shards the weights.
             _ = self.identity
         if folder is not None:
-            checkpoints.require_same_run(folder, self.identity)
+            checkpoints.require_same_run(folder, {**self.identity, "batches_per_step": self.batches_per_step})
             processes.keep_steps(self, folder)
             state = checkpoints.saved_state(folder)
             self.first_step = state.global_step
