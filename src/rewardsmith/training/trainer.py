@@ -172,7 +172,7 @@ class RewardTrainer(Trainer):
         found = loaders.eval_loader(self, dataset)
         return super().get_eval_dataloader(eval_dataset) if found is None else found
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Return the batches of `predict`, filled as those of evaluation."""
         found = loaders.eval_loader(self, test_dataset)
         return super().get_test_dataloader(test_dataset) if found is None else found
