@@ -1,7 +1,7 @@
 """A scorer without a model: the reward of a text is the sum of its characters over seven."""
 
 from rewardsmith.capabilities import Capabilities
-from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.scoring.scorer import Fitted
 
 
 class Letters:

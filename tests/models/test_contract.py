@@ -7,8 +7,8 @@ import tiny_models
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models import contract as contracts
-from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.tokenizer import TextPolicy, prepare_tokenizer
+from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
 @pytest.fixture
@@ -82,3 +82,17 @@ def test_checksums_are_of_what_a_reward_is_computed_from(tmp_path):
     for name in ("model.safetensors", "config.json", "README.md", "run.json", contracts.FILE_NAME, "curves.png"):
         (tmp_path / name).write_text(name)
     assert sorted(contracts.hash_reward_files(tmp_path)) == ["config.json", "model.safetensors"]
+
+
+def test_an_old_contracts_rule_is_read_and_a_broken_one_is_named():
+    old = {"closed_by_tokenizer": False, "bos_text": "", "eos_text": "</s>", "rendered": ["<s>", "\n"]}
+    assert contracts.read_policy(old) == TextPolicy(False, "", "</s>")
+    assert contracts.read_policy(TextPolicy(False, "a", "b", skipped_id=3).to_dict()) == TextPolicy(
+        False, "a", "b", skipped_id=3
+    )
+    with pytest.raises(CheckpointError, match="holds new_rule, which is not known"):
+        contracts.read_policy({"closed_by_tokenizer": True, "new_rule": 1})
+    with pytest.raises(CheckpointError, match="eos_text is 3, no str"):
+        contracts.read_policy({"closed_by_tokenizer": True, "eos_text": 3})
+    with pytest.raises(CheckpointError, match="lacks closed_by_tokenizer"):
+        contracts.read_policy({})

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from rewardsmith.errors import TooLongError
 from rewardsmith.models import long_texts
-from rewardsmith.models.long_texts import LongTexts, bounded_ids, common_start, cuttable_ids, first_ids
-from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.long_texts import LongTexts, common_start, cuttable_ids, first_ids
+from rewardsmith.models.rendering import Renderer, tokenise_whole
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import Message
 from rewardsmith.scoring.truncation import cut_shared_start, fit_dialogues
@@ -65,7 +65,7 @@ TOKENIZERS = {
 def test_no_text_has_fewer_tokens_than_its_bytes_say(name, monkeypatch):
     monkeypatch.setattr(long_texts, "PIECE", 256)
     tokenizer, chance = TOKENIZERS[name](), random.Random(0)
-    bounds, told = LongTexts(tokenizer), 0
+    bounds, told = LongTexts(tokenizer, tokenise_whole), 0
     for unit in [*UNITS, *("".join(chance.choices(UNITS, k=40)) for _ in range(20))]:
         text = unit * (3000 // len(unit) + 1)
         count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -81,11 +81,11 @@ def test_a_tokenizer_of_an_unknown_way_has_no_bound():
         def __call__(self, text, **options):
             raise AssertionError("a text was tokenised")
 
-    assert LongTexts(Slow()).fewest("a" * 10**6) == 0
-    assert not LongTexts(Slow()).exceed("a" * 10**6, 5)
+    assert LongTexts(Slow(), tokenise_whole).fewest("a" * 10**6) == 0
+    assert not LongTexts(Slow(), tokenise_whole).exceed("a" * 10**6, 5)
     tokenizer = tiny_models.qwen_tokenizer()
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("a", "")
-    assert not LongTexts(tokenizer).exceed("a" * 10**6, 5)
+    assert not LongTexts(tokenizer, tokenise_whole).exceed("a" * 10**6, 5)
 
 
 def renderer_of(maker):
@@ -147,8 +147,7 @@ def test_what_follows_the_common_start_alone_may_be_too_long(monkeypatch):
     renderer = renderer_of(tiny_models.qwen_tokenizer)
     texts = [renderer.compose("good ", answer) for answer in ("fine", "bad " * 5000)]
     assert cuttable_ids(renderer, texts, 50).too_long == [False, True]
-    found = bounded_ids(renderer, texts, 50)
-    assert (found.ids, found.too_long) == ([renderer.ids(texts[0]), []], [False, True])
+    assert renderer.bounded_ids(texts, 50) == [renderer.ids(texts[0]), None]
     with pytest.raises(TooLongError, match="the answer and its markup alone have over 50 tokens"):
         fit_dialogues(renderer, texts, 50)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
-from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.tokenizer import TemplateEnd, TextPolicy, prepare_tokenizer
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.models.rendering import Renderer, TextPolicy
+from rewardsmith.models.tokenizer import TemplateEnd, prepare_tokenizer
 from rewardsmith.records import Message, TokenIds
 
 PROMPT, ANSWER = "is maybe", "good"
@@ -182,20 +182,6 @@ def test_conversations_without_a_template_are_written_plainly_and_it_is_said_onc
     bare = llama()
     bare.chat_template = None
     assert Renderer(bare).render(CHAT, SAID) == "<s>\n\nHuman: is maybe\n\nAssistant: good</s>"
-
-
-def test_an_old_contracts_rule_is_read_and_a_broken_one_is_named():
-    old = {"closed_by_tokenizer": False, "bos_text": "", "eos_text": "</s>", "rendered": ["<s>", "\n"]}
-    assert TextPolicy.from_dict(old) == TextPolicy(False, "", "</s>")
-    assert TextPolicy.from_dict(TextPolicy(False, "a", "b", skipped_id=3).to_dict()) == TextPolicy(
-        False, "a", "b", skipped_id=3
-    )
-    with pytest.raises(CheckpointError, match="holds new_rule, which is not known"):
-        TextPolicy.from_dict({"closed_by_tokenizer": True, "new_rule": 1})
-    with pytest.raises(CheckpointError, match="eos_text is 3, no str"):
-        TextPolicy.from_dict({"closed_by_tokenizer": True, "eos_text": 3})
-    with pytest.raises(CheckpointError, match="lacks closed_by_tokenizer"):
-        TextPolicy.from_dict({})
 
 
 def test_a_tokenizer_that_panics_fails_one_text(monkeypatch):

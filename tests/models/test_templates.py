@@ -9,6 +9,7 @@ import tiny_models
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models import templates
 from rewardsmith.models.templates import count_lost_texts, count_same_tokens
+from rewardsmith.models.tokenizer import end_template, fix_date
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 CHAT = [{"role": "user", "content": "is"}, {"role": "assistant", "content": "good"}]
@@ -33,7 +34,7 @@ def test_a_template_that_writes_todays_date_writes_one_date_for_ever(template, m
     from transformers.utils import chat_template_utils
 
     tokenizer = tokenizer_with(template)
-    (note,) = templates.fix_date(tokenizer)
+    (note,) = fix_date(tokenizer)
     assert "writes today's date" in note
     before = templates.apply_template(tokenizer, CHAT)
     assert "2024" in before
@@ -46,13 +47,13 @@ def test_a_template_that_writes_todays_date_writes_one_date_for_ever(template, m
 
     monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
     assert templates.apply_template(tokenizer, CHAT) == before
-    assert templates.fix_date(tokenizer) == []
+    assert fix_date(tokenizer) == []
 
 
 def test_the_date_stays_fixed_inside_a_template_that_was_made_to_end_right():
     tokenizer = tokenizer_with("{{ strftime_now('%d %b %Y') }} {{ messages[0].content }} {{ messages[-1].content }}\n")
-    templates.end_template(tokenizer)
-    templates.fix_date(tokenizer)
+    end_template(tokenizer)
+    fix_date(tokenizer)
     assert templates.apply_template(tokenizer, CHAT) == "26 Jul 2024 is good<|im_end|>"
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.packing import num_shared_tokens, sort_key
+from rewardsmith.models.shared_prefix.store import num_shared_tokens, sort_key
 from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.limits import EngineLimits, Failure, Refusal
 from rewardsmith.serving.metrics import Metrics

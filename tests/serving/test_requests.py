@@ -8,7 +8,7 @@ import pytest
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.scoring.scorer import Fitted
 from rewardsmith.serving.limits import Refusal, invalid
 from rewardsmith.serving.requests import EncodingLimits, Tokeniser, Truncation, encode_requests
 

@@ -6,11 +6,13 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from small_runs import config, train_logs, trainer_for
 
 from rewardsmith import RewardTrainer
+from rewardsmith.data.merging import MergedGroups
 from rewardsmith.errors import DataError
 from rewardsmith.models import long_texts
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.training import encoding
 from rewardsmith.training.encoding import Encoder, EncodingReport, encode_groups, read_row
 
 
@@ -51,6 +53,16 @@ def test_content_in_parts_needs_a_template_that_takes_parts(tmp_path):
 def test_data_without_a_comparison_to_train_on_say_why(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
         trainer_for(tmp_path, rows)
+
+
+def test_groups_that_are_merged_are_not_merged_again(monkeypatch):
+    encoder = Encoder(Renderer(tiny_models.qwen_tokenizer()))
+    groups = [PreferenceGroup("is ", ("good", "bad"), (Comparison(0, 1),))] * 2
+    again, _ = encoding.encode_dataset(groups, encoder, "train", merge_prompts=True)
+    assert len(again) == 1
+    monkeypatch.setattr(encoding, "merge_groups", None)
+    once, _ = encoding.encode_dataset(MergedGroups(groups[:1]), encoder, "train", merge_prompts=True)
+    assert once["ids"] == again["ids"]
 
 
 def test_an_empty_evaluation_set_is_an_error(tmp_path):

@@ -25,7 +25,7 @@ def settings(tmp_path, **changes):
 def test_every_distinct_text_is_a_row_cut_at_its_limit():
     renderer = Renderer(tiny_models.qwen_tokenizer())
     rows = encode_texts(GROUPS, renderer, None)
-    assert rows == [renderer.write(g.prompt, c).ids for g in GROUPS for c in dict.fromkeys(g.completions)]
+    assert rows == [renderer.encode(g.prompt, c) for g in GROUPS for c in dict.fromkeys(g.completions)]
     assert max(map(len, encode_texts(GROUPS, renderer, 3))) == 3
 
 

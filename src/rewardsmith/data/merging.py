@@ -277,6 +277,10 @@ def with_score_margins(group: PreferenceGroup, scale: float | Mapping[str, float
     return replace(group, comparisons=tuple(map(widened, group.comparisons)))
 
 
+class MergedGroups(list[PreferenceGroup]):
+    """Groups of which no two share a prompt, so that nobody merges them again."""
+
+
 def merge_groups(groups: Iterable[PreferenceGroup]) -> list[PreferenceGroup]:
     """Merge groups with one prompt (and equal tools and template arguments) into one graph.
 

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
 from rewardsmith.models import contract as contracts
-from rewardsmith.models import heads, templates, wide_head
+from rewardsmith.models import heads, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import (
@@ -30,10 +30,10 @@ from rewardsmith.models.foreign.folder import (
     require_one_model,
 )
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
-from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards
-from rewardsmith.models.tokenizer import TextPolicy, pair_separator, prepare_tokenizer
+from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer
 
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
@@ -277,7 +277,7 @@ def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
         imported = _load_standard(path, options)
     tokenizer = load_tokenizer(path, options.trust_remote_code)
     if imported.reader is not None or imported.is_comparer:
-        imported.notes += templates.fix_date(tokenizer)
+        imported.notes += fix_date(tokenizer)
         policy = imported.text.policy(TextPolicy.of(tokenizer))
         return LoadedModel(imported.model, tokenizer, Renderer(tokenizer, policy), None, imported.notes, imported)
     core = core_model(imported.model)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.tables import is_hub_id
-from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.tokenizer import TextPolicy
+from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.wide_head import num_heads
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 
@@ -88,7 +88,7 @@ class ScoringContract(BaseModel):
 
     def policy(self) -> TextPolicy:
         """Return the rule for plain texts."""
-        return TextPolicy.from_dict(self.text_policy)
+        return read_policy(self.text_policy)
 
     def require_match(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a model or tokenizer that is not the one the contract was written for.
@@ -241,3 +241,20 @@ def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def read_policy(values: Mapping[str, Any]) -> TextPolicy:
+    """Read the policy that a contract holds. Raises CheckpointError for a rule that this version does not know."""
+    known = {item.name for item in fields(TextPolicy)}
+    # Until now a contract also kept the marks of the template, which are read off the tokenizer.
+    values = {name: value for name, value in values.items() if name != "rendered"}
+    if unknown := sorted(values.keys() - known):
+        raise CheckpointError(f"text_policy holds {', '.join(unknown)}, which is not known; upgrade rewardsmith")
+    if not isinstance(values.get("closed_by_tokenizer"), bool):
+        raise CheckpointError("text_policy lacks closed_by_tokenizer (true or false); save the model again")
+    for name, value in values.items():
+        kinds: tuple[type, ...] = (bool,) if name == "closed_by_tokenizer" else (int, str)
+        wanted = int if name.endswith("_id") else str
+        if value is not None and not isinstance(value, kinds if wanted is str and len(kinds) == 1 else wanted):
+            raise CheckpointError(f"text_policy: {name} is {value!r}, no {wanted.__name__}; save the model again")
+    return TextPolicy(**values)

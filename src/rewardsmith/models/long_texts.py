@@ -54,10 +54,11 @@ class LongTexts:
 
     Args:
         tokenizer: a fast one, of the library `tokenizers`.
+        tokenise: returns the ids of a piece of a text; a ScoringError where the tokenizer fails at it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokenise: Callable[..., list[int]]) -> None:
+        self._tokenizer, self._tokenise = tokenizer, tokenise
 
     def require(self, text: str, limit: int) -> None:
         """Refuse a text that certainly has more tokens than `limit`. Raises TooLongError."""
@@ -106,7 +107,7 @@ class LongTexts:
                 # A word of any length may be one token, of unknown letters.
                 return False
             try:
-                count += len(tokenise_whole(self._tokenizer, piece, add_special_tokens=False)) - 1
+                count += len(self._tokenise(self._tokenizer, piece, add_special_tokens=False)) - 1
             except ScoringError:
                 # The whole text will fail in the same way, and be answered for it.
                 return False
@@ -292,16 +293,6 @@ def cuttable_ids(renderer: Renderer, texts: Sequence[Composed], limit: int) -> C
     return found
 
 
-def bounded_ids(renderer: Renderer, texts: Sequence[Composed], limit: int | None) -> Cuttable:
-    """Tokenise texts of which nothing is cut; one that certainly has more tokens than `limit` has none."""
-    found = Cuttable(0, [], [])
-    for text in texts:
-        is_long = text.text is not None and limit is not None and renderer.long_texts.exceed(text.text, limit)
-        found.ids.append([] if is_long else renderer.ids(text))
-        found.too_long.append(is_long)
-    return found
-
-
 def prompt_tokens_behind(tokenizer: PreTrainedTokenizerBase, prompt: str, text: Composed, place: int) -> int:
     """Count the tokens of a prompt that stand behind a place of the text, as places in its `cuttable_ids`."""
     whole = text.text or ""
@@ -371,13 +362,3 @@ def _blank_before(text: str, place: int) -> int:
     """Return the place of the last blank in the piece before a place; the place itself where there is none."""
     blank = text.rfind(" ", max(0, place - PIECE // 4), place)
     return place if blank < 0 else blank
-
-
-def tokenise_whole(tokenizer: PreTrainedTokenizerBase, text: str, **options: bool) -> list[int]:
-    """Return the ids of a text. Raises ScoringError where the tokenizer panics, which is no `Exception`."""
-    try:
-        return tokenizer(text, **options)["input_ids"]
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ScoringError(f"the tokenizer fails at a text of {len(text)} characters; shorten it") from error

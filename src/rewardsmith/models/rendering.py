@@ -1,8 +1,9 @@
 """From a prompt and a completion to the exact text and token ids that are scored.
 
 One rule for training, scoring and serving. Conversations go through the chat template; plain text is prompt plus
-completion, closed by the end-of-sequence token, as TRL feeds it. A text that begins as the template's texts do was
-rendered by a client and is closed as the template closes it. The rule is kept in the scoring contract.
+completion, closed by the end-of-sequence token, as TRL feeds it; a `TextPolicy` says which tokens stand around it. A
+text that begins as the template's texts do was rendered by a client and is closed as the template closes it. The rule
+is kept in the scoring contract.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.models import templates
-from rewardsmith.models.long_texts import LongTexts, tokenise_whole
-from rewardsmith.models.templates import TemplateMarks, apply_template
-from rewardsmith.models.tokenizer import TextPolicy, without_end
+from rewardsmith.models import long_texts, templates
+from rewardsmith.models.long_texts import LongTexts
+from rewardsmith.models.templates import TemplateMarks, apply_template, as_messages
 from rewardsmith.records import Completion, Message, PreferenceGroup, Text, TokenIds
 
 logger = logging.getLogger(__name__)
@@ -31,11 +31,63 @@ SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 HIDE, SHOW = "\ue0f0", "\ue0f1"
 
 
-class Written(NamedTuple):
-    """A rendered text and its token ids, as they are scored."""
+@dataclass(frozen=True)
+class TextPolicy:
+    """Which special tokens stand around a plain text.
 
-    text: str
-    ids: list[int]
+    Args:
+        closed_by_tokenizer: the tokenizer itself frames a text ([CLS] ... [SEP] of encoders); nothing is added.
+        bos_text: written before a decoder's text, "" when its tokenizer adds none.
+        eos_text: written after it, unless it stands there already.
+        eos_gap: written between the text and an EOS that is added.
+        strips_end: characters that go from the end of a text before it is closed.
+        appended_id: token that some foreign models score; it is put after every text.
+        skipped_id: pad token of a foreign model that also ends its texts: Hugging Face's pooling passes over it.
+        pair_separator: what a foreign encoder was trained to read between a question and its answer.
+    """
+
+    closed_by_tokenizer: bool
+    bos_text: str = ""
+    eos_text: str = ""
+    eos_gap: str = ""
+    strips_end: str = ""
+    appended_id: int | None = None
+    skipped_id: int | None = None
+    pair_separator: str | None = None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPolicy:
+        """Read off what the tokenizer adds by itself."""
+        framed = tokenizer("a")["input_ids"]
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        start = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
+        if framed[start + len(bare) :]:
+            return cls(True)
+        bos = tokenizer.bos_token if start and framed[0] == tokenizer.bos_token_id else ""
+        return cls(False, bos or "", tokenizer.eos_token or "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form for the scoring contract; what is not set is left out."""
+        kept = {"closed_by_tokenizer", "bos_text", "eos_text"}
+        return {name: value for name, value in asdict(self).items() if name in kept or value not in (None, "")}
+
+    def finish(self, ids: list[int]) -> list[int]:
+        """Return the ids up to the token that is scored."""
+        ids = without_end(ids, self.skipped_id)
+        return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
+
+    def close(self, text: str) -> str:
+        """Return a plain text with the EOS that it lacks."""
+        if not self.eos_text:
+            return text
+        if self.strips_end:
+            text = text.rstrip(self.strips_end)
+        return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
+
+
+def is_long(text: str, limit: int) -> bool:
+    """Whether a text is so long that it pays to ask, before it is tokenised, whether it fits."""
+    return len(text) > max(long_texts.PIECE, 4 * limit)
 
 
 class Composed(NamedTuple):
@@ -81,10 +133,7 @@ class Renderer:
         self.special_tokens = special_tokens
         # Whether a conversation was written with the built-in template, for want of the tokenizer's own.
         self.wrote_plainly = False
-
-    @cached_property
-    def _marks_of(self) -> dict[str, TemplateMarks | None]:
-        return {}
+        self._marks_of: dict[str, TemplateMarks | None] = {}
 
     @property
     def marks(self) -> TemplateMarks | None:
@@ -128,7 +177,7 @@ class Renderer:
         """
         marks = self.marks
         body = text.removeprefix(self.tokenizer.bos_token or "")
-        if marks is None or marks.undated(body).startswith(marks.starts or ("\0",)):
+        if marks is None or _undated(body, marks).startswith(marks.starts or ("\0",)):
             return marks is not None
         # A system message may be the first that a template writes.
         return marks.writes_bos and len(body) < len(text) and bool(turn := marks.turn.strip()) and turn in body
@@ -141,18 +190,7 @@ class Renderer:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Return the token ids that are scored; token ids pass through, up to the scored one."""
-        return self.write(prompt, completion, tools, chat_template_kwargs).ids
-
-    def write(
-        self,
-        prompt: Text,
-        completion: Completion,
-        tools: Sequence[Any] | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-    ) -> Written:
-        """Return the text and the ids that are scored; token ids pass through and have no text."""
-        composed = self.compose(prompt, completion, tools, chat_template_kwargs)
-        return Written(composed.said, self.ids(composed))
+        return self.ids(self.compose(prompt, completion, tools, chat_template_kwargs))
 
     def compose(
         self,
@@ -183,8 +221,19 @@ class Renderer:
     def ids(self, composed: Composed, limit: int | None = None) -> list[int]:
         """Tokenise. Raises TooLongError, before it does, for a text that certainly has more tokens than `limit`."""
         if composed.text is not None and limit is not None:
-            self.long_texts.require(self._shown(composed.text, composed.hidden), limit)
+            text = self._shown(composed.text, composed.hidden)
+            if is_long(text, limit):
+                self.long_texts.require(text, limit)
         return self.ids_behind(composed, 0)
+
+    def bounded_ids(self, texts: Sequence[Composed], limit: int | None) -> list[list[int] | None]:
+        """Tokenise texts of which nothing is cut; None of one that certainly has more tokens than `limit`."""
+        return [None if limit is not None and self.exceeds(text, limit) else self.ids(text) for text in texts]
+
+    def exceeds(self, composed: Composed, limit: int) -> bool:
+        """Whether a text certainly has more tokens than `limit`."""
+        text = composed.text
+        return text is not None and is_long(text, limit) and self.long_texts.exceed(text, limit)
 
     def ids_behind(self, composed: Composed, place: int) -> list[int]:
         """Tokenise a text from a character on; what stands before all texts stays, and token ids do."""
@@ -196,7 +245,7 @@ class Renderer:
     @cached_property
     def long_texts(self) -> LongTexts:
         """What is certain of texts before they are tokenised."""
-        return LongTexts(self.tokenizer)
+        return LongTexts(self.tokenizer, tokenise_whole)
 
     def encode_text(self, text: str, rendered: bool = False) -> list[int]:
         """Tokenise a whole text; `rendered` says that it came out of the chat template as it stands."""
@@ -238,34 +287,8 @@ class Renderer:
         marks, bos = self.marks, self.tokenizer.bos_token or ""
         if marks is None:
             return text
-        body = marks.undated(text.removeprefix(bos))
-        is_closed = marks.end.endswith(eos := self.tokenizer.eos_token or "\0")
-        # The client's template may lack this end, a part of it, or write white space after it.
-        stripped = self._without_second_end(body.rstrip(self.policy.strips_end or None), eos)
-        if written := self._written_of_end(stripped, marks.end, eos):
-            body = stripped[: len(stripped) - written] + marks.end
-        elif is_closed and stripped.endswith(eos):
-            body = stripped
-        elif is_closed or not body.endswith(marks.end):
-            # Blanks after an answer are its own unless the template strips them; before an empty one, the turn's.
-            body = (stripped if marks.strips and not body.endswith(marks.turn or "\0") else body) + marks.end
+        body = marks.close(_undated(text.removeprefix(bos), marks), self.policy.strips_end)
         return (bos if marks.writes_bos else "") + body
-
-    def _without_second_end(self, text: str, eos: str) -> str:
-        """Return a text without an EOS that a client put after the template's whole end."""
-        end = self.marks.end.rstrip() if self.marks else ""
-        rest = (before := text.removesuffix(eos)).rstrip()
-        is_second = len(before) < len(text) and end and rest.endswith(end)
-        # Right after an end that is EOS itself, it may be the answer that ends so.
-        return rest if is_second and (rest != before or not end.endswith(eos)) else text
-
-    def _written_of_end(self, text: str, end: str, eos: str) -> int:
-        """Count the characters of a template's end that a text ends in: a whole control token of it, or all but EOS."""
-        before_eos = len(end.removesuffix(eos).rstrip())
-        sizes = {before_eos} if before_eos > 2 else set()
-        if first := self._control_tokens.search(end):
-            sizes |= set(range(first.end(), len(end) + 1))
-        return max((n for n in sizes if not end[n - 1].isspace() and text.endswith(end[:n])), default=0)
 
     def _without_padding(self, ids: list[int]) -> list[int]:
         """Return token ids up to the last that is no padding, which Hugging Face scores, too."""
@@ -275,8 +298,7 @@ class Renderer:
 
     @cached_property
     def _control_tokens(self) -> re.Pattern[str]:
-        names = sorted(templates.control_tokens(self.tokenizer), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        return templates.control_pattern(self.tokenizer)
 
     def _hide(self, prompt: Text, completion: Completion) -> tuple[list[str], Text, Completion]:
         """Put marks in the place of control tokens in contents; returns what the marks stand for, and both parts."""
@@ -340,15 +362,14 @@ class Renderer:
                     "the tokenizer has no chat template; conversations are written as Human: ... Assistant: ... (a "
                     "template of your own: chat_template_path)"
                 )
-        text = apply_template(self.tokenizer, messages, tools, options, template)
-        for message in messages:
-            content = message["content"]
-            if isinstance(content, list) and str(content) in text:
-                # A template for text alone prints the list itself, brackets and all.
-                raise ScoringError(
-                    f"the chat template takes text only, and content of role {message['role']} is in parts; give text"
-                )
-        return text
+        return apply_template(self.tokenizer, messages, tools, options, template)
+
+
+def _undated(text: str, marks: TemplateMarks) -> str:
+    """Return a text that a client rendered by its clock with the date that the template writes here."""
+    for pattern, written in marks.dates:
+        text = re.sub(pattern, written, text, count=1)
+    return text
 
 
 def _text_of(value: object) -> Any:
@@ -358,11 +379,19 @@ def _text_of(value: object) -> Any:
     return value
 
 
-def as_messages(prompt: Text, completion: Completion) -> list[dict[str, Any]]:
-    """Return the messages of prompt and completion.
+def without_end(ids: list[int], token: int | None) -> list[int]:
+    """Return ids without the copies of a token at their end; the first id always stays."""
+    end = len(ids)
+    while token is not None and end > 1 and ids[end - 1] == token:
+        end -= 1
+    return ids[:end]
 
-    A text completion of a conversation is the assistant's message; a text prompt before messages is the user's.
-    """
-    before = [Message("user", prompt)] if isinstance(prompt, str) and prompt else list(prompt or ())
-    after = [Message("assistant", completion)] if isinstance(completion, str) else list(completion)
-    return [message.to_dict() for message in [*before, *after]]  # type: ignore[union-attr]
+
+def tokenise_whole(tokenizer: PreTrainedTokenizerBase, text: str, **options: bool) -> list[int]:
+    """Return the ids of a text. Raises ScoringError where the tokenizer panics, which is no `Exception`."""
+    try:
+        return tokenizer(text, **options)["input_ids"]
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ScoringError(f"the tokenizer fails at a text of {len(text)} characters; shorten it") from error

@@ -1,4 +1,4 @@
-"""Chat templates: what one writes around an answer, made to end right and to know no date, run within limits.
+"""Chat templates: what one writes around an answer, and its text of a conversation, run within limits.
 
 A template may keep only what follows `</think>`, a tokenizer may fold case or map what it does not know to one token:
 two answers then become the same ids, and nothing can be learnt from comparing them. Both are counted here.
@@ -20,7 +20,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from rewardsmith.errors import ASK, ConfigError, ScoringError
-from rewardsmith.records import Completion, Message, PreferenceGroup, TokenIds, text_key
+from rewardsmith.records import Completion, Message, PreferenceGroup, Text, TokenIds, text_key
 
 QUESTION, ANSWER = "Hello?", "Good day."
 SAMPLE = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
@@ -50,7 +50,7 @@ NOT_FOR_ROWS = frozenset(PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES).unio
 FIXED_DATE = time.strptime("2024-07-26", "%Y-%m-%d")
 DATE_FORMAT = "%d %B %Y"
 CLOCK = "strftime_now"
-_MACRO = f"{{% macro {CLOCK}(format) %}}"
+DATE_MACRO = f"{{% macro {CLOCK}(format) %}}"
 _CASE = re.compile(r"format == '([^']*)' %\}([^{]*)\{")
 SECONDS_PER_TEMPLATE = 10.0
 # What a template has left that took too long once: a file of such rows would take days.
@@ -71,6 +71,8 @@ class TemplateMarks:
         turn: what stands between a question and its answer.
         strips: whether the blanks at the end of an answer are left out.
         dates: pattern of a date that the template once wrote by the clock, and the fixed one that it writes.
+        eos: the tokenizer's, "" where it has none.
+        first_token: characters of `end` up to the end of its first control token; 0 where it has none.
     """
 
     starts: tuple[str, ...]
@@ -79,12 +81,44 @@ class TemplateMarks:
     turn: str = ""
     strips: bool = False
     dates: tuple[tuple[str, str], ...] = ()
+    eos: str = ""
+    first_token: int = 0
 
-    def undated(self, text: str) -> str:
-        """Return a text that a client rendered by its clock with the date that the template writes here."""
-        for pattern, written in self.dates:
-            text = re.sub(pattern, written, text, count=1)
-        return text
+    def close(self, body: str, strips: str = "") -> str:
+        """Return a text that a client rendered, without BOS, ending as the template would have ended it.
+
+        Args:
+            strips: characters that go from its end first; "" for white space.
+        """
+        eos = self.eos or "\0"
+        is_closed = self.end.endswith(eos)
+        # The client's template may lack this end, a part of it, or write white space after it.
+        stripped = self._without_second_end(body.rstrip(strips or None), eos)
+        if written := self._written_of_end(stripped, eos):
+            return stripped[: len(stripped) - written] + self.end
+        if is_closed and stripped.endswith(eos):
+            return stripped
+        if is_closed or not body.endswith(self.end):
+            # Blanks after an answer are its own unless the template strips them; before an empty one, the turn's.
+            return (stripped if self.strips and not body.endswith(self.turn or "\0") else body) + self.end
+        return body
+
+    def _without_second_end(self, text: str, eos: str) -> str:
+        """Return a text without an EOS that a client put after the template's whole end."""
+        end = self.end.rstrip()
+        rest = (before := text.removesuffix(eos)).rstrip()
+        is_second = len(before) < len(text) and end and rest.endswith(end)
+        # Right after an end that is EOS itself, it may be the answer that ends so.
+        return rest if is_second and (rest != before or not end.endswith(eos)) else text
+
+    def _written_of_end(self, text: str, eos: str) -> int:
+        """Count the characters of the end that a text ends in: a whole control token of it, or all but EOS."""
+        end = self.end
+        before_eos = len(end.removesuffix(eos).rstrip())
+        sizes = {before_eos} if before_eos > 2 else set()
+        if self.first_token:
+            sizes |= set(range(self.first_token, len(end) + 1))
+        return max((n for n in sizes if not end[n - 1].isspace() and text.endswith(end[:n])), default=0)
 
 
 def template_marks(tokenizer: PreTrainedTokenizerBase) -> TemplateMarks | None:
@@ -111,6 +145,8 @@ def template_marks(tokenizer: PreTrainedTokenizerBase) -> TemplateMarks | None:
         alone[2],
         blank is None,
         tuple(_dates(str(tokenizer.chat_template), alone[0])),
+        tokenizer.eos_token or "",
+        first.end() if (first := control_pattern(tokenizer).search(alone[1])) else 0,
     )
 
 
@@ -119,8 +155,8 @@ def _dates(template: str, start: str) -> Iterator[tuple[str, str]]:
 
     What the template writes before it is part of the pattern.
     """
-    macro, found, _ = template.removeprefix(_MACRO).partition("{% endmacro %}")
-    if not found or not template.startswith(_MACRO):
+    macro, found, _ = template.removeprefix(DATE_MACRO).partition("{% endmacro %}")
+    if not found or not template.startswith(DATE_MACRO):
         return
     for format, written in [*_CASE.findall(macro), (DATE_FORMAT, time.strftime(DATE_FORMAT, FIXED_DATE))]:
         before, there, _ = start.partition(written)
@@ -154,6 +190,12 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return {token for token in special | set(tokenizer.all_special_tokens) if token}
 
 
+def control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Return what finds the `control_tokens` of a tokenizer in a text, longer ones first."""
+    names = sorted(control_tokens(tokenizer), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+
 def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the template of a Jinja file, or a built-in one: "plain" or "chatml". Raises ConfigError."""
     if name == PLAIN_NAME:
@@ -165,12 +207,6 @@ def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     if Path(name).is_file():
         return Path(name).read_text(encoding="utf-8")
     raise ConfigError(f"chat template {name!r}: no such file, and none of {', '.join(BUILT_IN)}")
-
-
-def keep_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer without a chat template the built-in one, so that every tool writes conversations alike."""
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = named_template(PLAIN_NAME, tokenizer)
 
 
 def plain_template(writes_eos: bool, writes_bos: bool) -> str:
@@ -197,7 +233,7 @@ def apply_template(
         template: in place of the tokenizer's own.
 
     Raises:
-        ScoringError: the template refuses the conversation, fails, takes too long or writes without end.
+        ScoringError: the template refuses the conversation, fails, takes too long, writes without end or knows no parts.
     """
     if refused := refused_options(options or {}):
         raise ScoringError(f"chat_template_kwargs may not hold {', '.join(refused)}: it would leave the model's rule")
@@ -220,80 +256,24 @@ def apply_template(
     given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
     if len(text) > MAX_WRITTEN + MAX_GROWTH * given:
         raise ScoringError(f"the chat template wrote {len(text)} characters around {given}: it writes without end")
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list) and str(content) in text:
+            # A template for text alone prints the list itself, brackets and all.
+            raise ScoringError(
+                f"the chat template takes text only, and content of role {message['role']} is in parts; give text"
+            )
     return text
 
 
-def end_template(tokenizer: PreTrainedTokenizerBase, strip: str | None = None, gap: str = "") -> list[str]:
-    """Make the template's texts end in the token that is scored, and say what was changed.
+def as_messages(prompt: Text, completion: Completion) -> list[dict[str, Any]]:
+    """Return the messages of prompt and completion.
 
-    A template that ends in a control token of its own, such as `<|im_end|>` where EOS is `<|endoftext|>`, is closed
-    already: only white space after it goes. Any other gets EOS.
-
-    Args:
-        strip: characters that go from the end, None for all white space.
-        gap: written before an EOS that is added (OpenRLHF writes a blank).
+    A text completion of a conversation is the assistant's message; a text prompt before messages is the user's.
     """
-    original = tokenizer.chat_template
-    if not isinstance(original, str):
-        raise ConfigError("the tokenizer has several chat templates; set tokenizer.chat_template to the one to use")
-    try:
-        before = apply_template(tokenizer, SAMPLE)
-    except ScoringError as error:
-        return [f"the chat template refused a one-turn conversation and was left as it is: {error}"]
-    eos, stripped = tokenizer.eos_token, before.rstrip(strip)
-    own = None if gap or stripped.endswith(eos) else _control_token_at_end(tokenizer, stripped)
-    if before.endswith(own or eos):
-        if own is None:
-            return []
-        return [f"the chat template ends in {own!r}, which is scored, not in EOS {eos!r}, which closes plain text"]
-    tail = repr(strip)[1:-1] if strip is not None else ""
-    strip_call = f"rstrip('{tail}')" if strip is not None else "rstrip()"
-    close = (
-        ""
-        if own
-        else f"{{% if not conversation.endswith(eos_token) %}}{{{{ '{gap}' + eos_token }}}}{{% endif %}}"
-        if gap
-        else "{% if not conversation.endswith(eos_token) %}{{ eos_token }}{% endif %}"
-    )
-    tokenizer.chat_template = (
-        "{% set conversation %}" + original + "{% endset %}"
-        "{% if add_generation_prompt %}{{ conversation }}{% else %}"
-        "{% set conversation = conversation." + strip_call + " %}"
-        "{{ conversation }}" + close + "{% endif %}"
-    )
-    wanted = stripped if own or stripped.endswith(eos) else stripped + gap + eos
-    if apply_template(tokenizer, SAMPLE) != wanted:
-        tokenizer.chat_template = original
-        return ["the chat template does not end in EOS and could not be wrapped; the scored token is its last one"]
-    if own:
-        return [
-            f"the chat template ended in {before[len(stripped) - len(own) :]!r}; it now ends in {own!r}, which is "
-            f"scored; EOS {eos!r} closes plain text"
-        ]
-    ending = repr(before[-len(eos) - 2 :])
-    return [f"the chat template ended in {ending}; it now ends in EOS {eos!r}, which is the token that is scored"]
-
-
-def _control_token_at_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
-    """Return the special token that a text ends in, None when it ends in none."""
-    return max((token for token in control_tokens(tokenizer) if text.endswith(token)), key=len, default=None)
-
-
-def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
-    template = tokenizer.chat_template
-    if not isinstance(template, str) or CLOCK not in template or f"macro {CLOCK}" in template:
-        return []
-    formats = list(dict.fromkeys(re.findall(CLOCK + r"\(\s*(?:\"([^\"]*)\"|'([^']*)')", template)))
-    cases = "".join(
-        f"{{% {'if' if number == 0 else 'elif'} format == {found!r} %}}{time.strftime(found, FIXED_DATE)}"
-        for number, found in enumerate(a or b for a, b in formats)
-    )
-    rest = time.strftime(DATE_FORMAT, FIXED_DATE)
-    body = f"{cases}{{% else %}}{rest}{{% endif %}}" if cases else rest
-    # A macro of the template's own stands before the clock that transformers offers, in every tool.
-    tokenizer.chat_template = f"{_MACRO}{body}{{% endmacro %}}{template}"
-    return [f"the chat template writes today's date; it now always writes {rest}, so that rewards stay the same"]
+    before = [Message("user", prompt)] if isinstance(prompt, str) and prompt else list(prompt or ())
+    after = [Message("assistant", completion)] if isinstance(completion, str) else list(completion)
+    return [message.to_dict() for message in [*before, *after]]  # type: ignore[union-attr]
 
 
 class TimeLimitError(Exception):

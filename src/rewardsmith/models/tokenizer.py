@@ -1,100 +1,33 @@
-"""The special tokens around a text, and a tokenizer prepared for reward models.
+"""A tokenizer prepared for reward models: a pad token that ends no text, a template that ends in the scored token.
 
-A prepared one has a pad token that ends no text, and a template that ends in the scored token.
+A template that writes today's date gets a fixed one, so that a reward is the same tomorrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import re
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardsmith.errors import CheckpointError
+from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models import templates
+from rewardsmith.models.templates import (
+    CLOCK,
+    DATE_FORMAT,
+    DATE_MACRO,
+    FIXED_DATE,
+    PLAIN_NAME,
+    SAMPLE,
+    apply_template,
+    control_tokens,
+    named_template,
+)
 
 PAD_TOKENS = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|endoftext|>")
 NEW_PAD_TOKEN = "<|pad|>"
-
-
-@dataclass(frozen=True)
-class TextPolicy:
-    """Which special tokens stand around a plain text.
-
-    Args:
-        closed_by_tokenizer: the tokenizer itself frames a text ([CLS] ... [SEP] of encoders); nothing is added.
-        bos_text: written before a decoder's text, "" when its tokenizer adds none.
-        eos_text: written after it, unless it stands there already.
-        eos_gap: written between the text and an EOS that is added.
-        strips_end: characters that go from the end of a text before it is closed.
-        appended_id: token that some foreign models score; it is put after every text.
-        skipped_id: pad token of a foreign model that also ends its texts: Hugging Face's pooling passes over it.
-        pair_separator: what a foreign encoder was trained to read between a question and its answer.
-    """
-
-    closed_by_tokenizer: bool
-    bos_text: str = ""
-    eos_text: str = ""
-    eos_gap: str = ""
-    strips_end: str = ""
-    appended_id: int | None = None
-    skipped_id: int | None = None
-    pair_separator: str | None = None
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPolicy:
-        """Read off what the tokenizer adds by itself."""
-        framed = tokenizer("a")["input_ids"]
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        start = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
-        if framed[start + len(bare) :]:
-            return cls(True)
-        bos = tokenizer.bos_token if start and framed[0] == tokenizer.bos_token_id else ""
-        return cls(False, bos or "", tokenizer.eos_token or "")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TextPolicy:
-        """Read what a contract holds. Raises CheckpointError for a rule that this version does not know."""
-        known = {item.name for item in fields(cls)}
-        # Until now a contract also kept the marks of the template, which are read off the tokenizer.
-        values = {name: value for name, value in values.items() if name != "rendered"}
-        if unknown := sorted(values.keys() - known):
-            raise CheckpointError(f"text_policy holds {', '.join(unknown)}, which is not known; upgrade rewardsmith")
-        if not isinstance(values.get("closed_by_tokenizer"), bool):
-            raise CheckpointError("text_policy lacks closed_by_tokenizer (true or false); save the model again")
-        for name, value in values.items():
-            kinds: tuple[type, ...] = (bool,) if name == "closed_by_tokenizer" else (int, str)
-            wanted = int if name.endswith("_id") else str
-            if value is not None and not isinstance(value, kinds if wanted is str and len(kinds) == 1 else wanted):
-                raise CheckpointError(f"text_policy: {name} is {value!r}, no {wanted.__name__}; save the model again")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form for the scoring contract; what is not set is left out."""
-        kept = {"closed_by_tokenizer", "bos_text", "eos_text"}
-        return {name: value for name, value in asdict(self).items() if name in kept or value not in (None, "")}
-
-    def finish(self, ids: list[int]) -> list[int]:
-        """Return the ids up to the token that is scored."""
-        ids = without_end(ids, self.skipped_id)
-        return ids if self.appended_id is None or ids[-1:] == [self.appended_id] else [*ids, self.appended_id]
-
-    def close(self, text: str) -> str:
-        """Return a plain text with the EOS that it lacks."""
-        if not self.eos_text:
-            return text
-        if self.strips_end:
-            text = text.rstrip(self.strips_end)
-        return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
-
-
-def without_end(ids: list[int], token: int | None) -> list[int]:
-    """Return ids without the copies of a token at their end; the first id always stays."""
-    end = len(ids)
-    while token is not None and end > 1 and ids[end - 1] == token:
-        end -= 1
-    return ids[:end]
 
 
 def pair_separator(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -137,8 +70,8 @@ def prepare_tokenizer(tokenizer: Any, model: Any = None, *, end: TemplateEnd | N
         if tokenizer.eos_token_id is not None:
             config.eos_token_id = tokenizer.eos_token_id
     if end is not None and tokenizer.chat_template and tokenizer.eos_token:
-        notes += templates.end_template(tokenizer, end.strip, end.gap)
-    return notes + templates.fix_date(tokenizer)
+        notes += end_template(tokenizer, end.strip, end.gap)
+    return notes + fix_date(tokenizer)
 
 
 def _separate_pad(tokenizer: Any, model: PreTrainedModel) -> list[str]:
@@ -162,3 +95,82 @@ def _separate_pad(tokenizer: Any, model: PreTrainedModel) -> list[str]:
             model.resize_token_embeddings(len(tokenizer))
     why = "there was none" if before is None else f"{before!r} also ends or begins a text"
     return [f"the pad token is now {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}): {why}"]
+
+
+def keep_plain_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer without a chat template the built-in one, so that every tool writes conversations alike."""
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = named_template(PLAIN_NAME, tokenizer)
+
+
+def end_template(tokenizer: PreTrainedTokenizerBase, strip: str | None = None, gap: str = "") -> list[str]:
+    """Make the template's texts end in the token that is scored, and say what was changed.
+
+    A template that ends in a control token of its own, such as `<|im_end|>` where EOS is `<|endoftext|>`, is closed
+    already: only white space after it goes. Any other gets EOS.
+
+    Args:
+        strip: characters that go from the end, None for all white space.
+        gap: written before an EOS that is added (OpenRLHF writes a blank).
+    """
+    original = tokenizer.chat_template
+    if not isinstance(original, str):
+        raise ConfigError("the tokenizer has several chat templates; set tokenizer.chat_template to the one to use")
+    try:
+        before = apply_template(tokenizer, SAMPLE)
+    except ScoringError as error:
+        return [f"the chat template refused a one-turn conversation and was left as it is: {error}"]
+    eos, stripped = tokenizer.eos_token, before.rstrip(strip)
+    own = None if gap or stripped.endswith(eos) else _control_token_at_end(tokenizer, stripped)
+    if before.endswith(own or eos):
+        if own is None:
+            return []
+        return [f"the chat template ends in {own!r}, which is scored, not in EOS {eos!r}, which closes plain text"]
+    tail = repr(strip)[1:-1] if strip is not None else ""
+    strip_call = f"rstrip('{tail}')" if strip is not None else "rstrip()"
+    close = (
+        ""
+        if own
+        else f"{{% if not conversation.endswith(eos_token) %}}{{{{ '{gap}' + eos_token }}}}{{% endif %}}"
+        if gap
+        else "{% if not conversation.endswith(eos_token) %}{{ eos_token }}{% endif %}"
+    )
+    tokenizer.chat_template = (
+        "{% set conversation %}" + original + "{% endset %}"
+        "{% if add_generation_prompt %}{{ conversation }}{% else %}"
+        "{% set conversation = conversation." + strip_call + " %}"
+        "{{ conversation }}" + close + "{% endif %}"
+    )
+    wanted = stripped if own or stripped.endswith(eos) else stripped + gap + eos
+    if apply_template(tokenizer, SAMPLE) != wanted:
+        tokenizer.chat_template = original
+        return ["the chat template does not end in EOS and could not be wrapped; the scored token is its last one"]
+    if own:
+        return [
+            f"the chat template ended in {before[len(stripped) - len(own) :]!r}; it now ends in {own!r}, which is "
+            f"scored; EOS {eos!r} closes plain text"
+        ]
+    ending = repr(before[-len(eos) - 2 :])
+    return [f"the chat template ended in {ending}; it now ends in EOS {eos!r}, which is the token that is scored"]
+
+
+def _control_token_at_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
+    """Return the special token that a text ends in, None when it ends in none."""
+    return max((token for token in control_tokens(tokenizer) if text.endswith(token)), key=len, default=None)
+
+
+def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return a template that writes today's date a fixed one, so that a reward is the same tomorrow; say so."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str) or CLOCK not in template or f"macro {CLOCK}" in template:
+        return []
+    formats = list(dict.fromkeys(re.findall(CLOCK + r"\(\s*(?:\"([^\"]*)\"|'([^']*)')", template)))
+    cases = "".join(
+        f"{{% {'if' if number == 0 else 'elif'} format == {found!r} %}}{time.strftime(found, FIXED_DATE)}"
+        for number, found in enumerate(a or b for a, b in formats)
+    )
+    rest = time.strftime(DATE_FORMAT, FIXED_DATE)
+    body = f"{cases}{{% else %}}{rest}{{% endif %}}" if cases else rest
+    # A macro of the template's own stands before the clock that transformers offers, in every tool.
+    tokenizer.chat_template = f"{DATE_MACRO}{body}{{% endmacro %}}{template}"
+    return [f"the chat template writes today's date; it now always writes {rest}, so that rewards stay the same"]

@@ -15,6 +15,7 @@ from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.checkpoint import LoadedModel
 from rewardsmith.models.long_texts import LongTexts
+from rewardsmith.models.rendering import tokenise_whole
 from rewardsmith.models.shared_prefix.packing import RowChunk, pad_rows
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, probability
@@ -36,7 +37,7 @@ class PairComparer(RewardScorer):
     def __init__(self, loaded: LoadedModel, name: str, tokens_per_batch: int = 4096) -> None:
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.rule = loaded.imported.rule if loaded.imported else None
-        self.contract, self._long_texts = None, LongTexts(loaded.tokenizer)
+        self.contract, self._long_texts = None, LongTexts(loaded.tokenizer, tokenise_whole)
         self.name, self.tokens_per_batch = name, tokens_per_batch
 
     @property

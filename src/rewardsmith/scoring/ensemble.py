@@ -15,8 +15,7 @@ from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.contract import template_hash
 from rewardsmith.records import ScoreRequest, TokenIds
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, require_ids, scale_of
-from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.scoring.scorer import Fitted, RewardParts, RewardScorer, check_truncation, require_ids, scale_of
 
 COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_min")
 

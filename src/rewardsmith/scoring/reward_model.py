@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,17 @@ from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_he
 from rewardsmith.records import Completion, ScoreRequest, Text, as_text
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, require_spread, spread_of
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, as_completion, check_truncation, probability, scale_of
-from rewardsmith.scoring.truncation import Fitted, fit_completions, fit_dialogues
+from rewardsmith.scoring.scorer import (
+    Fitted,
+    RewardParts,
+    RewardScorer,
+    as_completion,
+    check_truncation,
+    fit_completions,
+    probability,
+    scale_of,
+)
+from rewardsmith.scoring.truncation import fit_dialogues, truncated
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +75,8 @@ class RewardModel(RewardScorer):
         self.has_distribution, self.gives_spread = False, num_heads(loaded.model) > 1
         self.rule, self.findings = _rule_of(loaded), loaded.findings
         self.num_cut = 0  # texts whose prompt was cut to fit, since the model was loaded
+        # Longest sequence that the model can read, in tokens; None when its positions have no end.
+        self.max_length = longest_input(loaded.model.config.get_text_config())
         self._kept: KeptPrefixes | None = None
         self._reader = loaded.imported.reader if loaded.imported else None
         if self._reader is None:
@@ -161,11 +173,6 @@ class RewardModel(RewardScorer):
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    @property
-    def max_length(self) -> int | None:
-        """Longest sequence that the model can read, in tokens; None when its positions have no end."""
-        return longest_input(self.model.config.get_text_config())
-
     def keep_prefixes(self, max_tokens: int) -> None:
         """Keep what texts begin with from call to call, up to `max_tokens` of them; 0 keeps nothing.
 
@@ -221,7 +228,8 @@ class RewardModel(RewardScorer):
         limit, cuts = limit or self.max_length, check_truncation(truncation or self.truncation) != "error"
         if cuts and not request.prompt and limit is not None and len(request.completions) > 1:
             return fit_dialogues(self.renderer, [self._compose(request, "", c) for c in request.completions], limit)
-        return fit_completions(lambda p, c: self._encode_one(request, p, c, limit), request, limit, cuts=cuts)
+        encode = partial(self._encode_one, request, limit=limit)
+        return fit_completions(encode, request, limit, truncated if cuts else None)
 
     def render(self, prompt: Text, completion: Completion) -> str:
         """Return the text that is scored, as `pipeline("text-classification")` and other tools take it."""

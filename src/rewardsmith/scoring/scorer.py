@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
-from rewardsmith.errors import ConfigError
-from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
-
-if TYPE_CHECKING:
-    from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.errors import ConfigError, TooLongError
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, as_text
 
 TRUNCATIONS = ("error", "truncate_prompt")
 LOOK_AHEAD = 256
+# May raise TooLongError for a text that certainly has more tokens than it is given.
+Encode = Callable[[Text], list[int]]
+EncodeBoth = Callable[[Text, Completion], list[int]]
+Truncate = Callable[[Encode, Text, Completion, int], list[int]]
+
+
+class Fitted(NamedTuple):
+    """The token ids of a request's texts as the model reads them, and which of them lost the start of their prompt."""
+
+    sequences: list[list[int]]
+    cut: list[bool]
 
 
 @runtime_checkable
@@ -186,6 +194,44 @@ def check_truncation(name: str) -> str:
     if name not in TRUNCATIONS:
         raise ConfigError(f"truncation {name!r} is not known; give one of {', '.join(TRUNCATIONS)}")
     return name
+
+
+def fit_completions(
+    encode: EncodeBoth, request: ScoreRequest, limit: int | None, truncate: Truncate | None = None
+) -> Fitted:
+    """Return the ids of every completion with its prompt, of at most `limit` tokens.
+
+    Args:
+        truncate: shortens the prompt of a text that is too long; None cuts nothing.
+
+    Raises:
+        TooLongError: a text is too long, or what cannot be cut of it.
+    """
+    rows: list[list[int]] = []
+    cut, long = [], {}
+    for index, completion in enumerate(request.completions):
+        ids, tokens = sized(lambda p, c=completion: encode(p, c), request.prompt)  # type: ignore[misc]
+        is_long = ids is None or (limit is not None and len(ids) > limit)
+        if is_long and truncate is not None:
+            ids = truncate(lambda p, c=completion: encode(p, c), request.prompt, completion, limit or 0)  # type: ignore[misc]
+        elif is_long:
+            long[index] = tokens
+        rows.append(ids or [])
+        cut.append(is_long)
+    if long:
+        index, tokens = next(iter(long.items()))
+        longest = max(long.values(), key=lambda text: (not text.isdigit(), len(text), text))
+        raise TooLongError(f"completion {index} has {tokens} tokens", longest)
+    return Fitted(rows, cut)
+
+
+def sized(encode: Encode, prompt: Text) -> tuple[list[int] | None, str]:
+    """Return ids and their number in words; no ids of what has certainly too many."""
+    try:
+        ids = encode(prompt)
+    except TooLongError as error:
+        return None, error.tokens
+    return ids, str(len(ids))
 
 
 def require_ids(scorer: RewardScorer) -> IdScorer:

@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from rewardsmith.errors import ScoringError, TooLongError
 from rewardsmith.models.long_texts import cuttable_ids
 from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
-from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds
+from rewardsmith.records import Completion, Message, Text, TokenIds
+from rewardsmith.scoring.scorer import Encode, Fitted, sized
 
-# May raise TooLongError for a text that certainly has more tokens than it is given.
-Encode = Callable[[Text], list[int]]
-EncodeBoth = Callable[[Text, Completion], list[int]]
 # Of more turns the first that fit are found by halving: fewer turns have fewer tokens.
 MANY_TURNS = 64
-
-
-class Fitted(NamedTuple):
-    """The token ids of a request's texts as the model reads them, and which of them lost the start of their prompt."""
-
-    sequences: list[list[int]]
-    cut: list[bool]
-
-
-def fit_completions(encode: EncodeBoth, request: ScoreRequest, limit: int | None, *, cuts: bool) -> Fitted:
-    """Return the ids of every completion with its prompt, of at most `limit` tokens.
-
-    Args:
-        cuts: cut the start of the prompt where a text is too long.
-
-    Raises:
-        TooLongError: a text is too long, or what cannot be cut of it.
-    """
-    rows: list[list[int]] = []
-    cut, long = [], {}
-    for index, completion in enumerate(request.completions):
-        ids, tokens = _sized(lambda p, c=completion: encode(p, c), request.prompt)  # type: ignore[misc]
-        is_long = ids is None or (limit is not None and len(ids) > limit)
-        if is_long and cuts:
-            ids = _truncated(lambda p, c=completion: encode(p, c), request.prompt, completion, limit or 0)  # type: ignore[misc]
-        elif is_long:
-            long[index] = tokens
-        rows.append(ids or [])
-        cut.append(is_long)
-    if long:
-        index, tokens = next(iter(long.items()))
-        longest = max(long.values(), key=lambda text: (not text.isdigit(), len(text), text))
-        raise TooLongError(f"completion {index} has {tokens} tokens", longest)
-    return Fitted(rows, cut)
 
 
 def fit_dialogues(renderer: Renderer, dialogues: Sequence[Composed], limit: int) -> Fitted:
@@ -68,16 +31,7 @@ def fit_dialogues(renderer: Renderer, dialogues: Sequence[Composed], limit: int)
     return Fitted(rows, [bool(found.place) or is_cut for is_cut in cut])
 
 
-def _sized(encode: Encode, prompt: Text) -> tuple[list[int] | None, str]:
-    """Return ids and their number in words; no ids of what has certainly too many."""
-    try:
-        ids = encode(prompt)
-    except TooLongError as error:
-        return None, error.tokens
-    return ids, str(len(ids))
-
-
-def _truncated(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
+def truncated(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
     """Cut, with every failure on the way being that of a text that is too long."""
     try:
         return truncate_prompt(encode, prompt, completion, limit)
@@ -103,7 +57,7 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
     Raises:
         TooLongError: the answer alone, or token ids, are too long.
     """
-    whole, tokens = _sized(encode, prompt)
+    whole, tokens = sized(encode, prompt)
     if whole is not None and len(whole) <= limit:
         return whole
     if isinstance(completion, TokenIds):
@@ -120,13 +74,13 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
     if ids is None and fitting is not None:
         return encode(prompts[fitting])
     if ids is None:
-        _, needed = _sized(encode, _with_start_cut(last, _length(last)))
+        _, needed = sized(encode, _with_start_cut(last, _length(last)))
         raise TooLongError(_answer_is_long(needed, limit), needed)
     return ids
 
 
 def _fits(encode: Encode, prompt: Text, limit: int) -> bool:
-    ids, _ = _sized(encode, prompt)
+    ids, _ = sized(encode, prompt)
     return ids is not None and len(ids) <= limit
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import RewardsmithError, ScoringError, try_halves
-from rewardsmith.models.shared_prefix.packing import (
+from rewardsmith.models.shared_prefix.store import (
     KEPT_TOKENS,
     MIN_SHARED_TOKENS,
     TOKEN_BYTES,

@@ -17,7 +17,7 @@ from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import RewardsmithError, TooLongError
 from rewardsmith.models.templates import refused_options
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
-from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.scoring.scorer import Fitted
 from rewardsmith.serving.limits import Refusal, draining, invalid, too_large
 
 # Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,

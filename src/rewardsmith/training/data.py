@@ -12,7 +12,7 @@ from typing import Any
 from rewardsmith.data.columns import map_columns, parse_columns, parse_score_margin
 from rewardsmith.data.detecting import parse_row, read_rows
 from rewardsmith.data.loading import load_preferences
-from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
@@ -42,6 +42,11 @@ class TrainingData:
         if isinstance(self.train, RowStream):
             return self.train.fingerprint()
         return fingerprint(list(_texts([*self.train, *self.held_out])))
+
+    def merged(self) -> TrainingData:
+        """Return the same data, of which it is said that no two groups share a prompt."""
+        assert isinstance(self.train, list)
+        return TrainingData(MergedGroups(self.train), MergedGroups(self.held_out), self.notes)
 
     def first_groups(self) -> list[PreferenceGroup]:
         """Return what a tokenizer is trained on: all groups, or the first of a stream."""
@@ -73,7 +78,7 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
         share = DEFAULT_HELD_OUT if share is None else share
         data = _hold_out(data, share)
     _require_comparisons(data)
-    return data
+    return data.merged() if merge else data
 
 
 def require_stream_settings(config: RewardConfig, is_stream: bool) -> None:
@@ -125,7 +130,7 @@ def from_rows(data: object, held_out: object, merge: bool, share: float) -> Trai
     elif share > 0:
         groups = _hold_out(groups, share)
     _require_comparisons(groups)
-    return groups
+    return groups.merged() if merge else groups
 
 
 def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:

@@ -17,18 +17,13 @@ import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.models.long_texts import Cuttable, bounded_ids, cuttable_ids, prompt_tokens_behind
+from rewardsmith.models.long_texts import Cuttable, cuttable_ids, prompt_tokens_behind
 from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.packing import shared_prefix_length
-from rewardsmith.models.templates import (
-    LOST_TEXT,
-    SAME_TOKENS,
-    count_lost_texts,
-    count_same_tokens,
-    keep_plain_template,
-)
+from rewardsmith.models.templates import LOST_TEXT, SAME_TOKENS, count_lost_texts, count_same_tokens
+from rewardsmith.models.tokenizer import keep_plain_template
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.streams import STREAMS, EncodedStream, as_stream
@@ -133,7 +128,8 @@ class Encoder:
             if self.overflow == "truncate_prompt" and self.max_length is not None:
                 found = cuttable_ids(self.renderer, texts, self.max_length)
             else:
-                found = bounded_ids(self.renderer, texts, self.max_length)
+                rows = self.renderer.bounded_ids(texts, self.max_length)
+                found = Cuttable(0, [ids or [] for ids in rows], [ids is None for ids in rows])
         except ScoringError as error:
             raise DataError(f"{where}: {error}") from error
         if any(not ids and not long for ids, long in zip(found.ids, found.too_long, strict=True)):
@@ -242,7 +238,7 @@ def encode_dataset(
     else:
         groups = _groups(dataset, name)
         if merge_prompts:
-            merged = merge_groups(group for _, group in groups)
+            merged = dataset if isinstance(dataset, MergedGroups) else merge_groups(group for _, group in groups)
             groups = ((_place(f"{name} group {i}", group), group) for i, group in enumerate(merged))
         report.rows = len(dataset)
         encoded = _collect(encode_groups(groups, encoder, report))

@@ -304,7 +304,8 @@ class RewardTrainer(Trainer):
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Have the threshold of a tie model trained beside the weights."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        processes.train_threshold(self, optimizer)
+        if self.step_loss.threshold is not None:
+            processes.train_threshold(self, optimizer)
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:

@@ -1,7 +1,7 @@
 """The text rule of a layout changes the tokenizer's own only where the layout says so."""
 
 from rewardsmith.models.foreign.imported import ScoringRule, TextRule
-from rewardsmith.models.tokenizer import TextPolicy
+from rewardsmith.models.rendering import TextPolicy
 
 OWN = TextPolicy(False, "<s>", "</s>")
 

@@ -5,8 +5,13 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from rewardsmith.models.shared_prefix import attention
-from rewardsmith.models.shared_prefix.attention import attend_by_segments, is_available, shared_prefix_attention
-from rewardsmith.models.shared_prefix.layout import PrefixLayout
+from rewardsmith.models.shared_prefix.attention import (
+    attend_by_segments,
+    is_available,
+    segment_plan,
+    shared_prefix_attention,
+)
+from rewardsmith.models.shared_prefix.packing import PrefixLayout
 
 
 def random_layout() -> PrefixLayout:
@@ -142,7 +147,7 @@ def both(layout, dtype, scale):
     found = []
     weight = torch.randn(1, 2, layout.num_tokens, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
     for attend in (
-        lambda *qkv: attend_by_segments(*qkv, layout.segment_plan(), (scale, None)),
+        lambda *qkv: attend_by_segments(*qkv, segment_plan(layout), (scale, None)),
         lambda *qkv: scaled_dot_product_attention(*qkv, attn_mask=dense_mask(layout), scale=scale),
     ):
         tensors = inputs(layout, dtype)
@@ -169,7 +174,7 @@ def test_scores_too_large_for_exp_stay_finite_and_exact():
     layout = LAYOUTS["pairs"]
     query, key, value = (tensor.detach() for tensor in inputs(layout, torch.float32))
     query, key = query * 60, key * 60
-    ours = attend_by_segments(query, key, value, layout.segment_plan(), (None, None))
+    ours = attend_by_segments(query, key, value, segment_plan(layout), (None, None))
     dense = scaled_dot_product_attention(query, key, value, attn_mask=dense_mask(layout))
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
 
@@ -195,7 +200,7 @@ def test_a_sink_is_one_more_term_of_every_softmax_and_has_its_gradient(name):
         tensors = inputs(layout, torch.float64)
         sinks_H = torch.tensor([0.5, -1.5], dtype=torch.float64, requires_grad=True)
         if ours:
-            output = attend_by_segments(*tensors, layout.segment_plan(), (None, sinks_H))
+            output = attend_by_segments(*tensors, segment_plan(layout), (None, sinks_H))
         else:
             output = with_sinks(*tensors, sinks_H, dense_mask(layout))
         (output * weight).sum().backward()

@@ -8,7 +8,7 @@ from torch import nn
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix import forward
 from rewardsmith.models.shared_prefix.forward import LastLayer, last_layer, scored_tokens_only
-from rewardsmith.models.shared_prefix.layout import PrefixLayout
+from rewardsmith.models.shared_prefix.packing import PrefixLayout
 from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 GROUPS = [[[5, 6, 7, 8, 9], [5, 6, 7, 8, 11, 12], [5, 6, 7]], [[20, 21], [20, 22, 23, 24]]]

@@ -6,9 +6,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rewardsmith.errors import ConfigError
-from rewardsmith.models.shared_prefix.kept import KeptPrefixes, PrefixStore
-from rewardsmith.models.shared_prefix.packing import sort_key
+from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.models.shared_prefix.kept import KeptPrefixes, Keys, Memory
 from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 SMALL = {
@@ -148,30 +147,6 @@ def test_the_model_reads_a_prompt_once(monkeypatch):
     assert sum(seen) == len(PROMPT) + sum(len(row) - len(PROMPT) for row in ROWS)
 
 
-def test_the_least_recently_used_entry_goes_first_and_the_budget_holds():
-    store, past = PrefixStore(100), object()
-    keys = [sort_key([n] * 40) for n in (1, 2, 3)]
-    store.put(keys[0], past)
-    store.put(keys[1], past)
-    assert store.past(keys[0]) is past
-    store.put(keys[2], past)
-    assert store.num_tokens == 80
-    assert store.closest(keys[1])[0] == 0
-    assert store.closest(keys[0]) == (40, keys[0])
-    store.put(sort_key([4] * 101), past)
-    assert len(store) == 2
-
-
-def test_the_longest_whole_prefix_is_found_past_entries_that_are_none():
-    store, past = PrefixStore(1000), object()
-    ids = list(range(100))
-    store.put(sort_key(ids[:40]), past)
-    store.put(sort_key(ids[:50]), None)
-    store.put(sort_key([*ids[:60], 7]), past)
-    assert store.longest_prefix(sort_key(ids[:90])) == sort_key(ids[:40])
-    assert store.longest_prefix(sort_key(ids[:39])) == b""
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_budget_changes_a_reward_or_is_exceeded_in_tokens_and_bytes(family):
     model, plan, kept = kept_and_plain(family, max_tokens=100)
@@ -204,3 +179,29 @@ def test_models_that_cannot_keep_prefixes_are_refused():
     model.config.reward_pooling = "mean"
     with pytest.raises(ConfigError, match="pools over all tokens"):
         KeptPrefixes(model, plan, 100)
+
+
+SPANS = ((0, 2, (1, 1)), (4, 0, (3,)))
+
+
+def keys_of(*places):
+    return torch.tensor(places, dtype=torch.float32).reshape(1, 1, -1, 1)
+
+
+def test_what_a_group_goes_on_from_stands_first_and_what_it_leaves_comes_after_it():
+    before = Keys([(keys_of(90, 91), keys_of(80, 81))])
+    memory = Memory([None, before], (0, 2), [2, 3])
+    with torch.no_grad():
+        key, value = memory.extended(keys_of(*range(7)), keys_of(*range(10, 17)), SPANS)
+    assert key.flatten().tolist() == [90, 91, *range(7)]
+    assert value.flatten().tolist() == [80, 81, *range(10, 17)]
+    (left,) = memory.left(1).cut(4).layers
+    assert [tensor.flatten().tolist() for tensor in left] == [[90, 91, 4, 5], [80, 81, 14, 15]]
+    (own,) = memory.left(0).layers
+    assert own[0].flatten().tolist() == [0, 1]
+    assert own[0].untyped_storage().nbytes() == 2 * 4
+
+
+def test_a_gradient_through_kept_prefixes_is_refused():
+    with pytest.raises(ScoringError, match="no gradient"):
+        Memory([None], (0,), [0]).extended(keys_of(1), keys_of(1), SPANS[:1])

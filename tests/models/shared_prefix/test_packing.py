@@ -4,7 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.models.shared_prefix.packing import count_tokens, fill_batches, pack, pad_rows
+from rewardsmith.models.shared_prefix.packing import (
+    count_tokens,
+    distinct,
+    fill_batches,
+    pack,
+    pad_rows,
+    shared_prefix_length,
+)
 
 
 def test_packing_counts_logical_and_distinct_tokens_by_hand():
@@ -66,3 +73,14 @@ def test_no_item_is_lost_and_no_batch_is_over_its_budget_but_for_a_single_large_
     batches = fill_batches(costs, budget)
     assert [index for batch in batches for index in batch] == list(range(len(costs)))
     assert all(len(batch) == 1 or sum(costs[i] for i in batch) <= budget for batch in batches)
+
+
+def test_the_shared_prefix_leaves_every_branch_a_token():
+    assert shared_prefix_length([(1, 2, 3), (1, 2, 4)]) == 2
+    assert shared_prefix_length([(1, 2), (1, 2, 3)]) == 1
+    assert shared_prefix_length([(1,), (2,)]) == 0
+    assert shared_prefix_length([(1, 2, 3)]) == 0
+
+
+def test_equal_sequences_are_one_and_keep_their_places():
+    assert distinct([[1, 2], [3], [1, 2]]) == ([(1, 2), (3,)], [0, 1, 0])

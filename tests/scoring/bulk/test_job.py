@@ -17,7 +17,7 @@ from rewardsmith.files.reading import read_rows
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
 from rewardsmith.scoring.bulk.rows import hash_files, score_entries
-from rewardsmith.scoring.truncation import fit_completions
+from rewardsmith.scoring.scorer import fit_completions
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
 
@@ -35,7 +35,7 @@ class LetterModel:
         return [[ord(letter) for letter in request.prompt + text] for text in request.completions]
 
     def fit(self, request, truncation=None, limit=None):
-        return fit_completions(lambda p, c: list(map(ord, p + c)), request, 40, cuts=False)
+        return fit_completions(lambda p, c: list(map(ord, p + c)), request, 40)
 
     def score_encoded(self, groups):
         self.calls += 1
@@ -246,7 +246,7 @@ import sys, time
 from pathlib import Path
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
-from rewardsmith.scoring.truncation import Fitted
+from rewardsmith.scoring.scorer import Fitted
 
 class Slow:
     capabilities = Capabilities(scores_ids=True)

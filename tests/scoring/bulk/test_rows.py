@@ -13,8 +13,8 @@ from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ConfigError, DataError, ScoringError, TooLongError
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.rows import HubInput, find_source, hash_source, read_request, read_source, score_entries
-from rewardsmith.scoring.scorer import RewardParts
-from rewardsmith.scoring.truncation import fit_completions
+from rewardsmith.scoring.scorer import RewardParts, fit_completions
+from rewardsmith.scoring.truncation import truncated
 
 
 class RefusingLetters:
@@ -32,7 +32,9 @@ class RefusingLetters:
 
     def fit(self, request, truncation=None, limit=None):
         cuts = self.truncation != "error"
-        return fit_completions(lambda p, c: list(map(ord, p + c)), request, self.max_length, cuts=cuts)
+        return fit_completions(
+            lambda p, c: list(map(ord, p + c)), request, self.max_length, truncated if cuts else None
+        )
 
     def score_encoded(self, groups):
         self.groups.append([len(group) for group in groups])

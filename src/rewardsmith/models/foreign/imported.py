@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from rewardsmith.errors import CheckpointError, ScoringError
 from rewardsmith.models.foreign.folder import Folder, why_not
 from rewardsmith.models.heads import quiet_loading
+from rewardsmith.models.rendering import TextPolicy
 from rewardsmith.models.shared_prefix.packing import distinct
-from rewardsmith.models.tokenizer import TemplateEnd, TextPolicy
+from rewardsmith.models.tokenizer import TemplateEnd
 from rewardsmith.records import Completion
 
 

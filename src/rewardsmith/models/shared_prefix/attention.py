@@ -22,6 +22,7 @@ Shapes: G groups, L packed tokens, H heads, D head size, `query [1, H, L, D]`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.layout import PrefixLayout, SegmentPlan
+from rewardsmith.models.shared_prefix.packing import PrefixLayout, Span
 
 IMPLEMENTATION = "rewardsmith_shared_prefix"
 
@@ -98,7 +99,7 @@ def shared_prefix_attention(
         return _attend_from_queries(query, key, value, prefix_layout, how), None
     cuts = how.window is not None and how.window < prefix_layout.longest_sequence
     if how.softcap is None and not cuts and is_available(query, value):
-        attended = attend_by_segments(query, key, value, prefix_layout.segment_plan(), (how.scaling, how.sinks_H))
+        attended = attend_by_segments(query, key, value, segment_plan(prefix_layout), (how.scaling, how.sinks_H))
     else:
         attended = _attend_with_masks(query, key, value, prefix_layout, how)
     return attended.transpose(1, 2).contiguous(), None
@@ -216,6 +217,63 @@ def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
 # A compiler would compile it anew for every layout.
 AttentionInterface.register(IMPLEMENTATION, torch.compiler.disable(shared_prefix_attention))
 AttentionMaskInterface.register(IMPLEMENTATION, _mask_without_layout)
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """Where a packed batch's causal segments and its (answers, prefix) pairs lie; made once a batch.
+
+    Args:
+        segments: queries that attend causally to as many keys, such as a prefix or an answer to itself.
+        prefixes: queries that attend to all of these keys: per group all its answers' tokens, and the prefix's.
+    """
+
+    segments: tuple[tuple[slice, slice], ...]
+    prefixes: tuple[tuple[slice, slice], ...]
+
+    @classmethod
+    def after(cls, num_read: int, num_tokens: int) -> SegmentPlan:
+        """Plan for rows that go on from a cache: they see every token read before, and themselves causally."""
+        own = slice(0, num_tokens)
+        return cls(((own, slice(num_read, num_read + num_tokens)),), ((own, slice(0, num_read)),))
+
+    @classmethod
+    def of(cls, spans: Sequence[Span], kept: Sequence[int] = ()) -> SegmentPlan:
+        """Plan for groups given as (start, prefix length, branch lengths).
+
+        Args:
+            kept: per group how many keys it goes on from; they stand before all others, in order of the groups.
+        """
+        num_kept = sum(kept)
+        prefixes = [
+            (slice(start + prefix, start + prefix + sum(branches)), _later(slice(start, start + prefix), num_kept))
+            for start, prefix, branches in spans
+            if prefix and branches
+        ]
+        before = 0
+        for (start, prefix, branches), length in zip(spans, kept, strict=False):
+            if length:
+                prefixes.append((slice(start, start + prefix + sum(branches)), slice(before, before + length)))
+            before += length
+        return cls(tuple((own, _later(own, num_kept)) for own in _segments(spans)), tuple(prefixes))
+
+
+def _segments(spans: Sequence[Span]) -> Iterator[slice]:
+    """Yield the place of everything that attends to itself; padding is a prefix without branches."""
+    for start, prefix, branches in spans:
+        for length in (prefix, *branches):
+            if length:
+                yield slice(start, start + length)
+            start += length
+
+
+def _later(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+def segment_plan(layout: PrefixLayout) -> SegmentPlan:
+    """Return the plan of a batch's segments, made once a batch."""
+    return layout.once("segments", lambda: SegmentPlan.of(tuple(layout.spans()), layout.kept_lengths()))
 
 
 _FORWARD = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)

@@ -101,11 +101,6 @@ def _token_losses(weight_VD: Tensor, hidden_TD: Tensor, ids_T: Tensor) -> Tensor
     return F.cross_entropy(logits_TV, ids_T, reduction="none")
 
 
-def balances_experts(core: PreTrainedModel) -> bool:
-    """Whether the config asks for the loss, by transformers' `output_router_logits`, and the model is in training."""
-    return core.training and bool(getattr(core.config.get_text_config(), "output_router_logits", False))
-
-
 @dataclass
 class Routing:
     """The router logits of a batch in the order in which they were computed, `[N, E]` each.

@@ -17,8 +17,7 @@ from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import has_token_head, pooled_hidden
-from rewardsmith.models.shared_prefix.layout import FLEX_BLOCK
-from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences
+from rewardsmith.models.shared_prefix.packing import FLEX_BLOCK, RewardBatch, Sequences
 
 # What a model that cannot share its prefixes raises in the check on a few tokens.
 CHECK_FAILURES = (

@@ -24,7 +24,6 @@ from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
 from rewardsmith.models.heads import find_head
 from rewardsmith.models.shared_prefix.auxiliary import (
-    balances_experts,
     places_of,
     places_of_rests,
     recorded_routing,
@@ -79,13 +78,18 @@ def _with_reward_forward(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
         if reward_batch is None:
             return base.forward(self, *args, **kwargs)
         # The routers of a frozen backbone are not trained, and its features are there without them.
-        if not balances_experts(self) or isinstance(reward_batch.chunks[0], FeatureChunk):
+        if not _balances_experts(self) or isinstance(reward_batch.chunks[0], FeatureChunk):
             return _outputs(self, reward_batch)
         with recorded_routing(self) as routing:
             output = _outputs(self, replace(reward_batch, narrows=False))
         return RewardOutput(routing.loss(self, reward_batch), output.logits, text_losses=output.text_losses)
 
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "_reward_base": base})
+
+
+def _balances_experts(core: PreTrainedModel) -> bool:
+    """Whether the config asks for the loss, by transformers' `output_router_logits`, and the model is in training."""
+    return core.training and bool(getattr(core.config.get_text_config(), "output_router_logits", False))
 
 
 def install_forward(core: PreTrainedModel) -> None:
@@ -371,7 +375,9 @@ def scored_tokens_only(layer: LastLayer, kept_U: Tensor, num_tokens: int) -> Ite
         layout = options.get("prefix_layout")
         return inputs, options if layout is None else {**options, "prefix_layout": layout.attending_from(kept_U)}
 
-    with contextlib.ExitStack() as handles, uncompiled(layer.whole):
+    with contextlib.ExitStack() as handles:
+        if any(part._compiled_call_impl is not None for part in layer.whole):
+            handles.enter_context(uncompiled(layer.whole))
         for part in layer.tokenwise:
             handles.callback(part.register_forward_pre_hook(narrow).remove)
             handles.callback(part.register_forward_hook(widen).remove)

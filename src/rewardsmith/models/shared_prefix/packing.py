@@ -1,23 +1,164 @@
 """Turn groups of token-id sequences into tensors: packed with a shared prefix, or deduplicated padded rows.
 
 The shared prefix is the longest common prefix of the whole tokenised sequences, not the tokenised prompt, so no
-tokenisation border can go wrong, prompts may be implicit, and the ids are those that separate rows would feed.
+tokenisation border can go wrong, prompts may be implicit, and the ids are those that separate rows would feed. A
+`PrefixLayout` says where each prefix and rest lies, and which tokens each token sees.
 
 Shapes: G groups, B sequences asked for, U distinct sequences, L tokens.
 """
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from rewardsmith.models.shared_prefix.layout import Memory, PrefixLayout
+if TYPE_CHECKING:
+    from rewardsmith.models.shared_prefix.kept import Memory
+
+Sequences = Sequence[Sequence[int]]
+# Where a group starts in the packed sequence, the length of its prefix and of each branch.
+Span = tuple[int, int, tuple[int, ...]]
+Made = TypeVar("Made")
+FLEX_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class PrefixLayout:
+    """Where the segments of a packed sequence lie.
+
+    Args:
+        groups: per group the length of the shared prefix and of each branch after it, in packing order.
+        padding: tokens after the last group that belong to nobody (CUDA pads to a multiple of 128).
+        queries_U: the only tokens whose attention is read; None where all are.
+        memory: what the groups go on from; None where all begin anew. Its keys stand before those of the tokens.
+    """
+
+    groups: tuple[tuple[int, tuple[int, ...]], ...]
+    padding: int = 0
+    memory: Memory | None = field(default=None, compare=False)
+    queries_U: Tensor | None = field(default=None, compare=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: object, make: Callable[[], Made]) -> Made:
+        """Return what `make` gives, made once a batch and kept under `key`."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    @property
+    def num_tokens(self) -> int:
+        """Packed length L, padding included."""
+        return sum(prefix + sum(branches) for prefix, branches in self.groups) + self.padding
+
+    @property
+    def longest_sequence(self) -> int:
+        """Length of the longest sequence, prefix and branch together."""
+        kept = self.kept_lengths()
+        lengths = (prefix + max(branches, default=0) for _, prefix, branches in self.spans())
+        return max(map(sum, zip(lengths, kept, strict=True)), default=0)
+
+    def kept_lengths(self) -> tuple[int, ...]:
+        """Return how many tokens each of the `spans()` goes on from."""
+        count = len(self.groups)
+        return (self.memory.lengths if self.memory else (0,) * count) + (0,) * bool(self.padding)
+
+    def spans(self) -> Iterator[Span]:
+        """Yield `(start, prefix length, branch lengths)` of every group; padding is a group without branches."""
+        start = 0
+        for prefix, branches in self.groups:
+            yield start, prefix, branches
+            start += prefix + sum(branches)
+        if self.padding:
+            yield start, self.padding, ()
+
+    def token_labels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `group_L, branch_L, position_L`: branch 0 is the prefix; positions restart after the prefix."""
+        return self.once("labels", self._label_tokens)
+
+    def _label_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
+        groups: list[int] = []
+        branches: list[int] = []
+        positions: list[int] = []
+        for index, ((_, prefix, lengths), kept) in enumerate(zip(self.spans(), self.kept_lengths(), strict=True)):
+            groups += [index] * (prefix + sum(lengths))
+            branches += [0] * prefix
+            positions += range(kept, kept + prefix)
+            for branch, length in enumerate(lengths, start=1):
+                branches += [branch] * length
+                positions += range(kept + prefix, kept + prefix + length)
+        return torch.tensor(groups), torch.tensor(branches), torch.tensor(positions)
+
+    def dense_mask(self, window: int | None = None) -> Tensor:
+        """Return the `[L, L]` boolean mask (query, key) that defines the attention; the reference for both paths.
+
+        Columns of kept keys stand before the others.
+        """
+        return self._mask_of(torch.arange(self.num_tokens), window)
+
+    def _mask_of(self, queries_Q: Tensor, window: int | None) -> Tensor:
+        """Return `[Q, L]`: which tokens each of `queries_Q` sees."""
+        group_L, branch_L, position_L = self.token_labels()
+        group_Q, branch_Q, position_Q = (labels[queries_Q, None] for labels in (group_L, branch_L, position_L))
+        mask = (group_Q == group_L) & ((branch_L == 0) | (branch_Q == branch_L))
+        mask &= queries_Q[:, None] >= torch.arange(self.num_tokens)
+        if window is not None:
+            mask &= position_Q - position_L < window
+        if self.memory is None:
+            return mask
+        kept = torch.tensor(self.kept_lengths())
+        group_P = torch.repeat_interleave(torch.arange(len(kept)), kept)
+        seen = group_Q == group_P
+        if window is not None:
+            seen &= position_Q - torch.cat([torch.arange(int(length)) for length in kept]) < window
+        return torch.cat([seen, mask], dim=1)
+
+    def block_mask(self, window: int | None, device: torch.device) -> BlockMask:
+        """Return FlexAttention's BlockMask, built once per batch, window and device."""
+        return self.once(("block", window, device), lambda: self._build_block_mask(window, device))
+
+    def _build_block_mask(self, window: int | None, device: torch.device) -> BlockMask:
+        group_L, branch_L, position_L = (labels.to(device) for labels in self.token_labels())
+
+        def attends(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+            same = (group_L[q] == group_L[kv]) & ((branch_L[kv] == 0) | (branch_L[q] == branch_L[kv]))
+            causal = same & (q >= kv)
+            return causal if window is None else causal & (position_L[q] - position_L[kv] < window)
+
+        length = self.num_tokens
+        return create_block_mask(attends, None, None, length, length, device=str(device), BLOCK_SIZE=FLEX_BLOCK)
+
+    def attending_from(self, queries_U: Tensor) -> PrefixLayout:
+        """Return this layout, with the attention of `queries_U` alone to be read."""
+        return replace(self, queries_U=queries_U)
+
+    def has_few_queries(self) -> bool:
+        """Whether all keys for the tokens that are read are fewer pairs than all tokens with the keys they see."""
+        if self.queries_U is None:
+            return False
+        seen, kept = 0, self.kept_lengths()
+        for (_, prefix, branches), before in zip(self.spans(), kept, strict=True):
+            seen += prefix * prefix // 2 + sum(length * prefix + length * length // 2 for length in branches)
+            seen += before * (prefix + sum(branches))
+        return len(self.queries_U) * (self.num_tokens + sum(kept)) < seen
+
+    def query_mask(self, window: int | None) -> Tensor:
+        """Return the rows of `dense_mask` of the tokens that are read, `[U, L]`."""
+        assert self.queries_U is not None
+        return self._mask_of(self.queries_U.cpu(), window).to(self.queries_U.device)
+
+    def branch_mask(self, prefix: int, length: int, window: int | None, device: torch.device) -> Tensor:
+        """Return the `[length, prefix + length]` mask of one branch, cached: many branches share a shape."""
+
+        def make() -> Tensor:
+            mask = torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
+            return mask if window is None else mask.triu(prefix - window + 1)
+
+        return self.once(("branch", prefix, length, window, device), make)
 
 
 @dataclass(frozen=True)
@@ -202,13 +343,6 @@ def fill_batches(costs: Sequence[int], tokens_per_batch: int) -> list[list[int]]
     return batches
 
 
-Sequences = Sequence[Sequence[int]]
-# The keys and values of a kept token cost a batch about as much as this part of a computed one.
-KEPT_TOKENS = 16
-MIN_SHARED_TOKENS = 8
-TOKEN_BYTES = 4
-
-
 def shared_prefix_length(sequences: Sequences) -> int:
     """Return how many leading tokens all sequences share, leaving each at least its last token.
 
@@ -230,48 +364,3 @@ def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]],
     numbers: dict[tuple[int, ...], int] = {}
     index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
     return list(numbers), index
-
-
-def sort_key(ids: Sequence[int]) -> bytes:
-    """Return bytes that sort as the token ids do and are equal exactly when they are."""
-    words = array("I", ids)
-    if sys.byteorder == "little":
-        words.byteswap()
-    return words.tobytes()
-
-
-def num_shared_tokens(left: bytes, right: bytes) -> int:
-    """Count the tokens of the common prefix of two keys by bisection."""
-    low, high = 0, min(len(left), len(right)) // TOKEN_BYTES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low * TOKEN_BYTES : middle * TOKEN_BYTES] == right[low * TOKEN_BYTES : middle * TOKEN_BYTES]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def group_by_prefix(keys: Sequence[bytes]) -> list[list[int]]:
-    """Return indices of `keys`, which must be sorted, cut into groups that are worth sharing a prefix.
-
-    A key joins the group before it when the tokens it saves outweigh those that the group's shorter prefix costs.
-    """
-    groups: list[list[int]] = []
-    shared = 0
-    for index, key in enumerate(keys):
-        common = num_shared_tokens(keys[index - 1], key) if index else 0
-        if groups and _is_worth_joining(common, shared, len(groups[-1])):
-            shared = common if len(groups[-1]) == 1 else min(shared, common)
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-            shared = 0
-    return groups
-
-
-def _is_worth_joining(common: int, shared: int, size: int) -> bool:
-    """Whether one more member with `common` shared tokens saves more than it costs a group of `size`."""
-    if common < MIN_SHARED_TOKENS:
-        return False
-    return size == 1 or common > max(0, shared - common) * (size - 1)

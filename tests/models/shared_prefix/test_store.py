@@ -1,15 +1,9 @@
-"""Which sequences begin alike, worked by hand, then laws."""
+"""Which sequences begin alike, worked by hand, then laws; what they left behind is found, and dropped in time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.models.shared_prefix.packing import (
-    distinct,
-    group_by_prefix,
-    num_shared_tokens,
-    shared_prefix_length,
-    sort_key,
-)
+from rewardsmith.models.shared_prefix.store import PrefixStore, group_by_prefix, num_shared_tokens, sort_key
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=40), min_size=1, max_size=25)
 
@@ -45,12 +39,25 @@ def test_groups_are_a_partition_in_order(sequences):
     assert [index for group in groups for index in group] == list(range(len(keys)))
 
 
-def test_the_shared_prefix_leaves_every_branch_a_token():
-    assert shared_prefix_length([(1, 2, 3), (1, 2, 4)]) == 2
-    assert shared_prefix_length([(1, 2), (1, 2, 3)]) == 1
-    assert shared_prefix_length([(1,), (2,)]) == 0
-    assert shared_prefix_length([(1, 2, 3)]) == 0
+def test_the_least_recently_used_entry_goes_first_and_the_budget_holds():
+    store, past = PrefixStore(100), object()
+    keys = [sort_key([n] * 40) for n in (1, 2, 3)]
+    store.put(keys[0], past)
+    store.put(keys[1], past)
+    assert store.past(keys[0]) is past
+    store.put(keys[2], past)
+    assert store.num_tokens == 80
+    assert store.closest(keys[1])[0] == 0
+    assert store.closest(keys[0]) == (40, keys[0])
+    store.put(sort_key([4] * 101), past)
+    assert len(store) == 2
 
 
-def test_equal_sequences_are_one_and_keep_their_places():
-    assert distinct([[1, 2], [3], [1, 2]]) == ([(1, 2), (3,)], [0, 1, 0])
+def test_the_longest_whole_prefix_is_found_past_entries_that_are_none():
+    store, past = PrefixStore(1000), object()
+    ids = list(range(100))
+    store.put(sort_key(ids[:40]), past)
+    store.put(sort_key(ids[:50]), None)
+    store.put(sort_key([*ids[:60], 7]), past)
+    assert store.longest_prefix(sort_key(ids[:90])) == sort_key(ids[:40])
+    assert store.longest_prefix(sort_key(ids[:39])) == b""
