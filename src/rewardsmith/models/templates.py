@@ -233,7 +233,7 @@ def apply_template(
         template: in place of the tokenizer's own.
 
     Raises:
-        ScoringError: the template refuses the conversation, fails, takes too long, writes without end or knows no parts.
+        ScoringError: the template refuses the conversation, fails, takes too long, or writes too much or badly.
     """
     if refused := refused_options(options or {}):
         raise ScoringError(f"chat_template_kwargs may not hold {', '.join(refused)}: it would leave the model's rule")
