@@ -69,5 +69,7 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_names():
     assert 0.25 <= pause_seconds(odd, 1) <= 0.5
     with pytest.raises(UnreachableError, match=r"answered 503 after 4 attempts: full \[2J"):
         check_answer(busy, "http://host", 4)
+    with pytest.raises(UnreachableError, match="answered 502 after 3 attempts, without JSON"):
+        check_answer(httpx.Response(502, text="<html>Bad Gateway"), "http://host", 3)
     with pytest.raises(ScoringError, match="without JSON; is it a reward server"):
         check_answer(httpx.Response(200, text="<html>"), "http://host", 1)

@@ -1,6 +1,5 @@
 import json
 import math
-import random
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +11,8 @@ from datasets import Dataset
 from rewardsmith.clients.chat import ChatModel, ChatOptions
 from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
-from rewardsmith.records import ScoreRequest
-from rewardsmith.rl.judges import ChatComparer, Criterion, GroupJudge, RubricJudge, draw_pairs
+from rewardsmith.records import ScoreRequest, TokenIds, as_text
+from rewardsmith.rl.judges import ChatComparer, Criterion, GroupJudge, RubricJudge, transcript
 from rewardsmith.rl.rewards import reward_function
 
 QUALITY = {"bad": 0.0, "fair": 1.0, "good": 2.0, "great": 3.0}
@@ -122,19 +121,78 @@ def test_a_group_without_any_verdict_gets_no_reward_and_no_plausible_number():
     assert logged["rewards/judge(j)/not_scored"] == 1
 
 
-def test_a_sampled_tournament_connects_all_answers():
-    for size, matches in ((8, 2), (8, 3), (9, 4), (5, 4), (4, 9)):
-        pairs = draw_pairs(size, matches, random.Random(size))
-        reached, before = {0}, 0
-        while len(reached) > before:
-            before = len(reached)
-            reached |= {node for pair in pairs if reached & set(pair) for node in pair}
-        assert reached == set(range(size))
-        assert len(pairs) == min(size * math.ceil(matches / 2), size * (size - 1) // 2)
+def test_a_sampled_tournament_asks_fewer():
     with stub(fair_judge) as (url, asked):
         [ratings] = judge(url, matches=2).score_requests([REQUEST])
     assert ratings[1] > ratings[2]
     assert len(asked) == 8
+
+
+def test_a_question_that_fails_costs_its_answers_alone_and_is_counted(caplog):
+    with stub(lambda question: 400 if "bad" in question else fair_judge(question)) as (url, asked):
+        group = judge(url)
+        found = reward_function(group)(prompts=["q"] * 4, completions=list(REQUEST.completions))
+    assert found[2] is None
+    assert found[1] > found[3] > found[0]
+    assert (group.counts["asked"], group.counts["failed"], len(asked)) == (6, 6, 12)
+    assert "answered 400 after 1 attempts" in caplog.text
+    assert "two or more" not in caplog.text
+
+
+def test_a_judge_that_refuses_everything_ends_a_run_with_its_own_words():
+    with stub(lambda question: 401) as (url, _), pytest.raises(ScoringError, match=r"none of the first 8 .* 401"):
+        # Equal answers tie without a question, which makes no reward of a judge that says nothing.
+        reward_function(judge(url))(prompts=["q"] * 8, completions=["good", "good", "bad", "fair"] * 2)
+
+
+def test_verdicts_that_were_given_are_kept_when_the_server_goes():
+    with stub(lambda question: 503 if "great" in question else fair_judge(question)) as (url, asked):
+        group = judge(url)
+        for count in (12, 18):
+            with pytest.raises(UnreachableError, match="503"):
+                group.judge([REQUEST])
+            assert len(asked) == count
+
+
+def test_a_sampled_tournament_is_the_same_in_every_process_whatever_came_before():
+    with stub(fair_judge) as (url, _):
+        one, other = judge(url, matches=2), judge(url, matches=2)
+        one.score_requests([ScoreRequest("p", ("good", "bad", "fair"))])
+        assert one.score_requests([REQUEST]) == other.score_requests([REQUEST])
+
+
+def test_a_judge_reads_turns_and_calls_of_tools():
+    call = {"type": "function", "function": {"name": "look", "arguments": {"x": 1}}}
+    said = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    asked = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    with stub(lambda question: "[[A]]") as (url, bodies):
+        judge(url).judge([ScoreRequest(as_text(asked), (as_text(said), as_text("plain")))])
+    text = bodies[0]["messages"][0]["content"]
+    assert "[Prompt]\nsystem: S\n\nuser: U\n\n" in text
+    assert '"name": "look"' in text
+    assert transcript(as_text(asked[1:])) == "U"
+    with pytest.raises(ScoringError, match="not token ids"):
+        transcript(TokenIds((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (2.0, "gave 2; a comparer gives the probability"),
+        (math.nan, "gave nan"),
+        ("A", "failed: ValueError"),
+        (None, ""),
+    ],
+)
+def test_what_is_no_probability_is_no_verdict(given, said, caplog):
+    class Odd:
+        name = "odd"
+
+        def compare(self, prompt, first, second):
+            return given
+
+    assert reward_function(Odd())(prompts=["q"] * 2, completions=["a", "b"]) == [None, None]
+    assert said in caplog.text
 
 
 def test_any_comparer_serves():
@@ -177,6 +235,42 @@ def test_a_rubric_with_a_verdict_missing_gives_no_reward(text):
         assert reward_function(scorer)(prompts=["q", "q"], completions=["odd", "fine"]) == [None, 1.0]
     assert scorer.counts == {"asked": 2, "parse_errors": 1}
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [("7/10", 0.7), ("1,5", 0.15), (".5", 0.05), ("**4**", 0.4), ("-2", None), ("\u22122", None), ("0 to 10", None),
+     ("11", None), ("1,000", None), ("yes", None), ("", None)],
+)  # fmt: skip
+def test_a_number_is_read_as_it_is_written_or_not_at_all(line, value):
+    criterion = Criterion("depth", "?", scale=10)
+    assert criterion.read(f"depth: {line}\n2. style: 3") == value
+    assert Criterion("style", "?", scale=10).read(f"depth: {line}\n2. style: 3") == 0.3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("| clear | yes |", 1.0), ("1) clear - No.", 0.0), ("clear: yes or no", None), ("clear: yes/no", None),
+     ("clear: not sure", None), ("clear\u2014yes", 1.0), ("unclear: yes", None)],
+)  # fmt: skip
+def test_a_verdict_is_no_echo_of_the_question(text, value):
+    assert Criterion("clear", "?").read(text) == value
+
+
+@pytest.mark.parametrize("wrong", [{"scale": 0}, {"scale": -1}, {"weight": math.nan}, {"name": ""}, {"name": "a\nb"}])
+def test_a_criterion_that_nothing_could_answer_is_refused(wrong):
+    with pytest.raises(ConfigError, match="criterion"):
+        Criterion(**({"name": "x", "question": "?"} | wrong))
+
+
+def test_questions_without_a_place_and_odd_comparers_are_refused():
+    chat = ChatModel("http://127.0.0.1:9", "j")
+    with pytest.raises(ConfigError, match=r"must hold \{first\}"):
+        ChatComparer(chat, "{prompt} or {second}?")
+    with pytest.raises(ConfigError, match=r"must hold \{answer\}"):
+        RubricJudge(chat, [Criterion("a", "?")], "{criteria} {prompt}")
+    with pytest.raises(ConfigError, match="is no comparer; it needs name and compare"):
+        GroupJudge(object())
 
 
 def test_a_busy_judge_is_an_unreachable_one_and_braces_in_answers_stay():

@@ -174,6 +174,20 @@ def test_a_function_may_be_a_coroutine():
 
     assert reward_function(later)(prompts=["p"], completions=["a"]) == [1.0]
 
+    async def cell():
+        return reward_function(later)(prompts=["p"], completions=["a"])
+
+    # A notebook has a loop that runs already.
+    assert asyncio.run(cell()) == [1.0]
+
+
+def test_two_sources_of_one_name_are_two_lines_of_the_log():
+    logged = {}
+    found = reward_function([lambda prompts, **_: [1.0], lambda prompts, **_: [3.0]])
+    assert found(prompts=["p"], completions=["a"], log_metric=logged.__setitem__) == [4.0]
+    assert logged["rewards/<lambda>/mean"] == 1.0
+    assert logged["rewards/<lambda>-2/mean"] == 3.0
+
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_reward_that_is_no_number_is_one_clear_line(bad):

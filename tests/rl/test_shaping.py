@@ -30,7 +30,10 @@ def test_length_is_taken_before_the_scale_and_the_clip_comes_last():
     how = RewardOptions(length=LengthPenalty(1.0), clip=0.75)
     assert shape(how, REQUEST, [part.rescaled(1.0, 2.0) for part in ROW], 2.0) == [-0.5, 0.0, 0.5]
     assert shape(how, REQUEST, ROW) == [0.0, 0.75, 0.75]
-    assert LengthPenalty(0.5, "characters").of((Message("assistant", "four"),)) == 2.0
+    characters = LengthPenalty(0.5, "characters")
+    assert characters.of((Message("assistant", "four"),)) == 2.0
+    assert characters.of((Message("assistant", [{"type": "text", "text": "four"}]),)) == 2.0
+    assert characters.of((Message("assistant", None, {"tool_calls": [{}]}),)) == 0.0
 
 
 def test_an_answer_whose_spread_is_the_uncertainty_counts_half():
@@ -60,7 +63,17 @@ def test_the_penalty_is_what_an_audit_measured(tmp_path):
         LengthPenalty.from_audit(path)
 
 
-@pytest.mark.parametrize("wrong", [{"clip": 0.0}, {"uncertainty": -1.0}, {"combine": "most"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clip": 0.0},
+        {"uncertainty": -1.0},
+        {"combine": "most"},
+        {"wait_seconds": -1.0},
+        {"combine": "mean_minus_std", "penalty": float("nan")},
+        {"combine": "soft_min", "penalty": float("inf")},
+    ],
+)
 def test_options_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ConfigError):
         RewardOptions(**wrong)

@@ -72,6 +72,8 @@ def test_soft_minimum_runs_from_the_minimum_to_the_mean_and_never_overflows():
     assert combine_rewards(rewards, "soft_min", large) == pytest.approx(close, abs=1e-5)
     with pytest.raises(ConfigError, match="beta, which must be above 0"):
         combine_rewards(rewards, "soft_min", 0.0)
+    # Where exp rounds to 1, too: the limit is the mean, not the minimum.
+    assert combine_rewards([0.0, 2.0], "soft_min", 1e18) == pytest.approx(1.0)
 
 
 def test_parts_hold_members_and_their_spread(paths, alone):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,11 @@ from rewardsmith.clients.exchange import (
     read_addresses,
     should_retry,
 )
-from rewardsmith.errors import ScoringError
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 
 Messages = Sequence[Mapping[str, str]]
+# What such servers also answer for a moment; the protocol's own client asks again at these, too.
+RETRIED = frozenset({409, 500})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class ChatOptions:
         timeout_seconds: of one call.
         max_attempts: how often a call is tried in all.
         max_concurrent_calls: at a time.
+
+    Raises:
+        ConfigError: one of them is not above 0, or a negative temperature.
     """
 
     max_tokens: int = 512
@@ -41,6 +47,13 @@ class ChatOptions:
     timeout_seconds: float = 120.0
     max_attempts: int = 4
     max_concurrent_calls: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "timeout_seconds", "max_attempts", "max_concurrent_calls"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name):g}")
+        if not self.temperature >= 0:
+            raise ConfigError(f"temperature must be 0 or more, not {self.temperature:g}")
 
 
 class ChatModel:
@@ -66,13 +79,27 @@ class ChatModel:
             UnreachableError: the server does not answer.
             ScoringError: it answers something else than a text.
         """
+        found = self.ask_each(questions)
+        errors = [text for text in found if isinstance(text, ScoringError)]
+        if errors:
+            raise next((error for error in errors if isinstance(error, UnreachableError)), errors[0])
+        return [text for text in found if isinstance(text, str)]
+
+    def ask_each(self, questions: Sequence[Messages]) -> list[str | ScoringError]:
+        """Return the text of the answer to each conversation, or the error that it alone met, in order."""
         if not questions:
             return []
         with (
             httpx.Client(headers=self._headers, timeout=self.options.timeout_seconds, auth=self._address.auth) as http,
             ThreadPoolExecutor(min(self.options.max_concurrent_calls, len(questions))) as pool,
         ):
-            return list(pool.map(lambda messages: self._ask(http, messages), questions))
+            return list(pool.map(lambda messages: self._try(http, messages), questions))
+
+    def _try(self, http: httpx.Client, messages: Messages) -> str | ScoringError:
+        try:
+            return self._ask(http, messages)
+        except ScoringError as error:
+            return error
 
     def _ask(self, http: httpx.Client, messages: Messages) -> str:
         how = self.options
@@ -80,7 +107,7 @@ class ChatModel:
         body |= {"temperature": how.temperature}
         for attempt in range(1, how.max_attempts + 1):
             answer = _send(http, self.endpoint, body)
-            if not should_retry(answer) or attempt == how.max_attempts:
+            if not _is_passing(answer) or attempt == how.max_attempts:
                 break
             time.sleep(pause_seconds(answer, attempt))
         found = check_answer(answer, self.endpoint, attempt)
@@ -93,8 +120,23 @@ class ChatModel:
         return text
 
 
+def _is_passing(answer: Answer) -> bool:
+    return should_retry(answer) or (isinstance(answer, httpx.Response) and answer.status_code in RETRIED)
+
+
 def _send(http: httpx.Client, endpoint: str, body: Mapping[str, object]) -> Answer:
     try:
         return http.post(endpoint, json=body)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return error
+
+
+def require_places(question: str, names: Sequence[str]) -> None:
+    """Refuse a question that would leave out what is judged. Raises ConfigError."""
+    if missing := [name for name in names if f"{{{name}}}" not in question]:
+        raise ConfigError(f"the question of a judge must hold {{{missing[0]}}}; it is {question[:60]!r}")
+
+
+def fill(template: str, words: Mapping[str, str]) -> str:
+    """Put words in the place of {names}; braces inside the words stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda found: words.get(found[1], found[0]), template)

@@ -224,9 +224,13 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
         ) from answer
     if isinstance(answer, httpx.RequestError):
         raise ScoringError(f"{name} answered what cannot be decoded; is it a reward server?") from answer
+    kind = UnreachableError if answer.status_code in RETRIED else ScoringError
     try:
         body = answer.json()
     except (ValueError, RecursionError) as error:
+        # A proxy before a server that restarts answers in HTML.
+        if kind is UnreachableError:
+            raise kind(f"{name} answered {answer.status_code} after {attempts} attempts, without JSON") from error
         raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it a reward server?") from error
     if answer.status_code == 200:
         return body
@@ -234,5 +238,4 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
     message = problem.get("message") if isinstance(problem, dict) else problem
     # It may quote data and ends in a terminal.
     message = CONTROL.sub(" ", str(message))[:1000].encode("utf-8", "replace").decode()
-    kind = UnreachableError if answer.status_code in RETRIED else ScoringError
     raise kind(f"{name} answered {answer.status_code} after {attempts} attempts: {message}")

@@ -1,30 +1,27 @@
 """Judges as rewards: pairs of answers compared, and rubrics of named criteria.
 
 A group of answers to one prompt plays a tournament, and a Bradley-Terry fit turns its results into one number each, in
-log odds. Each pair is read in both orders, since judges favour a side; verdicts that differ are a tie.
+log odds. Each pair is read in both orders, since judges favour a side; verdicts that differ are a tie. A question that
+fails, or a verdict that cannot be read, costs the answers that it was about and no other.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-from rewardsmith.clients.chat import ChatModel
+from rewardsmith.clients.chat import ChatModel, fill, require_places
 from rewardsmith.data.formats.cells import plain_text
-from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.records import Completion, ScoreRequest, Text, text_key
-from rewardsmith.stats.rankings import bradley_terry
+from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, calling
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, text_key
+from rewardsmith.rl.tournament import draw_pairs, rate_answers
 
-# Each pair that met counts as half a tie more than was judged: the rating of an unbeaten answer stays finite.
-PRIOR_TIE = 0.5
 MOST_KEPT = 100_000
 PAIR_QUESTION = """Which answer to the prompt is better? Weigh correctness, helpfulness and honesty; neither length \
 nor order counts. End with [[A]] if answer A is better, [[B]] if answer B is, [[C]] if they are equally good.
@@ -48,6 +45,11 @@ RUBRIC_QUESTION = """Judge the answer to the prompt by each criterion. Give one 
 {answer}"""
 VERDICT = re.compile(r"\[\[\s*([ABC])\s*\]\]", re.IGNORECASE)
 POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
+# Between 0 and 1; None where a judge was asked and could not be understood, an error where it could not be asked.
+Verdict = float | None | ScoringError
+# A line's verdict; no number with thousands, and no echo of the question ("yes or no", "0 to 10").
+NUMBER = r"[-\u2212]?(?:\d+(?:\.\d+|,\d{1,2})?|[.,]\d+)(?![.,]?\d)"
+VERDICT_WORD = rf"(yes|no|{NUMBER})\b(?!\s+(?:or|to)\s+(?:no\b|\d))(?!/no\b)"
 
 
 @runtime_checkable
@@ -66,52 +68,75 @@ class ChatComparer:
         chat: whom to ask.
         question: with {prompt}, {first} and {second}; the verdict is the last [[A]], [[B]] or [[C]] of what it says.
 
-    `counts` holds how often it was asked, verdicts that could not be read, and pairs whose orders disagreed.
+    `counts` holds how often it was asked, verdicts that could not be read, questions that failed, and pairs whose
+    orders disagreed.
     """
 
     def __init__(self, chat: ChatModel, question: str = PAIR_QUESTION) -> None:
+        require_places(question, ("prompt", "first", "second"))
         self.chat, self.question, self.name = chat, question, f"judge({chat.name})"
         self.counts: Counter[str] = Counter()
 
     def compare(self, prompt: Text, first: Completion, second: Completion) -> float:
         """Return 1, 1/2 or 0. Raises ScoringError where neither order gives a verdict."""
         [found] = self.compare_all([(prompt, first, second)])
+        if isinstance(found, ScoringError):
+            raise found
         if found is None:
             raise ScoringError(f"{self.name} gave no verdict in either order; it must end with [[A]], [[B]] or [[C]]")
         return found
 
-    def compare_all(self, pairs: Sequence[tuple[Text, Completion, Completion]]) -> list[float | None]:
-        """Return the probability that the first is better for each pair, None where no verdict could be read."""
+    def compare_all(self, pairs: Sequence[tuple[Text, Completion, Completion]]) -> list[Verdict]:
+        """Return the probability that the first is better for each pair; one order is enough."""
         asked = [self._ask(*pair) for pair in pairs] + [self._ask(p, second, first) for p, first, second in pairs]
-        texts = self.chat.ask_all(asked)
-        self.counts["asked"] += len(texts)
-        verdicts = [self._read(text) for text in texts]
+        verdicts = [self._read(text) for text in self.chat.ask_each(asked)]
         return [self._both(*orders) for orders in zip(verdicts[: len(pairs)], verdicts[len(pairs) :], strict=True)]
 
     def _ask(self, prompt: Text, first: Completion, second: Completion) -> list[dict[str, str]]:
-        words = {"prompt": plain_text(prompt), "first": plain_text(first), "second": plain_text(second)}
+        words = {"prompt": transcript(prompt), "first": transcript(first), "second": transcript(second)}
         return [{"role": "user", "content": fill(self.question, words)}]
 
-    def _read(self, text: str) -> float | None:
+    def _read(self, text: str | ScoringError) -> Verdict:
+        if isinstance(text, ScoringError):
+            self.counts["failed"] += 1
+            return text
+        self.counts["asked"] += 1
         found = VERDICT.findall(text)
         if not found:
             self.counts["parse_errors"] += 1
             return None
         return POINTS[found[-1].upper()]
 
-    def _both(self, forth: float | None, back: float | None) -> float | None:
-        """Join the two orders; one that could not be read leaves the other."""
-        turned = None if back is None else 1.0 - back
-        if forth is None or turned is None:
-            return turned if forth is None else forth
-        if forth != turned:
-            self.counts["order_disagreements"] += 1
-        return (forth + turned) / 2
+    def _both(self, forth: Verdict, back: Verdict) -> Verdict:
+        """Join the two orders; one that could not be read or asked leaves the other, unless waiting may help."""
+        turned = 1.0 - back if isinstance(back, float) else back
+        if isinstance(forth, float) and isinstance(turned, float):
+            if forth != turned:
+                self.counts["order_disagreements"] += 1
+            return (forth + turned) / 2
+        kinds = (UnreachableError, float, ScoringError)
+        found = [one for kind in kinds for one in (forth, turned) if isinstance(one, kind)]
+        return found[0] if found else None
 
 
-def fill(template: str, words: Mapping[str, str]) -> str:
-    """Put words in the place of {names}; braces inside the words stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda found: words.get(found[1], found[0]), template)
+def transcript(text: Completion) -> str:
+    """Return what a judge reads: one message as its text, several or calls of tools under their roles.
+
+    Raises:
+        ScoringError: token ids, which say nothing to a judge.
+    """
+    if isinstance(text, str):
+        return text
+    if isinstance(text, TokenIds):
+        raise ScoringError("a judge reads texts and messages, not token ids")
+    if len(text) == 1 and not _calls(text[0]):
+        return plain_text(text)
+    return "\n\n".join(f"{message.role}: {plain_text((message,))}{_calls(message)}" for message in text)
+
+
+def _calls(message: Message) -> str:
+    found = message.extra.get("tool_calls") or message.extra.get("function_call")
+    return f" calls {json.dumps(found, ensure_ascii=False, default=str)}" if found else ""
 
 
 class GroupJudge:
@@ -119,8 +144,8 @@ class GroupJudge:
 
     Args:
         comparer: who compares two answers; a loaded PairRM is one, `ChatComparer` another.
-        matches: how many others each answer meets, in a drawn order; None lets all meet.
-        seed: of the draw.
+        matches: how many others each answer meets, in an order drawn for each group; None lets all meet.
+        seed: of the draw; with it and the answers the draw is the same in every run.
 
     Example:
         ```python
@@ -132,8 +157,12 @@ class GroupJudge:
     def __init__(self, comparer: Comparer, matches: int | None = None, seed: int = 0) -> None:
         if matches is not None and matches < 1:
             raise ConfigError(f"matches must be 1 or more, not {matches}; leave it out to let all answers meet")
-        self.comparer, self.matches, self.name = comparer, matches, comparer.name
-        self._random, self._known = random.Random(seed), dict[tuple[str, str, str], float | None]()
+        if not isinstance(comparer, Comparer):
+            raise ConfigError(
+                f"{type(comparer).__name__} is no comparer; it needs name and compare(prompt, first, second)"
+            )
+        self.comparer, self.matches, self.name, self.seed = comparer, matches, comparer.name, seed
+        self._known: dict[tuple[str, str, str], Verdict] = {}
         self._own: Counter[str] = Counter()
 
     @property
@@ -143,52 +172,99 @@ class GroupJudge:
         return {**counted, **self._own}
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Return the rating of each answer in log odds, centred on 0.
+        """Return the rating of each answer in log odds, centred on 0. Raises ScoringError where one gets none."""
+        return require_all(self.judge(requests))
+
+    def judge(self, requests: Sequence[ScoreRequest]) -> list[list[float | ScoringError]]:
+        """Return the rating of each answer in log odds, centred on 0, or why it has none.
+
+        Rated are the answers that verdicts connect: of two parts that never met nothing tells which is better, so the
+        larger one is taken.
 
         Raises:
-            ScoringError: fewer than two answers, or an answer none of whose pairs gave a verdict.
+            UnreachableError: the comparer's server does not answer; the verdicts that it gave are kept.
         """
-        if any(len(request.completions) < 2 for request in requests):
-            raise ScoringError(f"{self.name} compares answers; a prompt needs two or more (num_generations)")
-        drawn = [draw_pairs(len(request.completions), self.matches, self._random) for request in requests]
-        self._judge(requests, drawn)
-        return [self._rate(request, pairs) for request, pairs in zip(requests, drawn, strict=True)]
+        drawn = [self._draw(request) for request in requests]
+        failed = self._compare_new(requests, drawn)
+        return [self._rate(request, pairs, failed) for request, pairs in zip(requests, drawn, strict=True)]
 
-    def _judge(self, requests: Sequence[ScoreRequest], drawn: Sequence[Sequence[tuple[int, int]]]) -> None:
-        """Ask for the verdicts that are not known yet, all together."""
+    def _draw(self, request: ScoreRequest) -> list[tuple[int, int]]:
+        """Draw who meets whom by what is judged, so that a run that goes on draws what a whole one does."""
+        keys = "\x00".join(map(text_key, (request.prompt, *request.completions)))
+        return draw_pairs(len(request.completions), self.matches, random.Random(f"{self.seed} {keys}"))
+
+    def _compare_new(
+        self, requests: Sequence[ScoreRequest], drawn: Sequence[Sequence[tuple[int, int]]]
+    ) -> dict[tuple[str, str, str], ScoringError]:
+        """Ask for the verdicts that are not known yet, all together; return those that could not be asked for."""
         new: dict[tuple[str, str, str], tuple[Text, Completion, Completion]] = {}
+        if len(self._known) > MOST_KEPT:
+            self._known.clear()
         for request, pairs in zip(requests, drawn, strict=True):
             for one, other in pairs:
                 key = _pair_key(request, one, other)
                 if key not in self._known and key[1] != key[2]:
                     new.setdefault(key, (request.prompt, *sorted_pair(request, one, other)))
-        if len(self._known) > MOST_KEPT:
-            self._known.clear()
         if isinstance(self.comparer, ChatComparer):
             found = self.comparer.compare_all(list(new.values()))
         else:
-            found = [self.comparer.compare(*pair) for pair in new.values()]
-        self._known.update(zip(new, found, strict=True))
+            found = [self._compare(pair) for pair in new.values()]
+        verdicts = dict(zip(new, found, strict=True))
+        failed = {key: verdict for key, verdict in verdicts.items() if isinstance(verdict, ScoringError)}
+        self._known |= {key: verdict for key, verdict in verdicts.items() if key not in failed}
+        for error in failed.values():
+            if isinstance(error, UnreachableError):
+                raise error
+        return failed
 
-    def _rate(self, request: ScoreRequest, pairs: Sequence[tuple[int, int]]) -> list[float]:
+    def _compare(self, pair: tuple[Text, Completion, Completion]) -> Verdict:
+        """Ask a comparer that is no chat model. None is no verdict, what is no probability an error."""
+        try:
+            with calling(self.name):
+                share = self.comparer.compare(*pair)
+                found = None if share is None else float(share)
+        except ScoringError as error:
+            return error
+        if found is None or 0 <= found <= 1:
+            return found
+        return ScoringError(f"{self.name} gave {found:g}; a comparer gives the probability that the first is better")
+
+    def _rate(
+        self,
+        request: ScoreRequest,
+        pairs: Sequence[tuple[int, int]],
+        failed: Mapping[tuple[str, str, str], ScoringError],
+    ) -> list[float | ScoringError]:
         """Fit the ratings of one prompt's answers."""
         size = len(request.completions)
-        wins, met = np.zeros((size, size)), np.zeros(size)
+        if size < 2:
+            return [ScoringError(f"{self.name} compares answers; a prompt needs two or more (num_generations)")] * size
+        silent = ScoringError(f"{self.name} gave no verdict that connects an answer with the others of its prompt")
+        results: list[tuple[int, int, float]] = []
+        equal: list[tuple[int, int, str]] = []
+        met: set[str] = set()
         for one, other in pairs:
             key = _pair_key(request, one, other)
-            # Two answers of one text are a tie that nobody needs to be asked about.
-            first = 0.5 if key[1] == key[2] else self._known[key]
-            if first is None:
-                continue
-            share = first if text_key(request.completions[one]) == key[1] else 1.0 - first
-            self._own.update(pairs=1, ties=int(share == 0.5))
-            wins[one, other] += share + PRIOR_TIE / 2
-            wins[other, one] += 1.0 - share + PRIOR_TIE / 2
-            met[[one, other]] += 1
-        if not met.all():
-            raise ScoringError(f"{self.name} gave no verdict on any pair of {int((met == 0).sum())} of {size} answers")
-        ratings = bradley_terry(wins)
-        return [float(value) for value in ratings - ratings.mean()]
+            silent, first = failed.get(key, silent), self._known.get(key)
+            if key[1] == key[2]:
+                equal.append((one, other, key[1]))
+            elif isinstance(first, float):
+                results.append((one, other, first if text_key(request.completions[one]) == key[1] else 1.0 - first))
+                met |= set(key[1:])
+        # Two answers of one text are a tie that nobody is asked about; it says nothing of a text without a verdict.
+        is_one_text = len(equal) == len(pairs)
+        results += [(one, other, 0.5) for one, other, text in equal if text in met or is_one_text]
+        self._own.update(pairs=len(results), ties=sum(share == 0.5 for *_, share in results))
+        return [silent if rating is None else rating for rating in rate_answers(size, results)]
+
+
+def require_all(rows: Sequence[Sequence[float | ScoringError]]) -> list[list[float]]:
+    """Return rows of rewards. Raises the first error among them."""
+    for row in rows:
+        for value in row:
+            if isinstance(value, ScoringError):
+                raise value
+    return [[float(value) for value in row if not isinstance(value, ScoringError)] for row in rows]
 
 
 def sorted_pair(request: ScoreRequest, one: int, other: int) -> tuple[Completion, Completion]:
@@ -200,26 +276,6 @@ def sorted_pair(request: ScoreRequest, one: int, other: int) -> tuple[Completion
 def _pair_key(request: ScoreRequest, one: int, other: int) -> tuple[str, str, str]:
     first, second = sorted_pair(request, one, other)
     return text_key(request.prompt), text_key(first), text_key(second)
-
-
-def draw_pairs(size: int, matches: int | None, generator: random.Random) -> list[tuple[int, int]]:
-    """Return who meets whom: all, or a ring in a drawn order with chords, so that all answers are connected.
-
-    Each answer meets `matches` others, one more where that is odd.
-
-    Example:
-        >>> len(draw_pairs(8, 4, random.Random(0))), len(draw_pairs(8, None, random.Random(0)))
-        (16, 28)
-    """
-    if matches is None or matches >= size - 1:
-        return list(combinations(range(size), 2))
-    order = generator.sample(range(size), size)
-    found = {
-        tuple(sorted((order[place], order[(place + step) % size])))
-        for step in range(1, math.ceil(matches / 2) + 1)
-        for place in range(size)
-    }
-    return [(one, other) for one, other in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +294,15 @@ class Criterion:
     weight: float = 1.0
     scale: int | None = None
 
+    def __post_init__(self) -> None:
+        if not re.search(r"\w", self.name) or len(self.name.splitlines()) > 1:
+            raise ConfigError(f"a criterion needs a name on one line, not {self.name!r}")
+        if not math.isfinite(self.weight) or (self.scale is not None and not self.scale > 0):
+            raise ConfigError(
+                f"criterion {self.name!r}: weight must be a finite number and scale above 0, not {self.weight} and "
+                f"{self.scale}"
+            )
+
     @property
     def line(self) -> str:
         """What the judge is told."""
@@ -245,10 +310,12 @@ class Criterion:
 
     def read(self, text: str) -> float | None:
         """Return the last verdict on it as 0 to 1, None where there is none or it is off the scale."""
-        found = re.findall(rf"^\W*{re.escape(self.name)}\W*?[:=]\W*(yes|no|\d+(?:\.\d+)?)\b", text, re.I | re.M)
+        between = r"[^\w\n]*?"
+        line = rf"^\W*(?:\d+[.)]\W*)?{re.escape(self.name)}{between}[:=|\u2013\u2014-]{between}{VERDICT_WORD}"
+        found = re.findall(line, text, re.I | re.M)
         if not found:
             return None
-        word = found[-1].lower()
+        word = found[-1].lower().replace(",", ".").replace("\u2212", "-")
         if self.scale is None:
             return {"yes": 1.0, "no": 0.0}.get(word)
         value = math.nan if word in ("yes", "no") else float(word) / self.scale
@@ -256,7 +323,10 @@ class Criterion:
 
 
 class RubricJudge:
-    """A chat model that judges each answer by named criteria; the reward is the weighted mean of its verdicts.
+    """A chat model that judges each answer by named criteria.
+
+    The reward is the sum of weight times verdict over the sum of the weights' sizes: the weighted mean, where no weight
+    is negative. `counts` holds how often it was asked, questions that failed, and answers with a verdict missing.
 
     Args:
         chat: whom to ask.
@@ -265,32 +335,47 @@ class RubricJudge:
     """
 
     def __init__(self, chat: ChatModel, criteria: Sequence[Criterion], question: str = RUBRIC_QUESTION) -> None:
-        names = [criterion.name for criterion in criteria]
+        names = [criterion.name.lower() for criterion in criteria]
         if not names or len(set(names)) < len(names) or not any(criterion.weight for criterion in criteria):
             raise ConfigError(f"a rubric needs criteria of different names, and a weight that is not 0; it has {names}")
+        require_places(question, ("criteria", "prompt", "answer"))
         self.chat, self.criteria, self.question = chat, tuple(criteria), question
         self.name, self.counts = f"rubric({chat.name})", Counter[str]()
         self._known: dict[tuple[str, str], float | None] = {}
 
     def score_requests(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
-        """Return the weighted mean of each answer. Raises ScoringError where a criterion got no verdict."""
-        asked = {
-            (text_key(request.prompt), text_key(completion)): self._ask(request.prompt, completion)
-            for request in requests
-            for completion in request.completions
-        }
-        new = {key: question for key, question in asked.items() if key not in self._known}
+        """Return the reward of each answer. Raises ScoringError where a criterion got no verdict."""
+        return require_all(self.judge(requests))
+
+    def judge(self, requests: Sequence[ScoreRequest]) -> list[list[float | ScoringError]]:
+        """Return the reward of each answer, or why it has none.
+
+        Raises:
+            UnreachableError: the server does not answer; the verdicts that it gave are kept.
+        """
         if len(self._known) > MOST_KEPT:
             self._known.clear()
-            new = asked
-        texts = self.chat.ask_all(list(new.values()))
-        self.counts["asked"] += len(texts)
-        self._known.update({key: self._read(text) for key, text in zip(new, texts, strict=True)})
-        return [[self._of(request.prompt, completion) for completion in request.completions] for request in requests]
+        keys = [[(text_key(r.prompt), text_key(completion)) for completion in r.completions] for r in requests]
+        new = {
+            key: self._ask(request.prompt, completion)
+            for request, row in zip(requests, keys, strict=True)
+            for key, completion in zip(row, request.completions, strict=True)
+            if key not in self._known
+        }
+        texts = dict(zip(new, self.chat.ask_each(list(new.values())), strict=True))
+        failed = {key: text for key, text in texts.items() if isinstance(text, ScoringError)}
+        self.counts["asked"] += len(texts) - len(failed)
+        if failed:
+            self.counts["failed"] += len(failed)
+        self._known |= {key: self._read(text) for key, text in texts.items() if isinstance(text, str)}
+        for error in failed.values():
+            if isinstance(error, UnreachableError):
+                raise error
+        return [[self._of(key, failed) for key in row] for row in keys]
 
     def _ask(self, prompt: Text, completion: Completion) -> list[dict[str, str]]:
         words = {"criteria": "\n".join(criterion.line for criterion in self.criteria)}
-        words |= {"prompt": plain_text(prompt), "answer": plain_text(completion)}
+        words |= {"prompt": transcript(prompt), "answer": transcript(completion)}
         return [{"role": "user", "content": fill(self.question, words)}]
 
     def _read(self, text: str) -> float | None:
@@ -302,8 +387,10 @@ class RubricJudge:
         weights = [criterion.weight for criterion in self.criteria]
         return math.fsum(w * v for w, v in zip(weights, known, strict=True)) / math.fsum(map(abs, weights))
 
-    def _of(self, prompt: Text, completion: Completion) -> float:
-        found = self._known[text_key(prompt), text_key(completion)]
+    def _of(self, key: tuple[str, str], failed: Mapping[tuple[str, str], ScoringError]) -> float | ScoringError:
+        if key in failed:
+            return failed[key]
+        found = self._known[key]
         if found is None:
-            raise ScoringError(f"{self.name} gave no verdict on every criterion; it must write one line for each")
+            return ScoringError(f"{self.name} gave no verdict on every criterion; it must write one line for each")
         return found

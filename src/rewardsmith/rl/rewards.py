@@ -12,25 +12,28 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardsmith.capabilities import capabilities_of
 from rewardsmith.clients.client import ClientOptions, RewardClient, group_samples, in_sample_order
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, calling, try_halves
 from rewardsmith.records import Scorer, ScoreRequest, as_plain
-from rewardsmith.rl.judges import GroupJudge, RubricJudge
+from rewardsmith.rl.judges import Comparer, GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
 from rewardsmith.scoring.ensemble import require_spread
 from rewardsmith.scoring.opening import ModelOptions
 from rewardsmith.scoring.scorer import RewardParts, RewardScorer, scale_of
 
 logger = logging.getLogger(__name__)
-Source = str | Scorer | Callable[..., Any]
+Source = str | Scorer | Comparer | Callable[..., Any]
 LogMetric = Callable[[str, float], None]
+Result = TypeVar("Result")
 LONGEST_PAUSE_SECONDS = 30.0
 # Columns of a data set that are fields of a request: what a chat template reads beside the messages.
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
@@ -54,7 +57,8 @@ def reward_function(
 
     Args:
         source: a reward model (loaded, or its folder or hub id; several with commas between them are one ensemble),
-            the address of a server, a judge, a function that TRL could call, or a list of these.
+            the address of a server, a judge, a comparer (all answers of a prompt meet), a function that TRL could call,
+            or a list of these.
         weights: one a source; the reward is the weighted sum of those that are not None. None is 1 for each.
         options: what is done to the rewards of a scorer.
         name: under which TRL logs `rewards/NAME/mean`.
@@ -72,9 +76,14 @@ def reward_function(
     if not several:
         raise ConfigError("give one source of rewards or more")
     given = [1.0] * len(several) if weights is None else list(weights)
-    if len(given) != len(several) or not all(map(math.isfinite, given)):
+    if len(given) != len(several) or not all(isinstance(one, int | float) and math.isfinite(one) for one in given):
         raise ConfigError(f"weights must be {len(several)} finite numbers, one a source, not {given}")
     parts = [_open(one, options, api_key, model) for one in several]
+    names: Counter[str] = Counter()
+    for part in parts:
+        names[part.name] += 1
+        # Two of one name would be one line of the log, the mean of both.
+        part.name += f"-{names[part.name]}" if names[part.name] > 1 else ""
     kind = _AsyncRewardFunction if asynchronous else RewardFunction
     return kind(parts, given, name)
 
@@ -89,6 +98,8 @@ def _open(source: Source, options: RewardOptions, api_key: str | None, model: Mo
         return _ScorerPart(source, options)
     if callable(source):
         return _FunctionPart(source)
+    if isinstance(source, Comparer):
+        return _ScorerPart(GroupJudge(source), options)
     raise ConfigError(f"{source!r} is no source of rewards; give a model, an address, a judge or a function")
 
 
@@ -211,11 +222,17 @@ class _FunctionPart(_Part):
         # Whatever it raises, the run shall stop with a checkpoint.
         with calling(self.name):
             given = self.function(prompts=prompts, completions=completions, **columns)
-            rewards = list(asyncio.run(given) if isinstance(given, Coroutine) else given)
+            rewards = list(_result_of(given) if isinstance(given, Coroutine) else given)
             found = [None if reward is None else float(reward) for reward in rewards]
         if len(found) != len(prompts):
             raise ScoringError(f"{self.name} gave {len(found)} rewards for {len(prompts)} answers; give one for each")
         return found
+
+
+def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end, in a thread of its own: a notebook has a loop that runs already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class _ScorerPart(_Part):
@@ -248,33 +265,53 @@ class _ScorerPart(_Part):
         """Score samples; None where the scorer refuses one."""
         tools, arguments = (_rows_of(columns.get(name)) for name in TEMPLATE_COLUMNS)
         requests, members = group_samples(prompts, completions, tools, arguments)
-        last: Exception | None = None
-        rows: list[Any] = try_halves(self._read_patiently, requests, ScoringError)
-        for place in [number for number, row in enumerate(rows) if isinstance(row, Exception)]:
-            # The answer that cannot be scored shall not take the others of its prompt along.
-            single = [replace(requests[place], completions=(one,)) for one in requests[place].completions]
-            found = try_halves(self._read_patiently, single, ScoringError)
-            rows[place] = [None if isinstance(row, Exception) else row[0] for row in found]
-            errors = [row for row in found if isinstance(row, Exception)]
-            if errors and not self.num_not_scored:
-                logger.warning("%s: %s; such answers get no reward", self.name, errors[0])
-            self.num_not_scored += len(errors)
-            last = errors[-1] if errors else last
-        kept = [row for row in rows if not isinstance(row, Exception)]
-        self.has_scored |= any(part is not None for row in kept for part in row)
+        found = self._patiently(lambda: self._read_judge(requests)) if self._is_judge else self._read_each(requests)
+        errors = [part for row in found for part in row if isinstance(part, ScoringError)]
+        if errors and not self.num_not_scored:
+            logger.warning("%s: %s; such answers get no reward", self.name, errors[0])
+        self.num_not_scored += len(errors)
+        rows = [[None if isinstance(part, ScoringError) else part for part in row] for row in found]
+        self.has_scored |= any(part is not None for row in rows for part in row)
         if not self.has_scored and self.num_not_scored >= FEWEST_TRIED:
-            raise ScoringError(f"{self.name} scored none of the first {self.num_not_scored} answers: {last}")
+            raise ScoringError(f"{self.name} scored none of the first {self.num_not_scored} answers: {errors[-1]}")
         unit = self._length_unit()
         return in_sample_order(
-            [shape(self.options, r, row, unit) for r, row in zip(requests, kept, strict=True)], members
+            [shape(self.options, r, row, unit) for r, row in zip(requests, rows, strict=True)], members
         )
 
-    def _read_patiently(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
-        """Score, and wait for a server that does not answer. Raises UnreachableError."""
+    @property
+    def _is_judge(self) -> bool:
+        return isinstance(self.scorer, GroupJudge | RubricJudge)
+
+    def _read_judge(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts | ScoringError]]:
+        """Ask a judge, which says of each answer by itself why it has no reward."""
+        return [
+            [one if isinstance(one, ScoringError) else RewardParts(one) for one in row]
+            for row in self.scorer.judge(requests)  # type: ignore[attr-defined]
+        ]
+
+    def _read_each(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts | ScoringError]]:
+        """Score, and where a prompt fails each of its answers alone, so that one takes no other along."""
+
+        def read(batch: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
+            return self._patiently(lambda: self._read(batch))
+
+        found: list[list[RewardParts | ScoringError]] = []
+        for request, row in zip(requests, try_halves(read, requests, ScoringError), strict=True):
+            if not isinstance(row, Exception):
+                found.append(list(row))
+                continue
+            single = [replace(request, completions=(one,)) for one in request.completions]
+            alone = [row] if len(single) == 1 else try_halves(read, single, ScoringError)
+            found.append([one if isinstance(one, ScoringError) else one[0] for one in alone])  # type: ignore[index]
+        return found
+
+    def _patiently(self, ask: Callable[[], Result]) -> Result:
+        """Ask, and wait for a server that does not answer. Raises UnreachableError."""
         until, pause = time.monotonic() + self.options.wait_seconds, 0.5
         while True:
             try:
-                return self._read(requests)
+                return ask()
             except UnreachableError as error:
                 if time.monotonic() + pause > until:
                     waited = f"after waiting {self.options.wait_seconds:g} s"

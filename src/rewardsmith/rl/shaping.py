@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardsmith.blocks.words import read_estimate
+from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds
+from rewardsmith.records import Completion, ScoreRequest, TokenIds
 from rewardsmith.scoring.ensemble import combine_part, combine_rewards
 from rewardsmith.scoring.scorer import RewardParts
 
@@ -55,13 +56,8 @@ class LengthPenalty:
         """Return what one answer loses."""
         if isinstance(completion, TokenIds):
             raise ScoringError("a length penalty counts words or characters of texts, not token ids")
-        text = completion if isinstance(completion, str) else _last_content(completion)
+        text = completion if isinstance(completion, str) else plain_text(completion[-1:])
         return self.weight * (len(text.split()) if self.unit == "words" else len(text))
-
-
-def _last_content(messages: Sequence[Message]) -> str:
-    content = messages[-1].content
-    return content if isinstance(content, str) else json.dumps(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +87,8 @@ class RewardOptions:
     def __post_init__(self) -> None:
         if self.combine is not None:
             combine_rewards((0.0,), self.combine, self.penalty)
+        if not self.wait_seconds >= 0:
+            raise ConfigError(f"wait_seconds must be 0 or more, not {self.wait_seconds:g}")
         for name in ("uncertainty", "clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -27,13 +27,15 @@ def combine_rewards(rewards: Sequence[float], combine: str, penalty: float = 1.0
     where beta is large and the minimum where it goes to 0; close to the mean it is mean - variance / (2 beta).
 
     Raises:
-        ConfigError: the way is not known, or a beta that is not above 0.
+        ConfigError: the way is not known, a penalty that is not finite, or a beta that is not above 0.
 
     Example:
         >>> [round(combine_rewards([0.0, 2.0], "soft_min", beta), 3) for beta in (0.01, 1.0, 1000.0)]
         [0.007, 0.566, 1.0]
     """
     mean = math.fsum(rewards) / len(rewards)
+    if not math.isfinite(penalty):
+        raise ConfigError(f"penalty must be a finite number, not {penalty}")
     if combine == "mean":
         return mean
     if combine == "min":
@@ -47,8 +49,9 @@ def combine_rewards(rewards: Sequence[float], combine: str, penalty: float = 1.0
     if not penalty > 0:
         raise ConfigError(f"soft_min takes its penalty as beta, which must be above 0, not {penalty:g}")
     lowest = min(rewards)
-    mass = math.fsum(math.exp((lowest - reward) / penalty) for reward in rewards) / len(rewards)
-    return lowest - penalty * math.log(mass)
+    # Less 1, so that at a large beta, where exp rounds to 1, what the members differ by is kept.
+    excess = math.fsum(math.expm1((lowest - reward) / penalty) for reward in rewards) / len(rewards)
+    return lowest - penalty * math.log1p(excess)
 
 
 def combine_normal(part: RewardParts, combine: str, penalty: float) -> float:
