@@ -35,8 +35,8 @@ from rewardsmith.models.heads import find_head, initialise_head
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.stats.intervals import Resampling, paired_difference
-from rewardsmith.training import features
-from rewardsmith.training.features import ROWS_PER_FILE, FeatureStore
+from rewardsmith.training import frozen
+from rewardsmith.training.frozen import ROWS_PER_FILE, FeatureStore
 
 PAIRS_PER_PROMPT = 5
 
@@ -101,7 +101,7 @@ def train_on_drawn_features(count: int, width: int) -> None:
         trainer = RewardTrainer(model, config, train_dataset=rows, processing_class=tokenizer)
         # The cache is filled as by the backbone, in the order of the rows.
         computed = ([list(part)] for part in drawn(2 * count, width))
-        with mock.patch.object(features, "compute_features", side_effect=computed):
+        with mock.patch.object(frozen, "compute_features", side_effect=computed):
             FeatureStore(trainer.model, trainer.plan, cache, trainer.accelerator).gather(rows["ids"])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started, worked = time.perf_counter(), time.process_time()

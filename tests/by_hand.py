@@ -5,7 +5,7 @@ import math
 import torch
 
 from rewardsmith import objectives as o
-from rewardsmith.objectives.table import OBJECTIVES
+from rewardsmith.objectives import OBJECTIVES
 
 LN2 = math.log(2)
 

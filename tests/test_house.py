@@ -23,7 +23,7 @@ MOST_WITHOUT_TESTS = 7
 KINDS = {
     "data/sets": {"entry", "published"},
     "data/formats": {"cells", "format", "pairs", "rankings", "rewardsmith", "trainers"},
-    "objectives": {"comparisons", "table"},
+    "objectives": {"comparisons"},
     "models/foreign": {"folder", "imported", "loading"},
     "serving/protocols": {"inputs"},
     "cli": {"options", "main", "collect_project"},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rewardsmith.cli.collect_duel import describe_duel
+from rewardsmith.cli.collect_serving import describe_duel
 from rewardsmith.collecting.duel import FEWEST, judge_duel, plan_duel
 
 PAIRS = 3000

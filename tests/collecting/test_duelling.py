@@ -3,7 +3,7 @@
 import numpy as np
 from collecting_people import annotator
 
-from rewardsmith.cli.collect_duel import describe_duel, pairs_of
+from rewardsmith.cli.collect_serving import describe_duel, pairs_of
 from rewardsmith.collecting.assigning import claim
 from rewardsmith.collecting.duel import plan_duel
 from rewardsmith.collecting.duelling import add_duel, close_items, duel_result

@@ -105,7 +105,7 @@ def prepare(tmp_path, database, items):
 
 def start(path, port) -> BaseProcess:
     """Serve in a process of its own, forked from one that has imported the package: a start is then no import."""
-    servers.set_forkserver_preload(["pytest", "rewardsmith.cli.collect_serve", "rewardsmith.collecting.app.run"])
+    servers.set_forkserver_preload(["pytest", "rewardsmith.cli.collect_serving", "rewardsmith.collecting.app.run"])
     command = ["collect", "serve", "--project", str(path), "--port", str(port)]
     process = servers.Process(target=main, args=(command,), daemon=True)
     process.start()

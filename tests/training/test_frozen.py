@@ -6,15 +6,18 @@ import math
 import pytest
 import tiny_models
 import torch
+from accelerate import Accelerator
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig
 from small_runs import config, trainer_for
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaConfig
 
 from rewardsmith import RewardModel, RewardTrainer, train
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.heads import find_head
+from rewardsmith.models.heads import find_head, to_pooled
 from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.training.frozen import FeatureStore, fingerprint_backbone
 
 ROWS = tiny_models.pairs(40)
 
@@ -74,11 +77,11 @@ def test_a_fitted_head_with_nothing_held_out_has_accuracies_that_are_undefined(t
 
 
 def test_a_second_run_reuses_every_sequence_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
-    from rewardsmith.training import features
+    from rewardsmith.training import frozen
 
-    monkeypatch.setattr(features, "ROWS_PER_FILE", 8)
+    monkeypatch.setattr(frozen, "ROWS_PER_FILE", 8)
     options = {"freeze_backbone": True, "feature_cache": str(tmp_path / "cache"), "sweep_l2": [0.01]}
-    compute = features.FeatureStore._compute
+    compute = frozen.FeatureStore._compute
     calls = []
 
     def fails_at_third(self, window, tokens):
@@ -87,10 +90,10 @@ def test_a_second_run_reuses_every_sequence_and_an_interrupted_one_goes_on(tmp_p
             raise KeyboardInterrupt
         return compute(self, window, tokens)
 
-    monkeypatch.setattr(features.FeatureStore, "_compute", fails_at_third)
+    monkeypatch.setattr(frozen.FeatureStore, "_compute", fails_at_third)
     with pytest.raises(KeyboardInterrupt):
         trainer_for(tmp_path / "a", ROWS, **options).train()
-    monkeypatch.setattr(features.FeatureStore, "_compute", compute)
+    monkeypatch.setattr(frozen.FeatureStore, "_compute", compute)
     again = trainer_for(tmp_path / "a", ROWS, **options)
     again.train()
     assert again.frozen.features.reused >= 16
@@ -163,3 +166,69 @@ def test_what_cannot_be_computed_once_is_refused(tmp_path):
     few = config(tmp_path, freeze_backbone=True, sweep_l2=[0.1, 1.0])
     with pytest.raises(ConfigError, match="too few to choose by"):
         RewardTrainer(model, few, train_dataset=ROWS[:4], tokenizer=tokenizer).train()
+
+
+GROUPS = [[[5, 6, 7, 8], [5, 6, 9]], [[5, 6, 7, 8], [30, 31]], [[40, 41, 42]]]
+
+
+def store_for(tmp_path, model, autocast=None):
+    return FeatureStore(model, prepare_model(model), tmp_path, Accelerator(cpu=True), autocast)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "bert"])
+def test_features_are_what_the_head_reads(tmp_path, family):
+    model, _ = getattr(tiny_models, family)()
+    model.eval()
+    groups = [[[min(i, 20) for i in ids] for ids in group] for group in GROUPS]
+    found = store_for(tmp_path, model).gather(groups)
+    head = model.score if family == "qwen2" else model.classifier
+    seen = []
+    head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    flat = [ids for group in groups for ids in group]
+    for ids, row in zip(flat, found.row_B.tolist(), strict=True):
+        model(torch.tensor([ids]))
+        wanted = seen[-1][0, -1] if family == "qwen2" else seen[-1][0]
+        assert torch.allclose(found.table_UD[row], wanted, atol=1e-5)
+    assert len(found.table_UD) == len({tuple(ids) for ids in flat})
+    assert [found.rows[found.store.key(ids)] for ids in flat] == found.row_B.tolist()
+
+
+def test_another_backbone_pooling_or_precision_has_features_of_its_own_and_another_head_has_not():
+    model, _ = tiny_models.qwen2()
+    first = fingerprint_backbone(model)
+    torch.nn.init.zeros_(model.score.weight)
+    assert fingerprint_backbone(model) == first
+    assert fingerprint_backbone(model, torch.bfloat16) != first
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 3] += 1e-3
+    changed = fingerprint_backbone(model)
+    assert changed != first
+    assert fingerprint_backbone(to_pooled(model, "mean")) != changed
+
+
+def test_a_spoilt_file_is_said_and_computed_again(tmp_path, caplog):
+    model, _ = tiny_models.qwen2()
+    first = store_for(tmp_path, model).gather(GROUPS)
+    [path] = tmp_path.rglob("part-*.parquet")
+    content = bytearray(path.read_bytes())
+    middle = content.index(first.table_UD[0].numpy().tobytes()[:16])
+    content[middle] ^= 255
+    path.write_bytes(content)
+    again = store_for(tmp_path, model).gather(GROUPS)
+    assert "is computed again" in caplog.text
+    assert again.reused == 0
+    assert torch.equal(first.table_UD, again.table_UD)
+
+
+def test_a_head_that_reads_every_token_is_refused(tmp_path):
+    sizes = {**tiny_models.SIZES, "vocab_size": 60, "max_position_embeddings": 64, "num_labels": 1}
+    model = AutoModelForSequenceClassification.from_config(RobertaConfig(**sizes))
+    with pytest.raises(ConfigError, match="reads every token"):
+        store_for(tmp_path, model).gather(GROUPS)
+
+
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path):
+    model, _ = tiny_models.qwen2()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="make room, or name another feature_cache"):
+        store_for(tmp_path / "file", model).gather(GROUPS)

@@ -13,7 +13,7 @@ from transformers import MixtralConfig, MixtralForSequenceClassification
 
 from rewardsmith import RewardTrainer
 from rewardsmith.errors import ConfigError, DataError, RewardsmithError
-from rewardsmith.objectives.table import OBJECTIVES
+from rewardsmith.objectives import OBJECTIVES
 from rewardsmith.records import Comparison, PreferenceGroup
 
 RANKING = {"prompt": "good question", "completions": [" fine", " nice", " awful", " bad"], "ranks": [1, 2, 2, 4]}

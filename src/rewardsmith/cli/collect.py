@@ -1,4 +1,4 @@
-"""`rewardsmith collect COMMAND ...`: its commands; each has a file, or lives in `collect_project`."""
+"""`rewardsmith collect COMMAND ...`: the table of its commands, which live in files of their kind."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import argparse
 from importlib import import_module
 from importlib.util import find_spec
 
-from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly
+from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly, part_of
 from rewardsmith.errors import DataError, UsageError, missing_extra, nearest_or_known
 
 # Command -> (module, one-line summary).
 COMMANDS = {
-    "demo": ("collect_demo", "a project with built-in questions, on this machine, at once"),
+    "demo": ("collect_serving", "a project with built-in questions, on this machine, at once"),
     "init": ("collect_project", "make a project file and its database"),
     "import": ("collect_project", "bring in prompts with answers, or several models' outputs, joined by prompt"),
-    "serve": ("collect_serve", "serve the web page"),
+    "serve": ("collect_serving", "serve the web page"),
     "annotators": ("collect_project", "add, list, revoke people"),
     "status": ("collect_project", "how far the project is"),
-    "agreement": ("collect_agreement", "how far people agree, with intervals; each annotator"),
-    "order": ("collect_order", "which items come first: gap, uncertainty or fisher"),
-    "duel": ("collect_duel", "which of two reward models agrees with people, with few labels"),
-    "export": ("collect_export", "write the judgements as preference groups, TRL pairs or Parquet"),
+    "agreement": ("collect_judgements", "how far people agree, with intervals; each annotator"),
+    "order": ("collect_judgements", "which items come first: gap, uncertainty or fisher"),
+    "duel": ("collect_serving", "which of two reward models agrees with people, with few labels"),
+    "export": ("collect_judgements", "write the judgements as preference groups, TRL pairs or Parquet"),
     "panel": ("collect_project", "the link for a marketplace, its participants, release of those who returned"),
     "backup": ("collect_project", "copy the database while it is in use"),
     "restore": ("collect_project", "put a copy in the database's place"),
@@ -30,7 +30,7 @@ PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "nh3", "markdown_it",
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the sub-command; its own flags are declared by its own file."""
+    """Declare the sub-command; its own flags are declared in the file of its kind."""
     declare_commands(parser, "collect", "Collect human judgements.", COMMANDS)
 
 
@@ -46,13 +46,16 @@ def run(args: argparse.Namespace) -> int:
     command = import_module(f"rewardsmith.cli.{module}")
     parser = CommandParser(prog=f"rewardsmith collect {name}", description=summary)
     parser.set_defaults(command=name)
-    command.configure(parser, name) if module == "collect_project" else command.configure(parser)
+    if module == "collect_project":
+        command.configure(parser, name)
+    else:
+        part_of(command, "configure", name)(parser)
     given = parse_strictly(parser, args.arguments)
 
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return int(command.run(given) or 0)
+        return int(part_of(command, "run", name)(given) or 0)
     except SQLAlchemyError as error:
         # What the driver says, without the statement and its values.
         raise DataError(f"the database failed: {getattr(error, 'orig', None) or error}") from error

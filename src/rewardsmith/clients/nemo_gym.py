@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, as_async_scorer, score_samples_async
-from rewardsmith.clients.conversations import Messages, chat_call, chat_tool, last_turn
+from rewardsmith.clients.exchange import Messages, chat_call, chat_tool, last_turn
 from rewardsmith.errors import DataError, ScoringError, UnreachableError, describe
 from rewardsmith.records import Scorer
 

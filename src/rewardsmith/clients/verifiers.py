@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, as_async_scorer, score_samples_async
-from rewardsmith.clients.conversations import chat_messages, chat_tool, last_turn
+from rewardsmith.clients.exchange import chat_messages, chat_tool, last_turn
 from rewardsmith.errors import DataError
 from rewardsmith.records import Scorer
 

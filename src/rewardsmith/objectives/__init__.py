@@ -1,4 +1,13 @@
-"""Objectives: pure, unreduced loss functions in fp32, one family a file."""
+"""Objectives: pure, unreduced loss functions in fp32, one family a file, and their table.
+
+The table says of each what it is, how it is reduced, and what it learns beside the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from rewardsmith.objectives.comparisons import (
     Comparisons,
@@ -15,11 +24,11 @@ from rewardsmith.objectives.comparisons import (
     with_ties,
 )
 from rewardsmith.objectives.listwise import best_against_rest, plackett_luce
-from rewardsmith.objectives.table import OBJECTIVES, Objective
-from rewardsmith.objectives.tie_models import davidson, rao_kupper
+from rewardsmith.objectives.tie_models import davidson, davidson_start, rao_kupper, rao_kupper_start
 
 __all__ = [
     "OBJECTIVES",
+    "OPTIONS",
     "Comparisons",
     "Objective",
     "best_against_rest",
@@ -38,3 +47,37 @@ __all__ = [
     "scaled_bradley_terry",
     "with_ties",
 ]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One choice of `loss_type`.
+
+    Args:
+        function: `f(rewards_B, comparisons) -> losses_P`, or `f(...) -> (losses_G, weight_G)` when listwise.
+        kind: "pairwise" or "listwise".
+        reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
+        options: fields of the training config that it reads, each with the argument of `function` that takes it.
+        start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
+    """
+
+    function: Callable[..., Any]
+    kind: Literal["pairwise", "listwise"] = "pairwise"
+    reduction: Literal["comparisons", "groups"] = "comparisons"
+    options: Mapping[str, str] = field(default_factory=dict)
+    start_threshold: Callable[[float], float] | None = None
+
+
+SMOOTHED = {"label_smoothing": "label_smoothing"}
+OBJECTIVES = {
+    "bradley_terry": Objective(bradley_terry, options=SMOOTHED),
+    "k_wise": Objective(bradley_terry, reduction="groups", options=SMOOTHED),
+    "plackett_luce": Objective(plackett_luce, kind="listwise", reduction="groups", options={"ranking_top_k": "top_k"}),
+    "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups"),
+    "scaled_bradley_terry": Objective(scaled_bradley_terry, options=SMOOTHED),
+    "hinge": Objective(hinge),
+    "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start),
+    "davidson": Objective(davidson, start_threshold=davidson_start),
+}
+# Every field of the training config that some objective reads.
+OPTIONS = tuple(dict.fromkeys(name for objective in OBJECTIVES.values() for name in objective.options))

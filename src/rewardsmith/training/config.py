@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError, nearest
 from rewardsmith.models.compiling import COMPILE
-from rewardsmith.objectives.table import OBJECTIVES, OPTIONS
+from rewardsmith.objectives import OBJECTIVES, OPTIONS
 from rewardsmith.training.launching import require_deepspeed
 
 logger = logging.getLogger(__name__)

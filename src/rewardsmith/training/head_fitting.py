@@ -21,10 +21,10 @@ from rewardsmith.models.shared_prefix.forward import apply_head, core_model, rew
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS, tie_share
-from rewardsmith.training.features import Features
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
 
 if TYPE_CHECKING:
+    from rewardsmith.training.frozen import Features
     from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)

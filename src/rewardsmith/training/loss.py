@@ -20,6 +20,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ScoringError
 from rewardsmith.models.shared_prefix.packing import RewardBatch
+from rewardsmith.objectives import OBJECTIVES
 from rewardsmith.objectives.comparisons import (
     Comparisons,
     centring,
@@ -31,7 +32,6 @@ from rewardsmith.objectives.comparisons import (
     mean_over_rankings,
     with_ties,
 )
-from rewardsmith.objectives.table import OBJECTIVES
 from rewardsmith.training.config import RewardConfig
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import torch
 from by_hand import pair, ranking, rewards, value
 
 from rewardsmith import objectives as o
-from rewardsmith.objectives.table import OBJECTIVES
+from rewardsmith.objectives import OBJECTIVES
 
 
 def test_with_two_answers_listwise_and_k_wise_are_bradley_terry():

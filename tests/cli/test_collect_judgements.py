@@ -1,17 +1,58 @@
-"""What every task's judgements become: a file that `train` takes as it is, or one that says what it is for."""
+"""`rewardsmith collect agreement`: the numbers on the terminal and as JSON."""
 
 import json
 
 import pytest
 from cli.conftest import write_jsonl
-from collecting_people import annotator
+from collecting_people import annotator, answer
 
-from rewardsmith.collecting import create
+from rewardsmith.cli.main import main
+from rewardsmith.collecting import create, open_collection
 from rewardsmith.collecting.assigning import claim
 from rewardsmith.collecting.items import add_items
 from rewardsmith.collecting.saving import Submission, submit
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.records import PreferenceGroup
+
+ROWS = [
+    {"prompt": f"q{n}", "chosen": "a", "rejected": "b", "annotator": who} for n in range(6) for who in ("x", "y", "z")
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for row in ROWS[::4]:
+        row["chosen"], row["rejected"] = "b", "a"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert main(["collect", "init", "p.yaml"]) == 0
+    assert main(["collect", "import", "rows.jsonl"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def test_every_figure_has_its_interval_or_says_why_not(folder, capsys):
+    assert main(["collect", "agreement"]) == 0
+    text = capsys.readouterr().out
+    assert "18 judgements of 6 items" in text
+    assert "Krippendorff's alpha (ordinal)" in text
+    assert "right on gold" in text
+    assert "not yet" in text
+    assert "divides people: item" in text
+
+
+def test_the_json_holds_the_same_and_names_nobody(folder, capsys):
+    assert main(["collect", "agreement", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["items"], found["judgements"], len(found["annotators"])) == (6, 18, 3)
+    assert all(one["annotator"].startswith("imported-") for one in found["annotators"])
+    assert found["alpha"]["low"] < found["alpha"]["value"] < found["alpha"]["high"]
+
+
+def test_a_question_that_is_not_asked_names_those_that_are(folder, capsys):
+    assert main(["collect", "agreement", "--question", "safety"]) == 1
+    assert "there are: overall" in capsys.readouterr().err
+
 
 ITEMS = 12
 SCALE = [{"name": "helpfulness", "low": 1, "high": 5}]
@@ -205,3 +246,49 @@ def test_a_project_of_another_tool_comes_in_and_goes_out_with_every_judgement(co
     assert not names & aliases
     code, _, error = train(command, tiny_model, "out1.jsonl")
     assert code == 0, error
+
+
+GAPS = {"q0": 0.1, "q1": 3.0, "q2": 1.0}
+
+
+@pytest.fixture
+def folder_collect_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": q, "completions": ["a", "b"], "scores": [gap, 0.0]} for q, gap in GAPS.items()]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["collect", "init", "p.yaml"]) == 0
+    assert main(["collect", "import", "rows.jsonl"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("order", "expected"), [("gap", ["q1", "q2", "q0"]), ("uncertainty", ["q0", "q2", "q1"])])
+def test_items_come_by_their_rating_and_judgements_record_the_order(folder_collect_order, capsys, order, expected):
+    assert main(["collect", "order", order, "--rating", "score"]) == 0
+    assert f"3 items in order {order}" in capsys.readouterr().out
+    collection = open_collection(folder_collect_order / "p.yaml")
+    person = annotator(collection)
+    assert [answer(collection, person)[0].prompt for _ in range(3)] == expected
+    collection.close()
+
+
+def test_the_random_order_comes_back(folder_collect_order, capsys):
+    assert main(["collect", "order", "gap", "--rating", "score"]) == 0
+    assert main(["collect", "order", "random"]) == 0
+    collection = open_collection(folder_collect_order / "p.yaml")
+    person = annotator(collection)
+    assert {answer(collection, person)[0].prompt for _ in range(3)} == set(GAPS)
+    collection.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["gap"], "give either --model or --rating"),
+        (["gap", "--rating", "score", "--model", "m"], "give either --model or --rating"),
+        (["gap", "--rating", "helpfulness"], "no complete rating 'helpfulness'; it has: score"),
+    ],
+)
+def test_an_order_without_predictions_says_what_it_needs(folder_collect_order, capsys, flags, message):
+    assert main(["collect", "order", *flags]) == 1
+    assert message in capsys.readouterr().err
