@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -80,18 +79,25 @@ def test_the_page_about_ratings_runs_in_order(tmp_path, repository):
     assert (tmp_path / "stars-reward" / "run.json").is_file()
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, repository):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, repository, monkeypatch):
+    pytest.importorskip("nbclient", reason="nbclient is not installed")
     nbformat = pytest.importorskip("nbformat")
-    shutil.copy(repository / "examples" / "tutorial.ipynb", folder)
-    notebook = nbformat.read(folder / "tutorial.ipynb", as_version=4)
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    from notebook import execute
+
+    notebook = nbformat.read(repository / "examples" / "tutorial.ipynb", as_version=4)
     settings = {"HH": "hh/helpful-base/test.jsonl.gz", "ENCODER": "encoder", "STEPS": "2", "HF_HUB_OFFLINE": "1"}
-    os.environ.update(settings)
-    try:
-        nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    finally:
-        for name in ("HH", "ENCODER", "STEPS"):
-            os.environ.pop(name)
-    outputs = json.dumps(notebook.cells)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    outputs = json.dumps(execute(notebook, folder).cells)
     assert "text/html" in outputs
-    assert (folder / "hh-reward" / "run.json").is_file()
+    assert (folder / "my-reward" / "run.json").is_file()
+
+
+def test_the_stored_notebook_shows_a_run_on_simulated_judgements(repository):
+    cells = json.loads((repository / "examples" / "tutorial.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    shown = [cell for cell in code if any("text/html" in output.get("data", {}) for output in cell["outputs"])]
+    assert len(shown) >= 5
+    assert all(cell["execution_count"] for cell in code)
+    assert "<svg" in json.dumps([cell["outputs"] for cell in shown])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -62,11 +62,18 @@ class ScoringError(RewardsmithError, RuntimeError):
 
 
 class TooLongError(ScoringError):
-    """A text with more tokens than the model reads; `tokens` says how many, as "81" or "over 512"."""
+    """A text with more tokens than the model reads; `tokens` says how many, as "81" or "over 512".
 
-    def __init__(self, message: str, tokens: str) -> None:
+    `answers` has the own error of each answer of a request that is at fault, by its place, where that is known.
+    """
+
+    def __init__(self, message: str, tokens: str, answers: Mapping[int, TooLongError] | None = None) -> None:
         super().__init__(message)
-        self.tokens = tokens
+        self.tokens, self.answers = tokens, dict(answers or {})
+
+
+class TemplateError(ScoringError):
+    """A conversation that the chat template refuses."""
 
 
 class UnreachableError(ScoringError):
@@ -176,6 +183,31 @@ ELSEWHERE = {"inspect": "data inspect", "check": "data check", "split": "data sp
 ELSEWHERE |= {"merge": "data merge", "overlap": "data overlap", "simulate": "data simulate", "list": "data list"}
 ELSEWHERE |= {name: f"rl {name}" for name in ("grpo", "rloo", "ppo", "raft", "best-of-n", "round")}
 ELSEWHERE |= {"annotate": "collect", "eval": "evaluate", "benchmark": "evaluate", "bench": "evaluate", "fit": "train"}
+# What a command leaves when Ctrl-C ends it, and how to go on; others write what they write whole at their end.
+AGAIN = "run the same command again and it goes on"
+KEPT = {
+    "score": f"finished parts are kept in {{out}}.ledger: {AGAIN}",
+    "rank": f"with --model finished parts are kept in {{out}}.scored.jsonl.ledger: {AGAIN}",
+    "train": "whole checkpoints stay in the run's folder: go on with --resume_from_checkpoint true; before the first "
+    "one nothing is saved: start again",
+    "serve": "requests that were accepted are answered; nothing is kept: run the same command to serve again",
+    "collect": "every judgement that was sent is stored: run the same command again",
+    "rl round": f"every finished part of a round is kept in its folder: {AGAIN}",
+    "rl": "whole checkpoints stay in the run's folder: go on with --resume; before the first one nothing is saved: "
+    "start again",
+    "": "nothing was written, or whole files only: run the same command again",
+}
+
+
+def kept(command: str, values: Mapping[str, object]) -> str:
+    """Return what an interrupted command leaves and how to go on.
+
+    Args:
+        command: its name, its area before it, such as "rl ppo".
+        values: its arguments.
+    """
+    text = KEPT.get(command) or KEPT.get(command.split()[0]) or KEPT[""]
+    return f"interrupted; {text.format_map({'out': 'OUT', **values})}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

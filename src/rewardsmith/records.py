@@ -117,6 +117,7 @@ class PreferenceGroup:
         tools: tool definitions that the chat template reads.
         chat_template_kwargs: further arguments of the chat template.
         metadata: anything else the source says, such as subset or language.
+        where: the first row that it came from, such as "pairs.jsonl:row 12"; says nothing about the group itself.
     """
 
     prompt: Text
@@ -129,6 +130,7 @@ class PreferenceGroup:
     tools: Sequence[Any] | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    where: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tools", without_nulls(self.tools))

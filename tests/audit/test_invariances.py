@@ -1,7 +1,9 @@
+import io
 import math
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from rewardsmith.audit.invariances import (
     PaddedRows,
@@ -10,8 +12,10 @@ from rewardsmith.audit.invariances import (
     compare_rewards,
     fits,
     invariance_findings,
+    invariances_section,
     model_variants,
 )
+from rewardsmith.blocks.text import print_sections
 from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.errors import ScoringError, TooLongError
 from rewardsmith.evaluation import FunctionScorer
@@ -182,3 +186,15 @@ def test_prompts_that_the_model_does_not_read_whole_are_not_asked_in_other_ways(
     assert fits(ScoreRequest("a b", ("c", "d")), scorer)
     assert not fits(ScoreRequest("a b", ("c", "c d")), scorer)
     assert fits(ScoreRequest("a b", ("c", "c d")), FunctionScorer(lambda prompt, answers: [0.0 for _ in answers]))
+
+
+def test_the_table_breaks_no_word_in_a_terminal_of_80_columns():
+    console = Console(width=80, file=io.StringIO())
+    found = [item.to_dict() for item in check_invariances(FunctionScorer(sound), REQUESTS, 1.0)]
+    found += [{**found[0], "name": "left padding", "ok": None, "note": "no tokenizer"}]
+    print_sections([invariances_section({"invariances": found})], console)
+    lines = console.file.getvalue().splitlines()
+    header = next(line for line in lines if "what changes" in line)
+    assert all(name in header for name in ("verdict", "change", "in sd", "flips", "new ties", " n "))
+    assert all(len(line) <= 80 for line in lines)
+    assert any("0 of " in line for line in lines)

@@ -141,3 +141,28 @@ def test_bad_rows_are_skipped_and_counted_on_request(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "dropped 1 (broken JSON), first: bad.jsonl:row 2" in said
     assert "dropped 1 (null value), first: bad.jsonl:row 3" in said
+
+
+def test_a_table_of_one_rated_answer_a_row_goes_through_every_command(tmp_path, capsys):
+    lines = ["frage,response,sterne,annotator"]
+    for number in range(12):
+        for answer, stars in (("good", 5), ("fine", 3), ("poor", 1)):
+            lines += [
+                f"question {number} about {number * 977},{answer} {number},{stars},{who}" for who in ("ann", "bob")
+            ]
+    lines = [lines[0], *lines[1::2], *lines[2::2], "lonely,alone,3,ann"]
+    table = tmp_path / "rated.csv"
+    table.write_text("\n".join(lines) + "\n")
+    columns = ("--columns", "frage=prompt", "sterne=score", "response=completion")
+    for name in ("inspect", "check"):
+        assert data(name, table, *columns) in (0, 1)
+        printed = capsys.readouterr()
+        assert "1 prompts have one rated answer" in " ".join((printed.out + printed.err).split())
+    for name, out in (("convert", "c.jsonl"), ("merge", "m.jsonl")):
+        to = ("--to", "jsonl") if name == "convert" else ()
+        assert data(name, table, "--out", tmp_path / out, *to, *columns) == 0
+        groups = load_preferences(tmp_path / out)
+        assert (len(groups), sum(len(group.comparisons) for group in groups)) == (13, 72)
+    assert data("split", table, "--out", tmp_path / "sides", *columns) == 0
+    sides = [load_preferences(tmp_path / "sides" / f"{side}.jsonl") for side in ("train", "test")]
+    assert sum(len(group.comparisons) for side in sides for group in side) == 72

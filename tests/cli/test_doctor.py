@@ -66,3 +66,14 @@ def test_control_characters_of_a_checkpoint_do_not_reach_the_terminal(command, f
     (foreign_model / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}\x1b[2J")
     _, out, _ = command("doctor", foreign_model)
     assert "\x1b[2J" not in out
+
+
+def test_flags_of_scoring_are_taken(command, foreign_model, rows_file):
+    code, out, err = command(
+        "doctor", foreign_model, rows_file, "--batch-tokens", 512, "--truncate-prompt", "--limit", 20, "--max-length", 8
+    )
+    assert "agreement with labels" in out, err
+    assert "cut, as was asked" in out
+    assert "--batch-tokens" not in err
+    code, _, err = command("doctor", foreign_model, "--batch-tokens", 0)
+    assert (code, "tokens_per_batch is 0; give 1 or more" in err) == (1, True)

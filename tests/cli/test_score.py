@@ -242,3 +242,38 @@ def test_rank_fails_where_no_row_could_be_scored(command, tiny_model, tmp_path):
     assert code == 1
     assert "wrote 0 rows" in out
     assert "not scored: 1 rows" in err
+
+
+def test_an_answer_without_a_reward_costs_itself_and_rank_passes_it_by(command, tiny_model, model, tmp_path):
+    rows = [{"prompt": "Question 1?\n", "completions": ["good answer", None, "bad reply", 7]}]
+    write(tmp_path / "in.jsonl", rows)
+    code, out, err = command("score", tiny_model, "in.jsonl", "out.jsonl")
+    assert (code, "wrote 1 of 1 rows" in out) == (0, True)
+    assert "not scored: 1 single answers (null value), their rewards are null" in err
+    assert "first: in.jsonl:row 1: column 'completions[1]' is null" in err
+    (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    whole = model.score("Question 1?\n", ["good answer", "bad reply"])
+    assert [reward is None for reward in row["rewards"]] == [False, True, False, True]
+    assert [reward for reward in row["rewards"] if reward is not None] == pytest.approx(whole, abs=1e-6)
+    for source, more in (("out.jsonl", ()), ("in.jsonl", ("--model", tiny_model))):
+        code, out, err = command("rank", source, f"best-{source}", *more)
+        assert code == 0, err
+        assert "2 answers have no reward and were passed by" in out
+        (best,) = [json.loads(line) for line in (tmp_path / f"best-{source}").read_text().splitlines()]
+        assert (best["reward"], best["n"]) == (pytest.approx(max(whole), abs=1e-6), 2)
+
+
+def test_what_a_template_refuses_is_said_with_its_row_and_the_remedy(command, tmp_path):
+    strict, tokenizer = tiny_models.qwen2()
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') if messages[0].role == 'system' }}" + (
+        tokenizer.chat_template or ""
+    )
+    for part in (strict, tokenizer):
+        part.save_pretrained(tmp_path / "strict")
+    turns = [{"role": "system", "content": "x"}, {"role": "user", "content": "hi"}]
+    write(tmp_path / "in.jsonl", [{"prompt": turns, "completion": [{"role": "assistant", "content": "good"}]}])
+    code, _, err = command("score", "strict", "in.jsonl", "out.jsonl")
+    assert code == 1
+    assert "not scored: 1 rows (refused by the chat template)" in err
+    assert "first: in.jsonl:row 1: the chat template refused a conversation" in err
+    assert "roles must alternate; write a system text into the first user message" in err

@@ -296,3 +296,20 @@ def test_settings_that_do_not_fit_a_stream_are_refused_before_data_are_read(comm
     assert code == 1, err
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_table_of_one_rated_answer_a_row_is_trained_on_and_measured(command, tmp_path):
+    rows = [f"Question {i} about a thing?,answer {j} of {i},{j},rater {i % 2}" for j in range(3) for i in range(40)]
+    (tmp_path / "rated.csv").write_text("prompt,response,rating,annotator\n" + "\n".join(rows) + "\n")
+    code, _, err = command(
+        "train", *FAST, "--dataset_name", "rated.csv", "--output_dir", "out", "--loss_type", "k_wise"
+    )
+    assert code == 0, err
+    assert "120 rows, 40 groups, 120 comparisons" in err
+    code, out, err = command("evaluate", "out", "rated.csv", "--resamples", 50)
+    assert code == 0, err
+    assert "n=120" in out
+    streamed = ("--streaming", "--dataset_name", "rated.csv", "--output_dir", "streamed")
+    code, _, err = command("train", *FAST, *streamed)
+    assert code == 0, err

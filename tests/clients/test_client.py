@@ -312,3 +312,16 @@ def test_a_servers_message_cannot_write_to_the_terminal(scripted):
         client.score("q", ["a"])
     assert "\x1b" not in str(caught.value)
     assert "\x07" not in str(caught.value)
+
+
+def test_a_missing_answer_has_none_and_partial_asks_for_more(url, reward_model):
+    with RewardClient(url) as client:
+        assert client.score("is maybe", [" fine", None]) == [
+            pytest.approx(reward_model.score("is maybe", " fine")),
+            None,
+        ]
+        assert client.score("is maybe", [None, " fine"], return_parts=True)[0] is None
+        with pytest.raises(ScoringError, match="vocabulary"):
+            client.score("is maybe", [" fine", (10**6,)])
+    with RewardClient(url, options=ClientOptions(partial=True)) as client:
+        assert client.score("is maybe", [" fine", (10**6,)])[1] is None

@@ -1,5 +1,6 @@
 """Data through a tokenizer and a model: what template and tokenizer erase, and what they write twice."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import healthy_runs
@@ -93,3 +94,16 @@ def test_what_training_cut_is_no_loss_and_groups_that_are_not_scored_are_named()
     assert (loss.level, "the start of their prompts is cut" in loss.message) == ("green", True)
     (agreed,) = check_agreement_with_labels(subject)
     assert "of 4 groups not scored: 1 longer than the 512 tokens that the model reads" in agreed.message
+
+    asked = replace(subject, truncate_prompt=True, tokens_per_batch=700)
+    (agreed,) = check_agreement_with_labels(asked)
+    assert "not scored" not in agreed.message
+
+
+def test_cutting_that_was_asked_for_is_no_loss_of_length():
+    model, tokenizer = tiny_models.bert()
+    groups = [PreferenceGroup("question " * 600, ("good", "bad"), (Comparison(0, 1),))] * 3
+    subject = Subject(model, tokenizer, model.config, Renderer(tokenizer), groups=groups)
+    assert check_length_loss(subject).level == "red"
+    loss = check_length_loss(replace(subject, truncate_prompt=True))
+    assert (loss.level, "cut, as was asked" in loss.message) == ("green", True)

@@ -143,6 +143,14 @@ def test_two_models_on_two_sets_make_one_summary_with_a_comparison(read_page):
     assert "best baseline" in page.text
 
 
+def test_the_headline_of_a_comparison_names_the_models(read_page):
+    groups = list(simulate(SimulationConfig(prompts=30, answers=(2, 2))))
+    sides = [score_groups(scorer, groups) for scorer in (GoldScorer(), BiasedScorer(noise=9.0))]
+    comparison = compare("models/good", sides[0], "models/noisy", sides[1], HOW).to_dict() | {"data": "d"}
+    page = read_page(render_report([comparison]))
+    assert "good is better than noisy by" in page.text or "good is not shown to be better than noisy" in page.text
+
+
 def test_an_audit_and_its_evaluation_are_one_entry(full_audit):
     flat = flatten(full_audit, 1)
     assert "evaluation" not in flat

@@ -96,4 +96,20 @@ def test_the_two_answers_of_a_scored_pair_are_ranked_whatever_their_label():
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_reward": 1, "rejected_reward": 2}
     assert list(read_candidates([("row 1", row)])) == [Candidates("q", (("a", 1.0), ("b", 2.0)))]
     with pytest.raises(DataError, match="rejected_reward"):
-        list(read_candidates([("row 1", {**row, "rejected_reward": None})]))
+        list(read_candidates([("row 1", {name: row[name] for name in row if name != "rejected_reward"})]))
+
+
+def test_answers_without_a_reward_are_passed_by_and_counted():
+    rows = [
+        {"prompt": "q", "completions": ["a", None, "c"], "rewards": [1.0, None, 2.0]},
+        {"prompt": "r", "chosen": "a", "rejected": "b", "chosen_reward": "", "rejected_reward": 1.0},
+        {"prompt": "s", "completion": "a", "reward": None},
+        {"prompt": "s", "completion": "b", "reward": 3.0},
+        {"prompt": "t", "completion": "a", "reward": None},
+    ]
+    report = RankReport()
+    groups = read_candidates([(f"row {i}", row) for i, row in enumerate(rows)])
+    found = [row["completion"] for row in choose(groups, Choice(), report)]
+    assert found == ["c", "b", "b"]
+    assert (report.prompts, report.answers, report.without_reward, report.without_rows) == (4, 8, 4, 1)
+    assert report.mean_kl == pytest.approx(kl_of_best_of_n(2) / 3)

@@ -1,11 +1,14 @@
 """Every form of data is read; what cannot be is named."""
 
+import json
+
 import pytest
 import tiny_models
 from datasets import Dataset, DatasetDict, IterableDataset
 from small_runs import config, train_logs, trainer_for
 
 from rewardsmith import RewardTrainer
+from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import MergedGroups
 from rewardsmith.errors import DataError
 from rewardsmith.models import long_texts
@@ -40,6 +43,17 @@ def test_content_in_parts_needs_a_template_that_takes_parts(tmp_path):
     rows[2]["chosen"] = [{"role": "assistant", "content": [{"type": "image", "url": "x"}]}]
     with pytest.raises(DataError, match="train row 2: the chat template takes text only"):
         RewardTrainer(tiny_models.qwen2()[0], config(tmp_path), train_dataset=rows, tokenizer=tiny_models.qwen2()[1])
+
+
+def test_an_error_of_merged_groups_names_the_row_of_the_file(tmp_path):
+    rows = tiny_models.pairs(3, conversational=True)
+    rows[2]["chosen"] = [{"role": "assistant", "content": [{"type": "image", "url": "x"}]}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, tokenizer = tiny_models.qwen2()
+    args = config(tmp_path, merge_prompts=True)
+    with pytest.raises(DataError, match=r"^pairs.jsonl:row \d.* \(prompt .*: the chat template takes text only"):
+        RewardTrainer(model, args, train_dataset=list(load_preferences(path)), tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -298,25 +298,32 @@ def _remedy(result: Invariance) -> str:
     return "score one answer a request, and look for state, noise or a batch effect in the scorer"
 
 
+# Key of a row -> heading of its column.
+COLUMNS = {"largest_change": "change", "relative_change": "in sd", "flips": "flips", "artificial_ties": "new ties"}
+FLIPS = list(COLUMNS).index("flips")
+
+
 def invariances_section(result: Plain) -> Section | None:
     """Show what should change nothing."""
     rows = [row for row in result.get("invariances") or [] if isinstance(row, Mapping)]
     if not rows:
         return None
-    extra = [str(key) for row in rows for key in row if key not in ("name", "n", "ok", "note")]
-    columns = list(dict.fromkeys(extra))
     cells: list[list[Value | Cell]] = []
     for row in rows:
         ok = row.get("ok")
         verdict = Cell("not run") if ok is None else Cell("holds", tone="good") if ok else Cell("broken", tone="bad")
-        middle = [written(row.get(name)) if name in row else "" for name in columns]
+        # What was not run changed nothing; the table fits a terminal of 80 columns.
+        middle = [written(row[name]) if ok is not None and name in row else "" for name in COLUMNS]
+        if ok is not None and "pairs" in row:
+            middle[FLIPS] += f" of {written(row['pairs'])}"
         name = Cell(words(row.get("name", "")), str(row.get("note") or ""))
-        cells.append([name, verdict, *middle, written(row.get("n"))])
-    header = ("what changes", "verdict", *map(words, columns), "n")
+        cells.append([name, verdict, *middle, "" if ok is None else written(row.get("n"))])
+    header = ("what changes", "verdict", *COLUMNS.values(), "n")
     return Section(
         "Invariances",
         "What must not change a reward: order of the answers, batch size, padding, precision. The largest change is in"
-        " the model's own unit.",
+        " the model's own unit, and beside it in within-prompt standard deviations (sd). Flips are pairs of answers"
+        " whose order turned, new ties pairs that have equal rewards now and had not before.",
         "A change of 0 on few rows does not promise 0 on long ones.",
         [Table("Largest change of a reward, and judgements that flip", header, cells)],
     )

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from rewardsmith.blocks.words import clean
-from rewardsmith.cli.options import add_input_options, add_loading_options, input_options
+from rewardsmith.cli.options import add_input_options, add_loading_options, add_size_options, input_options
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import write_text
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, help="of the training run (default: the contract's, then 1024)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 on yellow findings too")
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON; - for stdout instead of lines")
-    add_loading_options(parser)
+    add_size_options(add_loading_options(parser))
     add_input_options(parser)
 
 
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("DATA was given twice; give it once")
     data = args.data or args.data_alone
     reading = {name: value for name, value in input_options(args).items() if name != "on_error" and value is not None}
-    flags = {"max_length": args.max_length, "trust_remote_code": args.trust_remote_code}
-    found = doctor(args.model, data, **flags, device=args.device, dtype=args.dtype, watch=track, **reading)
+    flags = ("max_length", "trust_remote_code", "device", "dtype", "tokens_per_batch", "truncate_prompt")
+    found = doctor(args.model, data, watch=track, **{name: getattr(args, name) for name in flags}, **reading)
     show(found, args.json)
     return int(found.level == "red" or (args.strict and found.level == "yellow"))
 

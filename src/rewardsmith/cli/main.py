@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
-from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, nearest, nearest_or_known, said
+from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, kept, nearest, nearest_or_known, said
 
 # A flag of every command, as --debug is.
 SPREADSHEET = "--spreadsheet-cells"
@@ -106,7 +106,9 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         print(f"rewardsmith {name}: error: the model or the data do not fit into memory", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"rewardsmith {name}: {error or 'interrupted'}", file=sys.stderr)
+        # A second Ctrl-C, while libraries end, acts at once and prints nothing.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print(f"\nrewardsmith {name}: {str(error) or kept(name, {})}", file=sys.stderr)
         # As shells count: 128 and the number of the signal, which training names.
         return 128 + int(getattr(error, "number", signal.SIGINT))
 
@@ -187,6 +189,8 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     check_place(args)
     try:
         return int(part_of(command, "run", name)(args) or 0)
+    except KeyboardInterrupt as error:
+        raise error if str(error) else KeyboardInterrupt(kept(name, vars(args))) from None
     finally:
         say_cut(args)
 

@@ -34,18 +34,20 @@ def add_loading_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     return group
 
 
+def add_size_options(group: argparse._ArgumentGroup) -> None:
+    """Add how much is computed at once, and what happens to a text that is too long."""
+    flags = ("--batch-tokens", "--tokens-per-batch")
+    group.add_argument(*flags, dest="tokens_per_batch", metavar="N", type=int, help="distinct tokens of one forward")
+    text = "cut the start of the prompt where a text is too long, never the answer (default: an error of that row)"
+    group.add_argument("--truncate-prompt", action="store_true", help=text)
+
+
 def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """Add how models are run. `several`: the command takes more than one, so members are named with commas only."""
     group = add_loading_options(parser)
-    flags = ("--batch-tokens", "--tokens-per-batch")
-    group.add_argument(*flags, dest="tokens_per_batch", metavar="N", type=int, help="distinct tokens of one forward")
+    add_size_options(group)
     text = "compile the layers: on, off (default), or auto: on a CPU, where the work repays it"
     group.add_argument("--compile", choices=COMPILE, default="off", help=text)
-    group.add_argument(
-        "--truncate-prompt",
-        action="store_true",
-        help="cut the start of the prompt where a text is too long, never the answer (default: an error of that row)",
-    )
     group.add_argument(
         "--no-verify",
         action="store_true",

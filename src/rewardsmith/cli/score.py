@@ -50,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     shard = Shard.parse(args.shard) if args.shard else Shard()
     report = score(args, args.input, args.out, shard, args.parts)
-    for reason, count in report.failed.items():
-        print(f"not scored: {count} rows ({reason}); see {args.out}.errors.jsonl", file=sys.stderr)
-    if report.cut:
-        print(f"prompt cut at its start to fit the model: {report.cut} rows", file=sys.stderr)
+    for line in report.lines(Path(f"{args.out}.errors.jsonl")):
+        print(line, file=sys.stderr)
     if shard.count > 1:
         after = f"{report.waiting} parts left to others" if report.waiting else "all parts are done"
         print(f"shard {args.shard} is done; {after}; then run once without --shard to write {args.out}")
@@ -143,15 +141,15 @@ def run_rank(args: argparse.Namespace) -> int:
         source, split = args.out.with_name(f"{args.out.name}.scored.jsonl"), None
         scored = score(args, args.input, source)
         failed = bool(scored.rows) and not scored.scored
-        for reason, count in scored.failed.items():
-            print(f"not scored: {count} rows ({reason}); see {source}.errors.jsonl", file=sys.stderr)
-        if scored.cut:
-            print(f"prompt cut at its start to fit the model: {scored.cut} rows", file=sys.stderr)
+        for line in scored.lines(Path(f"{source}.errors.jsonl")):
+            print(line, file=sys.stderr)
     how = {"column": args.column, "split": split, "limit": args.limit, "overwrite": args.overwrite}
     # What was scored here has our names already.
     columns = None if args.model else parse_columns(args.columns)
     report = rank(source, args.out, choice, **how, columns=columns)
     print(f"wrote {report.rows} rows to {args.out}: {report.prompts} prompts, {report.answers} answers")
+    if report.without_reward:
+        print(f"{report.without_reward} answers have no reward and were passed by")
     if report.without_rows:
         print(f"{report.without_rows} prompts gave no row (too few answers, equal rewards, or below the limits)")
     if report.prompts:

@@ -18,6 +18,7 @@ import httpx
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError, UnreachableError, describe
 from rewardsmith.records import ScoreRequest, as_plain
+from rewardsmith.scoring.answers import is_missing
 from rewardsmith.scoring.scorer import RewardParts
 
 RETRIED = frozenset({408, 425, 429, 502, 503, 504})
@@ -42,6 +43,8 @@ class ClientOptions:
         normalized: ask for rewards by the contract's mean and standard deviation.
         truncate: ask that long sequences are cut at this end, or that only the start of their "prompt" is; None lets
             them fail.
+        partial: ask for None in place of an error where an answer cannot be read or scored. None among the answers is
+            one that is missing and has None in any case.
     """
 
     timeout_seconds: float = 180.0
@@ -51,6 +54,7 @@ class ClientOptions:
     max_concurrent_calls: int = 16
     normalized: bool = False
     truncate: Literal["left", "right", "prompt"] | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def reward_body(requests: Sequence[ScoreRequest], options: ClientOptions, with_p
     """Build the body of `/v1/reward`."""
     inputs = []
     for request in requests:
-        item: dict[str, Any] = {"completions": [as_plain(completion) for completion in request.completions]}
+        item: dict[str, Any] = {"completions": [None if is_missing(c) else as_plain(c) for c in request.completions]}
         item["prompt"] = as_plain(request.prompt) or ""
         if request.tools is not None:
             item["tools"] = list(request.tools)
@@ -130,6 +134,7 @@ def reward_body(requests: Sequence[ScoreRequest], options: ClientOptions, with_p
             item["chat_template_kwargs"] = dict(request.chat_template_kwargs)
         inputs.append(item)
     body: dict[str, Any] = {"inputs": inputs, "normalized": options.normalized, "truncate": options.truncate}
+    body |= {"partial": True} if options.partial else {}
     return {**body, "return_parts": True} if with_parts else body
 
 
@@ -137,8 +142,8 @@ def reward_body(requests: Sequence[ScoreRequest], options: ClientOptions, with_p
 class Results:
     """What one call gave; `parts` is empty unless asked for."""
 
-    rewards: list[list[float]]
-    parts: list[list[RewardParts]]
+    rewards: list[list[Any]]  # None, where that was asked for, in the place of a number
+    parts: list[list[Any]]
 
 
 def read_rewards(
@@ -167,15 +172,24 @@ def _read_rewards(
         raise ScoringError("the server gave another number of rewards than it was asked for")
     if answer.get("normalized") != options.normalized:
         raise ScoringError(f"the server answered normalized={answer.get('normalized')}, asked {options.normalized}")
-    if not all(type(value) in (float, int) and math.isfinite(value) for values in rewards for value in values):
-        raise ScoringError("the server gave a reward that is not a finite number")
-    checked = [[float(value) for value in values] for values in rewards]
+    for values, request in zip(rewards, requests, strict=True):
+        for value, completion in zip(values, request.completions, strict=True):
+            if not (_is_reward(value) or (value is None and (options.partial or is_missing(completion)))):
+                raise ScoringError("the server gave a reward that is not a finite number")
+    checked = [[None if value is None else float(value) for value in values] for values in rewards]
     if not with_parts:
         return Results(checked, [])
-    parts = [[_read_parts(entry) for entry in result.get("parts") or ()] for result in answer["results"]]
-    if [[part.reward for part in row] for row in parts] != checked:
+    parts = [
+        [None if entry is None else _read_parts(entry) for entry in result.get("parts") or ()]
+        for result in answer["results"]
+    ]
+    if [[None if part is None else part.reward for part in row] for row in parts] != checked:
         raise ScoringError("the server gave no parts, or others than its rewards; is it older than this client?")
     return Results(checked, parts)
+
+
+def _is_reward(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _read_parts(entry: Mapping[str, Any]) -> RewardParts:

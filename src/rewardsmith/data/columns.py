@@ -14,9 +14,10 @@ ROLES = (
     *("prompt", "system", "chosen", "rejected", "answer_a", "answer_b", "winner", "tie", "annotator", "margin"),
     *("weight", "probability", "time", "rationale", "completions", "ranks", "scores", "ratings", "models"),
     *("source", "group_id", "tools", "chat_template_kwargs", "context", "messages", "rejected_response"),
-    *("completion", "label", "text"),
+    *("completion", "label", "text", "score"),
 )
 SAME_ROLE = {"question": "prompt", "a": "answer_a", "b": "answer_b", "rater": "annotator", "preference": "winner"}
+SAME_ROLE |= {"response": "completion", "rating": "score"}
 FIRST = ("a", "answer_a", "response_a", "model_a", "left", "first", "chosen_a")
 SECOND = ("b", "answer_b", "response_b", "model_b", "right", "second", "chosen_b")
 TIES = ("tie", "draw", "equal", "same", "both", "neither", "both_bad", "bothbad", "tie_(bothbad)", "none", "c")

@@ -92,7 +92,9 @@ class RowPlan:
         if self.system and row.get("system"):
             row = with_system(row, where, self.format.system_place)
         try:
-            return deduplicate(self.format.read(row, where))
+            group = deduplicate(self.format.read(row, where))
+            object.__setattr__(group, "where", where)
+            return group
         except RowError:
             raise
         except DataError as error:
@@ -279,8 +281,8 @@ def _fail(columns: Iterable[str]) -> NoReturn:
     shown = listed(sorted(names))
     if names & SCORES and names & ANSWERS:
         raise DataError(
-            f"the columns ({shown}) hold one answer and a score, which compare nothing; give the answers of a prompt "
-            "in one row, as completions with scores, or pairs as chosen and rejected"
+            f"the columns ({shown}) hold an answer and a score under names that are not read as such; say --columns "
+            "YOURS=completion YOURS=score (rows of one prompt are compared by their scores)"
         )
     raise DataError(
         f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "

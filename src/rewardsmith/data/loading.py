@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -19,11 +19,12 @@ from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.formats.pairs import to_trl_rows
 from rewardsmith.data.formats.rankings import LEFT_OUT
+from rewardsmith.data.formats.rated import join_rated, rows_follow
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
 from rewardsmith.errors import ConfigError, DataError, RowError, nearest_or_known
-from rewardsmith.files.tables import read_hub
+from rewardsmith.files.tables import read_hub, rows_of_frame
 from rewardsmith.records import PreferenceGroup
 
 OnError = Literal["raise", "count"]
@@ -167,7 +168,7 @@ def load_preferences(source: object, *, merge_prompts: bool = True, **options: U
         (1, 1)
     """
     report = LoadReport()
-    lazy = _iterate(source, report, options)
+    lazy = _iterate(source, report, options, whole=True)
     groups = merge_groups(lazy) if merge_prompts else list(lazy)
     report.groups = len(groups)
     return PreferenceSet(groups, report)
@@ -178,12 +179,17 @@ def iter_preferences(
 ) -> Iterator[PreferenceGroup]:
     """Return groups one by one, in order, without merging prompts; memory does not grow with the data.
 
+    Rows of one rated answer each are joined by prompt, one prompt at a time where its rows follow each other, which a
+    first pass over a file tells, and in memory where they do not.
+
     Arguments are those of `load_preferences`; `report` is filled while reading.
     """
     return _iterate(source, LoadReport() if report is None else report, options)
 
 
-def _iterate(source: object, report: LoadReport, options: ReadOptions) -> Iterator[PreferenceGroup]:
+def _iterate(
+    source: object, report: LoadReport, options: ReadOptions, whole: bool = False
+) -> Iterator[PreferenceGroup]:
     unknown = next((name for name in options if name not in ReadOptions.__annotations__), None)
     if unknown is not None:
         hint = nearest_or_known(unknown, ReadOptions.__annotations__)
@@ -194,7 +200,12 @@ def _iterate(source: object, report: LoadReport, options: ReadOptions) -> Iterat
     request = _Request(
         options.get("reader"), options.get("split"), on_error == "count", report, options.get("columns"), margin
     )
-    groups: Iterable[PreferenceGroup] = _read_source(source, request)
+    can_reread = not (isinstance(source, str) and not _is_path(Path(source))) and not isinstance(source, Iterator)
+
+    def streams() -> bool:
+        return not whole and not (can_reread and not rows_follow(_read_source(source, request.quiet())))
+
+    groups: Iterable[PreferenceGroup] = join_rated(_read_source(source, request), streams, report.notes.append)
     if margin is not None:
         groups = (with_score_margins(group, margin) for group in groups)
     return _counted(itertools.islice(groups, options.get("limit")), report)
@@ -210,6 +221,10 @@ class _Request:
     report: LoadReport
     columns: Columns | None = None
     score_margin: ScoreMargin | None = None
+
+    def quiet(self) -> _Request:
+        """Return the same with a report of its own, in which errors are counted."""
+        return replace(self, counts_errors=True, report=LoadReport())
 
     def left_out(self, error: DataError) -> None:
         """Count the error of a row, or raise it."""
@@ -241,30 +256,13 @@ def _read_source(source: Any, request: _Request) -> Iterator[PreferenceGroup]:
         return _parse_rows(((f"row {index}", group) for index, group in enumerate(source)), request, None)
     if isinstance(source, Sequence) and source and all(isinstance(item, str | Path) for item in source):
         return itertools.chain.from_iterable(_read_path(item, request) for item in source)
-    if hasattr(source, "iterrows") and hasattr(source, "to_dict"):
-        # A pandas DataFrame iterates over the names of its columns; its missing values are NaN.
-        # A named index is a column as well: df.set_index("prompt") must not cost the prompts.
-        named = [name for name in source.index.names if name is not None and name not in source.columns]
-        source = source.reset_index(level=named) if named else source
-        source = source.astype(object).where(source.notna(), None).to_dict("records")
-        source = [_without_arrays(row) for row in source]
-    elif hasattr(source, "to_pylist") or hasattr(source, "to_dicts"):
-        # A table of Arrow, or a DataFrame of Polars.
-        source = source.to_pylist() if hasattr(source, "to_pylist") else source.to_dicts()
+    source = rows_of_frame(source)
     if isinstance(source, Iterable):
         rows: Iterator[tuple[str, Any]] = ((f"row {index}", row) for index, row in enumerate(source))
         if request.columns is not None:
             return _read_named(map_columns(rows, request.columns, request.broken), request)
         return _read_unnamed(rows, request, None) if request.reader is None else _read_named(rows, request)
     raise DataError(f"cannot read preferences from {type(source).__name__}; give a path, a hub id, rows or a Dataset")
-
-
-def _without_arrays(value: object) -> Any:
-    """Return a cell with lists in place of the arrays that pandas makes of Parquet's lists, at any depth."""
-    if isinstance(value, Mapping):
-        return {name: _without_arrays(item) for name, item in value.items()}
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return [_without_arrays(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_path(source: str | Path, request: _Request) -> Iterator[PreferenceGroup]:
@@ -347,6 +345,8 @@ def _read_published(name: str, rows: Iterable[tuple[str, Any]], request: _Reques
                 report.drop(item)
             continue
         num_groups += 1
+        if not item.where:
+            object.__setattr__(item, "where", report.where)
         yield item
     if not num_groups and report.dropped and not request.counts_errors:
         raise DataError(f"reader {name!r} left out every row ({report}); first: {next(iter(report.examples.values()))}")

@@ -323,8 +323,15 @@ def _merge_bucket(bucket: Sequence[PreferenceGroup]) -> PreferenceGroup:
             tools=bucket[0].tools,
             chat_template_kwargs=bucket[0].chat_template_kwargs,
             metadata=_merge_metadata(bucket),
+            where=_place(bucket),
         )
     )
+
+
+def _place(bucket: Sequence[PreferenceGroup]) -> str:
+    """Name the first row of a prompt, and how many more it has."""
+    first, more = bucket[0].where, len(bucket) - 1
+    return f"{first} and {more} more of its prompt" if first else ""
 
 
 def _merge_metadata(bucket: Sequence[PreferenceGroup]) -> dict[str, Any]:

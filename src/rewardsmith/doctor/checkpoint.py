@@ -241,7 +241,17 @@ def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) ->
         return
     renderer = Renderer(tokenizer, contract.policy() if contract else None)
     subject = Subject(
-        None, tokenizer, config, renderer, contract, has_head, groups=groups, max_length=how.max_length, watch=how.watch
+        None,
+        tokenizer,
+        config,
+        renderer,
+        contract,
+        has_head,
+        groups=groups,
+        max_length=how.max_length,
+        watch=how.watch,
+        tokens_per_batch=how.tokens_per_batch,
+        truncate_prompt=how.truncate_prompt,
     )
     if has_head and saved.level != "red":
         subject = yield from _load(folder, subject, how)

@@ -10,9 +10,10 @@ from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.doctor.data import level_of
 from rewardsmith.doctor.model import check_head_trained
 from rewardsmith.doctor.subject import Sequences, Subject
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.errors import RewardsmithError, TooLongError
 from rewardsmith.findings import Finding
 from rewardsmith.models.shared_prefix.exactness import longest_input
+from rewardsmith.models.shared_prefix.packing import cut_shared_start
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.models.templates import count_lost_texts, count_same_tokens
 from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
@@ -21,6 +22,7 @@ from rewardsmith.stats.intervals import clustered_share
 DEFAULT_MAX_LENGTH = 1024
 SCORED_GROUPS = 600
 CHUNK = 50
+TOKENS_PER_BATCH = 8192
 # What scoring for the labels may cost: about a minute on one core. A token costs two operations per parameter.
 OPERATIONS = 3e12
 FEWEST_TOKENS, MOST_TOKENS = 20_000, 400_000
@@ -122,8 +124,9 @@ def check_length_loss(subject: Subject) -> Finding | None:
     message = f"{lost} of {len(edges)} comparisons are longer than {limit} tokens (longest {longest})"
     if lost <= NEGLIGIBLE * len(edges):
         return Finding("green", "length loss", message)
-    if subject.contract is not None and subject.contract.overflow == "truncate_prompt":
-        return Finding("green", "length loss", f"{message}: the start of their prompts is cut, as in training")
+    if subject.cuts_prompts:
+        said = "as was asked" if subject.truncate_prompt else "as in training"
+        return Finding("green", "length loss", f"{message}: the start of their prompts is cut, {said}")
     remedy = f"raise max_length above {limit}, or choose overflow='truncate_prompt'; TRL drops such rows uncounted"
     if positions < asked:
         remedy = f"the model reads {positions} tokens: cut prompts, or start from a model that reads more"
@@ -136,6 +139,8 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
     if not encoded:
         return
     limit = longest_input(subject.config)
+    if subject.truncate_prompt and limit is not None:
+        encoded = [_cut(one, limit) for one in encoded]
     num_parameters = sum(weight.numel() for weight in subject.model.parameters())
     tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, int(OPERATIONS / (2 * num_parameters))))
     some = _within_budget(encoded, limit, tokens)
@@ -157,12 +162,21 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
             yield Finding("red", "agreement with labels", message, f"chosen and rejected look swapped in {source!r}")
 
 
+def _cut(one: Sequences, limit: int) -> Sequences:
+    """Return a group with the start of its prompt cut so that it fits; as it is where an answer alone is too long."""
+    try:
+        return one._replace(ids=cut_shared_start(one.ids, limit))
+    except TooLongError:
+        return one
+
+
 def _rewards(subject: Subject, some: Sequence[Sequences]) -> list[list[float]]:
     """Compute the rewards of every sequence, a few groups at a time, so that progress can be shown."""
     chunks = [some[start : start + CHUNK] for start in range(0, len(some), CHUNK)]
     found: list[list[float]] = []
+    size = subject.tokens_per_batch or TOKENS_PER_BATCH
     for chunk in subject.watch(chunks, "scoring"):
-        found += compute_rewards(subject.model, [one.ids for one in chunk])
+        found += compute_rewards(subject.model, [one.ids for one in chunk], size)
     return found
 
 

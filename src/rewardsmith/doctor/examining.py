@@ -149,6 +149,8 @@ def doctor(
     trust_remote_code: bool = False,
     device: str | None = None,
     dtype: str | None = None,
+    tokens_per_batch: int | None = None,
+    truncate_prompt: bool = False,
     watch: Watch[Any] = unwatched,
     **reading: Unpack[ReadOptions],
 ) -> Diagnosis:
@@ -160,6 +162,8 @@ def doctor(
         max_length: of the training run; None takes the contract's, then 1024.
         trust_remote_code: allow models that bring Python code.
         device, dtype: where and in which precision the model is loaded.
+        tokens_per_batch: distinct tokens of one forward.
+        truncate_prompt: cut the start of the prompt where a text is too long, as `score` and `evaluate` can.
         watch: wraps what takes long, for a progress bar.
         reading: of `iter_preferences`: reader, split, limit.
 
@@ -179,7 +183,10 @@ def doctor(
         from rewardsmith.models.checkpoint import require_device
 
         require_device(device, dtype)
-    how = Examination(max_length, reading, trust_remote_code, device, dtype, watch)
+    if tokens_per_batch is not None and tokens_per_batch < 1:
+        raise ConfigError(f"tokens_per_batch is {tokens_per_batch}; give 1 or more")
+    place = (device, dtype, watch, tokens_per_batch, truncate_prompt)
+    how = Examination(max_length, reading, trust_remote_code, *place)
     return Diagnosis(examine(model, data, how), model, data)
 
 

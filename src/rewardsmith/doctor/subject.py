@@ -50,6 +50,8 @@ class Examination:
         device: where the model is loaded; None is the CPU.
         dtype: None keeps the precision of the file.
         watch: wraps what takes long, for a progress bar.
+        tokens_per_batch: distinct tokens of one forward; None takes a number that suits the device.
+        truncate_prompt: cut the start of the prompt where a text is too long, as scoring and training can.
     """
 
     max_length: int | None = None
@@ -58,6 +60,8 @@ class Examination:
     device: str | None = None
     dtype: str | None = None
     watch: Watch[Any] = unwatched
+    tokens_per_batch: int | None = None
+    truncate_prompt: bool = False
 
 
 class Reading(NamedTuple):
@@ -120,6 +124,8 @@ class Subject:
         groups: the data, as read.
         max_length: of the training run; None takes the contract's, then 1024.
         watch: wraps what takes long, for a progress bar.
+        tokens_per_batch: distinct tokens of one forward.
+        truncate_prompt: whether the start of the prompt is cut where a text is too long.
     """
 
     model: Any
@@ -134,6 +140,13 @@ class Subject:
     groups: Sequence[PreferenceGroup] = ()
     max_length: int | None = None
     watch: Watch[Any] = unwatched
+    tokens_per_batch: int | None = None
+    truncate_prompt: bool = False
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether long prompts lose their start: it was asked for, or the contract says so."""
+        return self.truncate_prompt or (self.contract is not None and self.contract.overflow == "truncate_prompt")
 
     @property
     def is_decoder(self) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from rewardsmith.errors import ConfigError, DataError, RowError, one_line, row_error
 from rewardsmith.files.writing import SUFFIXES, open_rows, replace_when_done
@@ -94,6 +94,28 @@ def rows_of_columns(found: dict[str, Any]) -> list[dict[str, Any]]:
     # A row may hold lists of one length, too; texts in these columns are what one row never lists.
     is_table = any(isinstance(found.get(name), list) and all(isinstance(c, str) for c in found[name]) for name in ASKED)
     return [dict(zip(found, cells, strict=True)) for cells in zip(*columns, strict=True)] if is_table else []
+
+
+def rows_of_frame(source: object) -> Any:
+    """Return the rows of a DataFrame of pandas or Polars, or of a table of Arrow; anything else as it is."""
+    if hasattr(source, "iterrows") and hasattr(source, "notna"):
+        # A pandas DataFrame iterates over the names of its columns; its missing values are NaN.
+        # A named index is a column as well: df.set_index("prompt") must not cost the prompts.
+        frame = cast("Any", source)
+        named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+        frame = frame.reset_index(level=named) if named else frame
+        return [_without_arrays(row) for row in frame.astype(object).where(frame.notna(), None).to_dict("records")]
+    if hasattr(source, "to_pylist"):
+        return source.to_pylist()
+    return source.to_dicts() if hasattr(source, "to_dicts") else source
+
+
+def _without_arrays(value: object) -> Any:
+    """Return a cell with lists in place of the arrays that pandas makes of Parquet's lists, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _without_arrays(item) for name, item in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_without_arrays(item) for item in value] if isinstance(value, list) else value
 
 
 def read_parquet(path: Path, skip: int = 0) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rewardsmith.errors import ASK, ConfigError, ScoringError
+from rewardsmith.errors import ASK, ConfigError, ScoringError, TemplateError
 from rewardsmith.records import Completion, Message, PreferenceGroup, Text, TokenIds, text_key
 
 QUESTION, ANSWER = "Hello?", "Good day."
@@ -251,8 +251,8 @@ def apply_template(
         raise ScoringError(f"the chat template wrote more than memory holds for the roles {roles}") from error
     except Exception as error:
         # A template is a program of the checkpoint's: whatever it raises costs this conversation and no other.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ScoringError(f"the chat template refused a conversation of the roles {roles}: {reason}; {ASK}") from error
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TemplateError(f"the chat template refused a conversation of the roles {roles}: {why}; {ASK}") from error
     given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
     if len(text) > MAX_WRITTEN + MAX_GROWTH * given:
         raise ScoringError(f"the chat template wrote {len(text)} characters around {given}: it writes without end")

@@ -147,7 +147,8 @@ def _verdict_of(result: Plain) -> Verdict | None:
         if difference is None or math.isnan(difference.value):
             return None
         test = PairedTest(math.nan, math.nan, difference, 0, 0, p, p)
-        found = verdict(ModelComparison("A", "B", test, {}, ()))
+        a, b = _names_of_two(result)
+        found = verdict(ModelComparison(a, b, test, {}, ()))
     elif {"accuracy", "reward_tie_rate"} <= set(metrics):
         gains = read_estimates(result.get("gains_over_baselines"))
         baselines = {name: e for name, e in read_estimates(result.get("baselines")).items() if name in gains}
@@ -196,6 +197,13 @@ def _probes_together(results: Sequence[Plain]) -> Section | None:
     )
 
 
+def _names_of_two(result: Plain) -> tuple[str, str]:
+    """Return the short names of the two models of a comparison, A and B where it does not name them."""
+    a, b = str(result.get("a") or "A"), str(result.get("b") or "B")
+    short = short_names([a, b])
+    return short[a], short[b]
+
+
 def flatten(result: Plain, number: int) -> dict[str, Any]:
     """Put what an audit keeps under `evaluation` beside its own keys, and name scorer and data."""
     inner = result.get("evaluation")
@@ -203,8 +211,8 @@ def flatten(result: Plain, number: int) -> dict[str, Any]:
     flat = {**inner, **{key: value for key, value in result.items() if value is not None or key not in inner}}
     flat.pop("evaluation", None)
     if "a" in result and "b" in result and "overall" in result:
-        short = short_names([str(result["a"]), str(result["b"])])
-        flat.setdefault("scorer", f"A = {short[str(result['a'])]}, B = {short[str(result['b'])]}")
+        a, b = _names_of_two(result)
+        flat.setdefault("scorer", f"A = {a}, B = {b}")
     flat["scorer"] = str(flat.get("scorer") or "unnamed scorer")
     flat["data"] = str(flat.get("data") or flat.get("benchmark") or f"data set {number}")
     return flat

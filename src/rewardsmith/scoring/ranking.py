@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,11 +26,13 @@ class Candidates:
 
     Args:
         prompt: as it stands in the row; None when the rows have none.
-        answers: (completion, reward), in the order of the file.
+        answers: (completion, reward), in the order of the file; those without a reward are not among them.
+        without_reward: how many answers have none.
     """
 
     prompt: object
     answers: tuple[tuple[Any, float], ...]
+    without_reward: int = 0
 
     def ranked(self) -> list[tuple[Any, float]]:
         """Return the answers by falling reward; equal rewards keep the order of the file."""
@@ -70,21 +72,25 @@ class RankReport:
 
     Args:
         prompts, answers: how many were read.
+        without_reward: answers that have none (null), which were passed by.
         rows: rows written.
         without_rows: prompts of which nothing was taken.
-        sum_kl: sum over prompts of the KL of best-of-n, in nats.
+        prompts_scored: prompts with at least one answer that has a reward.
+        sum_kl: sum over these of the KL of best-of-n, in nats.
     """
 
     prompts: int = 0
     answers: int = 0
+    without_reward: int = 0
     rows: int = 0
     without_rows: int = 0
+    prompts_scored: int = 0
     sum_kl: float = 0.0
 
     @property
     def mean_kl(self) -> float:
-        """Mean KL of best-of-n over the prompts, in nats; NaN without prompts."""
-        return self.sum_kl / self.prompts if self.prompts else math.nan
+        """Mean KL of best-of-n over the prompts with a scored answer, in nats; NaN without such prompts."""
+        return self.sum_kl / self.prompts_scored if self.prompts_scored else math.nan
 
 
 def kl_of_best_of_n(n: int) -> float:
@@ -153,7 +159,7 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
     Raises:
         DataError: no rewards, rewards that are not finite or too few, or a prompt that comes back later in the file.
     """
-    pending: list[tuple[Any, float]] = []
+    pending: list[tuple[Any, float | None]] = []
     prompt: object = None
     key: str | None = None
     seen: set[str] = set()
@@ -168,14 +174,14 @@ def read_candidates(rows: Iterable[tuple[str, Mapping[str, Any]]], column: str =
         found = fingerprint([text_key(read_request({"completion": "x", **_prompt_of(row)}, where).prompt)])
         if found != key:
             if pending:
-                yield Candidates(prompt, tuple(pending))
+                yield _candidates(prompt, pending)
             if found in seen:
                 raise DataError(f"{where}: its prompt stood further up already; sort the file by prompt")
             seen.add(found)
             pending, prompt, key = [], row.get("prompt"), found
-        pending.append((require(row, "completion", where), check_number(require(row, column, where), where, column)))
+        pending.append((row.get("completion"), _reward(row, column, where)))
     if pending:
-        yield Candidates(prompt, tuple(pending))
+        yield _candidates(prompt, pending)
 
 
 def choose(groups: Iterable[Candidates], choice: Choice, report: RankReport) -> Iterator[dict[str, Any]]:
@@ -184,8 +190,11 @@ def choose(groups: Iterable[Candidates], choice: Choice, report: RankReport) -> 
     for group in groups:
         rows = takers.get(choice.take, _top)(group, choice)
         report.prompts += 1
-        report.answers += len(group.answers)
-        report.sum_kl += kl_of_best_of_n(len(group.answers))
+        report.answers += len(group.answers) + group.without_reward
+        report.without_reward += group.without_reward
+        if group.answers:
+            report.prompts_scored += 1
+            report.sum_kl += kl_of_best_of_n(len(group.answers))
         report.rows += len(rows)
         report.without_rows += not rows
         for row in rows:
@@ -215,15 +224,31 @@ def _whole(row: Mapping[str, Any], where: str, column: str) -> Candidates:
     rewards = check_list(require(row, name, where), where, name)
     if len(completions) != len(rewards) or not completions:
         raise DataError(f"{where}: {len(rewards)} rewards for {len(completions)} completions; score the file again")
-    values = [check_number(value, where, f"{name}[{i}]") for i, value in enumerate(rewards)]
-    return Candidates(row.get("prompt"), tuple(zip(completions, values, strict=True)))
+    values = [_number(value, where, f"{name}[{i}]") for i, value in enumerate(rewards)]
+    return _candidates(row.get("prompt"), list(zip(completions, values, strict=True)))
 
 
 def _pair(row: Mapping[str, Any], where: str, column: str) -> Candidates:
     """Return the two answers of a pair; which one was labelled the better does not count."""
     names = {side: f"{side}_{column}" for side in ("chosen", "rejected")}
-    answers = [(row[side], check_number(require(row, name, where), where, name)) for side, name in names.items()]
-    return Candidates(row.get("prompt"), tuple(answers))
+    return _candidates(row.get("prompt"), [(row[side], _reward(row, name, where)) for side, name in names.items()])
+
+
+def _candidates(prompt: object, answers: Sequence[tuple[Any, float | None]]) -> Candidates:
+    """Return the answers that have a reward, and how many have none."""
+    scored = tuple((answer, reward) for answer, reward in answers if reward is not None)
+    return Candidates(prompt, scored, len(answers) - len(scored))
+
+
+def _reward(row: Mapping[str, Any], name: str, where: str) -> float | None:
+    if name not in row:
+        require(row, name, where)
+    return _number(row[name], where, name)
+
+
+def _number(value: object, where: str, name: str) -> float | None:
+    """Read a reward; a null, or the empty cell that a table has for it, is of an answer without one."""
+    return None if value is None or value == "" else check_number(value, where, name)
 
 
 def _prompt_of(row: Mapping[str, Any]) -> dict[str, Any]:

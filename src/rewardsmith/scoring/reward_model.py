@@ -301,7 +301,7 @@ class RewardModel(RewardScorer):
             except TooLongError as error:
                 if truncation != "error":
                     raise
-                raise TooLongError(f"request {number}, {error}, {self._remedy}", error.tokens) from error
+                raise TooLongError(f"request {number}, {error}, {self._remedy}", error.tokens, error.answers) from error
         count = sum(sum(fitted.cut) for fitted in found)
         if count and not self.num_cut:
             text = "%s: the start of %d prompts was cut to fit %s tokens; later ones are counted, not said"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,11 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
-from rewardsmith.errors import ConfigError, TooLongError
+from rewardsmith.errors import ConfigError, DataError, RewardsmithError, TooLongError, try_halves
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, as_text
+from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer, in_places, present, without_lost
 
+logger = logging.getLogger(__name__)
 TRUNCATIONS = ("error", "truncate_prompt")
 LOOK_AHEAD = 256
 # May raise TooLongError for a text that certainly has more tokens than it is given.
@@ -134,33 +137,37 @@ class RewardScorer(ABC):
         normalized: bool = False,
         return_parts: bool = False,
         truncation: str | None = None,
+        partial: bool = False,
     ) -> Any:
         """Return the rewards of K completions of one prompt, or of a list of prompts with a list of completions each.
 
         Args:
             prompt: text, messages (dictionaries with role and content), or a list of prompts when `completions` is
                 a list of lists.
-            completions: K texts, message lists or token-id tuples; one text gives one number.
+            completions: K texts, message lists or token-id tuples; one text gives one number. None among them is an
+                answer that is missing, and has None as its reward.
             normalized: subtract the mean and divide by the standard deviation that the checkpoint names.
             return_parts: give a `RewardParts` instead of a number: spread, members, attributes, steps.
             truncation: "error", or "truncate_prompt": where a text is too long the start of its prompt is cut, never
                 the answer. None takes what the model was opened with.
+            partial: give None for an answer that cannot be read or scored, as files have it, and log why, in place of
+                an error.
 
         Raises:
-            ScoringError: a text that is too long, empty or gives a reward that is not finite.
+            ScoringError: a text that is too long, empty or gives a reward that is not finite, unless `partial`.
         """
         if isinstance(completions, str):
             completions, is_one = [completions], True
         else:
             is_one = False
         is_many = _is_list_of_prompts(prompt, completions)
-        requests = (
-            [make_request(p, c) for p, c in zip(prompt, completions, strict=True)]
-            if is_many
-            else [make_request(prompt, completions)]
-        )
-        parts = self.score_parts(requests, truncation=truncation, normalized=normalized)
-        rows: list[list[Any]] = [[part if return_parts else part.reward for part in row] for row in parts]
+        asked = zip(prompt, completions, strict=True) if is_many else [(prompt, completions)]
+        requests = [make_request(p, c, partial) for p, c in asked]
+
+        def score(requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
+            return self.score_parts(requests, truncation=truncation, normalized=normalized)
+
+        rows = shown(score_answers(score, requests, partial), return_parts)
         if is_many:
             return rows
         return rows[0][0] if is_one else rows[0]
@@ -185,8 +192,11 @@ class RewardScorer(ABC):
         stream = iter(requests)
         while chunk := list(islice(stream, look_ahead)):
             asked = [r if isinstance(r, ScoreRequest) else make_request(*r) for r in chunk]
-            for row in self.score_parts(asked, truncation=truncation, normalized=normalized):
-                yield list(row) if return_parts else [part.reward for part in row]
+
+            def score(requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
+                return self.score_parts(requests, truncation=truncation, normalized=normalized)
+
+            yield from shown(score_answers(score, asked, False), return_parts)
 
 
 def check_truncation(name: str) -> str:
@@ -208,20 +218,23 @@ def fit_completions(
         TooLongError: a text is too long, or what cannot be cut of it.
     """
     rows: list[list[int]] = []
-    cut, long = [], {}
+    cut: list[bool] = []
+    long: dict[int, TooLongError] = {}
     for index, completion in enumerate(request.completions):
         ids, tokens = sized(lambda p, c=completion: encode(p, c), request.prompt)  # type: ignore[misc]
         is_long = ids is None or (limit is not None and len(ids) > limit)
         if is_long and truncate is not None:
-            ids = truncate(lambda p, c=completion: encode(p, c), request.prompt, completion, limit or 0)  # type: ignore[misc]
+            try:
+                ids = truncate(lambda p, c=completion: encode(p, c), request.prompt, completion, limit or 0)  # type: ignore[misc]
+            except TooLongError as error:
+                long[index] = error
         elif is_long:
-            long[index] = tokens
+            long[index] = TooLongError(f"completion {index} has {tokens} tokens", tokens)
         rows.append(ids or [])
         cut.append(is_long)
     if long:
-        index, tokens = next(iter(long.items()))
-        longest = max(long.values(), key=lambda text: (not text.isdigit(), len(text), text))
-        raise TooLongError(f"completion {index} has {tokens} tokens", longest)
+        longest = max((error.tokens for error in long.values()), key=lambda text: (not text.isdigit(), len(text), text))
+        raise TooLongError(str(next(iter(long.values()))), longest, long)
     return Fitted(rows, cut)
 
 
@@ -256,10 +269,63 @@ def scale_of(scorer: object) -> tuple[float, float]:
     return mean, std
 
 
-def make_request(prompt: object, completions: Sequence[Any]) -> ScoreRequest:
-    """Build a request from what a user gives. Raises DataError for what is neither text, messages nor token ids."""
+def make_request(prompt: object, completions: Sequence[Any], partial: bool = False) -> ScoreRequest:
+    """Build a request from what a user gives; None is a missing answer, and with `partial` what cannot be read is one.
+
+    Raises:
+        DataError: an answer that is neither text, messages nor token ids, unless `partial`.
+    """
     asked = as_text(prompt, "prompt") if prompt else ""
-    return ScoreRequest(asked, tuple(as_completion(completion) for completion in completions))
+    answers: list[Completion] = []
+    for completion in completions:
+        try:
+            answers.append(NO_ANSWER if completion is None else as_completion(completion))
+        except DataError as error:
+            if not partial:
+                raise
+            answers.append(NoAnswer(str(error)))
+    return ScoreRequest(asked, tuple(answers))
+
+
+def score_answers(
+    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]], requests: Sequence[ScoreRequest], partial: bool
+) -> list[list[RewardParts | None]]:
+    """Score requests, None for an answer that is missing; with `partial` also for one that cannot be scored."""
+    whole = [present(request) for request in requests]
+    asked = [request for request in whole if request.completions]
+    found: Sequence[list[RewardParts] | Exception]
+    found = try_halves(score, asked, RewardsmithError) if partial else score(asked) if asked else []
+    stream, rows = iter(found), []
+    for request, left in zip(requests, whole, strict=True):
+        missing = {place: answer for place, answer in enumerate(request.completions) if isinstance(answer, NoAnswer)}
+        for place, answer in missing.items():
+            if answer is not NO_ANSWER:
+                logger.warning("completion %d has no reward: %s", place, answer.reason)
+        row: list[RewardParts | None] = list(_rest(score, left, next(stream))) if left.completions else []
+        rows.append(in_places(row, missing, len(request.completions)))
+    return rows
+
+
+def _rest(
+    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]],
+    request: ScoreRequest,
+    found: list[RewardParts] | Exception,
+) -> Sequence[RewardParts | None]:
+    """Return what was found for a request; of one that failed, what its answers give without those at fault."""
+    if not isinstance(found, Exception):
+        return found
+    try:
+        parts, lost = without_lost(lambda asked: score([asked])[0], request)
+    except RewardsmithError as error:
+        parts, lost = [], dict.fromkeys(range(len(request.completions)), error)
+    for place, why in lost.items():
+        logger.warning("completion %d has no reward: %s", place, why)
+    return in_places(parts, lost, len(request.completions))
+
+
+def shown(rows: Sequence[Sequence[RewardParts | None]], parts: bool) -> list[list[Any]]:
+    """Return rewards, or their parts where they are asked for."""
+    return [[part if parts or part is None else part.reward for part in row] for row in rows]
 
 
 def _is_list_of_prompts(prompt: object, completions: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rewardsmith.errors import ScoringError, TooLongError
 from rewardsmith.models.long_texts import cuttable_ids
 from rewardsmith.models.rendering import Composed, Renderer
-from rewardsmith.models.shared_prefix.packing import shared_prefix_length
+from rewardsmith.models.shared_prefix.packing import answer_is_long, cut_shared_start
 from rewardsmith.records import Completion, Message, Text, TokenIds
 from rewardsmith.scoring.scorer import Encode, Fitted, sized
 
@@ -25,7 +25,9 @@ def fit_dialogues(renderer: Renderer, dialogues: Sequence[Composed], limit: int)
     """
     found = cuttable_ids(renderer, dialogues, limit)
     if any(found.too_long):
-        raise TooLongError(_answer_is_long(f"over {limit}", limit), f"over {limit}")
+        tokens = f"over {limit}"
+        own = TooLongError(answer_is_long(tokens, limit), tokens)
+        raise TooLongError(str(own), tokens, {index: own for index, is_long in enumerate(found.too_long) if is_long})
     rows = cut_shared_start(found.ids, limit)
     cut = (len(now) < len(ids) for ids, now in zip(found.ids, rows, strict=True))
     return Fitted(rows, [bool(found.place) or is_cut for is_cut in cut])
@@ -39,10 +41,6 @@ def truncated(encode: Encode, prompt: Text, completion: Completion, limit: int) 
         raise
     except ScoringError as error:
         raise TooLongError(str(error), f"over {limit}") from error
-
-
-def _answer_is_long(tokens: str, limit: int) -> str:
-    return f"the answer and its markup alone have {tokens} tokens, the model reads {limit}; it is not cut"
 
 
 def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit: int) -> list[int]:
@@ -75,7 +73,7 @@ def truncate_prompt(encode: Encode, prompt: Text, completion: Completion, limit:
         return encode(prompts[fitting])
     if ids is None:
         _, needed = sized(encode, _with_start_cut(last, _length(last)))
-        raise TooLongError(_answer_is_long(needed, limit), needed)
+        raise TooLongError(answer_is_long(needed, limit), needed)
     return ids
 
 
@@ -90,22 +88,6 @@ def _first_fitting(encode: Encode, prompts: Sequence[Text], limit: int) -> int |
         return next((number for number, shorter in enumerate(prompts) if _fits(encode, shorter, limit)), None)
     number = bisect_left(prompts, True, key=lambda shorter: _fits(encode, shorter, limit))
     return number if number < len(prompts) else None
-
-
-def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[int]]:
-    """Return token ids cut where all sequences are alike: whole dialogues say their prompt only by that.
-
-    The first token, such as BOS or [CLS], stays.
-
-    Raises:
-        TooLongError: an answer, what follows the shared start, is too long by itself.
-    """
-    room = max(0, shared_prefix_length([tuple(ids) for ids in sequences]) - 1)
-    excess = max(map(len, sequences)) - limit
-    if excess > room:
-        tokens = str(max(map(len, sequences)) - room)
-        raise TooLongError(_answer_is_long(tokens, limit), tokens)
-    return [ids[:1] + ids[1 + excess :] if excess > 0 else ids for ids in sequences]
 
 
 def _without_oldest_turns(prompt: Text) -> list[Text]:

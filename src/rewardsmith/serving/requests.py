@@ -10,15 +10,16 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import RewardsmithError, TooLongError
 from rewardsmith.models.templates import refused_options
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
+from rewardsmith.scoring.answers import MISSING, NO_ANSWER, NoAnswer
 from rewardsmith.scoring.scorer import Fitted
-from rewardsmith.serving.limits import Refusal, draining, invalid, too_large
+from rewardsmith.serving.limits import Failure, Refusal, draining, invalid, too_large
 
 # Characters of a text that are always looked at, and more of them for models that read more tokens. Runs of blanks,
 # which tokenizers join best, have up to 64 characters a token in long texts.
@@ -26,6 +27,8 @@ SHORT_CHARACTERS = 2**18
 CHARACTERS_PER_TOKEN = 64
 UNLIMITED_TOKENS = 2**15
 Build = Callable[[], Sequence[ScoreRequest]]
+# What comes of a null in the place of an answer, whoever asks.
+NOTHING_SENT = Failure(MISSING)
 # Its present step is a single sequence, so the thread ends soon.
 JOIN_SECONDS = 5.0
 
@@ -90,17 +93,25 @@ class Encoded:
         rows: token ids, one list a completion, in the order of the requests.
         sizes: how many completions each score request has.
         truncated: whether a row was cut.
+        failures: why a completion has no reward, by its place; its row is empty.
     """
 
     rows: list[list[int]]
     sizes: list[int]
     truncated: list[bool]
+    failures: dict[int, Failure] = field(default_factory=dict)
 
 
 def encode_requests(
-    model: ServedModel, requests: Sequence[ScoreRequest], truncation: Truncation | None, limits: EncodingLimits
+    model: ServedModel,
+    requests: Sequence[ScoreRequest],
+    truncation: Truncation | None,
+    limits: EncodingLimits,
+    partial: bool = False,
 ) -> Generator[None, None, Encoded]:
     """Render, tokenise and check, a completion a step; the generator returns what was encoded.
+
+    A missing completion fails by itself, and with `partial` so does one that cannot be encoded.
 
     Raises Refusal 422 naming input and completion, or 413 for too many completions or tokens.
     """
@@ -109,24 +120,43 @@ def encode_requests(
         raise too_large(f"the request has {sum(sizes)} completions and the limit is {limits.max_sequences}; split it")
     rows: list[list[int]] = []
     cut: list[bool] = []
+    failures: dict[int, Failure] = {}
     num_tokens = 0
     for number, request in enumerate(requests):
         _check_template_arguments(request, number)
-        for part in (request.prompt, *request.completions):
+        for part in (request.prompt, *(() if partial else request.completions)):
             _check_part(model, part, f"input {number}")
         for index, completion in enumerate(request.completions):
-            alone = replace(request, completions=(completion,))
-            where = f"input {number}, completion {index}"
-            _check_characters(model, alone, where)
-            row, is_cut = _encode(model, alone, truncation, where)
-            _check_length(row, model.max_length, where)
+            row: list[int] = []
+            is_cut = False
+            try:
+                if isinstance(completion, NoAnswer):
+                    failures[len(rows)] = NOTHING_SENT if completion is NO_ANSWER else Failure(completion.reason)
+                else:
+                    _check_part(model, completion, f"input {number}")
+                    alone = replace(request, completions=(completion,))
+                    row, is_cut = _encode_checked(model, alone, truncation, f"input {number}, completion {index}")
+            except Refusal as refusal:
+                if not partial or refusal.status != 422:
+                    raise
+                failures[len(rows)] = Failure(str(refusal))
             num_tokens += len(row)
             if num_tokens > limits.max_tokens:
                 raise too_large(f"the request has over {limits.max_tokens} tokens, more than the queue holds; split it")
             rows.append(row)
             cut.append(is_cut)
             yield
-    return Encoded(rows, sizes, cut)
+    return Encoded(rows, sizes, cut, failures)
+
+
+def _encode_checked(
+    model: ServedModel, request: ScoreRequest, truncation: Truncation | None, where: str
+) -> tuple[list[int], bool]:
+    """Tokenise one completion within the limits, and say whether it was cut. Raises Refusal 422."""
+    _check_characters(model, request, where)
+    row, is_cut = _encode(model, request, truncation, where)
+    _check_length(row, model.max_length, where)
+    return row, is_cut
 
 
 def _encode(
@@ -260,13 +290,13 @@ class Tokeniser:
         self._is_stopped = False
         self._thread: threading.Thread | None = None
 
-    async def encode(self, build: Build, truncation: Truncation | None) -> Encoded:
+    async def encode(self, build: Build, truncation: Truncation | None, partial: bool = False) -> Encoded:
         """Build the requests of a body and encode them. A caller that is cancelled takes its work along.
 
         Raises what `build` and `encode_requests` raise.
         """
         loop = asyncio.get_running_loop()
-        work = _Work(self._steps(build, truncation), loop.create_future(), loop)
+        work = _Work(self._steps(build, truncation, partial), loop.create_future(), loop)
         with self._condition:
             if self._is_stopped:
                 raise draining()
@@ -285,10 +315,10 @@ class Tokeniser:
         if self._thread is not None:
             self._thread.join(timeout=JOIN_SECONDS)
 
-    def _steps(self, build: Build, truncation: Truncation | None) -> Generator[None, None, Encoded]:
+    def _steps(self, build: Build, truncation: Truncation | None, partial: bool) -> Generator[None, None, Encoded]:
         requests = build()
         yield
-        return (yield from encode_requests(self._model, requests, truncation, self._limits))
+        return (yield from encode_requests(self._model, requests, truncation, self._limits, partial))
 
     def _run(self) -> None:
         while True:

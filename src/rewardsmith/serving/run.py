@@ -222,6 +222,7 @@ class GracefulServer(uvicorn.Server):
         )
         super().__init__(config)
         self.reward_app = app
+        self.signal: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._finishing: asyncio.Task[None] | None = None
 
@@ -239,6 +240,7 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
+        self.signal = self.signal or sig
         engine = self.reward_app.service.engine
         if engine.is_draining or self._loop is None or not self.started:
             super().handle_exit(sig, frame)
@@ -262,17 +264,25 @@ class GracefulServer(uvicorn.Server):
 
 
 def serve(app: RewardApp, address: Address) -> None:
-    """Serve until a signal. Raises ConfigError for an open address without keys or a port in use."""
+    """Serve until a signal.
+
+    Raises:
+        ConfigError: an open address without keys, or a port in use.
+        KeyboardInterrupt: Ctrl-C ended it, and what was accepted is answered.
+    """
     require_keys_off_loopback(address.host, bool(app.keys))
     if address.tls:
         address.tls.check()
     app.service.warm_up()
+    server = GracefulServer(app, address)
     try:
-        GracefulServer(app, address).run()
+        server.run()
     except SystemExit as error:
         raise ConfigError(
             f"cannot listen on {address.host}:{address.port}; is the port in use? choose another with --port"
         ) from error
+    if server.signal == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _room_for_connections(wanted: int) -> int:

@@ -18,7 +18,7 @@ from rewardsmith.scoring.scorer import scale_of
 from rewardsmith.serving.limits import Failure, Outcome, Refusal, ServerSettings, invalid
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit
 from rewardsmith.serving.queue import Engine
-from rewardsmith.serving.requests import Build, EncodingLimits, ServedModel, Tokeniser, Truncation
+from rewardsmith.serving.requests import NOTHING_SENT, Build, EncodingLimits, ServedModel, Tokeniser, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,21 @@ class Scored:
 
     def rewards(self) -> list[float]:
         """Return every reward. Raises Refusal 500 naming the sequences that have none."""
-        bad = {index: o.reason for index, o in enumerate(self.outcomes) if isinstance(o, Failure)}
+        self.require()
+        return [outcome.reward for outcome in self.outcomes if not isinstance(outcome, Failure)]
+
+    def rewards_or_null(self) -> list[float | None]:
+        """Return every reward, None for an answer that was not sent. Raises Refusal 500 naming others without one."""
+        self.require()
+        return [None if isinstance(outcome, Failure) else outcome.reward for outcome in self.outcomes]
+
+    def require(self) -> None:
+        """Raise Refusal 500 naming the sequences that were sent and have no reward."""
+        bad = {i: o.reason for i, o in enumerate(self.outcomes) if isinstance(o, Failure) and o is not NOTHING_SENT}
         if bad:
             first = next(iter(bad))
             listed = ", ".join(map(str, list(bad)[:20])) + (", ..." if len(bad) > 20 else "")
             raise Refusal(f"no reward for sequence {listed} of {len(self.outcomes)}: {bad[first]}", 500, "model_error")
-        return [outcome.reward for outcome in self.outcomes if not isinstance(outcome, Failure)]
 
 
 class Service:
@@ -93,12 +102,16 @@ class Service:
             served = ", ".join(self.names)[:500]
             raise Refusal(f"the model {asked[:80]!r} is not served here; served: {served}", 404, "model_not_found")
 
-    async def score(self, http: Request, build: Build, truncation: Truncation | None = None) -> Scored:
+    async def score(
+        self, http: Request, build: Build, truncation: Truncation | None = None, partial: bool = False
+    ) -> Scored:
         """Score what `build` makes of the body, unless the client leaves first.
+
+        `partial` makes a completion that cannot be read or encoded a failure of its own, too.
 
         Raises Refusal; failures of single sequences stand in the result.
         """
-        task = asyncio.ensure_future(self._score(http.scope.get(VISIT), build, truncation))
+        task = asyncio.ensure_future(self._score(http.scope.get(VISIT), build, truncation, partial))
         leaving = asyncio.ensure_future(_left(http))
         try:
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,16 +124,18 @@ class Service:
             leaving.cancel()
             await asyncio.gather(task, leaving, return_exceptions=True)
 
-    async def _score(self, visit: Visit | None, build: Build, truncation: Truncation | None) -> Scored:
+    async def _score(self, visit: Visit | None, build: Build, truncation: Truncation | None, partial: bool) -> Scored:
         with self.engine.admit() as admission:
             started = time.monotonic()
-            encoded = await admission.in_time(self._tokeniser.encode(build, truncation))
+            encoded = await admission.in_time(self._tokeniser.encode(build, truncation, partial))
             self.metrics.tokenise_seconds.observe(time.monotonic() - started)
             self.metrics.truncated.inc(sum(encoded.truncated))
             if visit is not None:
                 visit.held.end_turn()
                 visit.sequences, visit.tokens = len(encoded.rows), sum(map(len, encoded.rows))
-            outcomes = await admission.score(encoded.rows)
+            failures = encoded.failures
+            scored = iter(await admission.score([row for i, row in enumerate(encoded.rows) if i not in failures]))
+            outcomes = [failures[i] if i in failures else next(scored) for i in range(len(encoded.rows))]
         return Scored(outcomes, [len(row) for row in encoded.rows], encoded.truncated, encoded.sizes)
 
     def require_scale(self) -> None:

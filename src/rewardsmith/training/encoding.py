@@ -268,7 +268,8 @@ def _groups(rows: Iterable[Any], name: str) -> Iterator[tuple[str, PreferenceGro
 
 
 def _place(where: str, group: PreferenceGroup) -> str:
-    """Add the beginning of the prompt: a group's number says nothing about the row of a file that it came from."""
+    """Name the row of a file that a group came from, or else its number, and the beginning of its prompt."""
+    where = group.where or where
     text = group.prompt if isinstance(group.prompt, str) or not group.prompt else str(group.prompt[-1].content)
     return f"{where} (prompt {text[:60]!r})" if text else where
 

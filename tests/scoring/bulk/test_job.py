@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,9 +15,10 @@ import pytest
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringError
 from rewardsmith.files.reading import read_rows
+from rewardsmith.scoring.bulk.entries import score_entries
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.ledger import Ledger, Shard, Verdict
-from rewardsmith.scoring.bulk.rows import hash_files, score_entries
+from rewardsmith.scoring.bulk.rows import hash_files
 from rewardsmith.scoring.scorer import fit_completions
 
 PRINTS = {"model": "m", "template": "t", "dtype": "float32"}
@@ -347,3 +349,46 @@ def test_a_limit_reads_only_the_first_rows(tmp_path):
     assert (report.rows, report.scored) == (7, 7)
     with pytest.raises(ConfigError, match="begun with another options"):
         score_file(LetterModel(), BulkJob(source, out), PRINTS)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+def test_an_answer_without_a_reward_is_null_in_every_output_and_counted(tmp_path, name):
+    rows = [{"prompt": "q", "completions": [None, "b"]}, {"prompt": "q", "completions": ["x" * 50, "c"]}] * 3
+    rows += [{"prompt": "q", "completions": [None, None]}]
+    source, out = write(tmp_path / "in.jsonl", rows), tmp_path / name
+    report = score_file(LetterModel(), BulkJob(source, out, rows_per_part=2), PRINTS)
+    assert (report.rows, report.scored, report.answers_lost) == (7, 6, {"null value": 3, "too long": 3})
+    assert sum(report.failed.values()) == 1
+    found = [row["rewards"] for _, row in read_rows(out)]
+    found = [json.loads(cell) if isinstance(cell, str) else cell for cell in found]
+    assert found == [[None, reward("qb")], [None, reward("qc")]] * 3
+    errors = [json.loads(line) for line in Path(f"{out}.errors.jsonl").read_text().splitlines()]
+    assert [error.get("answer") for error in errors] == ["completions[0]"] * 6 + [None]
+    assert errors[1]["message"].startswith("in.jsonl:row 2: 51 tokens, the model reads 40")
+    shown = report.lines(Path(f"{out}.errors.jsonl"))
+    assert any("3 single answers (null value), their rewards are null" in line for line in shown)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_pair_without_one_side_has_a_null_of_a_number_in_parquet(tmp_path, first):
+    rows = [{"prompt": "q", "chosen": "a", "rejected": None}] * 300 + [{"prompt": "q", "chosen": "a", "rejected": "b"}]
+    source, out = write(tmp_path / "in.jsonl", rows[::-1] if first else rows), tmp_path / "out.parquet"
+    score_file(LetterModel(), BulkJob(source, out), PRINTS)
+    table = pq.read_table(out)
+    assert str(table.schema.field("rejected_reward").type) == "double"
+    assert table["rejected_reward"].null_count == 300
+    assert table["chosen_reward"].null_count == 0
+
+
+def test_lost_answers_survive_a_resume_and_shards(tmp_path):
+    rows = [{"prompt": "q", "completions": [f"a{i}", None if i % 2 else "b"]} for i in range(10)]
+    source = write(tmp_path / "in.jsonl", rows)
+    whole = score_file(LetterModel(), BulkJob(source, tmp_path / "whole.jsonl", rows_per_part=3), PRINTS)
+    for index in range(2):
+        job = BulkJob(source, tmp_path / "parts.jsonl", rows_per_part=3, shard=Shard(index, 2))
+        score_file(LetterModel(), job, PRINTS)
+    parts = score_file(LetterModel(), BulkJob(source, tmp_path / "parts.jsonl", rows_per_part=3), PRINTS)
+    assert (parts.reused, parts.answers_lost) == (10, whole.answers_lost)
+    for suffix in ("", ".errors.jsonl"):
+        found = [(tmp_path / f"{name}.jsonl{suffix}").read_text() for name in ("whole", "parts")]
+        assert found[0] == found[1] != ""

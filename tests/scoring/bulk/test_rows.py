@@ -1,4 +1,4 @@
-"""Rows that are scored together do not hurt each other."""
+"""Sources, their hashes, and what a row asks to be scored."""
 
 import gzip
 import json
@@ -9,112 +9,10 @@ import pytest
 import zstandard
 from letter_scorer import Letters
 
-from rewardsmith.capabilities import Capabilities
-from rewardsmith.errors import ConfigError, DataError, ScoringError, TooLongError
+from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.scoring.answers import is_missing
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
-from rewardsmith.scoring.bulk.rows import HubInput, find_source, hash_source, read_request, read_source, score_entries
-from rewardsmith.scoring.scorer import RewardParts, fit_completions
-from rewardsmith.scoring.truncation import truncated
-
-
-class RefusingLetters:
-    """Rewards a text by its letters; refuses groups with the letter Z, as a model does that gives NaN."""
-
-    max_length = 40
-    capabilities = Capabilities(scores_ids=True, max_length=max_length)
-    truncation = "error"
-
-    def __init__(self):
-        self.groups = []
-
-    def encode(self, request):
-        return [[ord(letter) for letter in request.prompt + text] for text in request.completions]
-
-    def fit(self, request, truncation=None, limit=None):
-        cuts = self.truncation != "error"
-        return fit_completions(
-            lambda p, c: list(map(ord, p + c)), request, self.max_length, truncated if cuts else None
-        )
-
-    def score_encoded(self, groups):
-        self.groups.append([len(group) for group in groups])
-        if any(ord("Z") in sequence for group in groups for sequence in group):
-            raise ScoringError("a reward is not finite")
-        return [[sum(sequence) / 7 for sequence in group] for group in groups]
-
-
-class Comparer(RefusingLetters):
-    """Rewards an answer by its place among the others of its row."""
-
-    capabilities = Capabilities(gives_parts=True, compares=True)
-
-    def score_parts(self, requests):
-        return [list(map(RewardParts, row)) for row in self.score_requests(requests)]
-
-    def score_requests(self, requests):
-        if any(len(request.completions) < 2 for request in requests):
-            raise ScoringError("one answer cannot be compared")
-        return [[float(sorted(r.completions).index(c)) for c in r.completions] for r in requests]
-
-    def encode(self, request):
-        raise AssertionError("one answer alone has no reward")
-
-
-class Cutter(RefusingLetters):
-    """Keeps the end of a prompt that is too long."""
-
-    truncation = "truncate_prompt"
-
-    def fit(self, request, truncation=None, limit=None):
-        if any(len(text) > self.max_length for text in request.completions):
-            raise TooLongError("the answer alone is too long", "41")
-        return super().fit(request, truncation, limit)
-
-
-def named(rows):
-    return [(f"row {i}", row) for i, row in enumerate(rows, 1)]
-
-
-def test_rows_of_one_prompt_are_one_group_and_keep_their_places():
-    model = RefusingLetters()
-    rows = [{"prompt": p, "completion": c} for p, c in (("q", "a"), ("r", "b"), ("q", "c"))]
-    assert [v.rewards for v in score_entries(model, named(rows))] == [
-        (pytest.approx((ord(r["prompt"]) + ord(r["completion"])) / 7),) for r in rows
-    ]
-    assert model.groups == [[2, 1]]
-
-
-def test_the_row_that_fails_is_found_among_the_others():
-    rows = [{"text": "Z" if i == 5 else f"t{i}"} for i in range(9)]
-    verdicts = score_entries(RefusingLetters(), named(rows))
-    assert [i for i, v in enumerate(verdicts) if v.reason] == [5]
-    assert verdicts[5].message == "row 6: a reward is not finite"
-
-
-def test_a_comparer_sees_row_after_row():
-    rows = [{"prompt": "q", "completions": ["b", "a"]}, {"prompt": "q", "completion": "a"}]
-    first, second = score_entries(Comparer(), named(rows))
-    assert first.rewards == (1.0, 0.0)
-    assert second.reason == "cannot be scored"
-
-
-def test_a_long_row_is_an_error_with_its_reason_unless_cutting_is_asked_for():
-    rows = named([{"prompt": "p" * 50, "completion": "a"}, {"prompt": "p", "completion": "a"}])
-    long, short = score_entries(RefusingLetters(), rows)
-    assert (long.reason, long.rewards, short.reason) == ("too long", (), None)
-    assert (
-        long.message == "row 1: 51 tokens, the model reads 40; shorten the text, or cut prompts with --truncate-prompt"
-    )
-    cut, whole = score_entries(Cutter(), rows)
-    assert cut.rewards == (pytest.approx((39 * ord("p") + ord("a")) / 7),)
-    assert (cut.cut, whole.cut, whole.rewards) == (1, 0, short.rewards)
-
-
-def test_an_answer_that_is_too_long_stays_an_error_when_prompts_are_cut():
-    rows = [{"prompt": "p", "completions": ["a", "b" * 41]}, {"prompt": "p", "completion": "a"}]
-    long, short = score_entries(Cutter(), named(rows))
-    assert (long.reason, long.message) == ("too long", "row 1: the answer alone is too long")
-    assert short.reason is None
+from rewardsmith.scoring.bulk.rows import HubInput, find_source, hash_source, read_answers, read_request, read_source
 
 
 @pytest.mark.parametrize("column", ["question", "query", "promt", "User Prompt"])
@@ -216,3 +114,20 @@ def test_a_name_is_a_path_first_and_then_a_hub_id(hub, tmp_path):
 def test_a_system_message_under_another_name_is_asked_as_that_of_system(column):
     row = {"prompt": "q", "completion": "a"}
     assert read_request({column: "Be brief.", **row}, "row 0") == read_request({"system": "Be brief.", **row}, "row 0")
+
+
+def test_an_answer_that_cannot_be_read_keeps_its_place_and_its_reason():
+    row = {"prompt": "q", "completions": ["a", None, 5, [1, 2], [{"role": "user", "content": "x"}], ""]}
+    asked = read_answers(row, "row 3")
+    assert [is_missing(answer) for answer in asked.request.completions] == [False, True, True, True, True, False]
+    assert {place: error.reason for place, error in asked.lost.items()} == {
+        1: "null value",
+        2: "wrong type",
+        3: "wrong type",
+        4: "wrong last role",
+    }
+    assert asked.names[1] == "completions[1]"
+    with pytest.raises(DataError, match=r"row 3: column 'completions\[1\]' is null"):
+        read_request(row, "row 3")
+    with pytest.raises(DataError, match="row 4"):
+        read_answers({"prompt": "q", "completions": [None, 5]}, "row 4")

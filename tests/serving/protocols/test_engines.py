@@ -68,3 +68,10 @@ def test_sglang_embeddings_as_numbers_and_as_base64(ask, expected):
     assert [item["embedding"] for item in answer["data"]] == [near([value]) for value in expected]
     coded = ask("/v1/embeddings", {"model": "m", "input": TEXT, "encoding_format": "base64"})["data"][0]["embedding"]
     assert struct.unpack("<f", base64.b64decode(coded)) == near((expected[0],))
+
+
+def test_a_null_document_has_a_null_score_and_costs_no_other(ask):
+    found = ask("/score", {"queries": "is maybe", "documents": [" fine", None, " awful"]})["data"]
+    whole = ask("/score", {"queries": "is maybe", "documents": [" fine", " awful"]})["data"]
+    assert [entry["score"] for entry in found] == [whole[0]["score"], None, whole[1]["score"]]
+    assert ask("/score", {"queries": [None], "documents": ["a"]}, 422)["error"]

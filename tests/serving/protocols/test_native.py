@@ -50,3 +50,24 @@ def test_status_routes(url):
         exposition = client.get("/metrics").text
     assert 'rewardsmith_requests_total{code="200",route="/health"}' in exposition
     assert "secret" not in exposition
+
+
+def test_a_null_completion_has_a_null_reward_and_costs_no_other(ask, reward_model):
+    answer = ask("/v1/reward", {"prompt": "is maybe", "completions": [" fine", None], "return_parts": True})
+    result = answer["results"][0]
+    assert [result["rewards"][0]] == near(reward_model.score("is maybe", [" fine"]))
+    assert result["rewards"][1] is None
+    assert (result["tokens"][1], result["parts"][1], list(result["errors"])) == (0, None, ["1"])
+    assert reward_model.score("is maybe", [" fine", None])[1] is None
+
+
+def test_with_partial_what_cannot_be_read_or_encoded_costs_itself_alone(ask, reward_model):
+    bad = [[{"content": "no role"}], [10**6], "good " * 5000]
+    body = {"prompt": "is maybe", "completions": [" fine", *bad]}
+    assert "error" in ask("/v1/reward", body, 422)
+    result = ask("/v1/reward", {**body, "partial": True})["results"][0]
+    assert result["rewards"][:1] == near(reward_model.score("is maybe", [" fine"]))
+    assert result["rewards"][1:] == [None, None, None]
+    assert "needs a role" in result["errors"]["1"]
+    assert "outside the vocabulary" in result["errors"]["2"]
+    assert "the model reads" in result["errors"]["3"]

@@ -34,3 +34,11 @@ def test_tei_predict_of_a_text_a_pair_and_a_batch(ask, expected, reward_model):
 
 def test_tei_errors_have_its_shape(ask):
     assert ask("/predict", {"inputs": "a " * 3000}, 422)["error_type"] == "validation"
+
+
+def test_a_null_document_is_left_out_and_costs_no_other(ask):
+    for form in ("documents", "texts"):
+        found = ask("/rerank", {"query": "is maybe", form: [None, " fine", " awful"]})
+        whole = ask("/rerank", {"query": "is maybe", form: [" fine", " awful"]})
+        places = [[entry["index"] for entry in (a["results"] if form == "documents" else a)] for a in (found, whole)]
+        assert places[0] == [place + 1 for place in places[1]]

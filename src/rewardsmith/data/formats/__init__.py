@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from rewardsmith.data.formats import annotation_tools, llamafactory, pairs, potato, rankings, rewardsmith, trainers
+from rewardsmith.data.formats import (
+    annotation_tools,
+    llamafactory,
+    pairs,
+    potato,
+    rankings,
+    rated,
+    rewardsmith,
+    trainers,
+)
 from rewardsmith.data.formats.format import Format, Target
 
 ALL: tuple[Format, ...] = (
     pairs.FORMAT,
     *trainers.FORMATS,
     *rankings.FORMATS,
+    rated.FORMAT,
     trainers.NEMO,
     rewardsmith.FORMAT,
     llamafactory.FORMAT,

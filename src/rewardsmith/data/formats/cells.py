@@ -156,6 +156,20 @@ def check_ending(messages: tuple[Message, ...], where: str, column: str) -> None
         )
 
 
+def find_unreadable(answers: Sequence[Any], where: str, columns: Sequence[str]) -> dict[int, RowError]:
+    """Return why answers cannot be read, by their place: nulls, numbers, broken texts, lists of other things."""
+    found: dict[int, RowError] = {}
+    for place, (answer, column) in enumerate(zip(answers, columns, strict=True)):
+        try:
+            require({column: answer}, column, where)
+            side = check_side(answer, where, column, empty=True)
+            if not isinstance(side, str):
+                check_ending(side, where, column)
+        except RowError as error:
+            found[place] = error
+    return found
+
+
 def check_ids(value: object, where: str, column: str) -> TokenIds:
     """Accept a non-empty list of token ids."""
     value = value.tolist() if hasattr(value, "tolist") else value

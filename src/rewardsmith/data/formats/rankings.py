@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, check_side, require
+from rewardsmith.data.formats.cells import check_list, check_mapping, check_number, find_unreadable, require
 from rewardsmith.data.formats.format import Format
 from rewardsmith.data.formats.pairs import (
     conversations,
@@ -16,7 +16,7 @@ from rewardsmith.data.formats.pairs import (
     is_mixed,
     join_prompt,
 )
-from rewardsmith.errors import RowError, row_error
+from rewardsmith.errors import row_error
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain
 
 LEFT_OUT = "answers_left_out"
@@ -72,14 +72,10 @@ def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     They cost themselves, not their prompt. `metadata` says which: place to reason.
     """
     answers = check_list(require(row, "completions", where), where, "completions")
-    left: dict[str, str] = {}
-    kept = []
-    for index, answer in enumerate(answers):
-        try:
-            check_side(answer, where, f"completions[{index}]", empty=True)
-            kept.append(index)
-        except RowError as error:
-            left[f"completions[{index}]"] = error.reason
+    columns = [f"completions[{index}]" for index in range(len(answers))]
+    found = find_unreadable(answers, where, columns)
+    left = {columns[index]: error.reason for index, error in found.items()}
+    kept = [index for index in range(len(answers)) if index not in found]
     if not left or len(kept) < 2:
         return row
 

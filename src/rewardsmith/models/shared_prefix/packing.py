@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from rewardsmith.errors import TooLongError
+
 if TYPE_CHECKING:
     from rewardsmith.models.shared_prefix.kept import Memory
 
@@ -364,3 +366,26 @@ def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]],
     numbers: dict[tuple[int, ...], int] = {}
     index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
     return list(numbers), index
+
+
+def answer_is_long(tokens: str, limit: int) -> str:
+    """Say that cutting its prompt does not make a text fit."""
+    return f"the answer and its markup alone have {tokens} tokens, the model reads {limit}; it is not cut"
+
+
+def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[int]]:
+    """Return token ids cut where all sequences are alike: whole dialogues say their prompt only by that.
+
+    The first token, such as BOS or [CLS], stays.
+
+    Raises:
+        TooLongError: an answer, what follows the shared start, is too long by itself.
+    """
+    room = max(0, shared_prefix_length([tuple(ids) for ids in sequences]) - 1)
+    excess = max(map(len, sequences)) - limit
+    if excess > room:
+        needed = {index: str(len(ids) - room) for index, ids in enumerate(sequences) if len(ids) - limit > room}
+        own = {index: TooLongError(answer_is_long(tokens, limit), tokens) for index, tokens in needed.items()}
+        longest = max(own.values(), key=lambda error: int(error.tokens))
+        raise TooLongError(str(longest), longest.tokens, own)
+    return [ids[:1] + ids[1 + excess :] if excess > 0 else ids for ids in sequences]

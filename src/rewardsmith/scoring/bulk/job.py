@@ -19,6 +19,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
+from rewardsmith.scoring.bulk.entries import row_hash, score_entries
 from rewardsmith.scoring.bulk.ledger import MANIFEST, Ledger, Shard, Verdict, publish, writer_lock
 from rewardsmith.scoring.bulk.rows import (
     Entry,
@@ -28,8 +29,6 @@ from rewardsmith.scoring.bulk.rows import (
     code_fingerprint,
     hash_source,
     read_source,
-    row_hash,
-    score_entries,
 )
 from rewardsmith.scoring.scorer import RewardScorer
 
@@ -125,6 +124,8 @@ class BulkReport:
         rows: rows of the input.
         scored: rows with a reward in the output.
         failed: rows in the errors file, by reason.
+        answers_lost: single answers without a reward in rows that are scored, by reason; their rewards are null.
+        first: the first message of each reason.
         cut: scored rows with a prompt that was cut, on demand, to fit the model.
         reused: rows that an earlier run had done.
         waiting: parts that other shards have to compute; the output is not written before.
@@ -133,9 +134,24 @@ class BulkReport:
     rows: int = 0
     scored: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    answers_lost: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
     cut: int = 0
     reused: int = 0
     waiting: int = 0
+
+    def lines(self, errors_file: Path) -> list[str]:
+        """Say what has no reward and why, one line a reason, and how many prompts were cut."""
+        found = [
+            f"not scored: {count} rows ({reason}); see {errors_file}; first: {self.first[reason]}"
+            for reason, count in self.failed.items()
+        ]
+        found += [
+            f"not scored: {count} single answers ({reason}), their rewards are null; see {errors_file}; first: "
+            f"{self.first[reason]}"
+            for reason, count in self.answers_lost.items()
+        ]
+        return found + ([f"prompt cut at its start to fit the model: {self.cut} rows"] if self.cut else [])
 
 
 def advance(bar: ProgressBar, shard: Shard) -> OnProgress:
@@ -253,10 +269,15 @@ def _write_output(job: BulkJob, ledger: Ledger, report: BulkReport) -> None:
 
     def failed() -> Iterator[Mapping[str, Any]]:
         for row, verdict in _joined(job, ledger):
+            content = {} if isinstance(row, RowError) else {"row": row}
             if verdict.reason is not None:
                 report.failed[verdict.reason] += 1
-                fields = {"where": verdict.where, "reason": verdict.reason, "message": verdict.message}
-                yield fields if isinstance(row, RowError) else {**fields, "row": row}
+                report.first.setdefault(verdict.reason, verdict.message or "")
+                yield {"where": verdict.where, "reason": verdict.reason, "message": verdict.message, **content}
+            for name, reason, message in verdict.lost_answers():
+                report.answers_lost[reason] += 1
+                report.first.setdefault(reason, message)
+                yield {"where": verdict.where, "answer": name, "reason": reason, "message": message, **content}
 
     # Names of this process alone: machines that share a disk without locks still write whole files.
     unique = uuid.uuid4().hex

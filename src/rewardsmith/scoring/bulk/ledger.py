@@ -34,21 +34,27 @@ class Verdict:
 
     Args:
         where: names the row, such as "answers.jsonl:row 12".
-        rewards: one for each completion; empty when the row could not be scored.
+        rewards: one for each completion, None for one that has none; empty when the row could not be scored.
         reason: the short class of the failure, None when the row was scored.
         message: the failure in one line.
         parts: what each reward is made of, as a JSON list; None when that was not asked for.
         cut: completions whose prompt was cut at its start, on demand, to fit the model.
         row: hash of the row that was scored; an input that changed since is found by it.
+        lost: [name, reason, message] of each completion without a reward in a row that has some, as a JSON list.
     """
 
     where: str
-    rewards: tuple[float, ...] = ()
+    rewards: tuple[float | None, ...] = ()
     reason: str | None = None
     message: str | None = None
     parts: str | None = None
     cut: int = 0
     row: str = ""
+    lost: str | None = None
+
+    def lost_answers(self) -> list[list[str]]:
+        """Return [name, reason, message] of each completion without a reward."""
+        return [] if self.lost is None else list(json.loads(self.lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class Ledger:
             "parts": pa.array([v.parts for v in verdicts], pa.string()),
             "cut": pa.array([v.cut for v in verdicts], pa.int64()),
             "row": pa.array([v.row for v in verdicts], pa.string()),
+            "lost": pa.array([v.lost for v in verdicts], pa.string()),
         }
         table = pa.table(columns).replace_schema_metadata({HASH_KEY: self._hash(part, verdicts).encode()})
         temporary = self.folder / f".part-{part:06d}-{uuid.uuid4().hex}.part"
@@ -206,10 +213,10 @@ class Ledger:
         return [part for part in range(self.num_parts) if self.read(part) is None]
 
     def _hash(self, part: int, verdicts: Sequence[Verdict]) -> str:
-        rows = [
-            json.dumps([v.where, [r.hex() for r in v.rewards], v.reason, v.message, v.parts, v.cut, v.row])
-            for v in verdicts
-        ]
+        rows = []
+        for v in verdicts:
+            rewards = [None if r is None else r.hex() for r in v.rewards]
+            rows.append(json.dumps([v.where, rewards, v.reason, v.message, v.parts, v.cut, v.row, v.lost]))
         return fingerprint([self._key, str(part), *rows])
 
     def _compare(self, path: Path) -> None:

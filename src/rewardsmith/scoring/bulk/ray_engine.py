@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RewardsmithError, ScoringError, missing_extra
+from rewardsmith.scoring.bulk.entries import score_entries
 from rewardsmith.scoring.bulk.job import (
     ATTEMPTS,
     BulkJob,
@@ -32,7 +33,7 @@ from rewardsmith.scoring.bulk.job import (
     parts_to_do,
 )
 from rewardsmith.scoring.bulk.ledger import Ledger
-from rewardsmith.scoring.bulk.rows import HubInput, code_fingerprint, score_entries, spec_fingerprints
+from rewardsmith.scoring.bulk.rows import HubInput, code_fingerprint, spec_fingerprints
 from rewardsmith.scoring.opening import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -1,38 +1,26 @@
 """From a row of a file to what is asked of the scorer, and from its rewards to the columns that are added.
 
-Rows are scored together so that one that cannot be scored gets its reason and does not hurt the others. An input is a
-file, a folder or a data set of the hub, with the fingerprints that say whether a job may go on.
+An input is a file, a folder or a data set of the hub, with the fingerprints that say whether a job may go on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rewardsmith._version import __version__
 from rewardsmith.data.detecting import prompt_column, read_rows, system_column, with_system
-from rewardsmith.data.formats.cells import check_ids, check_list
+from rewardsmith.data.formats.cells import check_ids, check_list, find_unreadable
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
-from rewardsmith.errors import (
-    ConfigError,
-    RewardsmithError,
-    RowError,
-    ScoringError,
-    TooLongError,
-    row_error,
-    try_halves,
-)
+from rewardsmith.errors import ConfigError, RowError, row_error
 from rewardsmith.files.tables import hub_files, is_hub_id
-from rewardsmith.records import ScoreRequest, TokenIds, fingerprint, text_key
-from rewardsmith.scoring.bulk.ledger import Verdict
-from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
+from rewardsmith.records import Completion, ScoreRequest, TokenIds, fingerprint
+from rewardsmith.scoring.answers import NO_ANSWER
 
 if TYPE_CHECKING:
     from rewardsmith.scoring.opening import ModelSpec
@@ -45,7 +33,7 @@ CODE = ("records.py", "files", "data", "models", "scoring")
 logger = logging.getLogger(__name__)
 Entry = tuple[str, Mapping[str, Any] | RowError]
 # Form -> the columns that make it; the first that fits is taken.
-FORMS = {
+FORMS: dict[str, tuple[str, ...]] = {
     "ids": ("chosen_ids", "rejected_ids"),
     "pair": ("chosen", "rejected"),
     "completions": ("completions",),
@@ -180,104 +168,20 @@ def _hash_file(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """A row as token ids: its place, a key of its prompt, its sequences, and how many of them were cut."""
-
-    index: int
-    prompt_key: str
-    sequences: list[list[int]]
-    num_cut: int
-
-
-def score_entries(model: RewardScorer, entries: Sequence[Entry], with_parts: bool = False) -> list[Verdict]:
-    """Score rows; those with one prompt as one group, so that it is computed once.
-
-    A model that gives no reward to one sequence alone, such as one that compares answers, sees row after row instead.
-    A text that is too long is the error of its row, unless the model was opened to cut prompts.
+class AskedRow:
+    """What a row asks to be scored.
 
     Args:
-        with_parts: keep what each reward is made of.
+        where: names the row.
+        request: with `NO_ANSWER` at the place of each answer that cannot be read.
+        names: what the row calls its answers.
+        lost: why an answer has no reward, by its place.
     """
-    verdicts: list[Verdict] = [Verdict(where) for where, _ in entries]
-    encoded: list[EncodedRow] = []
-    for index, (where, row) in enumerate(entries):
-        try:
-            if isinstance(row, RowError):
-                raise row
-            request = read_request(row, where)
-            if model.capabilities.scores_ids:
-                encoded.append(_encode(cast(IdScorer, model), request, where, index))
-            else:
-                verdicts[index] = _score_alone(model, request, where, with_parts)
-        except (RewardsmithError, TypeError, ValueError, KeyError) as error:
-            verdicts[index] = _failure(where, error)
-    results = try_halves(lambda rows: _score_rows(cast(IdScorer, model), rows, with_parts), encoded, ScoringError)
-    for asked, result in zip(encoded, results, strict=True):
-        where = entries[asked.index][0]
-        failed = isinstance(result, Exception)
-        verdicts[asked.index] = _failure(where, result) if failed else _verdict(where, result, asked.num_cut)  # type: ignore[arg-type]
-    return [replace(verdict, row=row_hash(row)) for verdict, (_, row) in zip(verdicts, entries, strict=True)]
 
-
-def row_hash(row: Mapping[str, Any] | RowError) -> str:
-    """Return a short hash of what a row holds, the error of one that cannot be read."""
-    return fingerprint([str(row) if isinstance(row, RowError) else json.dumps(row, sort_keys=True, default=str)])[:16]
-
-
-def _score_alone(model: RewardScorer, request: ScoreRequest, where: str, with_parts: bool) -> Verdict:
-    """Score the answers of one row together and without other rows, as the model itself does it."""
-    parts = model.score_parts([request])[0]
-    num_cut = 0
-    if model.truncation != "error":
-        # Members that tokenise differently cut differently; the row counts what the one that cuts most had to cut.
-        members = [cast(IdScorer, member) for member in model.members]
-        num_cut = max(sum(member.fit(request, model.truncation).cut) for member in members)
-    return _verdict(where, parts if with_parts else [part.reward for part in parts], num_cut)
-
-
-def _verdict(where: str, found: Sequence[float] | Sequence[RewardParts], cut: int = 0) -> Verdict:
-    """Keep rewards, and their parts where they have some."""
-    parts = [entry for entry in found if isinstance(entry, RewardParts)]
-    if not parts:
-        return Verdict(where, tuple(found), cut=cut)  # type: ignore[arg-type]
-    return Verdict(where, tuple(p.reward for p in parts), parts=json.dumps([p.to_dict() for p in parts]), cut=cut)
-
-
-def _encode(model: IdScorer, request: ScoreRequest, where: str, index: int) -> EncodedRow:
-    """Return the token ids of a row, cut where that was asked for. Raises RowError for what is too long."""
-    try:
-        fitted = model.fit(request)
-    except TooLongError as error:
-        message = str(error)
-        if model.truncation == "error":
-            limit = model.capabilities.max_length
-            message = f"{error.tokens} tokens, the model reads {limit}; shorten the text, or cut prompts with "
-            message += "--truncate-prompt"
-        raise row_error(where, "too long", message) from error
-    key = text_key(request.prompt) or f"\x01{index}"
-    return EncodedRow(index, key, fitted.sequences, sum(fitted.cut))
-
-
-def _score_rows(model: IdScorer, rows: Sequence[EncodedRow], with_parts: bool) -> list[list[float] | list[RewardParts]]:
-    """Score rows, those with one prompt as one group, and return what belongs to each, in order."""
-    groups: dict[str, list[EncodedRow]] = {}
-    for row in rows:
-        groups.setdefault(row.prompt_key, []).append(row)
-    score = model.read_encoded if with_parts else model.score_encoded
-    rewards: Sequence[Sequence[float | RewardParts]] = score(
-        [[ids for row in members for ids in row.sequences] for members in groups.values()]
-    )
-    results: dict[int, Any] = {}
-    for members, values in zip(groups.values(), rewards, strict=True):
-        stream = iter(values)
-        results.update((row.index, list(islice(stream, len(row.sequences)))) for row in members)
-    return [results[row.index] for row in rows]
-
-
-def _failure(where: str, error: Exception) -> Verdict:
-    message = " ".join(str(error).split()) or type(error).__name__
-    reason = error.reason if isinstance(error, RowError) else "cannot be scored"
-    return Verdict(where, (), reason, message if message.startswith(where) else f"{where}: {message}")
+    where: str
+    request: ScoreRequest
+    names: tuple[str, ...]
+    lost: dict[int, Exception]
 
 
 def form_of(columns: Iterable[str]) -> str | None:
@@ -292,6 +196,18 @@ def read_request(row: Mapping[str, Any], where: str) -> ScoreRequest:
     Raises:
         DataError: no column can be scored, or one is empty or of a wrong type; the message names row and column.
     """
+    asked = read_answers(row, where)
+    if asked.lost:
+        raise next(iter(asked.lost.values()))
+    return asked.request
+
+
+def read_answers(row: Mapping[str, Any], where: str) -> AskedRow:
+    """Read what a row asks to be scored, without the answers that cannot be read.
+
+    Raises:
+        DataError: no column can be scored, or none of its answers can be read; the message names row and column.
+    """
     form = form_of(row)
     if form is None:
         columns = ", ".join(map(str, row)) or "none"
@@ -299,22 +215,47 @@ def read_request(row: Mapping[str, Any], where: str) -> ScoreRequest:
         raise row_error(where, "unknown columns", f"nothing to score in the columns ({columns}); give {wanted}")
     names = FORMS[form]
     if form == "ids":
-        return ScoreRequest("", tuple(TokenIds(check_ids(row[name], where, name)) for name in names))
+        return _read_ids(row, names, where)
     row = row if form == "text" else asked_row(row, form, where)
     prompt = None if form in ("text", "messages") else row.get("prompt")
+    sides = [row[name] for name in names]
     if form == "completions":
         sides = [_answer(entry) for entry in check_list(row["completions"], where, "completions")]
+        names = tuple(f"completions[{place}]" for place in range(len(sides)))
         if not sides:
             raise row_error(where, "empty list", "column 'completions' is empty; give at least one or remove the row")
-        asked, completions = join_prompt(prompt, sides, where, "prompt", "completions")
-    else:
-        asked, completions = join_prompt(prompt, [row[name] for name in names], where, "prompt", names)
+    lost: dict[int, Exception] = dict(find_unreadable(sides, where, names))
+    # Where none can be read, what reads them all says why.
+    kept = [place for place in range(len(sides)) if place not in lost] or range(len(sides))
+    read_as = [names[place] for place in kept]
+    asked, completions = join_prompt(prompt, [sides[place] for place in kept], where, "prompt", read_as)
     fields = group_fields(row, where, set(row) - {"tools", "chat_template_kwargs"})
-    return ScoreRequest(asked, completions, fields.get("tools"), fields.get("chat_template_kwargs"))
+    answers = _with_gaps(completions, lost, len(sides))
+    return AskedRow(
+        where, ScoreRequest(asked, answers, fields.get("tools"), fields.get("chat_template_kwargs")), names, lost
+    )
+
+
+def _read_ids(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> AskedRow:
+    found: list[Completion] = []
+    lost: dict[int, Exception] = {}
+    for place, name in enumerate(names):
+        try:
+            found.append(TokenIds(check_ids(row[name], where, name)))
+        except RowError as error:
+            lost[place] = error
+    if not found:
+        raise lost[0]
+    return AskedRow(where, ScoreRequest("", _with_gaps(found, lost, len(names))), names, lost)
+
+
+def _with_gaps(answers: Sequence[Completion], lost: Mapping[int, Exception], count: int) -> tuple[Completion, ...]:
+    stream = iter(answers)
+    return tuple(NO_ANSWER if place in lost else next(stream) for place in range(count))
 
 
 def add_rewards(
-    row: Mapping[str, Any], rewards: Sequence[float], column: str = "reward", parts: Sequence[Any] | None = None
+    row: Mapping[str, Any], rewards: Sequence[float | None], column: str = "reward", parts: Sequence[Any] | None = None
 ) -> dict[str, Any]:
     """Return the row with its rewards: `reward`, `rewards`, or `chosen_reward` and `rejected_reward`.
 

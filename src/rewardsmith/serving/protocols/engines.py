@@ -30,6 +30,7 @@ from rewardsmith.serving.protocols.inputs import (
     document_text,
     new_router,
     requests_of,
+    to_document,
     to_messages,
 )
 from rewardsmith.serving.requests import Truncation
@@ -60,11 +61,11 @@ class VllmOptions(BaseModel):
         keep = None if self.truncate_prompt_tokens == -1 else self.truncate_prompt_tokens
         return Truncation(self.truncation_side or "left", keep)
 
-    def values(self, scored: Scored) -> list[float]:
-        """Return the raw rewards, or their logistic function where asked for. Raises Refusal 500."""
-        rewards = scored.rewards()
+    def values(self, scored: Scored) -> list[float | None]:
+        """Return the raw rewards, or their logistic function where asked for; None for null. Raises Refusal 500."""
+        rewards = scored.rewards_or_null()
         asked = next((v for v in (self.use_activation, self.activation, self.softmax) if v is not None), False)
-        return [probability(value) for value in rewards] if asked else rewards
+        return [probability(value) if asked and value is not None else value for value in rewards]
 
 
 class VllmClassify(VllmOptions):
@@ -171,7 +172,8 @@ def _answer(service: Service, request_id: str, data: list[dict[str, Any]], score
 
 
 def _pairs(body: ScoreBody) -> list[ScoreRequest]:
-    queries, documents = _texts(body.queries), _texts(body.documents)
+    queries = [document_text(value) for value in _many(body.queries)]
+    documents = [to_document(value) for value in _many(body.documents)]
     if not queries or not documents:
         raise invalid("queries and documents need at least one text each")
     if len(queries) == 1:
@@ -181,8 +183,8 @@ def _pairs(body: ScoreBody) -> list[ScoreRequest]:
     return [ScoreRequest(query, (document,)) for query, document in zip(queries, documents, strict=True)]
 
 
-def _texts(side: Side) -> list[str]:
-    return [document_text(value) for value in (side if isinstance(side, list) else [side])]
+def _many(side: Side) -> Documents:
+    return side if isinstance(side, list) else [side]
 
 
 class EmbeddingsBody(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import Field, WithJsonSchema
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
+from rewardsmith.scoring.answers import NO_ANSWER
 from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.metrics import VISIT
 from rewardsmith.serving.service import ids_request, text_request
@@ -41,7 +42,8 @@ ChatMessage = Annotated[
     ),
 ]
 Messages = Annotated[list[ChatMessage], FIRST_ERROR]
-Document = str | dict[str, Any]
+# A null is an answer that is missing: it has no score, and the others keep theirs.
+Document = str | dict[str, Any] | None
 Documents = Annotated[list[Document], FIRST_ERROR]
 
 
@@ -108,11 +110,16 @@ def to_completion(value: str | list[int] | list[dict[str, Any]], where: str) -> 
     return to_messages(value, where)  # type: ignore[arg-type]
 
 
-def document_text(value: str | Mapping[str, Any]) -> str:
-    """Read a document of a rerank request: a text, or an object with "text"."""
+def to_document(value: str | Mapping[str, Any] | None) -> Completion:
+    """Read a document, which is a completion; null where it is missing."""
+    return NO_ANSWER if value is None else document_text(value)
+
+
+def document_text(value: str | Mapping[str, Any] | None) -> str:
+    """Read a query or a document: a text, or an object with "text"."""
     if isinstance(value, str):
         return value
-    text = value.get("text")
+    text = value.get("text") if value is not None else None
     if not isinstance(text, str):
         raise invalid('a document must be a text or an object with a "text"')
     return text

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewardsmith.records import ScoreRequest
+from rewardsmith.records import Completion, ScoreRequest
+from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer
 from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.limits import Failure, Refusal, draining, hung, invalid
 from rewardsmith.serving.protocols.inputs import (
@@ -26,7 +27,7 @@ from rewardsmith.serving.protocols.inputs import (
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request, ids_request, text_request
 
-CompletionBody = str | Ids | Messages
+CompletionBody = str | Ids | Messages | None
 
 
 class RewardInput(BaseModel):
@@ -63,7 +64,9 @@ class RewardBody(RewardInput):
         Literal["left", "right", "prompt"] | None,
         Field(description="cut long sequences at this end; prompt: its start only, rendered anew, never the answer"),
     ] = None
-    partial: Annotated[bool, Field(description="null for sequences that fail, instead of 500 for all")] = False
+    partial: Annotated[
+        bool, Field(description="null for completions that cannot be read or scored, instead of an error for all")
+    ] = False
     return_parts: Annotated[bool, Field(description="also give what every reward is made of")] = False
 
 
@@ -111,9 +114,9 @@ def router(service: Service) -> APIRouter:
         if body.normalized:
             service.require_scale()
         truncation = Truncation(body.truncate) if body.truncate else None
-        scored = await service.score(http, lambda: _requests(body), truncation)
+        scored = await service.score(http, lambda: _requests(body), truncation, body.partial)
         if not body.partial:
-            scored.rewards()
+            scored.require()
         return RewardAnswer(
             model=service.name,
             normalized=body.normalized,
@@ -125,17 +128,27 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
+def _completion(value: CompletionBody, where: str, partial: bool) -> Completion:
+    """Read a completion; null is one that is missing, and with `partial` so is what cannot be read."""
+    try:
+        return NO_ANSWER if value is None else to_completion(value, where)
+    except Refusal as refusal:
+        if not partial:
+            raise
+        return NoAnswer(str(refusal))
+
+
 def _requests(body: RewardBody) -> list[ScoreRequest]:
     own = {name: getattr(body, name) for name in RewardInput.model_fields}
     has_own = any(value is not None for value in own.values())
     if body.inputs is None:
-        return [_request(body, "the body")]
+        return [_request(body, "the body", body.partial)]
     if has_own:
         raise invalid("give either inputs or a single input at the top level, not both")
-    return [_request(item, f"input {number}") for number, item in enumerate(body.inputs)]
+    return [_request(item, f"input {number}", body.partial) for number, item in enumerate(body.inputs)]
 
 
-def _request(item: RewardInput, where: str) -> ScoreRequest:
+def _request(item: RewardInput, where: str, partial: bool) -> ScoreRequest:
     forms = [n for n in ("completions", "messages", "text", "token_ids") if getattr(item, n) is not None]
     if len(forms) != 1:
         given = " and ".join(forms) or "none of them"
@@ -149,7 +162,7 @@ def _request(item: RewardInput, where: str) -> ScoreRequest:
     if item.messages is not None:
         return conversation_request(to_messages(item.messages, where), item.tools, item.chat_template_kwargs)
     prompt = item.prompt if isinstance(item.prompt, str) else to_messages(item.prompt, where) if item.prompt else ""
-    completions = tuple(to_completion(value, where) for value in item.completions or ())
+    completions = tuple(_completion(value, where, partial) for value in item.completions or ())
     return ScoreRequest(prompt, completions, item.tools, item.chat_template_kwargs)
 
 

@@ -8,6 +8,7 @@ which asks for the logistic function.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -15,11 +16,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from rewardsmith.records import ScoreRequest
+from rewardsmith.records import Completion, ScoreRequest
 from rewardsmith.scoring.scorer import probability
 from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.protocols.engines import VllmOptions
-from rewardsmith.serving.protocols.inputs import FIRST_ERROR, Documents, Texts, document_text, new_router
+from rewardsmith.serving.protocols.inputs import FIRST_ERROR, Documents, new_router, to_document
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, text_request
 
@@ -31,7 +32,7 @@ class RerankBody(VllmOptions):
     documents: Documents | None = None
     top_n: Annotated[int, Field(ge=0)] | None = None
     return_documents: bool = True
-    texts: Texts | None = None
+    texts: Documents | None = None
     raw_scores: bool = True
     return_text: bool = False
     truncate: bool = False
@@ -48,7 +49,7 @@ def rerank_routes(service: Service) -> APIRouter:
         service.check_name(body.model)
         if (body.documents is None) == (body.texts is None):
             raise invalid("give exactly one of documents and texts")
-        documents = [document_text(document) for document in body.documents or body.texts or []]
+        documents = [to_document(document) for document in body.documents or body.texts or []]
         if not documents:
             raise invalid("documents is empty; send at least one")
         truncation = Truncation("right") if body.truncate else body.truncation()
@@ -60,15 +61,14 @@ def rerank_routes(service: Service) -> APIRouter:
     return routes
 
 
-def _best_first(values: list[float]) -> list[int]:
-    """Return indices by falling reward; equal rewards keep their order."""
-    return sorted(range(len(values)), key=lambda index: -values[index])
+def _best_first(values: Sequence[float | None]) -> list[tuple[int, float]]:
+    """Return index and value by falling reward, without nulls; equal rewards keep their order."""
+    return sorted(((i, value) for i, value in enumerate(values) if value is not None), key=lambda found: -found[1])
 
 
-def _cohere_answer(service: Service, body: RerankBody, documents: list[str], scored: Scored) -> dict[str, Any]:
-    values = body.values(scored)
-    order = _best_first(values)[: body.top_n or None]
-    results: list[dict[str, Any]] = [{"index": index, "relevance_score": values[index]} for index in order]
+def _cohere_answer(service: Service, body: RerankBody, documents: list[Completion], scored: Scored) -> dict[str, Any]:
+    best = _best_first(body.values(scored))[: body.top_n or None]
+    results: list[dict[str, Any]] = [{"index": index, "relevance_score": value} for index, value in best]
     if body.return_documents:
         for result in results:
             result["document"] = {"text": documents[result["index"]]}
@@ -81,10 +81,11 @@ def _cohere_answer(service: Service, body: RerankBody, documents: list[str], sco
     }
 
 
-def _tei_ranks(body: RerankBody, documents: list[str], scored: Scored) -> list[dict[str, Any]]:
-    values = scored.rewards()
-    shown = values if body.raw_scores else [probability(value) for value in values]
-    ranks: list[dict[str, Any]] = [{"index": index, "score": shown[index]} for index in _best_first(values)]
+def _tei_ranks(body: RerankBody, documents: list[Completion], scored: Scored) -> list[dict[str, Any]]:
+    best = _best_first(scored.rewards_or_null())
+    ranks: list[dict[str, Any]] = [
+        {"index": index, "score": value if body.raw_scores else probability(value)} for index, value in best
+    ]
     return [{**rank, "text": documents[rank["index"]]} for rank in ranks] if body.return_text else ranks
 
 

@@ -1,0 +1,110 @@
+"""One rule for an answer that has no reward: it costs itself, never its prompt and never its neighbours.
+
+An answer may be missing (a null), be no text, be too long, be refused by the chat template, or get a reward that is
+not finite. Files write null for it, `RewardModel.score` gives None, the server null, each with its reason, and `rank`
+passes it by. Its neighbours are scored as they would be without it. A prompt fails where none of its answers has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from rewardsmith.errors import RewardsmithError, ScoringError, TooLongError, UnreachableError
+from rewardsmith.records import Completion, ScoreRequest, TokenIds
+
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+MISSING = "there is no answer (null)"
+
+
+class NoAnswer(TokenIds):
+    """Stands in a request where an answer is missing, so that the others keep their places; `reason` says why."""
+
+    reason: str
+
+    def __new__(cls, reason: str = MISSING) -> NoAnswer:
+        self = super().__new__(cls)
+        self.reason = reason
+        return self
+
+
+NO_ANSWER = NoAnswer()
+
+
+def is_missing(completion: Completion) -> bool:
+    """Whether a place among the completions of a request holds no answer."""
+    return isinstance(completion, NoAnswer)
+
+
+def present(request: ScoreRequest) -> ScoreRequest:
+    """Return the request without missing answers."""
+    return _only(request, [i for i, answer in enumerate(request.completions) if not is_missing(answer)])
+
+
+def without_lost(
+    run: Callable[[ScoreRequest], Result], request: ScoreRequest
+) -> tuple[Result, dict[int, RewardsmithError]]:
+    """Run a request without the answers for which it fails.
+
+    Returns:
+        What `run` gave for the answers that are left, in order, and the error of each that was lost, by its place.
+
+    Raises:
+        RewardsmithError: no answer is left; the error of all of them together.
+        UnreachableError: a server does not answer, which is no fault of an answer.
+    """
+    lost: dict[int, RewardsmithError] = {}
+    places = []
+    for place, answer in enumerate(request.completions):
+        if isinstance(answer, NoAnswer):
+            lost[place] = ScoringError(answer.reason)
+        else:
+            places.append(place)
+    first: RewardsmithError = ScoringError(MISSING)
+    whole = len(places)
+    while places:
+        asked = _only(request, places)
+        try:
+            return run(asked), lost
+        except UnreachableError:
+            raise
+        except RewardsmithError as error:
+            first = error if len(places) == whole else first
+            found = _culprits(run, asked, error)
+        lost |= {places[index]: error for index, error in found.items()}
+        places = [place for index, place in enumerate(places) if index not in found]
+    raise first
+
+
+def in_places(values: Sequence[Value | None], lost: Mapping[int, object], count: int) -> list[Value | None]:
+    """Return the values of the answers that are left with None at the place of each that was lost."""
+    stream = iter(values)
+    return [None if place in lost else next(stream) for place in range(count)]
+
+
+def _only(request: ScoreRequest, places: Sequence[int]) -> ScoreRequest:
+    if len(places) == len(request.completions):
+        return request
+    return replace(request, completions=tuple(request.completions[place] for place in places))
+
+
+def _culprits(
+    run: Callable[[ScoreRequest], Result], asked: ScoreRequest, error: RewardsmithError
+) -> Mapping[int, RewardsmithError]:
+    """Return which answers cause an error: those that it names, or that fail alone; all where none does."""
+    if isinstance(error, TooLongError) and error.answers:
+        return error.answers
+    everybody = range(len(asked.completions))
+    found: dict[int, RewardsmithError] = {}
+    for index in everybody if len(everybody) > 1 else ():
+        try:
+            run(_only(asked, [index]))
+        except UnreachableError:
+            raise
+        except RewardsmithError as own:
+            # A whole dialogue is cut where it is like the others: alone it may be too long when it is not with them.
+            if isinstance(error, TooLongError) or not isinstance(own, TooLongError):
+                found[index] = own
+    return found or dict.fromkeys(everybody, error)
