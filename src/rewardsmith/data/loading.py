@@ -19,7 +19,7 @@ from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
 from rewardsmith.data.formats.pairs import to_trl_rows
 from rewardsmith.data.formats.rankings import LEFT_OUT
-from rewardsmith.data.formats.rated import join_rated, rows_follow
+from rewardsmith.data.formats.rated import RATED, join_rated, rows_follow
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
@@ -184,12 +184,10 @@ def iter_preferences(
 
     Arguments are those of `load_preferences`; `report` is filled while reading.
     """
-    return _iterate(source, LoadReport() if report is None else report, options)
+    return _iterate(source, LoadReport() if report is None else report, options, whole=False)
 
 
-def _iterate(
-    source: object, report: LoadReport, options: ReadOptions, whole: bool = False
-) -> Iterator[PreferenceGroup]:
+def _iterate(source: object, report: LoadReport, options: ReadOptions, whole: bool) -> Iterator[PreferenceGroup]:
     unknown = next((name for name in options if name not in ReadOptions.__annotations__), None)
     if unknown is not None:
         hint = nearest_or_known(unknown, ReadOptions.__annotations__)
@@ -200,15 +198,22 @@ def _iterate(
     request = _Request(
         options.get("reader"), options.get("split"), on_error == "count", report, options.get("columns"), margin
     )
-    can_reread = not (isinstance(source, str) and not _is_path(Path(source))) and not isinstance(source, Iterator)
-
-    def streams() -> bool:
-        return not whole and not (can_reread and not rows_follow(_read_source(source, request.quiet())))
-
-    groups: Iterable[PreferenceGroup] = join_rated(_read_source(source, request), streams, report.notes.append)
+    groups = _with_joined(source, request, whole)
     if margin is not None:
         groups = (with_score_margins(group, margin) for group in groups)
     return _counted(itertools.islice(groups, options.get("limit")), report)
+
+
+def _with_joined(source: object, request: _Request, whole: bool) -> Iterator[PreferenceGroup]:
+    """Yield groups, from the first rated row on those of one prompt as one; `whole` holds all rated rows."""
+    groups = _read_source(source, request)
+    for group in groups:
+        if RATED in group.metadata:
+            rereads = not isinstance(source, Iterator) and not (isinstance(source, str) and not _is_path(Path(source)))
+            streams = not whole and (not rereads or rows_follow(_read_source(source, request.quiet())))
+            yield from join_rated(itertools.chain([group], groups), streams, request.report.notes.append)
+        else:
+            yield group
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,7 @@ class _Request:
     score_margin: ScoreMargin | None = None
 
     def quiet(self) -> _Request:
-        """Return the same with a report of its own, in which errors are counted."""
+        """Return the same with a report of its own, which counts errors."""
         return replace(self, counts_errors=True, report=LoadReport())
 
     def left_out(self, error: DataError) -> None:

@@ -128,7 +128,7 @@ def test_a_stream_holds_one_prompt_where_its_rows_follow_each_other():
             taken.append(row)
             yield row
 
-    groups = join_rated(counted(), lambda: True, print)
+    groups = join_rated(counted(), True, print)
     next(groups)
     assert len(taken) == 3
     assert all(map(is_rated, taken))

@@ -61,13 +61,12 @@ def rows_follow(groups: Iterable[PreferenceGroup]) -> bool:
 
 
 def join_rated(
-    groups: Iterable[PreferenceGroup], streams: Callable[[], bool], say: Callable[[str], None]
+    groups: Iterable[PreferenceGroup], streams: bool, say: Callable[[str], None]
 ) -> Iterator[PreferenceGroup]:
     """Yield groups, rated rows of one prompt as one group; others pass as they are.
 
     Args:
-        streams: asked at the first rated row: whether rows of a prompt follow each other, so that one prompt is held at
-            a time; otherwise all rated rows are.
+        streams: whether rows of a prompt follow each other, so that one prompt is held at a time; otherwise all are.
         say: is told at the end how many prompts have one answer only.
 
     Raises:
@@ -75,16 +74,14 @@ def join_rated(
     """
     held: dict[tuple[str, str], list[PreferenceGroup]] = {}
     seen: set[int] = set()
-    is_stream: bool | None = None
     alone: list[str] = []
     for number, group in enumerate(groups):
         if not is_rated(group):
             yield group
             continue
-        is_stream = streams() if is_stream is None else is_stream
         # An empty prompt means that the prompt is not known apart: such rows are of no group.
         key = graph_key(group) if group.prompt else (NO_PROMPT, str(number))
-        if is_stream and key not in held:
+        if streams and key not in held:
             yield from _joined(held, alone)
             held = {}
             digest = text_hash("\x00".join(key))
