@@ -57,6 +57,10 @@ class MissingModelError(CheckpointError, OSError):
     """No model lies at a path or id; also the OSError that transformers raises there."""
 
 
+class HubError(RewardsmithError, OSError):
+    """The hub does not take a model, which is whole on this machine; also the OSError of the hub's own client."""
+
+
 class ScoringError(RewardsmithError, RuntimeError):
     """A text that cannot be scored. Never replaced by a plausible number."""
 

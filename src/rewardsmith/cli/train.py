@@ -19,6 +19,7 @@ from rewardsmith.training.adapter import ModelConfig, require_extras
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, require_stream_settings
+from rewardsmith.training.hub import push_run
 from rewardsmith.training.language import train_language
 from rewardsmith.training.launching import launch, one_clear_line, quiet_other_packages, rank
 from rewardsmith.training.model import named_model
@@ -135,6 +136,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if not rank():
         write_report(summary)
         print_result(summary)
+        push_run(summary.folder, config)
 
 
 def build_configs(

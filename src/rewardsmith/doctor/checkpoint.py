@@ -23,7 +23,7 @@ from rewardsmith.models.checkpoint import (
     load_reward_model,
 )
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
-from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, nobody_asked, why_not
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, fetch, nobody_asked, why_not
 from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -35,24 +35,16 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 OTHER_HEADS = ("v_head", "value_head", "reward_head", "regression_layer", "rank_head", "out_proj", "lm_head_reward")
 # Architectures of reward models that are no sequence classifiers.
 OWN_KINDS = ("Reward", "TokenClassification", "Ranker", "Comparer")
-PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt"]
 
 
-def local_folder(path: str | Path) -> Path:
+def folder_of(path: str | Path) -> Path:
     """Return the folder of a checkpoint; a hub id is fetched. Raises CheckpointError."""
     folder = Path(path)
     if folder.is_dir():
         return folder
     if folder.exists() or str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
         raise CheckpointError(f"{path}: no such folder, and not a hub id like 'owner/name'")
-    from transformers.utils import cached_file
-
-    try:
-        found = cached_file(str(path), "config.json", _raise_exceptions_for_missing_entries=False)
-        found = found or cached_file(str(path), ADAPTER)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no such folder, and the hub cannot give it: {one_line(error, 200)}") from error
-    return _fetch(str(path), Path(str(found)).parent)
+    return fetch(str(path))
 
 
 def stored_names(folder: Path, files: Iterable[str] = FULL) -> set[str] | None:
@@ -174,18 +166,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not JSON: {error}; save the model again") from error
 
 
-def _fetch(name: str, known: Path) -> Path:
-    """Fetch the rest of a hub model; what is in the cache already is not asked for."""
-    if any((known / file).exists() for file in (*FULL, *INDEXES, *ADAPTER_WEIGHTS)):
-        return known
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name}: the hub cannot give its weights: {one_line(error, 200)}") from error
-
-
 CONTRACT_CHECKS = (check_contract,)
 
 
@@ -229,7 +209,7 @@ def examine_loaded(
 def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) -> Iterator[Finding]:
     """Check files, then tokens as the files have them, then the loaded model, then the data through it."""
     try:
-        folder = local_folder(model)
+        folder = folder_of(model)
         saved, has_head = check_head_saved(folder)
         yield saved
         with nobody_asked():

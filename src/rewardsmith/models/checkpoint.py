@@ -128,6 +128,11 @@ def write_contract(
     return contract
 
 
+def write_rule(folder: str | Path, core: PreTrainedModel, renderer: Renderer, fields: dict[str, Any]) -> None:
+    """Write the contract of a checkpoint: how its rewards are computed, with no golden ones, which take a forward."""
+    contracts.describe(core, renderer.tokenizer, renderer.policy, **fields).save(folder)
+
+
 @contextmanager
 def full_precision(model: PreTrainedModel) -> Iterator[None]:
     """Compute without autocast, also where a trainer has laid its autocast around the model's own forward."""

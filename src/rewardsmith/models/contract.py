@@ -160,11 +160,16 @@ def _contract_file(folder: str | Path) -> Path | None:
     return None if found is None else Path(found)
 
 
+def is_reward_file(path: Path) -> bool:
+    """Whether rewards may depend on a file: weights, config, tokenizer, template, code."""
+    return path.is_file() and path.suffix in REWARD_FILES and path.name not in NOT_REWARD_FILES
+
+
 def hash_reward_files(folder: str | Path) -> dict[str, str]:
     """Return the SHA-256 of weights, config, tokenizer, template and code of a folder, by name."""
     found = {}
     for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and path.suffix in REWARD_FILES and path.name not in NOT_REWARD_FILES:
+        if is_reward_file(path):
             with path.open("rb") as stream:
                 found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found

@@ -14,7 +14,8 @@ from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.training.checkpoints import require_unused
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
-from rewardsmith.training.record import RunSummary
+from rewardsmith.training.hub import push_run
+from rewardsmith.training.record import CURVES, RunSummary
 from rewardsmith.training.run import train_one_or_several
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ PANELS = (
     ("accuracy", "accuracy", "share of decided comparisons"),
     ("mean_reward", "reward", "mean, and one standard deviation"),
 )
-CURVES = "training_curves.png"
 # Settings that a reader of the card asks for first; run.json holds them all.
 SETTINGS = (
     "learning_rate",
@@ -140,6 +140,7 @@ def train(
 
     summary = train_one_or_several(parts, config, groups, names, {})
     write_report(summary)
+    push_run(summary.folder, config)
     return summary
 
 

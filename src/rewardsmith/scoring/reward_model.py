@@ -17,7 +17,7 @@ from rewardsmith.doctor import examine_foreign
 from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
 from rewardsmith.models.compiling import Work, compile_layers
-from rewardsmith.models.foreign.folder import member_folders
+from rewardsmith.models.foreign.folder import local_folder, member_folders
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
 from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.exactness import longest_input
@@ -105,13 +105,14 @@ class RewardModel(RewardScorer):
         truncation: str | None = None,
         verify: bool = True,
         special_tokens: str = "allow",
+        revision: str | None = None,
     ) -> Any:
         """Load a checkpoint; its scoring contract is read and enforced.
 
         A model of another tool is loaded by its layout (docs/import-and-export.md) and the rule is stated in the log.
 
         Args:
-            path: hub id or folder, of a full model or of a LoRA adapter with its head; several make an ensemble.
+            path, revision: folder, or hub id and its branch, tag or commit; several paths make an ensemble.
             device, dtype: by default a GPU in "bfloat16" where there is one, else the CPU in "float32".
             combine, penalty: how an ensemble's rewards become one, see `rewardsmith.scoring.ensemble.combine_rewards`.
             aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
@@ -128,7 +129,8 @@ class RewardModel(RewardScorer):
         """
         place = require_device(device, dtype)
         dtype = dtype or ("bfloat16" if place.type == "cuda" else "float32")
-        members = [member for one in _as_list(path) for member in member_folders(str(one))]
+        folders = [local_folder(str(one), revision) for one in _as_list(path)]
+        members = [member for one in folders for member in member_folders(one)]
         if len(members) > 1 or not isinstance(path, str | Path):
             how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
@@ -136,7 +138,7 @@ class RewardModel(RewardScorer):
             ensemble = EnsembleModel(alone, combine, penalty, str(path) if isinstance(path, str | Path) else None)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
-        loaded = load_reward_model(path, trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
+        loaded = load_reward_model(folders[0], trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
         loaded.model.to(place)
         loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
         if verify:
@@ -147,9 +149,8 @@ class RewardModel(RewardScorer):
             _require_whole_texts(str(path), truncation, special_tokens)
             return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
-        model._take_combination(combine, penalty, Path(str(path)) / LAPLACE_FILE)
         model.truncation = check_truncation(truncation or _own_truncation(loaded))
-        return model
+        return model._take_combination(combine, penalty, Path(folders[0]) / LAPLACE_FILE)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -314,13 +315,14 @@ class RewardModel(RewardScorer):
         how = "shorten the prompt, or cut its start on purpose with truncation='truncate_prompt'"
         return f"{self.name} reads {self.max_length}: {how}"
 
-    def _take_combination(self, combine: str, penalty: float, file: Path) -> None:
+    def _take_combination(self, combine: str, penalty: float, file: Path) -> RewardModel:
         """Take how members are combined, and the head's distribution where `file` holds one. Raises ConfigError."""
         combine_rewards((0.0,), combine, penalty)
         self.combine, self.penalty = combine, penalty
         self.has_distribution = self._reader is None and load_distribution(core_model(self.model), file)
         self.gives_spread |= self.has_distribution
         require_spread(self, combine)
+        return self
 
     def _combined(self, part: RewardParts) -> RewardParts:
         """Make the reward what the members are combined to; the mean is the head that is saved."""

@@ -63,6 +63,8 @@ class WritesAside(Protocol):
     def args(self) -> TrainingArguments:
         """Return its settings."""
 
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None: ...
+
 
 def save_whole(
     trainer: WritesAside,
@@ -88,10 +90,12 @@ def save_whole(
     trainer.accelerator.wait_for_everyone()
     with removed_unless_written(staging, final):
         trainer.checkpoint_dir = str(staging)
+        # A push from here would lose its files when they move.
+        pushes, trainer.args.push_to_hub = trainer.args.push_to_hub, False
         try:
             save()
         finally:
-            trainer.checkpoint_dir = None
+            trainer.checkpoint_dir, trainer.args.push_to_hub = None, pushes
         trainer.accelerator.wait_for_everyone()
         if trainer.state.best_global_step == trainer.state.global_step:
             trainer.state.best_model_checkpoint = str(final)
@@ -107,6 +111,8 @@ def save_whole(
         os.replace(staging / name, final)
         sync_tree(final.parent, recursive=False)
         shutil.rmtree(staging, ignore_errors=True)
+        if trainer.args.push_to_hub:
+            trainer._push_from_checkpoint(str(final))
         rotate_checkpoints(
             output_dir=str(run_dir),
             save_total_limit=trainer.args.save_total_limit,

@@ -92,6 +92,8 @@ def train_language(model: ModelConfig, config: RewardConfig, groups: Sequence[Pr
     for note in prepare_tokenizer(tokenizer, core):
         logger.warning("%s", note)
     rows = encode_texts(groups, Renderer(tokenizer), config.max_length)
+    # The hub gets the reward model that comes of it.
+    config.push_to_hub = False
     if config.learning_rate == "auto":
         config.learning_rate = automatic_learning_rate(sum(p.numel() for p in core.parameters()), False)
     trainer = LanguageTrainer(

@@ -94,6 +94,24 @@ class FinalModel:
         )
 
 
+def save_complete(trainer: RewardTrainer, folder: str, save: Callable[[], None]) -> None:
+    """Have `save` write the model's own files, with what other tools read and how its rewards are computed beside.
+
+    The token of the hub stays out of the settings, which are pickled into every folder.
+    """
+    core, args, encoder = core_model(trainer.model), trainer.args, trainer.encoder
+    checkpoint.prepare_config(core, trainer.processing_class)
+    token, args.hub_token = args.hub_token, None
+    try:
+        save()
+    finally:
+        args.hub_token = token
+    checkpoint.complete_folder(folder, core, trainer.processing_class)
+    if args.should_save:
+        rule = {"max_length": encoder.max_length, "overflow": encoder.overflow}
+        checkpoint.write_rule(folder, core, encoder.renderer, rule)
+
+
 def save_whole(trainer: RewardTrainer, folder: Path, save: Callable[[str], None]) -> None:
     """Write a trainer's model aside, check it in a fresh process and put it into `folder`; every process takes part.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,8 +67,7 @@ class TrainingProgress(TrainerCallback):
             self._bar = None
 
 
-RECORD = "run.json"
-
+RECORD, CURVES = "run.json", "training_curves.png"
 
 PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")
 
@@ -115,13 +115,19 @@ def write_record(summary: RunSummary) -> Path:
         "speed": vars(summary.speed),
         "git_commit": git_commit(),
         "versions": versions(),
-        "command": ["rewardsmith", *sys.argv[1:]],
+        "command": ["rewardsmith", *without_secrets(sys.argv[1:])],
         "settings": summary.settings,
         "history": summary.history,
     }
     path = summary.folder / RECORD
     path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return path
+
+
+def without_secrets(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose tokens are left out: records are shown, and go to the hub."""
+    shown = [re.sub(r"^(--\w*token)=.+", r"\1=...", text) for text in arguments]
+    return ["..." if number and re.fullmatch(r"--\w*token", shown[number - 1]) else t for number, t in enumerate(shown)]
 
 
 def versions() -> dict[str, str]:

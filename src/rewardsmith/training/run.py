@@ -31,6 +31,7 @@ from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.scoring.truncation import fit_dialogues, truncate_prompt
+from rewardsmith.training import hub
 from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
@@ -64,7 +65,8 @@ def train_run(
             f"adapter with --use_peft ({str(error).splitlines()[0]})"
         ) from error
     seconds = time.perf_counter() - started
-    trainer.save_model()
+    # What goes to the hub goes with its report, so the push waits for that.
+    trainer.save_here(Path(str(config.output_dir)))
     trainer.save_state()
     rows = encode_held_out(trainer, data.held_out)
     for note in rows.notes:
@@ -230,6 +232,8 @@ def train_one_or_several(
         return train_run(make_parts(config), config, data, names, dict(model_settings))
     if config.world_size > 1:
         raise ConfigError("an ensemble of models is trained in one process; leave --nproc out, or take heads")
+    if config.push_to_hub:
+        hub.open_repository(config)
     folder = Path(str(config.output_dir))
     members = [f"member-{number}" for number in range(1, config.ensemble + 1)]
     summaries = [
@@ -261,6 +265,7 @@ def _member_config(config: RewardConfig, folder: Path, number: int) -> RewardCon
         return None
     own = copy.copy(config)
     own.output_dir, own.ensemble, own.bootstrap_prompts = str(folder), 1, True
+    own.push_to_hub = False
     own.seed, own.data_seed = config.seed + number, config.order_seed + number
     own.resume_from_checkpoint = "true" if resume and last_whole(folder)[0] is not None else None
     return own

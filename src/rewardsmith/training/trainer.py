@@ -18,11 +18,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
-from rewardsmith.training import checkpoints, encoding, loaders, processes, publishing
+from rewardsmith.training import checkpoints, encoding, hub, loaders, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import LengthSampler, collator_for, read_batch
@@ -71,6 +70,8 @@ class RewardTrainer(Trainer):
     # The place in the rows of a stream, and the checkpoint that a run goes on from.
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
+    # Where the model as it is now was saved as a whole.
+    saved_in: Path | None = None
     frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
@@ -313,6 +314,7 @@ class RewardTrainer(Trainer):
 
         SIGTERM, SIGHUP and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
         """
+        self.saved_in = None
         if self.args.freeze_backbone and (output := train_head(self)) is not None:
             return output
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
@@ -377,10 +379,8 @@ class RewardTrainer(Trainer):
         self.step_loss.take_up(state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder, core = output_dir or str(self.args.output_dir), core_model(self.model)
-        checkpoint.prepare_config(core, self.processing_class)
-        super()._save(folder, state_dict)
-        checkpoint.complete_folder(folder, core, self.processing_class)
+        folder = output_dir or str(self.args.output_dir)
+        publishing.save_complete(self, folder, lambda: super(RewardTrainer, self)._save(folder, state_dict))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process.
@@ -390,8 +390,22 @@ class RewardTrainer(Trainer):
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)
             return
-        folder = Path(output_dir or str(self.args.output_dir))
+        self.save_here(Path(output_dir or str(self.args.output_dir)))
+        hub.push_saved(self)
+
+    def save_here(self, folder: Path) -> None:
+        """Save as `save_model` does, without a push."""
         publishing.save_whole(self, folder, lambda aside: super(RewardTrainer, self).save_model(aside, True))
-        # What goes to the hub goes with its contract, so the push waits for it.
-        if self.args.push_to_hub:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+        self.saved_in = folder
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Open the repository that is pushed to."""
+        if self.is_world_process_zero():
+            self.hub_model_id, self.push_in_progress = hub.open_repository(self.args, token, private), None
+
+    def push_to_hub(self, *args: object, **kwargs: object) -> Any:
+        """Push the saved model and its card, with transformers' arguments; one not saved yet is saved first."""
+        return hub.push_trained(self, hub.Push.of(args, kwargs), kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        hub.push_checkpoint(self, Path(checkpoint_folder))

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rewardsmith.errors import CheckpointError, one_line
+from rewardsmith.files.tables import is_hub_id
 from rewardsmith.files.writing import write_json
 
 ADAPTER = "adapter_config.json"
@@ -153,6 +154,53 @@ def load_tokenizer(path: str | Path, trust_remote_code: bool) -> Any:
         raise CheckpointError(f"{path} has no tokenizer that can be loaded: {why_not(error)}; save it there") from error
 
 
+# What a model is read from; folders inside a repository hold checkpoints and other formats.
+FETCHED = ("*.json", "*.safetensors", "*.py", "*.jinja", "*.model", "*.txt", "*.npz", "*.tiktoken", "*.spm")
+INSIDE, PICKLED = "*/*", "*.bin"
+
+
+def fetch(name: str, revision: str | None = None) -> Path:
+    """Return the folder that a model of the hub was downloaded to, whole. Raises CheckpointError."""
+    from huggingface_hub import snapshot_download
+
+    def download(allowed: Sequence[str], ignored: str | None = INSIDE) -> Path:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[*allowed], ignore_patterns=ignored))
+
+    try:
+        folder = download(FETCHED)
+        if (folder / ENSEMBLE_FILE).is_file():
+            members = json.loads((folder / ENSEMBLE_FILE).read_text(encoding="utf-8"))["members"]
+            return download([f"{member}/*" for member in members], None)
+        return folder if any(folder.glob("*.safetensors")) else download([PICKLED])
+    except Exception as error:
+        # The hub's client raises errors of many libraries; all mean that this model cannot be had.
+        what = f"revision {revision!r} of it" if revision else "it"
+        raise CheckpointError(f"{name}: no such folder, and the hub cannot give {what}: {one_line(error)}") from error
+
+
+def local_folder(path: str, revision: str | None = None) -> str:
+    """Return where a model lies: its folder, or for a hub id what was downloaded.
+
+    Without a network a name comes back as it is: transformers may have cached what it needs of that model.
+
+    Raises:
+        CheckpointError: the hub has no such model or revision, or the path is a folder, which has none.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    is_here = Path(path).exists() or not is_hub_id(path)
+    if is_here and revision:
+        raise CheckpointError(f"{path} is no hub id, so it has no revision {revision!r}; leave the revision out")
+    if is_here:
+        return path
+    try:
+        return str(fetch(path, revision))
+    except CheckpointError as error:
+        if revision or not isinstance(error.__cause__, LocalEntryNotFoundError):
+            raise
+        return path
+
+
 def open_folder(path: str, config: Mapping[str, Any]) -> Folder:
     """List a folder's weights without reading them; a hub id is downloaded first.
 
@@ -161,10 +209,7 @@ def open_folder(path: str, config: Mapping[str, Any]) -> Folder:
     """
     folder = Path(path)
     if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.json", "*.safetensors", "*.bin", "*.py", "*.model", "*.txt", "*.jinja"]
-        folder = Path(snapshot_download(path, allow_patterns=patterns))
+        folder = fetch(path)
     files: dict[str, Path] = {}
     for name in WEIGHTS:
         files = _list_weights(folder, name)
