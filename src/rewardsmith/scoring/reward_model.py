@@ -129,12 +129,11 @@ class RewardModel(RewardScorer):
         """
         place = require_device(device, dtype)
         dtype = dtype or ("bfloat16" if place.type == "cuda" else "float32")
-        folders = [local_folder(str(one), revision) for one in _as_list(path)]
-        members = [member for one in folders for member in member_folders(one)]
-        if len(members) > 1 or not isinstance(path, str | Path):
+        folders = [m for one in _as_list(path) for m in member_folders(local_folder(str(one), revision))]
+        if len(folders) > 1 or not isinstance(path, str | Path):
             how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
             how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
-            alone = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in members]
+            alone = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in folders]
             ensemble = EnsembleModel(alone, combine, penalty, str(path) if isinstance(path, str | Path) else None)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble

@@ -203,7 +203,11 @@ def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
     inside = {HubStrategy.CHECKPOINT: "last-checkpoint/", HubStrategy.ALL_CHECKPOINTS: f"{folder.name}/"}.get(strategy)
     place = Place(str(trainer.hub_model_id), args.hub_token, args.hub_revision)
     job = HfApi().run_as_future(_push_aside, place, aside, inside, trainer.state.global_step)
-    trainer.push_in_progress = PushInProgress([*(running.jobs if running is not None else ()), job])  # type: ignore[arg-type]
+    trainer.push_in_progress = PushInProgress([*_jobs_of(running), job])  # type: ignore[arg-type]
+
+
+def _jobs_of(running: PushInProgress | None) -> list[Future[None]]:
+    return list(running.jobs) if running is not None else []  # type: ignore[arg-type]
 
 
 def _push_aside(place: Place, aside: Path, inside: str | None, step: int) -> None:

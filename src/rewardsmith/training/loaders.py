@@ -25,13 +25,23 @@ from transformers import TrainerCallback, TrainerState
 
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.files.writing import write_json
-from rewardsmith.training.collator import TokenBatchSampler, tokens_of_pairs, whole_dataloader
+from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, tokens_of_pairs, whole_dataloader
 from rewardsmith.training.encoding import COLUMNS, FEATURES, token_costs
 from rewardsmith.training.processes import Share, StepSampler, WithFillers, own_batches
 from rewardsmith.training.streams import EncodedStream
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
+
+
+def length_sampler(trainer: RewardTrainer, dataset: object) -> LengthSampler | None:
+    """Return the sampler that puts rows of like length into one step; None where that is not asked for."""
+    args = trainer.args
+    by_length = args.train_sampling_strategy == "group_by_length" and trainer._own_collator
+    if not by_length or not isinstance(dataset, Dataset):
+        return None
+    rows_per_step = args.train_batch_size * args.gradient_accumulation_steps
+    return LengthSampler(token_costs(dataset, trainer.plan.cost), rows_per_step, args.order_seed)
 
 
 def train_loader(trainer: RewardTrainer) -> DataLoader:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
+from transformers.utils.hub import PushInProgress
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.rendering import Renderer
@@ -24,7 +25,7 @@ from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training import checkpoints, encoding, hub, loaders, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
-from rewardsmith.training.collator import LengthSampler, collator_for, read_batch
+from rewardsmith.training.collator import collator_for, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
@@ -67,10 +68,11 @@ class RewardTrainer(Trainer):
     train_dataset: Any
     eval_dataset: Any
     checkpoint_dir: str | None = None
-    # The place in the rows of a stream, and the checkpoint that a run goes on from.
+    # The place in a stream, the checkpoint that a run goes on from, the folder that holds the model as it is.
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
-    # Where the model as it is now was saved as a whole.
+    hub_model_id: str | None  # type: ignore[assignment]
+    push_in_progress: PushInProgress | None = None  # type: ignore[assignment]
     saved_in: Path | None = None
     frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
@@ -179,13 +181,8 @@ class RewardTrainer(Trainer):
         return super().get_test_dataloader(test_dataset) if found is None else found
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        by_length = self.args.train_sampling_strategy == "group_by_length"
-        if by_length and self._own_collator and isinstance(dataset, Dataset):
-            costs = encoding.token_costs(dataset, self.plan.cost)
-            rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            return LengthSampler(costs, rows_per_step, self.args.order_seed)
-        return super()._get_train_sampler(train_dataset)
+        found = loaders.length_sampler(self, self.train_dataset if train_dataset is None else train_dataset)
+        return super()._get_train_sampler(train_dataset) if found is None else found
 
     def _get_eval_sampler(self, eval_dataset: object) -> Any:
         # Evaluation keeps the order of the rows, however those of training are grouped.
@@ -274,10 +271,7 @@ class RewardTrainer(Trainer):
         return output
 
     def evaluate(self, eval_dataset: object = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate on the given data set, in any form that training takes.
-
-        Of several sets, `eval_NAME` without a set's own name is the mean over them, for `metric_for_best_model`.
-        """
+        """Evaluate on any form of data; of several sets, `eval_NAME` without a set's name is the mean over them."""
         prepared = self._prepare_eval(eval_dataset)
         metrics = super().evaluate(prepared, *args, **kwargs)
         several = self.eval_dataset if prepared is None else prepared
@@ -289,9 +283,8 @@ class RewardTrainer(Trainer):
 
     def create_model_card(self, *args: Any, dataset_name: object = None, **kwargs: Any) -> None:
         """Write the model card that goes to the hub; `dataset_name` is what TRL's scripts call `dataset`."""
-        if dataset_name is not None:
-            kwargs.setdefault("dataset", dataset_name)
-        super().create_model_card(*args, **kwargs)
+        dataset = {} if dataset_name is None else {"dataset": dataset_name}
+        super().create_model_card(*args, **{**dataset, **kwargs})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
@@ -318,8 +311,7 @@ class RewardTrainer(Trainer):
         if self.args.freeze_backbone and (output := train_head(self)) is not None:
             return output
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
-        self.resumed_from = folder
-        self.first_step = 0
+        self.resumed_from, self.first_step = folder, 0
         if self.args.world_size > 1:
             # Before a wrapper shards the weights.
             _ = self.identity
@@ -383,10 +375,7 @@ class RewardTrainer(Trainer):
         publishing.save_complete(self, folder, lambda: super(RewardTrainer, self)._save(folder, state_dict))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save model, tokenizer and scoring contract; outside of checkpoints, verified in a fresh process.
-
-        The folder is replaced as a whole. Raises CheckpointError when the check fails; the model is kept aside then.
-        """
+        """Replace a folder by the model as a whole, checked in a fresh process; CheckpointError keeps it aside."""
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)
             return
@@ -401,7 +390,7 @@ class RewardTrainer(Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Open the repository that is pushed to."""
         if self.is_world_process_zero():
-            self.hub_model_id, self.push_in_progress = hub.open_repository(self.args, token, private), None
+            self.hub_model_id = hub.open_repository(self.args, token, private)
 
     def push_to_hub(self, *args: object, **kwargs: object) -> Any:
         """Push the saved model and its card, with transformers' arguments; one not saved yet is saved first."""
