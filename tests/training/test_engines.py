@@ -4,8 +4,8 @@ from transformers import Qwen2Config
 
 from rewardsmith.training.engines import NAMES, ModelSize, Resources, engines
 
-# 1,000 parameters, 100 of them in the largest layer, an adapter of 10; 4 layers of width 8.
-MODEL = ModelSize("m", 1000, 100, 10, 4, 8, Qwen2Config())
+# 1,000 parameters, 100 of them in the largest layer, an adapter of 10; 4 layers of width 8, 16 inside.
+MODEL = ModelSize("m", 1000, 100, 10, 4, 8, Qwen2Config(), inner=16)
 
 
 def weights(**given) -> dict[str, float]:
@@ -39,6 +39,6 @@ def test_weights_of_two_bytes_halve_what_is_not_deepspeeds_or_the_adapters():
 
 def test_activations_are_kept_for_every_layer_but_those_of_a_frozen_backbone():
     found = {engine.name: engine.activations for engine in engines(MODEL, Resources(tokens_per_batch=5), 1000)}
-    # (2 x 4 layers + 34) x 5 tokens x width 8, and 34 x 5 x 8.
-    assert {found[name] for name in NAMES if name != "frozen"} == {1680}
-    assert found["frozen"] == 1360
+    # (2 x 4 layers + 18) x 5 tokens x width 8 + 10 x 5 x 16, and 18 x 5 x 8 + 10 x 5 x 16.
+    assert {found[name] for name in NAMES if name != "frozen"} == {1840}
+    assert found["frozen"] == 1520

@@ -40,6 +40,7 @@ def frozen_by_hand(trainer):
         ("qwen2", {"pooling": "mean_max", "merge_prompts": True, "loss_type": "k_wise"}),
         ("llama", {"head": "mlp", "head_width": 8, "loss_type": "davidson"}),
         ("bert", {"weight_decay": 0.1}),
+        ("qwen2", {"ensemble": 3}),
     ],
 )
 def test_steps_over_features_are_the_steps_of_a_frozen_backbone(tmp_path, family, changes):
@@ -57,6 +58,15 @@ def test_steps_over_features_are_the_steps_of_a_frozen_backbone(tmp_path, family
             assert not torch.equal(before[name], value)
     logs = [[row["loss"] for row in t.state.log_history if "loss" in row] for t in (usual, cached)]
     assert logs[0] == pytest.approx(logs[1], abs=1e-5)
+
+
+def test_a_folder_of_heads_over_a_frozen_backbone_says_its_spread(tmp_path):
+    trainer = trainer_for(tmp_path / "run", ROWS, "bert", freeze_backbone=True, ensemble=2, sweep_l2=[0.01])
+    trainer.train()
+    trainer.save_model()
+    opened = RewardModel.from_pretrained(str(tmp_path / "run"))
+    parts = opened.score("good", [" fine", " bad"], return_parts=True)
+    assert all(part.spread > 0 for part in parts)
 
 
 def test_evaluation_amid_the_steps_reads_features_too_and_later_ones_the_model(tmp_path):

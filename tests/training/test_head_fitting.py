@@ -5,6 +5,8 @@ import tiny_models
 import torch
 from small_runs import trainer_for
 
+from rewardsmith.training.loss import combine
+
 ROWS = tiny_models.pairs(40)
 
 
@@ -38,6 +40,24 @@ def test_the_fit_is_the_optimum_of_loss_and_penalty(tmp_path, loss_type):
             weight += step
             assert float(value()) > best
             weight -= step
+
+
+def test_each_of_several_heads_is_fitted_to_its_own_draws_of_the_prompts(tmp_path):
+    l2 = 0.05
+    trainer = trainer_for(tmp_path, ROWS, freeze_backbone=True, ensemble=3, sweep_l2=[l2])
+    trainer.train()
+    spread = trainer.frozen.features.table_UD.std(0, correction=0)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+    head = trainer.model.score
+    trainer.model.eval()
+    columns = trainer.model(reward_batch=batch["batch"]).logits
+    terms = trainer.step_loss.terms_of_heads(columns, batch["comparisons"], batch["draws"])
+    rows = head.weight + head.deviations - head.deviations.mean(0)
+    value = combine(terms) + l2 / 2 * ((rows * spread) ** 2).sum(1).mean()
+    for gradient in torch.autograd.grad(value, [head.weight, head.deviations]):
+        assert float((gradient / spread).abs().max()) < 5e-4
+    assert float(columns[:, 1:].std(1).detach().mean()) > 0.01
+    assert trainer.frozen.chosen.accuracy != trainer.frozen.chosen.accuracy
 
 
 def test_soft_labels_weights_and_margins_count_as_in_training(tmp_path):

@@ -59,6 +59,18 @@ def test_a_process_that_fails_ends_the_others_and_is_named(tmp_path):
     assert not (tmp_path / "finished").exists()
 
 
+def test_processes_that_stopped_by_themselves_on_a_signal_have_not_failed(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nsys.exit(143)\n")
+    with pytest.raises(KeyboardInterrupt, match="2 processes were stopped by signal 15") as stopped:
+        launching._run(["--standalone", "--nproc_per_node", "2", str(script)], 2)
+    assert stopped.value.number == 15
+    for rank, error in (("0", KeyboardInterrupt), ("1", SystemExit)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(error), launching.one_clear_line():
+            raise stopped.value
+
+
 def test_a_config_of_deepspeed_without_deepspeed_names_the_extra(monkeypatch):
     monkeypatch.setattr(launching, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"rewardsmith\[deepspeed\]"):

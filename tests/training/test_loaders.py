@@ -240,6 +240,11 @@ def test_a_stream_is_evaluated_while_another_trains(tmp_path):
     assert trainer.encoding_reports["eval"].rows == 12
 
 
+def test_a_stream_without_a_number_of_steps_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="a stream needs max_steps"):
+        trainer_for(tmp_path, IterableDataset.from_generator(lambda: iter(tiny_models.pairs(4))))
+
+
 def test_a_buffer_for_rows_at_hand_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is for streams"):
         trainer_for(tmp_path, tiny_models.pairs(8), shuffle_buffer=5).train()

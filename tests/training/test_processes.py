@@ -222,6 +222,9 @@ CASES = [
         3, "pairs", {"tokens_per_batch": 200, "fsdp2": "SHARDED_STATE_DICT"}, id="fsdp3-tokens", marks=pytest.mark.slow
     ),
     pytest.param(2, "pairs", {"share_prefix": "off"}, id="ddp-rows", marks=pytest.mark.slow),
+    pytest.param(
+        2, "pairs", {"train_sampling_strategy": "group_by_length"}, id="ddp-by-length", marks=pytest.mark.slow
+    ),
 ]
 
 

@@ -272,7 +272,7 @@ def test_predict_gives_the_rewards_that_evaluate_judges(tmp_path):
     assert trainer.evaluate(rows)["eval_accuracy"] == pytest.approx(right)
 
 
-@pytest.mark.parametrize("changes", [{}, {"tokens_per_batch": 60}])
+@pytest.mark.parametrize("changes", [{}, {"tokens_per_batch": 60}, {"dataloader_drop_last": True}])
 def test_the_last_batch_of_rankings_keeps_all_its_comparisons(tmp_path, changes):
     rows = [{"prompt": f"p{n}", "completions": ["a", "b b", "c c c"], "ranks": [1, 2, 3]} for n in range(5)]
     seen = []

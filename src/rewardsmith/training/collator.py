@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,12 +41,17 @@ class PreferenceCollator:
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         batch = self.plan.batch([example["ids"] for example in examples], self.tokens_per_chunk)
-        draws = [bootstrap_draws(e["ids"], self.num_heads, self.seed) for e in examples] if self.num_heads > 1 else None
         return {
-            **({} if draws is None else {"draws": torch.tensor(draws)}),
+            **self.draws(examples),
             "batch": replace(batch, logical_tokens=sum(map(tokens_of_pairs, examples))),
             "comparisons": collate_comparisons(examples),
         }
+
+    def draws(self, examples: Iterable[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return how often each head draws each group, [G, H]; nothing for a single head."""
+        if self.num_heads == 1:
+            return {}
+        return {"draws": torch.tensor([bootstrap_draws(e["ids"], self.num_heads, self.seed) for e in examples])}
 
 
 def collator_for(plan: ForwardPlan, args: RewardConfig) -> PreferenceCollator:

@@ -39,6 +39,7 @@ class ModelSize:
     config: PretrainedConfig
     rank: int = 16
     active: int | None = None
+    inner: int = 0
 
     @property
     def computing(self) -> int:
@@ -133,15 +134,16 @@ def engines(model: ModelSize, given: Resources, sequences: int = 0) -> tuple[Eng
 
     AdamW holds a weight, its gradient and two moments: 16 bytes a parameter in float32, 8 in bfloat16. DeepSpeed in
     bf16 holds 2 for the weight, 2 for the gradient and 12 for a float32 copy with its moments. Activations with
-    checkpointing: 2 bytes x tokens x width of every layer, and 34 of the layer that is recomputed (Korthikanti et al.
-    2022, eq. 1, without the attention matrix, which is never written; an estimate for other layers than theirs). A
-    frozen backbone keeps the 34 alone, and what the head reads of every sequence in the memory of the host.
+    checkpointing: 2 bytes x tokens x width of every layer, and of the layer that is recomputed 18 x width and 10 x the
+    width inside its MLP, gradients included (fitted to peaks of Qwen2 layers; the attention matrix is never written).
+    A frozen backbone keeps the layer alone, and what the head reads of every sequence in the memory of the host.
     """
-    factor = given.tokens_per_batch * model.width
-    whole, forward = float((2 * model.layers + 34) * factor), float(34 * factor)
-    said = f"activations (2 x {model.layers} + 34) x {given.tokens_per_batch} x {model.width} = {whole / GB:.1f}"
+    tokens, layer = given.tokens_per_batch, 18 * model.width + 10 * model.inner
+    whole, forward = float((2 * model.layers * model.width + layer) * tokens), float(layer * tokens)
+    inside = f"10 x {tokens} x {model.inner}"
+    said = f"activations (2 x {model.layers} + 18) x {tokens} x {model.width} + {inside} = {whole / GB:.1f}"
     features = f"4 x {model.width} x {sequences:,} sequences = {4 * model.width * sequences / GB:.1f}"
-    once = f"activations 34 x {given.tokens_per_batch} x {model.width} = {forward / GB:.1f}; on the host {features}"
+    once = f"activations 18 x {tokens} x {model.width} + {inside} = {forward / GB:.1f}; on the host {features}"
     return tuple(
         Engine(name, weights, forward, f"{text}; {once}", recipe, flags)
         if name == FROZEN

@@ -38,7 +38,7 @@ from rewardsmith.models.shared_prefix.forward import apply_head, core_model, rew
 from rewardsmith.models.shared_prefix.packing import FeatureChunk, RewardBatch, Sequences
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_features
 from rewardsmith.records import Estimate, PreferenceGroup
-from rewardsmith.training.collator import PreferenceCollator, collate_comparisons, tokens_of_pairs
+from rewardsmith.training.collator import PreferenceCollator, collate_comparisons, collator_for, tokens_of_pairs
 from rewardsmith.training.encoding import FEATURES, is_encoded
 from rewardsmith.training.head_fitting import LEFT_OUT, Problem, Tried
 from rewardsmith.training.loss import StepLoss
@@ -117,9 +117,7 @@ def train_head(trainer: RewardTrainer) -> TrainOutput | None:
     ]
     ids = concatenate_datasets([one.select_columns("ids") for one in sets])["ids"]
     trainer.frozen = FrozenRun(store.gather(ids, args.tokens_per_batch))
-    trainer.data_collator = FeatureCollator(
-        trainer.frozen.features, PreferenceCollator(trainer.plan, args.tokens_per_batch)
-    )
+    trainer.data_collator = FeatureCollator(trainer.frozen.features, collator_for(trainer.plan, args))
     return None
 
 
@@ -140,7 +138,7 @@ class FeatureCollator:
         chunk = FeatureChunk(self.features.table_UD[[self.features.rows[key] for key in keys]])
         tokens = sum(self.otherwise.plan.cost(example["ids"]) for example in examples)
         batch = RewardBatch((chunk,), torch.arange(len(keys)), sum(map(tokens_of_pairs, examples)), tokens)
-        return {"batch": batch, "comparisons": collate_comparisons(examples)}
+        return {**self.otherwise.draws(examples), "batch": batch, "comparisons": collate_comparisons(examples)}
 
 
 def _require_features(trainer: RewardTrainer) -> None:

@@ -17,8 +17,10 @@ from datasets import Dataset
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from rewardsmith.models.shared_prefix.forward import apply_head, core_model, reward_head
+from rewardsmith.models.shared_prefix.forward import apply_head, core_model, head_columns, reward_head
+from rewardsmith.models.wide_head import HeadEnsemble
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
+from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS, tie_share
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
@@ -68,6 +70,7 @@ class Problem:
         table_UD: features; `row_B` is the row of every sequence of the groups.
         spread_D: standard deviation of every feature, 1 where it is constant.
         head: where the fit begins; it stays as it is.
+        draws_GH: how often each of several heads draws each group.
     """
 
     args: RewardConfig
@@ -77,6 +80,7 @@ class Problem:
     comparisons: Comparisons
     head: nn.Module
     tie_share: float
+    draws_GH: Tensor | None = None
     _last: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -97,6 +101,7 @@ class Problem:
             comparisons=all_comparisons(trainer.train_dataset).to(device),
             head=copy.deepcopy(reward_head(core_model(trainer.model))).float().to(device),
             tie_share=tie_share(trainer.train_dataset),
+            draws_GH=draws.to(device) if (draws := _draws(trainer)) is not None else None,
         )
 
     @property
@@ -123,8 +128,8 @@ class Problem:
 
         def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
             values.write(x)
-            rewards_B = apply_head(head, self.table_UD).double()[self.row_B]
-            total = combine(loss.terms(rewards_B, comparisons), totals)
+            columns_BC = head_columns(head, self.table_UD).double()[self.row_B]
+            total = combine(loss.terms_of_heads(columns_BC, comparisons, self.draws_GH), totals)
             total.backward()
             return values.penalised(x, float(total.detach()), l2)
 
@@ -174,20 +179,29 @@ class Coordinates:
     """The parameters of a head as one vector, in units in which every feature that it reads has a spread of 1.
 
     So the penalty does not depend on the scale of a hidden unit, and L-BFGS needs few iterations. Biases and the
-    threshold of a tie model are not penalised.
+    threshold of a tie model are not penalised. Of H heads the loss is the mean, and so is the penalty: distances from
+    their mean count 1 / H.
     """
 
     parameters: list[nn.Parameter]
     units: list[Tensor]
-    is_weight: np.ndarray
+    share: np.ndarray
 
     @classmethod
     def of(cls, head: nn.Module, spread_D: Tensor, threshold: nn.Parameter | None) -> Coordinates:
         """Return the coordinates of a head whose first layer reads features of this spread."""
         parameters = [*head.parameters(), *([] if threshold is None else [threshold])]
         first = next(p for p in parameters if p.ndim == 2)
-        units = [spread_D.expand_as(p).double() if p is first else torch.ones_like(p).double() for p in parameters]
-        return cls(parameters, units, np.concatenate([np.full(p.numel(), p.ndim == 2) for p in parameters]))
+        apart = [m.deviations for m in head.modules() if isinstance(m, HeadEnsemble)]
+        # All rows of heads that read the features themselves do so in the same units.
+        reads = {id(first), *(id(p) for p in apart if isinstance(head, HeadEnsemble))}
+        units = [spread_D.expand_as(p).double() if id(p) in reads else torch.ones_like(p).double() for p in parameters]
+        shares = [0.0 if p.ndim < 2 else 1 / len(p) if any(p is one for one in apart) else 1.0 for p in parameters]
+        return cls(
+            parameters,
+            units,
+            np.concatenate([np.full(p.numel(), share) for p, share in zip(parameters, shares, strict=True)]),
+        )
 
     def read(self, from_zero: bool = False) -> np.ndarray:
         """Return where the parameters stand; `from_zero` begins with weights of 0, whatever was drawn."""
@@ -196,7 +210,7 @@ class Coordinates:
             for p, u in zip(self.parameters, self.units, strict=True)
         ]
         found = np.concatenate(values)
-        return np.where(self.is_weight, 0.0, found) if from_zero else found
+        return np.where(self.share > 0, 0.0, found) if from_zero else found
 
     def write(self, x: np.ndarray) -> None:
         """Set the parameters and clear their gradients."""
@@ -210,7 +224,7 @@ class Coordinates:
 
     def penalty(self, x: np.ndarray, l2: float) -> float:
         """Return l2 / 2 times the sum of squared weights."""
-        return 0.5 * l2 * float(np.square(x[self.is_weight]).sum())
+        return 0.5 * l2 * float((self.share * np.square(x)).sum())
 
     def penalised(self, x: np.ndarray, loss: float, l2: float) -> tuple[float, np.ndarray]:
         """Return loss and gradient with the penalty."""
@@ -218,7 +232,13 @@ class Coordinates:
             (torch.zeros_like(unit) if p.grad is None else p.grad.double() / unit).reshape(-1).cpu().numpy()
             for p, unit in zip(self.parameters, self.units, strict=True)
         ]
-        return loss + self.penalty(x, l2), np.concatenate(gradients) + l2 * np.where(self.is_weight, x, 0.0)
+        return loss + self.penalty(x, l2), np.concatenate(gradients) + l2 * self.share * x
+
+
+def _draws(trainer: RewardTrainer) -> Tensor | None:
+    """Return how often each of several heads draws each group. Shapes: -> [G, H]."""
+    groups = ({"ids": ids} for ids in trainer.train_dataset["ids"])
+    return collator_for(trainer.plan, trainer.args).draws(groups).get("draws")
 
 
 def all_comparisons(dataset: Dataset) -> Comparisons:

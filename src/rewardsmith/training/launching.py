@@ -22,6 +22,8 @@ from rewardsmith.errors import ConfigError, RewardsmithError, missing_extra, one
 GONE = ("connection closed by peer", "connection reset", "broken pipe", "nccl", "gloo", "socket")
 # The launcher ends the others well within it.
 WAIT_SECONDS = 10.0
+# SIGHUP, SIGINT and SIGTERM, after which a process ends with 128 and the number, its checkpoint saved.
+STOPS = (1, 2, 15)
 
 
 class LaunchError(RewardsmithError, RuntimeError):
@@ -88,15 +90,22 @@ def _run(words: list[str], num_processes: int) -> None:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        if failure.exitcode - 128 in STOPS:
+            # It has said which checkpoint holds the run.
+            raise _stopped(num_processes, failure.exitcode - 128) from error
         how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"ended with {failure.exitcode}"
         raise LaunchError(
             f"process {rank} of {num_processes} {how}, and the others were ended; mend what it said, or go on from "
             "the last checkpoint with --resume_from_checkpoint true"
         ) from error
     except SignalException as error:
-        stopped = KeyboardInterrupt(f"{num_processes} processes were stopped by signal {int(error.sigval)}")
-        stopped.number = int(error.sigval)  # type: ignore[attr-defined]
-        raise stopped from error
+        raise _stopped(num_processes, int(error.sigval)) from error
+
+
+def _stopped(num_processes: int, number: int) -> KeyboardInterrupt:
+    stopped = KeyboardInterrupt(f"{num_processes} processes were stopped by signal {number}")
+    stopped.number = number  # type: ignore[attr-defined]
+    return stopped
 
 
 def rank() -> int:
@@ -115,6 +124,10 @@ def one_clear_line() -> Iterator[None]:
     except RewardsmithError:
         if rank():
             time.sleep(WAIT_SECONDS)
+        raise
+    except KeyboardInterrupt as stopped:
+        if rank():
+            raise SystemExit(128 + int(getattr(stopped, "number", 2))) from stopped
         raise
     except RuntimeError as error:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not any(word in str(error).lower() for word in GONE):

@@ -40,7 +40,7 @@ def length_sampler(trainer: RewardTrainer, dataset: object) -> LengthSampler | N
     by_length = args.train_sampling_strategy == "group_by_length" and trainer._own_collator
     if not by_length or not isinstance(dataset, Dataset):
         return None
-    rows_per_step = args.train_batch_size * args.gradient_accumulation_steps
+    rows_per_step = args.train_batch_size * trainer.batches_per_step
     return LengthSampler(token_costs(dataset, trainer.plan.cost), rows_per_step, args.order_seed)
 
 
@@ -76,7 +76,8 @@ def eval_loader(trainer: RewardTrainer, dataset: object) -> DataLoader | None:
         return loader
     if not isinstance(dataset, Dataset):
         return None
-    if args.world_size > 1:
+    # transformers would leave the last rows out with dataloader_drop_last, which is for training.
+    if args.world_size > 1 or args.dataloader_drop_last:
         filled: dict[str, Any] = {"batch_size": args.eval_batch_size}
         if args.tokens_per_batch is not None:
             filled = {"costs": token_costs(dataset, trainer.plan.cost), "budget": args.tokens_per_batch}

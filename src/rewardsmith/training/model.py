@@ -149,14 +149,12 @@ def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) 
             "RewardTrainer trains one model: rewardsmith.train(..., ensemble_kind='models') and `rewardsmith train` "
             "train several; or take ensemble_kind='heads'"
         )
-    if args.ensemble > 1 and (args.freeze_backbone or args.head != "linear"):
+    if args.ensemble > 1 and args.head != "linear":
+        raise ConfigError("heads on one backbone are linear: leave head='mlp' out, or take ensemble_kind='models'")
+    decays = args.weight_decay or (args.freeze_backbone and args.head_solver == "lbfgs")
+    if (scale := args.ensemble_prior_scale) != 1 and (args.ensemble == 1 or decays or not scale > 0):
         raise ConfigError(
-            "heads on one backbone are linear and trained with it: leave freeze_backbone and head='mlp' out, or take "
-            "ensemble_kind='models'"
-        )
-    if (scale := args.ensemble_prior_scale) != 1 and (args.ensemble == 1 or args.weight_decay or not scale > 0):
-        raise ConfigError(
-            "ensemble_prior_scale, above 0, is of several heads whose weights do not decay (weight_decay 0)"
+            "ensemble_prior_scale, above 0, is of several heads whose weights do not decay (weight_decay 0, no L-BFGS)"
         )
     if args.bootstrap_prompts and args.ensemble > 1:
         raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")

@@ -266,6 +266,9 @@ def _member_config(config: RewardConfig, folder: Path, number: int) -> RewardCon
     own = copy.copy(config)
     own.output_dir, own.ensemble, own.bootstrap_prompts = str(folder), 1, True
     own.push_to_hub = False
+    if config.freeze_backbone:
+        # All members read the features of one backbone.
+        own.feature_cache = config.feature_cache or f"{config.output_dir}-features"
     own.seed, own.data_seed = config.seed + number, config.order_seed + number
     own.resume_from_checkpoint = "true" if resume and last_whole(folder)[0] is not None else None
     return own

@@ -95,6 +95,7 @@ def size_model(name: str, rank: int = 16) -> ModelSize:
         config=config,
         rank=rank,
         active=_active(model),
+        inner=_inner(text),
     )
 
 
@@ -110,6 +111,13 @@ def _outline(name: str) -> PreTrainedModel:
         raise ConfigError(f"{name!r} is an encoder with a decoder, which `train` refuses; take one of the two kinds")
     # Training switches dropout off.
     return model.eval()
+
+
+def _inner(text: PreTrainedConfig) -> int:
+    """Return how wide the MLP of a layer is inside, of a mixture all experts that a token is sent to."""
+    names = ("moe_intermediate_size", "intermediate_size", "ffn_dim", "n_inner")
+    width = next((size for name in names if (size := getattr(text, name, None))), 4 * text.hidden_size)
+    return int(width) * int(getattr(text, "num_experts_per_tok", None) or 1)
 
 
 def _active(model: PreTrainedModel) -> int | None:

@@ -30,7 +30,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
-from rewardsmith.training.streams import EncodedStream
+from rewardsmith.training.streams import STREAMS, EncodedStream
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class RewardTrainer(Trainer):
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
+        if isinstance(train_dataset, STREAMS) and getattr(args, "max_steps", 1) <= 0:
+            raise ConfigError("a stream needs max_steps: how many rows it has is not known before its end")
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
