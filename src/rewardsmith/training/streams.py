@@ -30,6 +30,8 @@ from rewardsmith.files.reading import choose_split, data_files, read_rows, row_n
 from rewardsmith.records import PreferenceGroup
 
 if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
     from rewardsmith.training.encoding import Encoder, EncodingReport
 
 logger = logging.getLogger(__name__)
@@ -301,3 +303,9 @@ def as_stream(data: object, name: str) -> RowStream:
         return data
     assert isinstance(data, Iterable)
     return DatasetStream(data, name)
+
+
+def require_steps(data: object, args: TrainingArguments) -> None:
+    """Refuse a stream without a number of steps. Raises ConfigError."""
+    if isinstance(data, STREAMS) and getattr(args, "max_steps", 1) <= 0:
+        raise ConfigError("a stream needs max_steps: how many rows it has is not known before its end")

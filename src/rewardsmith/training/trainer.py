@@ -30,7 +30,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
-from rewardsmith.training.streams import STREAMS, EncodedStream
+from rewardsmith.training.streams import EncodedStream, require_steps
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ class RewardTrainer(Trainer):
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
-        if isinstance(train_dataset, STREAMS) and getattr(args, "max_steps", 1) <= 0:
-            raise ConfigError("a stream needs max_steps: how many rows it has is not known before its end")
+        require_steps(train_dataset, args)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
@@ -110,8 +109,7 @@ class RewardTrainer(Trainer):
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
         self.encoding_reports: dict[str, EncodingReport] = {}
-        self._merge, self._num_proc = args.merge_prompts, args.dataset_num_proc
-        self._own_collator = data_collator is None
+        self._own_collator, self._merge, self._num_proc = data_collator is None, args.merge_prompts, args.dataset_num_proc
         # Read once more when the model is saved, for the hashes that travel with it.
         self.training_rows = train_dataset
         super().__init__(
