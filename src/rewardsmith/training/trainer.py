@@ -109,7 +109,11 @@ class RewardTrainer(Trainer):
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
         self.encoding_reports: dict[str, EncodingReport] = {}
-        self._own_collator, self._merge, self._num_proc = data_collator is None, args.merge_prompts, args.dataset_num_proc
+        self._own_collator, self._merge, self._num_proc = (
+            data_collator is None,
+            args.merge_prompts,
+            args.dataset_num_proc,
+        )
         # Read once more when the model is saved, for the hashes that travel with it.
         self.training_rows = train_dataset
         super().__init__(
