@@ -132,7 +132,8 @@ class Engine:
 def engines(model: ModelSize, given: Resources, sequences: int = 0) -> tuple[Engine, ...]:
     """Return the memory of a device under each way to train, with activations in bf16; the less is sent, the earlier.
 
-    AdamW holds a weight, its gradient and two moments: 16 bytes a parameter in float32, 8 in bfloat16. DeepSpeed in
+    AdamW holds a weight, its gradient and two moments: 16 bytes a parameter in float32, 8 in bfloat16; DDP on several
+    devices a copy of the gradient beside them. DeepSpeed in
     bf16 holds 2 for the weight, 2 for the gradient and 12 for a float32 copy with its moments. Activations with
     checkpointing: 2 bytes x tokens x width of every layer, and of the layer that is recomputed 18 x width and 10 x the
     width inside its MLP, gradients included (fitted to peaks of Qwen2 layers; the attention matrix is never written).
@@ -158,15 +159,18 @@ def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, s
     # Two layers are gathered at a time: one computes while the next arrives.
     gathered = 2 * each * model.layer
     parameters, layers = f"{size / GB:.2f}e9", f"two layers {gathered / GB:.1f}"
-    adapter = f"16 x {model.adapter / GB:.3f}e9 of the adapter"
-    yield "DDP", 4 * each * size, f"{4 * each} x {parameters} parameters", "", ""
+    # DDP adds up gradients in a copy of its own.
+    whole, part = (4 * each, 16) if gpus == 1 else (5 * each, 20)
+    yield "DDP", whole * size, f"{whole} x {parameters} parameters", "", ""
     yield "FSDP2", 4 * each * size / gpus + gathered, f"{4 * each} x {parameters} / {gpus} + {layers}", "", FSDP
     yield "ZeRO-2", 2 * size + 14 * size / gpus, f"2 x {parameters} + 14 x {parameters} / {gpus}", "", ZERO % 2
     held = 2 * 2 * model.layer
     text = f"16 x {parameters} / {gpus} + two layers {held / GB:.1f}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
     lora = f"--lora_r {model.rank} --lora_alpha {2 * model.rank}"
-    yield "LoRA", each * size + 16 * model.adapter, f"{each} x {parameters} + {adapter}", "lora", lora
+    adapter = f"{part} x {model.adapter / GB:.3f}e9 of the adapter"
+    yield "LoRA", each * size + part * model.adapter, f"{each} x {parameters} + {adapter}", "lora", lora
+    adapter = f"16 x {model.adapter / GB:.3f}e9 of the adapter"
     text = f"({each} x {parameters} + {adapter}) / {gpus} + {layers}"
     yield "LoRA-FSDP2", (each * size + 16 * model.adapter) / gpus + gathered, text, "lora", f"{lora} {FSDP}"
     yield FROZEN, each * size, f"{each} x {parameters} parameters", "", "--freeze_backbone"

@@ -114,8 +114,6 @@ class RewardTrainer(Trainer):
             args.merge_prompts,
             args.dataset_num_proc,
         )
-        # Read once more when the model is saved, for the hashes that travel with it.
-        self.training_rows = train_dataset
         super().__init__(
             model=parts.model,
             args=args,
