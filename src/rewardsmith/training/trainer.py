@@ -109,11 +109,8 @@ class RewardTrainer(Trainer):
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
         self.encoding_reports: dict[str, EncodingReport] = {}
-        self._own_collator, self._merge, self._num_proc = (
-            data_collator is None,
-            args.merge_prompts,
-            args.dataset_num_proc,
-        )
+        self._merge, self._num_proc = args.merge_prompts, args.dataset_num_proc
+        self._own_collator, self.training_rows = data_collator is None, train_dataset
         super().__init__(
             model=parts.model,
             args=args,
