@@ -11,8 +11,6 @@ of the next three seeds; a run's scores by them, on 48 of its prompts, are kept 
 
 from __future__ import annotations
 
-import argparse
-import copy
 import json
 import math
 import statistics
@@ -23,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rl_runs import PRICES, folder_of, run, start
+from rl_runs import SECONDS, make_missing, parser_of_runs
 
 from rewardsmith import RewardModel
 from rewardsmith.data.simulate import SimulationConfig, simulate
@@ -56,25 +54,15 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser = parser_of_runs(__doc__, num_seeds=10, updates=24)
     parser.add_argument("--algorithms", nargs="+", default=["ppo", "grpo"])
     parser.add_argument("--read_only", action="store_true", help="make no runs")
-    parser.add_argument("--updates", type=int, default=24)
-    parser.add_argument("--judged_prompts", type=int, default=300)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
     args = parser.parse_args()
     quiet_other_packages()
     torch.set_num_threads(1)
-    for seed in () if args.read_only else args.seeds:
-        wanted = [(algorithm, price) for algorithm in args.algorithms for price in (0.0, PRICES[algorithm])]
-        missing = [one for one in wanted if not (folder_of(args.out, *one, seed) / "seconds.json").exists()]
-        if missing:
-            policy, reward = start(args, seed)
-            for algorithm, price in missing:
-                run(args, copy.deepcopy(policy), reward, algorithm, price, seed)
-    runs = [read_run(folder.parent) for folder in sorted(args.out.glob("*-*-*/seconds.json"))]
+    if not args.read_only:
+        make_missing(args)
+    runs = [read_run(folder.parent) for folder in sorted(args.out.glob(f"*-*-*/{SECONDS}"))]
     summarise(runs)
 
 

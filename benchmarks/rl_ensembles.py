@@ -19,23 +19,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from rl_runs import config_of, judgements_of, mean_of, reward_config
+from rl_runs import (
+    SECONDS,
+    config_of,
+    judgements_of,
+    mean_of,
+    optimise_measured,
+    parser_of_runs,
+    reward_config,
+    saved_policy,
+)
 
 from rewardsmith import RewardModel
 from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
-from rewardsmith.clients.opening import open_scorer
 from rewardsmith.files.reading import read_rows
 from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.fresh_model import build_model
 from rewardsmith.records import ScoreRequest, as_text
-from rewardsmith.report.optimising import write_run_report
 from rewardsmith.rl.measuring import CURVE, SAMPLES, find_turn, read_points
-from rewardsmith.rl.policy import Policy, load_prompts, open_policy
+from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.rewards import reward_function
-from rewardsmith.rl.running import RunPlan, optimise
 from rewardsmith.rl.shaping import RewardOptions
-from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
 from rewardsmith.training.data import TrainingData
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.run import train_one_or_several
@@ -51,22 +56,17 @@ WAYS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser = parser_of_runs(__doc__, num_seeds=5, updates=12)
     parser.add_argument("--kinds", nargs="+", default=["single", "heads", "models"])
     parser.add_argument("--ways", nargs="+", default=["minimum"])
     parser.add_argument("--members", type=int, default=4)
-    parser.add_argument("--updates", type=int, default=12)
-    parser.add_argument("--judged_prompts", type=int, default=300)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--price", type=float, default=0.0, help="of a nat of KL, in deviations of the reward")
     args = parser.parse_args()
     quiet_other_packages()
     torch.set_num_threads(1)
     for seed in args.seeds:
         for kind, way in runs_of(args):
-            if not (folder_of(args.out, kind, way, seed) / "seconds.json").exists():
+            if not (folder_of(args.out, kind, way, seed) / SECONDS).exists():
                 run(args, kind, way, seed)
     summarise(args)
 
@@ -79,20 +79,10 @@ def folder_of(out: Path, kind: str, way: str, seed: int) -> Path:
     return out / f"ppo-{kind}-{way}-{seed}"
 
 
-def start(out: Path, seed: int) -> Policy:
-    """Return the policy that every run of a seed starts from."""
-    folder = out / f"start-{seed}" / "policy"
-    if not folder.exists():
-        policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2.0, seed=seed))
-        policy.model.save_pretrained(folder)
-        policy.tokenizer.save_pretrained(folder)
-    return open_policy(str(folder))
-
-
 def reward_of(args: argparse.Namespace, policy: Policy, kind: str, seed: int) -> tuple[Path, float]:
     """Train what a kind is made of, once, and return its folder and the seconds of processor time that it took."""
     folder = args.out / f"reward-{kind}-{seed}"
-    cost = folder / "seconds.json"
+    cost = folder / SECONDS
     if not cost.exists():
         began = time.process_time()
         judged, held_out = judgements_of(args, seed)
@@ -116,30 +106,18 @@ def reward_of(args: argparse.Namespace, policy: Policy, kind: str, seed: int) ->
 
 
 def run(args: argparse.Namespace, kind: str, way: str, seed: int) -> None:
-    folder, policy = folder_of(args.out, kind, way, seed), start(args.out, seed)
+    folder = folder_of(args.out, kind, way, seed)
+    policy = open_policy(str(saved_policy(args.out / f"start-{seed}" / "policy", seed)))
     reward, training = reward_of(args, policy, kind, seed)
     combine, penalty = WAYS[way]
     began = time.process_time()
-    result = optimise(
-        RunPlan(
-            "ppo",
-            policy,
-            load_prompts(f"simulator:512,{2000 + seed}"),
-            load_prompts(f"simulator:96,{3000 + seed}"),
-            reward_function(
-                RewardModel.from_pretrained(str(reward)),
-                options=RewardOptions(combine=combine, penalty=penalty, normalized=True),
-            ),
-            config_of(args, "ppo", args.price, seed, folder),
-            gold=open_scorer("simulator:gold"),
-            num_measurements=args.updates // 3,
-        )
-    )
-    write_run_report(result)
+    options = RewardOptions(combine=combine, penalty=penalty, normalized=True)
+    function = reward_function(RewardModel.from_pretrained(str(reward)), options=options)
+    config = config_of(args, "ppo", args.price, seed, folder)
+    said = optimise_measured("ppo", policy, function, config, measurements=args.updates // 3)
     cost = {"training": training, "optimising": time.process_time() - began}
-    gains = {name: str(result.after.change(name, result.before)) for name in ("reward", "gold")}
-    print(f"{folder.name}: {gains}, turn {result.turn}, {cost}", flush=True)
-    (folder / "seconds.json").write_text(json.dumps(cost))
+    print(f"{said}, {cost}", flush=True)
+    (folder / SECONDS).write_text(json.dumps(cost))
 
 
 def summarise(args: argparse.Namespace) -> None:
@@ -158,7 +136,7 @@ def summarise(args: argparse.Namespace) -> None:
             turns.append(find_turn(points))
             kls.append(points[-1].estimate("kl").value)
             gold.setdefault(name, []).append([point.estimate("gold").value for point in points])
-            costs.append(json.loads((folder / "seconds.json").read_text()))
+            costs.append(json.loads((folder / SECONDS).read_text()))
         gains = [curve[-1] - curve[0] for curve in gold[name]]
         best = [max(curve) - curve[0] for curve in gold[name]]
         lost = [max(curve) - curve[-1] for curve in gold[name]]

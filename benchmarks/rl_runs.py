@@ -14,6 +14,7 @@ import argparse
 import copy
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +41,46 @@ from rewardsmith.training.data import TrainingData
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.run import train_run
 
+# How a policy learns the simulator's answers before it is optimised.
+STARTS = partial(SupervisedConfig, num_train_epochs=2.0)
 # Of a nat: of an answer for PPO and RLOO, where it is taken off the reward, of a token in GRPO's loss.
 PRICES = {"ppo": 0.2, "rloo": 0.2, "grpo": 0.2}
 LONGEST = 96
+# Written last: a run that lacks it was not finished.
+SECONDS = "seconds.json"
 BATCH, GROUP = 64, 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--updates", type=int, default=24)
-    parser.add_argument("--judged_prompts", type=int, default=300)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser = parser_of_runs(__doc__, num_seeds=5, updates=24)
     parser.add_argument("--algorithms", nargs="+", default=list(PRICES))
     args = parser.parse_args()
     quiet_other_packages()
     torch.set_num_threads(1)
+    make_missing(args)
+    summarise(args)
+
+
+def parser_of_runs(description: str | None, num_seeds: int, updates: int) -> argparse.ArgumentParser:
+    """Return a parser with the flags that all runs on the simulator share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(num_seeds)))
+    parser.add_argument("--updates", type=int, default=updates)
+    parser.add_argument("--judged_prompts", type=int, default=300)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    return parser
+
+
+def make_missing(args: argparse.Namespace) -> None:
+    """Make the runs of every seed and algorithm, with and without a price of KL, that OUT lacks."""
     for seed in args.seeds:
-        missing = [
-            (algorithm, price)
-            for algorithm in args.algorithms
-            for price in (PRICES[algorithm], 0.0)
-            if not (folder_of(args.out, algorithm, price, seed) / "run.json").exists()
-        ]
+        wanted = [(algorithm, price) for algorithm in args.algorithms for price in (PRICES[algorithm], 0.0)]
+        missing = [one for one in wanted if not (folder_of(args.out, *one, seed) / SECONDS).exists()]
         if missing:
             policy, reward = start(args, seed)
             for algorithm, price in missing:
                 run(args, copy.deepcopy(policy), reward, algorithm, price, seed)
-    summarise(args)
 
 
 def folder_of(out: Path, algorithm: str, price: float, seed: int) -> Path:
@@ -78,7 +90,7 @@ def folder_of(out: Path, algorithm: str, price: float, seed: int) -> Path:
 def start(args: argparse.Namespace, seed: int) -> tuple[Policy, RewardModel]:
     """Return a policy that writes whole sentences, and a reward model that learned from judgements of such answers."""
     began = time.perf_counter()
-    policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2.0, seed=seed))
+    policy = fresh_policy(config=STARTS(seed=seed))
     folder = args.out / f"reward-{seed}"
     config = reward_config(folder, seed)
     parts = {"model": build_model("tiny", policy.tokenizer, seed + 50), "processing_class": policy.tokenizer}
@@ -91,6 +103,15 @@ def start(args: argparse.Namespace, seed: int) -> tuple[Policy, RewardModel]:
         flush=True,
     )
     return policy, RewardModel.from_pretrained(str(folder))
+
+
+def saved_policy(folder: Path, seed: int) -> Path:
+    """Return a folder with the policy that every run of a seed starts from, made where it lacks."""
+    if not folder.exists():
+        policy = fresh_policy(config=STARTS(seed=seed))
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+    return folder
 
 
 def judgements_of(args: argparse.Namespace, seed: int) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
@@ -129,23 +150,30 @@ def config_of(args: argparse.Namespace, algorithm: str, price: float, seed: int,
 def run(args: argparse.Namespace, policy: Policy, reward: RewardModel, *which: Any) -> None:
     algorithm, price, seed = which
     folder, began = folder_of(args.out, *which), time.perf_counter()
-    plan = RunPlan(
-        algorithm,
-        policy,
-        load_prompts(f"simulator:512,{2000 + seed}"),
-        load_prompts(f"simulator:96,{3000 + seed}"),
-        reward_function(reward),
-        config_of(args, algorithm, price, seed, folder),
-        gold=open_scorer("simulator:gold"),
-        num_measurements=8,
+    config = config_of(args, algorithm, price, seed, folder)
+    said = optimise_measured(algorithm, policy, reward_function(reward), config, measurements=8)
+    seconds = time.perf_counter() - began
+    print(f"{said}, {seconds:.0f} s", flush=True)
+    (folder / SECONDS).write_text(json.dumps(seconds))
+
+
+def optimise_measured(algorithm: str, policy: Policy, reward: Any, config: Any, *, measurements: int) -> str:
+    """Optimise, measured by the simulator's gold, and write the report; returns what was gained in one line."""
+    result = optimise(
+        RunPlan(
+            algorithm,
+            policy,
+            load_prompts(f"simulator:512,{2000 + config.seed}"),
+            load_prompts(f"simulator:96,{3000 + config.seed}"),
+            reward,
+            config,
+            gold=open_scorer("simulator:gold"),
+            num_measurements=measurements,
+        )
     )
-    result = optimise(plan)
     write_run_report(result)
     gains = {name: str(result.after.change(name, result.before)) for name in ("reward", "gold")}
-    seconds = time.perf_counter() - began
-    print(f"{folder.name}: {gains}, turn {result.turn}, {seconds:.0f} s", flush=True)
-    path = folder / "seconds.json"
-    path.write_text(json.dumps(seconds))
+    return f"{Path(config.output_dir).name}: {gains}, turn {result.turn}"
 
 
 def summarise(args: argparse.Namespace) -> None:
@@ -155,7 +183,7 @@ def summarise(args: argparse.Namespace) -> None:
         for price in (PRICES[algorithm], 0.0):
             folders = [folder_of(args.out, algorithm, price, seed) for seed in args.seeds]
             records = [json.loads((folder / "run.json").read_text()) for folder in folders]
-            seconds = [json.loads((folder / "seconds.json").read_text()) for folder in folders]
+            seconds = [json.loads((folder / SECONDS).read_text()) for folder in folders]
             cells = [
                 mean_of([value_of(record["change"][name]) for record in records]) for name in ("reward", "gold", "kl")
             ]

@@ -19,12 +19,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rl_runs import saved_policy
+
 from rewardsmith.blocks.kinds import Table
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.data.simulate import GoldScorer
 from rewardsmith.rl.policy import load_prompts
 from rewardsmith.rl.rounds import Rounds, RoundSettings
-from rewardsmith.rl.supervised import SupervisedConfig, fresh_policy
 from rewardsmith.stats.intervals import bootstrap_amount
 from rewardsmith.training.launching import quiet_other_packages
 
@@ -59,16 +60,6 @@ def settings_of(out: Path, pick: str, seed: int) -> RoundSettings:
     )
 
 
-def start(out: Path, seed: int) -> None:
-    """Leave the policy of a seed, which its reward models start from too."""
-    folder = out / f"start-{seed}" / "policy"
-    if folder.exists():
-        return
-    policy = fresh_policy(config=SupervisedConfig(num_train_epochs=2, seed=seed))
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-
-
 def rounds_of(out: Path, pick: str, seed: int) -> Rounds:
     settings = settings_of(out, pick, seed)
     return Rounds(settings, out / f"{pick}-{seed}", load_prompts(settings.prompts), GoldScorer(), lambda line: None)
@@ -96,7 +87,8 @@ def main() -> None:
     quiet_other_packages()
     gains: dict[tuple[str, int], list[float]] = {}
     for seed in args.seeds:
-        start(args.out, seed)
+        # The reward models of a seed start from its policy, too.
+        saved_policy(args.out / f"start-{seed}" / "policy", seed)
         for pick in args.picks:
             if args.kill and not (args.out / f"{pick}-{seed}" / f"round-{ROUNDS}" / "policy" / "run.json").exists():
                 killed(args, pick, seed)

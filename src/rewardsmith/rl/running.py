@@ -32,7 +32,7 @@ from rewardsmith.rl.raft import RaftConfig, run_raft
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer, trl_classes
 from rewardsmith.training import checkpoints
-from rewardsmith.training.record import RECORD, TrainingProgress, git_commit, versions
+from rewardsmith.training.record import RECORD, TrainingProgress, provenance
 
 ALGORITHMS = (*TRL_KINDS, "ppo", "raft")
 START = "start"
@@ -348,8 +348,7 @@ def _record(plan: RunPlan, result: RunResult) -> dict[str, Any]:
         },
         "guard": None if plan.guard is None else plan.guard.record(result.points),
         "settings": plan.config.to_dict(),
-        "git_commit": git_commit(),
-        "versions": versions(),
+        **provenance(),
         "command": ["rewardsmith", *sys.argv[1:]],
         "history": result.history,
     }

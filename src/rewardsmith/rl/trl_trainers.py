@@ -81,14 +81,10 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
 
     class WholeTrainer(kind):  # type: ignore[valid-type, misc]
         identity: dict[str, Any]
-        checkpoint_dir: str | None = None
 
         def _save_checkpoint(self, model: object, trial: object) -> None:
             save = partial(super()._save_checkpoint, model, trial)
             checkpoints.save_whole(self, self.args.output_dir, save, {}, self.identity)
-
-        def _get_output_dir(self, trial: object) -> str:
-            return self.checkpoint_dir or str(super()._get_output_dir(trial))
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: object, **kwargs: object) -> None:
             checkpoints.require_same_run(resume_from_checkpoint, self.identity)

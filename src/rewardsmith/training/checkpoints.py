@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from accelerate import Accelerator
 from datasets import Dataset
 from safetensors import SafetensorError
 from torch import nn
@@ -52,22 +51,8 @@ LENGTHS = ("num_train_epochs", "max_steps")
 SAMPLED_VALUES = 256
 
 
-class WritesAside(Protocol):
-    """A trainer of transformers that writes its checkpoints into `checkpoint_dir`, where that is set."""
-
-    checkpoint_dir: str | None
-    state: TrainerState
-    accelerator: Accelerator
-
-    @property
-    def args(self) -> TrainingArguments:
-        """Return its settings."""
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None: ...
-
-
 def save_whole(
-    trainer: WritesAside,
+    trainer: Trainer,
     run_dir: str | Path,
     save: Callable[[], None],
     objective: Mapping[str, Any],
@@ -76,7 +61,7 @@ def save_whole(
     """Write a checkpoint aside and rename it once the disk holds it, so that a killed run leaves whole ones only.
 
     Args:
-        save: writes `checkpoint-N` into the trainer's `checkpoint_dir`, which is set meanwhile.
+        save: writes `checkpoint-N` into the trainer's `_get_output_dir`, which is another folder meanwhile.
         objective: what the trainer knows beside the model, for `read_objective`.
         identity: of `run_identity`.
 
@@ -89,13 +74,15 @@ def save_whole(
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     with removed_unless_written(staging, final):
-        trainer.checkpoint_dir = str(staging)
+        # An attribute of the trainer stands before the method of its class.
+        vars(trainer)["_get_output_dir"] = lambda trial=None: str(staging)
         # A push from here would lose its files when they move.
         pushes, trainer.args.push_to_hub = trainer.args.push_to_hub, False
         try:
             save()
         finally:
-            trainer.checkpoint_dir, trainer.args.push_to_hub = None, pushes
+            del vars(trainer)["_get_output_dir"]
+            trainer.args.push_to_hub = pushes
         trainer.accelerator.wait_for_everyone()
         if trainer.state.best_global_step == trainer.state.global_step:
             trainer.state.best_model_checkpoint = str(final)

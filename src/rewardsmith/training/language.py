@@ -33,7 +33,7 @@ from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training import checkpoints, processes
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.config import RewardConfig, automatic_learning_rate
-from rewardsmith.training.record import TrainingProgress, versions
+from rewardsmith.training.record import TrainingProgress, provenance
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,6 @@ class RowCollator:
 
 class LanguageTrainer(Trainer):
     """Trainer of transformers whose checkpoints are whole, and those of this run, or refused."""
-
-    checkpoint_dir: str | None = None
-
-    def _get_output_dir(self, trial: object) -> str:
-        return self.checkpoint_dir or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         save = partial(super()._save_checkpoint, model, trial)
@@ -119,7 +114,7 @@ def train_language(model: ModelConfig, config: RewardConfig, groups: Sequence[Pr
             "tokens": sum(map(len, rows)),
             "loss": losses[-1] if losses else None,
             "settings": config.to_dict(),
-            "versions": versions(),
+            **provenance(),
             "history": trainer.state.log_history,
         }
         write_json(Path(str(config.output_dir)) / "language.json", record)

@@ -113,8 +113,7 @@ def write_record(summary: RunSummary) -> Path:
         "held_out": None if summary.held_out is None else summary.held_out.to_dict(),
         "sweep": [row.to_dict() for row in summary.sweep],
         "speed": vars(summary.speed),
-        "git_commit": git_commit(),
-        "versions": versions(),
+        **provenance(),
         "command": ["rewardsmith", *without_secrets(sys.argv[1:])],
         "settings": summary.settings,
         "history": summary.history,
@@ -128,6 +127,11 @@ def without_secrets(arguments: Sequence[str]) -> list[str]:
     """Return a command line whose tokens are left out: records are shown, and go to the hub."""
     shown = [re.sub(r"^(--\w*token)=.+", r"\1=...", text) for text in arguments]
     return ["..." if number and re.fullmatch(r"--\w*token", shown[number - 1]) else t for number, t in enumerate(shown)]
+
+
+def provenance() -> dict[str, Any]:
+    """Return what every record of a run says of the code that made it."""
+    return {"git_commit": git_commit(), "versions": versions()}
 
 
 def versions() -> dict[str, str]:

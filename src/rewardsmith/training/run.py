@@ -25,12 +25,14 @@ from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooL
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import write_members
+from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.exactness import fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text
 from rewardsmith.scoring.reward_model import RewardModel
-from rewardsmith.scoring.truncation import fit_dialogues, truncate_prompt
+from rewardsmith.scoring.scorer import fit_completions
+from rewardsmith.scoring.truncation import fit_dialogues, truncated
 from rewardsmith.training import hub
 from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.collator import tokens_of_pairs
@@ -148,18 +150,18 @@ def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> He
 
     A model that was trained on cut prompts is measured on cut prompts, as every command scores with it.
     """
-    limit = fixed_positions(core_model(trainer.model).config.get_text_config()) or math.inf
+    limit = fixed_positions(core_model(trainer.model).config.get_text_config())
     encoded, kept, left_out, cut = [], [], 0, 0
     for group in groups:
         rows, is_cut = _encode_held_out(trainer, group, limit)
         cut += is_cut
-        fits = [row is not None and len(row) <= limit for row in rows]
+        fits = [row is not None for row in rows]
         edges = [e for e in group.comparisons if fits[e.better] and fits[e.worse]]
         left_out += len(group.comparisons) - len(edges)
         if edges or not group.comparisons:
             kept.append(replace(group, comparisons=tuple(edges)))
             # No comparison asks for a row that is too long; one token keeps the place.
-            encoded.append([row if fit and row else (row or [0])[:1] for row, fit in zip(rows, fits, strict=True)])
+            encoded.append([row or [0] for row in rows])
     notes = {
         f"held-out: prompts of {cut} groups cut at their start to fit the {limit} tokens that the model reads": cut,
         f"held-out: {left_out} comparisons left out, a side is longer than the {limit} tokens that the model reads": (
@@ -170,28 +172,33 @@ def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> He
 
 
 def _encode_held_out(
-    trainer: RewardTrainer, group: PreferenceGroup, limit: float
+    trainer: RewardTrainer, group: PreferenceGroup, limit: int | None
 ) -> tuple[list[list[int] | None], bool]:
-    """Return the ids of a group's completions, None of one that is certainly too long; and whether a prompt was cut."""
+    """Return the ids of a group's completions as scoring fits them, and whether a prompt was cut.
+
+    What is too long is None here, where scoring refuses the request.
+    """
     renderer, options = trainer.encoder.renderer, (group.tools, group.chat_template_kwargs)
-    most, cuts = None if limit == math.inf else int(limit), trainer.encoder.overflow == "truncate_prompt"
+    cuts = trainer.encoder.overflow == "truncate_prompt" and limit is not None
     rows: list[list[int] | None] = []
     texts, is_cut = renderer.compose_all(group), False
     for completion, text in zip(group.completions, texts, strict=True):
 
-        def encode(prompt: Text, answer: Completion = completion) -> list[int]:
-            return renderer.ids(renderer.compose(prompt, answer, *options), most)
+        def encode(prompt: Text, answer: Completion, whole: Composed = text) -> list[int]:
+            composed = whole if prompt == group.prompt else renderer.compose(prompt, answer, *options)
+            return renderer.ids(composed, limit)
 
-        ids: list[int] | None = None
-        with contextlib.suppress(TooLongError):
-            ids = renderer.ids(text, most)
-        if (ids is None or len(ids) > limit) and cuts and group.prompt and text.text is not None:
-            with contextlib.suppress(ScoringError):
-                ids, is_cut = truncate_prompt(encode, group.prompt, completion, int(limit)), True
-        rows.append(ids)
-    if cuts and not group.prompt and any(ids is None or len(ids) > limit for ids in rows):
+        how = truncated if cuts and group.prompt and text.text is not None else None
+        try:
+            fitted = fit_completions(encode, ScoreRequest(group.prompt, (completion,)), limit, how)
+        except TooLongError:
+            rows.append(None)
+        else:
+            rows += fitted.sequences
+            is_cut |= any(fitted.cut)
+    if cuts and not group.prompt and None in rows:
         with contextlib.suppress(ScoringError):
-            rows, is_cut = list(fit_dialogues(renderer, texts, int(limit)).sequences), True
+            rows, is_cut = list(fit_dialogues(renderer, texts, limit or 0).sequences), True
     return rows, is_cut
 
 

@@ -67,7 +67,6 @@ class RewardTrainer(Trainer):
     model: Any
     train_dataset: Any
     eval_dataset: Any
-    checkpoint_dir: str | None = None
     # The place in a stream, the checkpoint that a run goes on from, the folder that holds the model as it is.
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
@@ -349,15 +348,12 @@ class RewardTrainer(Trainer):
         def save() -> None:
             super(RewardTrainer, self)._save_checkpoint(model, trial)
             if self.stream is not None and self.args.should_save:
-                self.stream.save(Path(str(self.checkpoint_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+                folder = Path(self._get_output_dir(trial))
+                self.stream.save(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
         identity = {**self.identity, "batches_per_step": self.batches_per_step}
         objective = {**self.objective_state(), **self.step_loss.moments()}
         checkpoints.save_whole(self, self._get_output_dir(trial), save, objective, identity)
-
-    def _get_output_dir(self, trial: object) -> str:
-        # While a checkpoint is being written, it goes to a folder beside the run's.
-        return self.checkpoint_dir or super()._get_output_dir(trial)
 
     def objective_state(self) -> dict[str, Any]:
         """Return what the objective has learned and counted, which the model's own files do not hold."""

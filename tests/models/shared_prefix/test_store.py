@@ -1,9 +1,19 @@
 """Which sequences begin alike, worked by hand, then laws; what they left behind is found, and dropped in time."""
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.models.shared_prefix.store import PrefixStore, group_by_prefix, num_shared_tokens, sort_key
+from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix.store import (
+    Keys,
+    Memory,
+    PrefixStore,
+    group_by_prefix,
+    num_shared_tokens,
+    sort_key,
+)
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=40), min_size=1, max_size=25)
 
@@ -61,3 +71,29 @@ def test_the_longest_whole_prefix_is_found_past_entries_that_are_none():
     store.put(sort_key([*ids[:60], 7]), past)
     assert store.longest_prefix(sort_key(ids[:90])) == sort_key(ids[:40])
     assert store.longest_prefix(sort_key(ids[:39])) == b""
+
+
+SPANS = ((0, 2, (1, 1)), (4, 0, (3,)))
+
+
+def keys_of(*places):
+    return torch.tensor(places, dtype=torch.float32).reshape(1, 1, -1, 1)
+
+
+def test_what_a_group_goes_on_from_stands_first_and_what_it_leaves_comes_after_it():
+    before = Keys([(keys_of(90, 91), keys_of(80, 81))])
+    memory = Memory([None, before], (0, 2), [2, 3])
+    with torch.no_grad():
+        key, value = memory.extended(keys_of(*range(7)), keys_of(*range(10, 17)), SPANS)
+    assert key.flatten().tolist() == [90, 91, *range(7)]
+    assert value.flatten().tolist() == [80, 81, *range(10, 17)]
+    (left,) = memory.left(1).cut(4).layers
+    assert [tensor.flatten().tolist() for tensor in left] == [[90, 91, 4, 5], [80, 81, 14, 15]]
+    (own,) = memory.left(0).layers
+    assert own[0].flatten().tolist() == [0, 1]
+    assert own[0].untyped_storage().nbytes() == 2 * 4
+
+
+def test_a_gradient_through_kept_prefixes_is_refused():
+    with pytest.raises(ScoringError, match="no gradient"):
+        Memory([None], (0,), [0]).extended(keys_of(1), keys_of(1), SPANS[:1])

@@ -35,7 +35,8 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from rewardsmith.errors import ScoringError
-from rewardsmith.models.shared_prefix.packing import PrefixLayout, Span
+from rewardsmith.models.shared_prefix.packing import PrefixLayout
+from rewardsmith.models.shared_prefix.store import Span
 
 IMPLEMENTATION = "rewardsmith_shared_prefix"
 

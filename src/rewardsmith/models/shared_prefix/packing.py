@@ -11,20 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from rewardsmith.errors import TooLongError
-
-if TYPE_CHECKING:
-    from rewardsmith.models.shared_prefix.kept import Memory
+from rewardsmith.models.shared_prefix.store import Memory, Span
 
 Sequences = Sequence[Sequence[int]]
-# Where a group starts in the packed sequence, the length of its prefix and of each branch.
-Span = tuple[int, int, tuple[int, ...]]
 Made = TypeVar("Made")
 FLEX_BLOCK = 128
 

@@ -1,4 +1,10 @@
-"""Token ids as bytes that sort as they do: which texts begin alike, and what those seen before have left behind."""
+"""Which texts begin alike, by token ids as bytes that sort as they do, and what those read before have left behind.
+
+Every token of packed attention has the keys and values of its own row, windows or not, so they can be cut anywhere and
+outlive the batch.
+
+Shapes: H heads of keys, L tokens, D head size.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,14 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from rewardsmith.errors import ScoringError
 
 TOKEN_BYTES = 4
 MIN_SHARED_TOKENS = 8
@@ -16,6 +28,8 @@ SHORTEST_KEPT = 32
 # The keys and values of a kept token cost a batch about as much as this part of a computed one.
 KEPT_TOKENS = 16
 Entry = TypeVar("Entry")
+# Where a group starts in a packed sequence, the length of its prefix and of each branch.
+Span = tuple[int, int, tuple[int, ...]]
 
 
 def sort_key(ids: Sequence[int]) -> bytes:
@@ -119,3 +133,69 @@ class PrefixStore(Generic[Entry]):
         del self._entries[key]
         del self._keys[bisect_left(self._keys, key)]
         self.num_tokens -= len(key) // TOKEN_BYTES
+
+
+Layers = Sequence[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys and values of one text, layer by layer in the order in which they attend. Shapes: [1, H, L, D] each."""
+
+    layers: Layers
+
+    def tensors(self) -> list[Tensor]:
+        """Return every tensor."""
+        return [tensor for pair in self.layers for tensor in pair]
+
+    def cut(self, num_tokens: int) -> Keys:
+        """Return those of the first tokens, as views."""
+        return Keys([(key[:, :, :num_tokens], value[:, :, :num_tokens]) for key, value in self.layers])
+
+    def followed_by(self, later: Layers) -> Keys:
+        """Return these and the keys and values of the tokens after them, in memory of their own."""
+        pairs = zip(self.layers, later, strict=True)
+        return Keys([(torch.cat([k, own_k], 2), torch.cat([v, own_v], 2)) for (k, v), (own_k, own_v) in pairs])
+
+
+@dataclass(eq=False)
+class Memory:
+    """What the groups of one packed batch go on from, and what is copied out of it, as its layers run.
+
+    Args:
+        before: per group, None where it begins anew.
+        lengths: per group the tokens of `before`.
+        wanted: per group how many of its first tokens are copied.
+    """
+
+    before: Sequence[Keys | None]
+    lengths: tuple[int, ...]
+    wanted: Sequence[int]
+    copied: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
+
+    def extended(self, key: Tensor, value: Tensor, spans: Iterable[Span]) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of the next layer, with those that its groups go on from before them.
+
+        Raises:
+            ScoringError: a gradient is asked for.
+        """
+        if torch.is_grad_enabled():
+            raise ScoringError("kept prefixes have no gradient; score within torch.no_grad()")
+        layer = len(self.copied)
+        places = [slice(start, start + count) for (start, _, _), count in zip(spans, self.wanted, strict=False)]
+        # Copies: a view would hold the whole batch.
+        whole = torch.contiguous_format
+        self.copied.append(
+            [tuple(t[:, :, place].clone(memory_format=whole) for t in (key, value)) for place in places]  # type: ignore[misc]
+        )
+        kept = [keys.layers[layer] for keys in self.before if keys is not None]
+        if not kept:
+            return key, value
+        keys, values = zip(*kept, (key, value), strict=True)
+        return torch.cat([k.to(key.dtype) for k in keys], 2), torch.cat([v.to(value.dtype) for v in values], 2)
+
+    def left(self, group: int) -> Keys:
+        """Return the keys and values of a group's kept and copied tokens together."""
+        own = [layer[group] for layer in self.copied]
+        before = self.before[group]
+        return Keys(own) if before is None else before.followed_by(own)

@@ -35,7 +35,7 @@ from rewardsmith.rl.ppo.rollout import (
     score_answers,
 )
 from rewardsmith.training import checkpoints, processes
-from rewardsmith.training.record import RECORD, git_commit, versions
+from rewardsmith.training.record import RECORD, provenance
 
 logger = logging.getLogger(__name__)
 VALUE_FOLDER, WEIGHTS = "value_model", "ppo_weights.safetensors"
@@ -129,7 +129,6 @@ class PPOTrainer(Trainer):
         self.samples: list[dict[str, Any]] = []
         self._stopper = checkpoints.StopOnSignal()
         self.add_callback(self._stopper)
-        self.checkpoint_dir: str | None = None
         self.identity = identity_of(args, policy, self.prompts)
 
     # A run
@@ -340,9 +339,6 @@ class PPOTrainer(Trainer):
         objective = {"kl_coef": self.kl_coef, "num_without_signal": self.num_without_signal}
         checkpoints.save_whole(self, self._get_output_dir(trial), save, objective, self.identity)
 
-    def _get_output_dir(self, trial: Given) -> str:
-        return self.checkpoint_dir or super()._get_output_dir(trial)
-
     def _take_up(self, folder: str) -> None:
         """Load weights, optimizer, schedule, random states and the KL coefficient of a checkpoint."""
         checkpoints.require_same_run(folder, self.identity)
@@ -369,8 +365,7 @@ class PPOTrainer(Trainer):
             "reward_contracts": [None if contract is None else contract.model_dump() for contract in contracts],
             "num_prompts": len(self.prompts),
             "settings": self.args.to_dict(),
-            "git_commit": git_commit(),
-            "versions": versions(),
+            **provenance(),
             "samples": self.samples,
             "history": self.state.log_history,
         }
