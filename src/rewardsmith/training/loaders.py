@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 
 def length_sampler(trainer: RewardTrainer, dataset: object) -> LengthSampler | None:
-    """Return the sampler that puts rows of like length into one step; None where that is not asked for."""
+    """Return the sampler that puts rows of like length into one step; None for a stream."""
     args = trainer.args
-    by_length = args.train_sampling_strategy == "group_by_length" and trainer._own_collator
-    if not by_length or not isinstance(dataset, Dataset):
+    if not isinstance(dataset, Dataset):
         return None
     rows_per_step = args.train_batch_size * trainer.batches_per_step
     return LengthSampler(token_costs(dataset, trainer.plan.cost), rows_per_step, args.order_seed)

@@ -179,8 +179,11 @@ class RewardTrainer(Trainer):
         return super().get_test_dataloader(test_dataset) if found is None else found
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        found = loaders.length_sampler(self, self.train_dataset if train_dataset is None else train_dataset)
-        return super()._get_train_sampler(train_dataset) if found is None else found
+        if self.args.train_sampling_strategy == "group_by_length" and self._own_collator:
+            found = loaders.length_sampler(self, self.train_dataset if train_dataset is None else train_dataset)
+            if found is not None:
+                return found
+        return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: object) -> Any:
         # Evaluation keeps the order of the rows, however those of training are grouped.
