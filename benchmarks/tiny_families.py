@@ -121,11 +121,11 @@ def has_classifier(name: str) -> bool:
     return name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 
-def tiny_config(name: str) -> PreTrainedConfig:
-    """Return a config of a few layers, one of every kind that the family's default has."""
+def tiny_config(name: str, **settings: Any) -> PreTrainedConfig:
+    """Return a config of a few layers, one of every kind that the family's default has, with `settings` of its text."""
     default = AutoConfig.for_model(name)
     text = default.get_text_config()
-    changes = {**_shrunk(text), **OVERRIDES.get(name, OVERRIDES.get(text.model_type, {}))}
+    changes = {**_shrunk(text), **OVERRIDES.get(name, OVERRIDES.get(text.model_type, {})), **settings}
     changes = {name: value for name, value in changes.items() if value is not None}
     if text is default:
         return type(default)(**changes)
@@ -147,12 +147,12 @@ def _shrunk(default: PreTrainedConfig) -> dict[str, Any]:
     return changes
 
 
-def tiny_language_model(name: str) -> PreTrainedModel:
+def tiny_language_model(name: str, **settings: Any) -> PreTrainedModel:
     """Return a causal language model with random weights, those included that a family leaves as they are.
 
     They are larger than a fresh model's, so that every layer has its say in what comes out.
     """
-    model = AutoModelForCausalLM.from_config(tiny_config(name))
+    model = AutoModelForCausalLM.from_config(tiny_config(name, **settings))
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.isfinite().all() or parameter.abs().max() > 1e3:

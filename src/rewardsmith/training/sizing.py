@@ -171,7 +171,7 @@ def size_data(data: TrainingData, model: str, given: Resources) -> DataSize:
         how, encoded = "by its tokenizer", list(encode_groups(groups, encoder, report))
     if not encoded:
         raise DataError(f"no comparison fits into max_length={limit}; raise it, or set overflow to truncate_prompt")
-    share = not reason_not_to_share(outline)
+    share = not reason_not_to_share(outline, trains=False)
     costs = tuple(count_tokens(row["ids"], share) for row in encoded)
     notes = [f"{len(data.held_out):,} groups are held out"] if data.held_out else []
     notes += [f"{reason}: {count:,}" for reason, count in report.dropped.items()]

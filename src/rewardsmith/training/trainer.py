@@ -103,7 +103,7 @@ class RewardTrainer(Trainer):
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
-        self.plan = prepare_model(parts.model, {"auto": None, "on": True, "off": False}[args.share_prefix])
+        self.plan = prepare_model(parts.model, {"auto": None, "on": True, "off": False}[args.share_prefix], trains=True)
         models.log_plan(self.plan, parts.notes)
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)

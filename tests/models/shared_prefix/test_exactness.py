@@ -1,9 +1,19 @@
 """What a config says of positions and of sharing."""
 
 import pytest
-from transformers import BertConfig, DebertaV2Config, GPT2Config, LlamaConfig, RobertaConfig
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    GPT2Config,
+    LlamaConfig,
+    RobertaConfig,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rewardsmith.models.shared_prefix.exactness import fixed_positions, longest_input
+from rewardsmith.models.shared_prefix.exactness import dropout_rates, fixed_positions, longest_input
+from rewardsmith.models.shared_prefix.plan import prepare_model
 
 
 @pytest.mark.parametrize(
@@ -20,3 +30,39 @@ from rewardsmith.models.shared_prefix.exactness import fixed_positions, longest_
 def test_tables_of_positions_end_and_rotary_ones_go_on(config, longest, fixed):
     assert longest_input(config) == longest
     assert fixed_positions(config) == fixed
+
+
+DROPS = {
+    "opt": {"dropout": 0.1, "attention_dropout": 0.1, "layerdrop": 0.1, "word_embed_proj_dim": 16, "ffn_dim": 32},
+    "biogpt": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+    "gpt2": {"attn_pdrop": 0.1},
+    "bloom": {"hidden_dropout": 0.1, "attention_dropout": 0.1},
+    "llama": {"attention_dropout": 0.1},
+}
+
+
+def _tiny(kind: str):
+    config = CONFIG_MAPPING[kind](
+        vocab_size=64,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_labels=1,
+        pad_token_id=0,
+        **DROPS[kind],
+    )
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+@pytest.mark.parametrize("kind", DROPS)
+def test_attention_dropout_is_not_shared_whatever_a_family_calls_it(kind):
+    model = _tiny(kind).eval()
+    plan = prepare_model(model, trains=True)
+    assert plan.way == "rows"
+    assert "attention dropout" in plan.reason
+    for holder, rate in list(dropout_rates(model)):
+        setattr(holder, rate, 0.0)
+    assert prepare_model(model, trains=True).share
+    model.train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)

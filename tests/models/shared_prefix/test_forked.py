@@ -175,5 +175,22 @@ def test_positions_that_depend_on_the_length_are_those_of_separate_rows():
     assert shared == pytest.approx(separate, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("share", [None, False])
+def test_a_longer_text_before_leaves_no_trace_on_positions_that_grow(share):
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    model = build("llama", max_position_embeddings=24, rope_parameters=rope).train()
+    plan = prepare_model(model, share)
+    texts = [[*ID[:60]], [*ID[3:33]], [*ID[7:47]], [*ID[:24]]]
+    alone = []
+    for text in texts:
+        untouched = build("llama", max_position_embeddings=24, rope_parameters=rope)
+        alone.append(untouched(input_ids=torch.tensor([text])).logits.item())
+    assert batch_rewards(model, plan.batch([texts])).tolist() == pytest.approx(alone, abs=1e-5)
+    whole = batch_rewards(model, plan.batch([texts]))
+    wanted = gradients(model, whole)
+    parts = batch_rewards(model, plan.batch([texts], tokens_per_chunk=50))
+    assert largest_difference(gradients(model, parts), wanted) < 1e-5
+
+
 def test_no_group_and_an_empty_batch():
     assert fork_groups([], ForkedLayout(0)).chunks == ()

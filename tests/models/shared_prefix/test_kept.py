@@ -19,9 +19,14 @@ DELTA = {
     **{"layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 4, "linear_num_key_heads": 2},
     **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
 }
+BLOCKS = {
+    **{"layer_types": ["linear_attention", "full_attention"], "num_local_experts": 2, "num_experts_per_tok": 1},
+    "block_size": 16,
+}
 FAMILIES = {"qwen2": {}, "mistral": {"sliding_window": 16}, "qwen3_5_text": DELTA}
 OTHERS = {
     "gemma2": {"sliding_window": 16, "query_pre_attn_scalar": 8},
+    "minimax": BLOCKS,
     "gpt_oss": {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 16},
 }
 PROMPT = [5 + (7 * i) % 90 for i in range(40)]
@@ -42,7 +47,7 @@ def kept_and_plain(family: str, max_tokens: int = 1000):
     return model, plan, KeptPrefixes(model, plan, max_tokens)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "minimax"])
 def test_one_prompt_in_requests_of_their_own_has_the_same_rewards(family):
     model, plan, kept = kept_and_plain(family)
     for row in [*ROWS, ROWS[0]]:

@@ -6,6 +6,8 @@ lost.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -142,8 +144,12 @@ EXACT_LAYERS = {"full_attention", "sliding_attention"}
 LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 
 
-def reason_not_to_share(core: PreTrainedModel) -> str:
-    """Return why completions cannot go on from a prefix that was computed once; empty when they can."""
+def reason_not_to_share(core: PreTrainedModel, *, trains: bool) -> str:
+    """Return why completions cannot go on from a prefix that was computed once; empty when they can.
+
+    Args:
+        trains: whether the model will be in training mode, where dropout acts.
+    """
     config = core.config.get_text_config()
     name = type(core).__name__
     if config.is_encoder_decoder or not has_token_head(core):
@@ -152,7 +158,7 @@ def reason_not_to_share(core: PreTrainedModel) -> str:
     both_ways = getattr(config, "use_bidirectional_attention", False) not in (False, None, "vision")
     if getattr(config, "is_causal", True) is False or both_ways:
         return f"{name} attends in both directions"
-    if getattr(config, "attention_dropout", 0) and core.training and not _dropout_is_off(core):
+    if trains and _drops_attention(core):
         return f"{name} has attention dropout; set disable_dropout=True"
     return ""
 
@@ -173,10 +179,28 @@ def reason_not_to_pack(core: PreTrainedModel) -> str:
     return ""
 
 
-def _dropout_is_off(core: PreTrainedModel) -> bool:
-    """Whether the attention modules themselves hold a dropout of zero, whatever the config says."""
-    rates = [module.attention_dropout for module in core.modules() if hasattr(module, "attention_dropout")]
-    return all(rate == 0 or getattr(rate, "p", 1) == 0 for rate in rates)
+def dropout_rates(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield where a model holds a rate of dropout above zero, in a module of its own or as a number: holder, name."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            is_rate = "drop" in name or (name == "p" and isinstance(module, DROPOUTS))
+            if is_rate and isinstance(value, float) and value > 0:
+                yield module, name
+
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+# What drops values after attention, in modules of attention.
+AFTER_ATTENTION = re.compile("resid|hidden|activation|^out_")
+
+
+def _drops_attention(core: nn.Module) -> bool:
+    """Whether a module of attention drops weights in training, whatever the config says."""
+    kinds = [module for module in core.modules() if re.search("attention|attn", type(module).__name__, re.IGNORECASE)]
+    inside = [(name, value) for module in kinds for name, value in (*vars(module).items(), *module.named_children())]
+    rates = [
+        getattr(value, "p", value) for name, value in inside if "drop" in name and not AFTER_ATTENTION.search(name)
+    ]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 # Their position embeddings begin after the pad token's, so two of them are never used.

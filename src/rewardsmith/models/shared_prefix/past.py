@@ -41,6 +41,7 @@ class Past(ABC):
 
     def read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor:
         """Read on, and hold what that leaves. Shapes: ids [U, L] -> hidden states [U, L, D]."""
+        forget_lengths(backbone)
         hidden = self._read(backbone, ids)
         self.num_read += ids.shape[1]
         return hidden
@@ -73,6 +74,20 @@ class Past(ABC):
             group_U: the row that each completion goes on from. Shapes: [U].
         """
         return self.holding([tensor.index_select(0, group_U) for tensor in tensors])
+
+
+def forget_lengths(backbone: nn.Module) -> None:
+    """Let rotary positions that grow with the length be those of the next text, not of the longest one read before."""
+    rotary: Any = getattr(backbone, "rotary_emb", None)
+    kinds = getattr(rotary, "rope_type", None)
+    for name, kind in kinds.items() if isinstance(kinds, dict) else [("", kinds)]:
+        start = f"{name}_" if name else ""
+        if "dynamic" in str(kind) and hasattr(rotary, f"{start}original_inv_freq"):
+            setattr(rotary, f"{start}max_seq_len_cached", rotary.original_max_seq_len)
+            now = getattr(rotary, f"{start}inv_freq")
+            rotary.register_buffer(
+                f"{start}inv_freq", getattr(rotary, f"{start}original_inv_freq").to(now), persistent=False
+            )
 
 
 class _Assigns(LinearAttentionLayer):  # type: ignore[misc, override]
@@ -192,8 +207,9 @@ class KeysAndStates(Past):
 
 
 def _holds_every_token(layer: Any) -> bool:
-    """Whether a layer keeps keys and values alone, and dropped none."""
-    return type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.get_seq_length() == layer.keys.shape[-2]
+    """Whether a layer keeps keys and values alone, and dropped none; MiniMax's that hold none have states elsewhere."""
+    keeps_keys = type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.is_initialized
+    return keeps_keys and layer.get_seq_length() == layer.keys.shape[-2]
 
 
 def _rows_first(tensor: Tensor, name: object) -> Tensor:

@@ -28,7 +28,7 @@ from rewardsmith.models.shared_prefix.exactness import (
     switch_attention,
 )
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
-from rewardsmith.models.shared_prefix.forward import batch_features, core_model, install_forward
+from rewardsmith.models.shared_prefix.forward import batch_features, core_model, has_token_head, install_forward
 from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences, distinct, shared_prefix_length
 from rewardsmith.models.zero3 import gathered_in_turn
 
@@ -50,7 +50,8 @@ class ForwardPlan:
         pad_to: packed sequences are filled up to a multiple of this.
         narrows: whether the last layer may be computed for the scored tokens alone.
         forks: whether a group above the token budget can go over a forked cache.
-        longest: where positions depend on the length, the longest sequence that may share a prefix, in tokens.
+        longest: where positions depend on the length, the longest sequence that may share a prefix or stand in a batch
+            with others, in tokens.
     """
 
     way: Way
@@ -74,7 +75,9 @@ class ForwardPlan:
                 chunk; a single group above it goes over the forked cache, where the model can.
         """
         layout = ForkedLayout(self.pad_token_id, tokens_per_chunk, self.longest)
-        if self.way == "forked":
+        if self.way == "rows" and self.longest is not None:
+            groups = [[sequence] for group in groups for sequence in group]
+        if self.way == "forked" or (self.way == "rows" and self.longest is not None):
             return fork_groups(groups, layout)
         if self.way == "rows":
             return packing.pad_rows(groups, pad_token_id=self.pad_token_id, tokens_per_chunk=tokens_per_chunk)
@@ -88,12 +91,13 @@ class ForwardPlan:
         return packing.count_tokens(sequences, self.share)
 
 
-def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
+def prepare_model(model: nn.Module, share: bool | None = None, *, trains: bool | None = None) -> ForwardPlan:
     """Install the reward forward on `model` and decide how its prefixes are shared.
 
     Args:
         model: any sequence classifier with one label, also inside PEFT.
         share: None decides; False computes separate rows; True insists.
+        trains: whether it will be in training mode, where dropout acts; None: as it is now.
 
     Raises:
         ConfigError: `share=True` for a model where sharing cannot be exact; the message says why.
@@ -102,13 +106,13 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     install_forward(core)
     text_config = core.config.get_text_config()
     pad_token_id = getattr(text_config, "pad_token_id", None) or 0
-    plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, padded_to(core))
+    longest = longest_shared(text_config) if has_token_head(core) else None
+    plan = ForwardPlan("rows", "prefix sharing was switched off", pad_token_id, padded_to(core), longest=longest)
     if share is False:
         return plan
-    never = reason_not_to_share(core)
+    never = reason_not_to_share(core, trains=core.training if trains is None else trains)
     not_packed = never or reason_not_to_pack(core)
     narrows = True
-    longest = None if never else longest_shared(text_config)
     with gathered_in_turn(core):
         if not not_packed:
             not_packed, narrows = switch_attention(core)
@@ -116,7 +120,7 @@ def prepare_model(model: nn.Module, share: bool | None = None) -> ForwardPlan:
     if not not_packed:
         return replace(plan, way="packed", reason="exact", narrows=narrows, forks=not not_forked)
     if not not_forked:
-        return replace(plan, way="forked", reason=not_packed, longest=longest)
+        return replace(plan, way="forked", reason=not_packed)
     if share:
         raise ConfigError(f"prefixes cannot be shared exactly: {not_packed}; leave share_prefix on 'auto'")
     return replace(plan, reason=not_packed if never else f"{not_packed}; over a forked cache, {not_forked}")
