@@ -108,7 +108,7 @@ CASES: dict[str, dict[str, Any]] = {
 # Families whose settings as the page has them are hostile enough.
 AS_THEY_ARE = """
 lfm2 lfm3 jamba kimi_linear qwen3_5_text qwen3_next olmo_hybrid bailing_hybrid gemma2 gemma3_text gpt_oss mistral
-cohere2 olmo3 exaone4 mimo_v2_flash qwen3_moe mixtral dbrx ernie4_5_moe granitemoe nemotron diffllama mpt bloom gptj codegen
-gpt_neo gpt_neox xglm zaya mamba deepseek_v2 hrm_text
+cohere2 olmo3 exaone4 mimo_v2_flash qwen3_moe mixtral dbrx ernie4_5_moe granitemoe nemotron diffllama mpt bloom gptj
+codegen gpt_neo gpt_neox xglm zaya mamba deepseek_v2 hrm_text
 """
 CASES |= {name: {} for name in AS_THEY_ARE.split()}
