@@ -18,7 +18,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import nobody_asked, why_not
-from rewardsmith.models.shared_prefix.exactness import dropout_rates, fixed_positions
+from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.templates import BUILT_IN, named_template
@@ -107,8 +107,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         reward_head(core).requires_grad_(True)
     _require_token_head(core, args)
     if args.disable_dropout:
-        for holder, rate in list(dropout_rates(model)):
-            setattr(holder, rate, 0.0)
+        disable_dropout(model)
     if args.learning_rate == "auto":
         parameters = sum(p.numel() for p in model.parameters())
         args.learning_rate = automatic_learning_rate(parameters, has_adapter)

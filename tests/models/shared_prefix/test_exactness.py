@@ -12,7 +12,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rewardsmith.models.shared_prefix.exactness import dropout_rates, fixed_positions, longest_input
+from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions, longest_input
 from rewardsmith.models.shared_prefix.plan import prepare_model
 
 
@@ -60,8 +60,7 @@ def test_attention_dropout_is_not_shared_whatever_a_family_calls_it(kind):
     plan = prepare_model(model, trains=True)
     assert plan.way == "rows"
     assert "attention dropout" in plan.reason
-    for holder, rate in list(dropout_rates(model)):
-        setattr(holder, rate, 0.0)
+    disable_dropout(model)
     assert prepare_model(model, trains=True).share
     model.train()
     ids = torch.tensor([[5, 6, 7, 8]])

@@ -7,7 +7,6 @@ lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -179,13 +178,13 @@ def reason_not_to_pack(core: PreTrainedModel) -> str:
     return ""
 
 
-def dropout_rates(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield where a model holds a rate of dropout above zero, in a module of its own or as a number: holder, name."""
+def disable_dropout(model: nn.Module) -> None:
+    """Set every rate of dropout to zero, whether a module of its own holds it or a number of the family's own name."""
     for module in model.modules():
-        for name, value in vars(module).items():
+        for name, value in list(vars(module).items()):
             is_rate = "drop" in name or (name == "p" and isinstance(module, DROPOUTS))
-            if is_rate and isinstance(value, float) and value > 0:
-                yield module, name
+            if is_rate and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
