@@ -78,7 +78,7 @@ class Past(ABC):
 
 def forget_lengths(backbone: nn.Module) -> None:
     """Let rotary positions that grow with the length be those of the next text, not of the longest one read before."""
-    rotary: Any = getattr(backbone, "rotary_emb", None)
+    rotary = getattr(backbone, "rotary_emb", None)
     kinds = getattr(rotary, "rope_type", None)
     for name, kind in kinds.items() if isinstance(kinds, dict) else [("", kinds)]:
         start = f"{name}_" if name else ""
