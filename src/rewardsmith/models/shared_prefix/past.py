@@ -79,6 +79,8 @@ class Past(ABC):
 def forget_lengths(backbone: nn.Module) -> None:
     """Let rotary positions that grow with the length be those of the next text, not of the longest one read before."""
     rotary = getattr(backbone, "rotary_emb", None)
+    if not isinstance(rotary, nn.Module):
+        return
     kinds = getattr(rotary, "rope_type", None)
     for name, kind in kinds.items() if isinstance(kinds, dict) else [("", kinds)]:
         start = f"{name}_" if name else ""
