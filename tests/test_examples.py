@@ -84,3 +84,14 @@ class TestScripts:
         out = run_example(name, model, reward, write(tmp_path / "prompts.jsonl", rows), "out")
         assert "saved out" in out
         assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_the_notebook_holds_what_a_run_on_simulated_judgements_shows(repository):
+    cells = json.loads((repository / "examples" / "tutorial.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code)
+    kinds = [set(output.get("data", {})) for cell in code for output in cell["outputs"]]
+    assert sum("text/html" in kind for kind in kinds) >= 4
+    assert any("image/png" in kind for kind in kinds)
+    assert "<svg" in json.dumps([cell["outputs"] for cell in code])
+    assert not any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
