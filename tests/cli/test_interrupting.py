@@ -48,6 +48,7 @@ def interrupt(arguments, folder, is_at_work, seconds=120):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         log.close()
         out.close()
     return code, (folder / "stderr.txt").read_text()
@@ -128,7 +129,7 @@ def test_training_names_its_checkpoint(rows, tiny_model, tmp_path):
 @pytest.mark.slow
 def test_training_that_has_not_begun_says_that_nothing_is_saved(rows, tiny_model, tmp_path):
     asked = ["train", "--model_name_or_path", tiny_model, "--dataset_name", rows.name, "--output_dir", "run"]
-    asked += ["--use_cpu", "--report_to", "none"]
+    asked += ["--use_cpu", "--report_to", "none", "--train_limit", 300]
     check(interrupt(asked, tmp_path, says("in.jsonl: ")), "start again")
 
 
@@ -148,7 +149,6 @@ def test_an_annotation_server_keeps_what_was_sent(tmp_path):
 
     collection = create(tmp_path / "project.yaml", task="pair", title="T", question="Which?")
     add_items(collection.store, collection.project, simulate(SimulationConfig(prompts=3, answers=(2, 2))))
-    collection.close() if hasattr(collection, "close") else None
     asked = ["collect", "serve", "--project", "project.yaml", "--port", free_port()]
 
     def serves(folder):

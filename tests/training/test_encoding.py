@@ -62,6 +62,7 @@ def test_an_error_of_merged_groups_names_the_row_of_the_file(tmp_path):
         (Dataset.from_dict({"prompt": [], "chosen": [], "rejected": []}), "train: the data set is empty"),
         (DatasetDict(train=Dataset.from_list(tiny_models.pairs(2))), r"holds the splits train; .*dataset\['train'\]"),
         ([{"prompt": "a", "completion": "b", "label": True}] * 2, "rows without a comparison dropped: 2"),
+        ([{"prompt": "a", "completion": "b", "score": 1}] * 2, r"row 0.*: one rated answer a row .* load_preferences"),
     ],
 )
 def test_data_without_a_comparison_to_train_on_say_why(tmp_path, rows, message):

@@ -17,6 +17,7 @@ import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
 from rewardsmith.data.detecting import parse_row
+from rewardsmith.data.formats.rated import RATED
 from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.models.long_texts import Cuttable, cuttable_ids, prompt_tokens_behind
@@ -93,6 +94,10 @@ class Encoder:
 
     def encode(self, group: PreferenceGroup, where: str = "group") -> tuple[dict[str, Any] | None, Counter[str]]:
         """Return the encoded group, or None when nothing of it can be kept, and what was dropped or cut."""
+        if RATED in group.metadata:
+            raise DataError(
+                f"{where}: one rated answer a row compares nothing; train on load_preferences(DATA), which joins"
+            )
         if not group.comparisons:
             return None, Counter({"rows without a comparison dropped": 1})
         texts, found = self._write(group, where)
