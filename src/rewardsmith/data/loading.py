@@ -17,9 +17,10 @@ from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import plan_row, read_rows
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
+from rewardsmith.data.formats.format import RATED
 from rewardsmith.data.formats.pairs import to_trl_rows
 from rewardsmith.data.formats.rankings import LEFT_OUT
-from rewardsmith.data.formats.rated import RATED, join_rated, rows_follow
+from rewardsmith.data.formats.rated import join_rated, rows_follow
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
@@ -179,10 +180,8 @@ def iter_preferences(
 ) -> Iterator[PreferenceGroup]:
     """Return groups one by one, in order, without merging prompts; memory does not grow with the data.
 
-    Rows of one rated answer each are joined by prompt, one prompt at a time where its rows follow each other, which a
-    first pass over a file tells, and in memory where they do not.
-
-    Arguments are those of `load_preferences`; `report` is filled while reading.
+    Rated answers are joined by prompt, one prompt at a time where a first pass over a file finds that rows follow each
+    other, else in memory. Arguments are those of `load_preferences`; `report` is filled while reading.
     """
     return _iterate(source, LoadReport() if report is None else report, options, whole=False)
 

@@ -17,7 +17,7 @@ import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets
 
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.formats.rated import RATED
+from rewardsmith.data.formats.format import RATED
 from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.models.long_texts import Cuttable, cuttable_ids, prompt_tokens_behind

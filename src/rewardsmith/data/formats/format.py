@@ -18,6 +18,8 @@ from rewardsmith.files.reading import FolderReader
 from rewardsmith.records import PreferenceGroup
 
 Row = Mapping[str, Any]
+# Key in the metadata of a group that is one rated answer, to be joined with others of its prompt.
+RATED = "rated_row"
 
 
 @dataclass(frozen=True, slots=True)

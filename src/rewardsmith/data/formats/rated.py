@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from rewardsmith.data.formats.cells import check_number, require
-from rewardsmith.data.formats.format import Format
+from rewardsmith.data.formats.format import RATED, Format
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.data.formats.rankings import scored_comparisons
 from rewardsmith.data.merging import merge_groups, text_hash
@@ -22,7 +22,6 @@ from rewardsmith.records import Comparison, PreferenceGroup, graph_key, text_key
 
 ANSWERS = ("completion", "response", "answer")
 SCORES = ("score", "rating")
-RATED = "rated_row"
 SCORE = "score"
 NO_PROMPT = "\x01"
 
