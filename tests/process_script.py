@@ -46,6 +46,11 @@ def say_what_is_open(folder: Path) -> None:
     (folder / f"open-{os.getpid()}").write_text(str(torch.distributed.is_initialized()))
 
 
+def layer_name(folder: Path) -> str:
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    return {"qwen2": "Qwen2DecoderLayer", "bert": "BertLayer"}.get(kind, "Qwen3_5DecoderLayer")
+
+
 OWN = ("fsdp2", "zero", "lora", "kill_at", "resume", "fail", "stream", "eval_sets", "first", "predict")
 
 
@@ -58,7 +63,7 @@ def main(folder: Path, given: dict) -> None:
             "fsdp_config": {
                 "version": 2,
                 "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-                "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"],
+                "transformer_layer_cls_to_wrap": [layer_name(folder / "model")],
                 "state_dict_type": own["fsdp2"],
             },
         }

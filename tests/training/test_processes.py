@@ -29,6 +29,7 @@ from rewardsmith.training.processes import (
     StepSampler,
     close_processes,
     deal,
+    plan_model,
     require_processes,
     train_threshold,
 )
@@ -128,6 +129,25 @@ def test_a_learned_threshold_under_deepspeed_is_refused():
     trainer = type("Trainer", (), {"step_loss": step_loss, "accelerator": accelerator})()
     with pytest.raises(ConfigError, match="use DDP or FSDP2"):
         train_threshold(trainer, torch.optim.SGD([step_loss.threshold]))
+
+
+@pytest.mark.parametrize(("family", "ways"), [("qwen2", ("packed", "packed")), ("hybrid", ("forked", "rows"))])
+def test_sharded_weights_are_computed_in_one_call_a_batch(tmp_path, family, ways):
+    from small_runs import config
+
+    plans = []
+    for fsdp in (False, True):
+        args = config(tmp_path)
+        args.fsdp = fsdp
+        plans.append(plan_model(getattr(tiny_models, family)()[0], args))
+    assert tuple(plan.way for plan in plans) == ways
+    groups = [[[1, 2, 3, n], [1, 2, 4]] for n in range(5, 9)]
+    assert len(plans[1].batch(groups, 5).chunks) == 1
+    assert not plans[1].forks
+    args.share_prefix = "on"
+    if family == "hybrid":
+        with pytest.raises(ConfigError, match="more or less often"):
+            plan_model(tiny_models.hybrid()[0], args)
 
 
 def test_context_and_tensor_parallelism_name_what_to_use_instead():
@@ -277,6 +297,19 @@ def test_processes_that_fork_the_cache_reach_the_weights_of_one(tmp_path, caplog
     shutil.rmtree(tmp_path / "run")
     # In smaller micro-batches other prefixes are of like length and run together, so sums are rounded in another way.
     require_same(one, trained(tmp_path, 2, gradient_accumulation_steps=2, **settings), (*UNLIKE, "saving"), 2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["hybrid", "bert"])
+def test_a_sharded_model_that_packs_nothing_is_called_equally_often_by_all(tmp_path, family, caplog):
+    prepare(tmp_path, "kwise", getattr(tiny_models, family))
+    settings = {"tokens_per_batch": 200, "optim": "sgd", "learning_rate": 0.01, "max_steps": 6}
+    one = trained(tmp_path, 1, gradient_accumulation_steps=4, share_prefix="off", **settings)
+    shutil.rmtree(tmp_path / "run")
+    several = trained(tmp_path, 2, gradient_accumulation_steps=2, fsdp2="FULL_STATE_DICT", **settings)
+    assert several[1]["kind"] == "FSDP"
+    # The head's bias shifts all rewards alike.
+    require_same(one, several, (*UNLIKE, "min_reward", "max_reward", "mean_reward", "saving"), 2e-5)
 
 
 @pytest.mark.slow

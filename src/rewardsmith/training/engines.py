@@ -22,6 +22,8 @@ ZERO = (
 FROZEN = "frozen"
 NAMES = ("DDP", "FSDP2", "ZeRO-2", "ZeRO-3", "LoRA", "LoRA-FSDP2", FROZEN)
 SHARDED = ("FSDP2", "ZeRO-2", "ZeRO-3", "LoRA-FSDP2")
+# Parameters that DeepSpeed reduces and gathers at a time, by default, in bf16 each.
+BUCKET = 500_000_000
 BYTES = {"float32": 4, "bfloat16": 2}
 GPUS_A_MACHINE = 8
 
@@ -163,7 +165,9 @@ def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, s
     whole, part = (4 * each, 16) if gpus == 1 else (5 * each, 20)
     yield "DDP", whole * size, f"{whole} x {parameters} parameters", "", ""
     yield "FSDP2", 4 * each * size / gpus + gathered, f"{4 * each} x {parameters} / {gpus} + {layers}", "", FSDP
-    yield "ZeRO-2", 2 * size + 14 * size / gpus, f"2 x {parameters} + 14 x {parameters} / {gpus}", "", ZERO % 2
+    buckets = 4 * min(size, BUCKET)
+    text = f"2 x {parameters} + 14 x {parameters} / {gpus} + buckets {buckets / GB:.1f}"
+    yield "ZeRO-2", 2 * size + 14 * size / gpus + buckets, text, "", ZERO % 2
     held = 2 * 2 * model.layer
     text = f"16 x {parameters} / {gpus} + two layers {held / GB:.1f}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3

@@ -122,7 +122,7 @@ class TrainingPlan:
                 f"time    {hours:,.{1 if hours >= 1 else 4}f} hours = distinct tokens x "
                 f"{'2 / 8' if self._is_frozen else 'epochs'} / "
                 f"({given.rate:,.0f} tokens a second x "
-                f"{given.gpus} devices); rate: {given.rate_source}; no evaluation, no waiting between devices"
+                f"{given.gpus} devices); rate: {given.rate_source}; evaluation and waiting count as they do in it"
             )
         lines.append(f"memory  of a device with {given.memory / GB:g} GB, of which {USABLE:.0%} can be filled:")
         for engine in self.engines:

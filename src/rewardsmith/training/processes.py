@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,11 @@ from datasets import Dataset as EncodedGroups
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import BatchSampler, Dataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.forward import core_model, reward_head
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, prepare_model
 from rewardsmith.models.zero3 import gathered, sharded
 from rewardsmith.training.checkpoints import batches_per_step
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler
@@ -144,6 +146,26 @@ class WithFillers(Dataset):
         if index >= 0:
             return dict(self.groups[index])
         return {**self.groups[~index], **{name: [] for name in COLUMNS}}
+
+
+def plan_model(model: torch.nn.Module, args: RewardConfig) -> ForwardPlan:
+    """Decide how a model's prefixes are shared in a run.
+
+    Where weights are sharded, every process has to call the model equally often, whatever its groups are: packed, or
+    in rows of one chunk.
+
+    Raises:
+        ConfigError: sharing was asked for and cannot be exact, or is not possible in one call.
+    """
+    plan = prepare_model(model, {"auto": None, "on": True, "off": False}[args.share_prefix], trains=True)
+    if not args.fsdp and not is_deepspeed_zero3_enabled():
+        return plan
+    if plan.way != "forked":
+        return replace(plan, forks=False, in_chunks=False)
+    reason = "over a forked cache processes would call a sharded model more or less often"
+    if args.share_prefix == "on":
+        raise ConfigError(f"{reason} ({plan.reason}); leave share_prefix on 'auto', or fsdp and ZeRO-3 out")
+    return replace(plan, way="rows", reason=f"{plan.reason}; {reason}", in_chunks=False)
 
 
 def keep_steps(trainer: RewardTrainer, checkpoint: str) -> None:

@@ -21,7 +21,6 @@ from transformers.utils.hub import PushInProgress
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training import checkpoints, encoding, hub, loaders, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
@@ -103,7 +102,7 @@ class RewardTrainer(Trainer):
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
-        self.plan = prepare_model(parts.model, {"auto": None, "on": True, "off": False}[args.share_prefix], trains=True)
+        self.plan = processes.plan_model(parts.model, args)
         models.log_plan(self.plan, parts.notes)
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
         self.encoder = Encoder(Renderer(parts.tokenizer), *limits)

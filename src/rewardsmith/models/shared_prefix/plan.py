@@ -61,6 +61,7 @@ class ForwardPlan:
     narrows: bool = True
     forks: bool = False
     longest: int | None = None
+    in_chunks: bool = True
 
     @property
     def share(self) -> bool:
@@ -74,6 +75,7 @@ class ForwardPlan:
             tokens_per_chunk: tokens whose memory is held at a time; None for no limit. Packed groups within it stay one
                 chunk; a single group above it goes over the forked cache, where the model can.
         """
+        tokens_per_chunk = tokens_per_chunk if self.in_chunks else None
         layout = ForkedLayout(self.pad_token_id, tokens_per_chunk, self.longest)
         if self.way == "rows" and self.longest is not None:
             groups = [[sequence] for group in groups for sequence in group]
