@@ -22,7 +22,7 @@ ZERO = (
 FROZEN = "frozen"
 NAMES = ("DDP", "FSDP2", "ZeRO-2", "ZeRO-3", "LoRA", "LoRA-FSDP2", FROZEN)
 SHARDED = ("FSDP2", "ZeRO-2", "ZeRO-3", "LoRA-FSDP2")
-# Parameters that DeepSpeed reduces and gathers at a time, by default, in bf16 each.
+# Parameters that DeepSpeed reduces at a time, by default; ZeRO-3 keeps twice as many gathered. In bf16 each.
 BUCKET = 500_000_000
 BYTES = {"float32": 4, "bfloat16": 2}
 GPUS_A_MACHINE = 8
@@ -168,8 +168,8 @@ def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, s
     buckets = 4 * min(size, BUCKET)
     text = f"2 x {parameters} + 14 x {parameters} / {gpus} + buckets {buckets / GB:.1f}"
     yield "ZeRO-2", 2 * size + 14 * size / gpus + buckets, text, "", ZERO % 2
-    held = 2 * 2 * model.layer
-    text = f"16 x {parameters} / {gpus} + two layers {held / GB:.1f}"
+    held = 2 * min(size, 2 * BUCKET) + 2 * min(size, BUCKET)
+    text = f"16 x {parameters} / {gpus} + gathered and buckets {held / GB:.1f}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
     lora = f"--lora_r {model.rank} --lora_alpha {2 * model.rank}"
     adapter = f"{part} x {model.adapter / GB:.3f}e9 of the adapter"
