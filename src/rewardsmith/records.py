@@ -332,6 +332,7 @@ def prompt_key(group: PreferenceGroup) -> str:
     texts = [completion for completion in group.completions if isinstance(completion, str)]
     if not texts or len(texts) < len(group):
         return ""
+    # Answers may begin with the same words: the last turn that opens before they differ is theirs.
     start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
     return start[: max(0, start.rfind("\n\nAssistant:"))]
 
@@ -387,6 +388,7 @@ def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
     digest = hashlib.sha256()
     for value in values:
         encoded = value.encode("utf-8", "surrogatepass")
+        # The length first, so that "ab", "c" and "a", "bc" differ.
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()

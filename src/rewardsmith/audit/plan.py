@@ -83,6 +83,7 @@ class CachingScorer:
         rows = try_halves(self.scorer.score_requests, requests, ScoringError)
         for request, row in zip(requests, rows, strict=True):
             if isinstance(row, Exception):
+                # One answer that is too long must not cost the others of its prompt.
                 found = try_halves(lambda part, r=request: self._score_some(r, part), request.completions, ScoringError)  # type: ignore[misc]
             else:
                 found = list(row)
@@ -224,5 +225,6 @@ class Part:
 def within_prompt_sd(scored: Sequence[ScoredGroup]) -> float:
     """Return the pooled standard deviation of rewards within prompts; NaN without a group of two."""
     squares = sum(float(np.var(item.rewards)) * len(item.rewards) for item in scored if len(item.rewards) > 1)
+    # The mean of each prompt takes one degree of freedom.
     free = sum(len(item.rewards) - 1 for item in scored if len(item.rewards) > 1)
     return math.sqrt(squares / free) if free else math.nan

@@ -173,6 +173,7 @@ def run_merge(args: argparse.Namespace) -> int:
     ranks = []
     for source, report in zip(args.input, reports, strict=True):
         groups = track(iter_preferences(source, report=report, **input_options(args)), f"count {source}")
+        # What is chosen is known when all are counted; memory holds a number a group.
         ranks.append([group_rank(group, args.seed) for group in groups])
     counts = plan_counts([len(values) for values in ranks], portions)
     limits = [rank_threshold(values, count) for values, count in zip(ranks, counts, strict=True)]

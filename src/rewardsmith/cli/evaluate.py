@@ -66,6 +66,7 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
+    # With --scores the first place holds the data.
     model, data = (args.model, args.data) if not args.scores else (None, args.data or args.model)
     if data is None or (model is None and not args.scores):
         raise ConfigError("give MODEL and DATA, or --scores FILE and DATA")
@@ -196,6 +197,7 @@ def write_json(plain: object, path: str | None) -> None:
     if path == "-":
         print(text)
     else:
+        # A lone surrogate in a text cannot be written as UTF-8.
         Path(path).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 

@@ -139,6 +139,7 @@ def split_groups(
         side, reason = _place(near_prompt_key(group), _wanted_side(group, plan, number), plan, index, sides)
         for placed, part in _parts(group, side, plan):
             if placed is None:
+                # A group without a comparison counts as one.
                 report.held_back[reason or f"{plan.by} of the other side"] += max(1, len(part.comparisons))
             else:
                 report.groups[placed] += 1
@@ -172,6 +173,7 @@ def side_of(text: str, plan: SplitPlan) -> str:
         place -= share
         if place < 0:
             return side
+    # Rounding may leave a rest behind the last side.
     return list(plan.shares)[-1]
 
 
@@ -186,6 +188,7 @@ def _wanted_side(group: PreferenceGroup, plan: SplitPlan, number: int) -> str | 
         times = [comparison.time for comparison in group.comparisons if comparison.time]
         if not times:
             raise DataError(f"{where}: has no comparison with a time, so it cannot be split by time; split by prompt")
+        # The earliest judgement decides; later ones that belong to the other side are held back.
         return _time_side(min(times), plan)
     if plan.by == "annotator" and not any(comparison.annotator for comparison in group.comparisons):
         raise DataError(f"{where}: has no annotator, so it cannot be split by annotator; split by prompt")
@@ -194,6 +197,7 @@ def _wanted_side(group: PreferenceGroup, plan: SplitPlan, number: int) -> str | 
 
 def _time_side(time: str, plan: SplitPlan) -> str:
     first, last = plan.shares
+    # Times of ISO 8601 sort as text.
     return last if time >= str(plan.cutoff) else first
 
 
@@ -203,6 +207,7 @@ def _place(
     """Return the side of a prompt, or None with the reason why it is held back."""
     if text in index.exact:
         found = {sides[index.exact[text]]}
+        # The prompt stands in the index already.
         keys = None
     elif plan.threshold < 1:
         near, keys = index.find(text)

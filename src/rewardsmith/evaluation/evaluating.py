@@ -82,6 +82,7 @@ def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
 
 
 def _in_first_half(key: str) -> bool:
+    # By a hash, so that the halves are the same in whatever order the rows stand.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[0] < 128
 
 

@@ -108,6 +108,7 @@ def hold_against(accuracy: Estimate, baseline: Estimate) -> Tone:
     """Compare two intervals: "good" above, "bad" below, "warn" where they overlap or one is not known."""
     if math.isnan(accuracy.low) or math.isnan(baseline.value):
         return "warn"
+    # A baseline without an interval is held as a point.
     low, high = (baseline.value if math.isnan(end) else end for end in (baseline.low, baseline.high))
     return "good" if accuracy.low > high else "bad" if accuracy.high < low else "warn"
 

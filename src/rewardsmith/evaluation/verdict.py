@@ -77,6 +77,7 @@ def random_choice(group: PreferenceGroup) -> list[float]:
     rewards = []
     for completion in group.completions:
         text = f"{text_key(group.prompt)}\x00{text_key(completion)}".encode("utf-8", "surrogatepass")
+        # 48 bits are exact in a float.
         rewards.append(int.from_bytes(hashlib.sha256(text).digest()[:6], "big") / 2.0**48)
     return rewards
 

@@ -84,6 +84,7 @@ def _calibration(result: Plain) -> list[str]:
     """Return the calibration in one line; nothing where it is undefined."""
     found = result["calibration"]
     temperature, before, after = map(read_number, (found["temperature"], found["raw"]["ece"], found["scaled"]["ece"]))
+    # NaN: there was no margin to fit.
     if temperature != temperature or before != before:
         return []
     numbers = f"{before:.3f} before and {after:.3f} after dividing by {temperature:.3g}"
@@ -135,6 +136,7 @@ def read_runs(folder: Path, order: str = "accuracy") -> tuple[list[RunLine], lis
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             unread.append(f"{path}: no record of a run ({one_line(error)})")
     keys = {
+        # Runs without held-out judgements come last.
         "accuracy": lambda run: (run.accuracy.n == 0, -run.accuracy.value if run.accuracy.n else 0.0, run.name),
         "time": lambda run: (-run.time, run.name),
         "name": lambda run: run.name,

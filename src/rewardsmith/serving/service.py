@@ -122,6 +122,7 @@ class Service:
         finally:
             task.cancel()
             leaving.cancel()
+            # Both are awaited, so that no task ends in an error that nobody reads.
             await asyncio.gather(task, leaving, return_exceptions=True)
 
     async def _score(self, visit: Visit | None, build: Build, truncation: Truncation | None, partial: bool) -> Scored:
@@ -134,6 +135,7 @@ class Service:
                 visit.held.end_turn()
                 visit.sequences, visit.tokens = len(encoded.rows), sum(map(len, encoded.rows))
             failures = encoded.failures
+            # What could not be read or encoded is not sent to the model; its failure keeps its place.
             scored = iter(await admission.score([row for i, row in enumerate(encoded.rows) if i not in failures]))
             outcomes = [failures[i] if i in failures else next(scored) for i in range(len(encoded.rows))]
         return Scored(outcomes, [len(row) for row in encoded.rows], encoded.truncated, encoded.sizes)

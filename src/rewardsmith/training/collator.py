@@ -72,6 +72,7 @@ def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:
     offset = 0
     for number, example in enumerate(examples):
         for name in COLUMNS:
+            # Places in a group become places in the batch.
             shift = offset if name in ("better", "worse") else None
             columns[name] += example[name] if shift is None else [index + shift for index in example[name]]
         group += [number] * len(example["better"])
@@ -96,6 +97,7 @@ def read_padded_pairs(inputs: Mapping[str, Any]) -> tuple[RewardBatch, Compariso
     input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
     size = len(input_ids) // 2
     tokens = int(attention_mask.sum())
+    # The last token of a right-padded row stands where its mask ends.
     chunk = RowChunk(input_ids, attention_mask, attention_mask.sum(dim=1) - 1)
     index = torch.arange(2 * size, device=input_ids.device)
     batch = RewardBatch((chunk,), index, tokens, tokens)
@@ -133,6 +135,7 @@ class TokenBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(len(self.batches)))
         if self.shuffle:
+            # Another draw than the one that filled the batches, in the first epoch too.
             order = torch.randperm(len(order), generator=_generator(self.seed + 1 + self.epoch)).tolist()
         return iter([self.batches[i] for i in order])
 

@@ -55,6 +55,7 @@ class RowCollator:
         for number, row in enumerate(rows):
             ids[number, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
             mask[number, : len(row["input_ids"])] = 1
+        # The loss of transformers leaves labels of -100 out.
         return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
 
 
@@ -100,6 +101,7 @@ def train_language(model: ModelConfig, config: RewardConfig, groups: Sequence[Pr
         callbacks=[] if config.disable_tqdm else [TrainingProgress(("loss",))],
     )
     processes.close_at_exit(trainer.accelerator)
+    # TrainingProgress shows what these two would.
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     folder = checkpoints.choose_checkpoint(config.resume_from_checkpoint, str(config.output_dir))

@@ -248,6 +248,7 @@ def train_one_or_several(
         for number, name in enumerate(members)
         if (own := _member_config(config, folder / name, number)) is not None
     ]
+    # Members draw from the same prompts, so the record of one serves all.
     for source in (folder / members[0]).glob(training_record.FILE_NAME):
         shutil.copyfile(source, folder / source.name)
     write_members(folder, members)

@@ -34,6 +34,7 @@ def join_keys(*columns: Keys) -> Keys:
     """Return one key for each row of several columns of keys; order counts."""
     total = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
+        # Mixed after every column, so that their order counts.
         total = total * _FACTOR + column
         total = (total ^ (total >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
         total ^= total >> np.uint64(29)
@@ -54,6 +55,7 @@ class RowNames:
         place = self.files.setdefault(file, len(self.files))
         if place == len(self.names):
             self.names.append(file)
+        # 0 is a name that holds no row.
         return place << _FILE_SHIFT | (row + 1)
 
     def decode(self, number: int) -> str:
@@ -156,6 +158,7 @@ class JudgementTable:
 
     def __init__(self) -> None:
         self.rows, self.sources, self.annotators = RowNames(), Names(), Names()
+        # Machine numbers: as objects, millions of judgements would not fit into memory.
         self._edges: list[array[Any]] = [array(kind) for kind in "QQQbbqIIfb"]
         self._nodes: list[array[Any]] = [array(kind) for kind in "QQIIb"]
         self._prompts: list[array[Any]] = [array(kind) for kind in "QIIQ"]
@@ -163,6 +166,7 @@ class JudgementTable:
     def add(self, where: str, group: PreferenceGroup, lengths: Lengths) -> tuple[int, int]:
         """Enter a group. Returns its prompt key and its graph key."""
         prompt = prompt_key(group)
+        # A row without a prompt is a graph of its own.
         graph = prompt if has_prompt(group) else text_hash(f"row {len(self._prompts[0])}")
         keys = [text_hash(text_key(completion)) for completion in group.completions]
         used = {side for c in group.comparisons for side in (c.better, c.worse)}

@@ -265,6 +265,7 @@ def _count(tally: Tally, group: PreferenceGroup, lengths: list[int], totals: lis
     tally.empty += sum(not plain_text(completion).strip() for completion in group.completions)
     for name, scores in group.ratings.items():
         tally.ratings[name] += sum(score is not None for score in scores)
+    # What follows reads `judgements`, which leaves these out.
     tally.unweighted += sum(not comparison.weight for comparison in group.comparisons)
     for judgement in judgements(group):
         better, worse = judgement.better, judgement.worse
@@ -307,7 +308,10 @@ def _annotator_counts(edges: Edges, table: JudgementTable) -> dict[str, int]:
     counts = np.bincount(edges.annotator, minlength=len(table.annotators.names))
     names = table.annotators.names
     return {
-        str(names[place]): int(counts[place]) for place in np.argsort(-counts, kind="stable") if place and counts[place]
+        # Place 0 stands for those whom the rows do not name.
+        str(names[place]): int(counts[place])
+        for place in np.argsort(-counts, kind="stable")
+        if place and counts[place]
     }
 
 

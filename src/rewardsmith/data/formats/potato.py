@@ -33,6 +33,7 @@ PROMPTS = ("prompt", "question", "instruction", "context")
 COLUMNS = {"instance_id", "user_id", "labels", "spans", "links", "left", "right", *PROMPTS}
 Read = Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]
 IDS = ("item_id", "id", "instance_id")
+# Files of an export that hold no items.
 NO_ITEMS = ("annotations", "spans", "phase_responses", "annotation_changes", "typing_dynamics")
 
 
@@ -90,6 +91,7 @@ def _compare(
             raise row_error(where, "wrong length", f"a scale compares 2 items, not {size}")
         if number == 0:
             return [Comparison(0, 1, "tie", annotator=annotator)]
+        # Below 0 the left text is better, above it the right one.
         better = int(number > 0)
         return [Comparison(better, 1 - better, margin=abs(number), annotator=annotator)]
     selection = value.get("selection")
@@ -97,6 +99,7 @@ def _compare(
         return []
     if selection == "tie":
         return [Comparison(i, j, "tie", annotator=annotator) for i in range(size) for j in range(i + 1, size)]
+    # A is the first of the compared texts.
     letters = string.ascii_uppercase[:size]
     if not isinstance(selection, str) or len(selection) != 1 or selection not in letters:
         raise row_error(

@@ -76,6 +76,7 @@ def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     found = find_unreadable(answers, where, columns)
     left = {columns[index]: error.reason for index, error in found.items()}
     kept = [index for index in range(len(answers)) if index not in found]
+    # With fewer than two nothing is left to compare, and the reader names what is wrong with them.
     if not left or len(kept) < 2:
         return row
 
@@ -155,6 +156,7 @@ def to_scores_row(group: PreferenceGroup, rating: str = "score") -> dict[str, An
     if scores is None or any(score is None for score in scores):
         raise row_error("group", "no scores", f"rating {rating!r} is not known for every completion; write pairs")
     row = {**_list_columns(group), "scores": list(scores)}
+    # It stands in `scores` now.
     row.get("ratings", {}).pop(rating, None)
     if not row.get("ratings", True):
         del row["ratings"]
@@ -178,6 +180,7 @@ def ranks_of(group: PreferenceGroup) -> list[int] | None:
             beaten[comparison.worse] += 1
     if size < 2 or len(seen) != size * (size - 1) // 2:
         return None
+    # Who is beaten by k others has rank k + 1, if every comparison agrees with that.
     for comparison in seen.values():
         better, worse = beaten[comparison.better], beaten[comparison.worse]
         if (better != worse) if comparison.outcome == "tie" else (better >= worse):

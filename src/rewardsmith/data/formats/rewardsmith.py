@@ -40,6 +40,7 @@ def write_row(group: PreferenceGroup) -> dict[str, Any]:
     }
     for name in OPTIONAL:
         value = getattr(group, name)
+        # An empty name is a name; an empty list or mapping says nothing.
         if value or (value is not None and name in ("source", "group_id")):
             row[name] = {k: list(v) for k, v in value.items()} if name == "ratings" else value
             if isinstance(row[name], tuple):
@@ -93,6 +94,7 @@ def read_row(row: Mapping[str, Any], where: str) -> PreferenceGroup:
             **{name: _read_optional(name, value, where) for name, value in extra.items()},
         )
     except DataError as error:
+        # It names the row already.
         if str(error).startswith(where):
             raise
         raise row_error(where, "inconsistent group", str(error)) from error
@@ -107,6 +109,7 @@ def write_table_row(group: PreferenceGroup) -> dict[str, Any]:
         "prompt": encode(row["prompt"]),
         "completions": [encode(completion) for completion in row["completions"]],
         "encoding": "text" if is_text else "json",
+        # A column of Parquet has one type, so every comparison holds every field.
         "comparisons": [{**EDGE_DEFAULTS, **edge} for edge in row["comparisons"]],
         "source": group.source,
         "group_id": group.group_id,

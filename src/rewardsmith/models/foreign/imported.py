@@ -170,6 +170,7 @@ def compute_readings(
     rows, index = distinct(sequence for group in groups for sequence in group)
     if any(not row for row in rows):
         raise ScoringError("a sequence without tokens was given; nothing can be scored in it")
+    # Rows of one length go together: how a foreign model treats padding is not known.
     by_length: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
         by_length.setdefault(len(row), []).append(number)

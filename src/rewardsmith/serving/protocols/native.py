@@ -216,6 +216,7 @@ def status_routes(service: Service) -> APIRouter:
             raise Refusal("the model thread is gone", 503, "not_ready")
         if service.engine.is_hung:
             raise hung(service.engine.busy_seconds)
+        # A load balancer sends requests elsewhere meanwhile.
         if service.engine.is_full:
             raise Refusal("the queue is full", 503, "not_ready", {"Retry-After": "1"})
         return {"status": "ready"}
