@@ -17,7 +17,7 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 5
 # The command line parses, wires and prints. `collect` and `rl` came after the limit was set.
 CLI_LINES = 2300
 LATER_COMMANDS = ("collect", "completion", "rl", "runs", "verify", "launch", "plan", "laplace", "average")
-MOST_ANY = 164
+MOST_ANY = 157
 MOST_WITHOUT_TESTS = 4
 # Folders of which a file is one of a kind, but for these, which all of the kind share.
 KINDS = {

@@ -332,7 +332,6 @@ def prompt_key(group: PreferenceGroup) -> str:
     texts = [completion for completion in group.completions if isinstance(completion, str)]
     if not texts or len(texts) < len(group):
         return ""
-    # Answers may begin with the same words: the last turn that opens before they differ is theirs.
     start = os.path.commonprefix(texts)  # noqa: RUF071 - character by character is what is meant
     return start[: max(0, start.rfind("\n\nAssistant:"))]
 

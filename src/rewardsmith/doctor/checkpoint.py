@@ -187,7 +187,7 @@ def _cleared(findings: list[Finding]) -> list[Finding]:
 
 def examine_loaded(
     model: PreTrainedModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     contract: ScoringContract | None = None,
     rows: Sequence[Sequence[int]] | None = None,
 ) -> list[Finding]:

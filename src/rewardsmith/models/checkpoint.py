@@ -69,7 +69,7 @@ def prepare_config(core: Any, tokenizer: Any) -> None:
     config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
-def complete_folder(folder: str | Path, core: Any, tokenizer: Any) -> None:
+def complete_folder(folder: str | Path, core: PreTrainedModel, tokenizer: Any) -> None:
     """Write the tokenizer as every tool should use it, and the code of a pooled model, beside the weights.
 
     A decoder's rendered text holds its BOS and EOS, so its saved tokenizer adds nothing: a second BOS, the field's

@@ -54,7 +54,9 @@ class TemplateEnd:
 IN_EOS = TemplateEnd()
 
 
-def prepare_tokenizer(tokenizer: Any, model: Any = None, *, end: TemplateEnd | None = IN_EOS) -> list[str]:
+def prepare_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None, *, end: TemplateEnd | None = IN_EOS
+) -> list[str]:
     """Give the tokenizer a pad token that ends no text and a template that ends in the scored token; say what changed.
 
     `end=None` leaves the template's end as it is, for models that were trained with it so. A template that writes
@@ -74,7 +76,7 @@ def prepare_tokenizer(tokenizer: Any, model: Any = None, *, end: TemplateEnd | N
     return notes + fix_date(tokenizer)
 
 
-def _separate_pad(tokenizer: Any, model: PreTrainedModel) -> list[str]:
+def _separate_pad(tokenizer: Any, model: PreTrainedModel | None) -> list[str]:
     """Choose a pad token that is none of the tokens a text holds."""
     marks = templates.template_marks(tokenizer)
     closing = tokenizer(marks.end.strip(), add_special_tokens=False)["input_ids"] if marks else []
@@ -91,7 +93,7 @@ def _separate_pad(tokenizer: Any, model: PreTrainedModel) -> list[str]:
             break
     else:
         tokenizer.add_special_tokens({"pad_token": NEW_PAD_TOKEN})
-        if rows is not None and tokenizer.pad_token_id >= rows:
+        if model is not None and tokenizer.pad_token_id >= rows:
             model.resize_token_embeddings(len(tokenizer))
     why = "there was none" if before is None else f"{before!r} also ends or begins a text"
     return [f"the pad token is now {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}): {why}"]

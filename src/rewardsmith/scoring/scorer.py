@@ -62,7 +62,7 @@ class RewardScorer(ABC):
     model: Any
     tokenizer: Any
     contract: Any
-    rule: Any
+    rule: object
     tokens_per_batch: int
     truncation: str = "error"
     gives_spread: bool = False

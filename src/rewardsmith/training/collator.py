@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -163,7 +164,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def whole_dataloader(
-    dataset: Any,
+    dataset: Dataset,
     collate: Callable[..., Any],
     device: torch.device,
     **filled: Any,

@@ -167,7 +167,7 @@ class Encoder:
         return [sequence[:keep] + sequence[keep + cut :] for sequence in ids]
 
 
-def read_row(row: Any, where: str) -> PreferenceGroup:
+def read_row(row: Mapping[str, Any] | PreferenceGroup, where: str) -> PreferenceGroup:
     """Read one row of any supported format, the tokenised columns of earlier trainers included.
 
     Their attention mask says which ids are padding.
@@ -253,7 +253,7 @@ def encode_dataset(
     return encoded, report
 
 
-def _keep_template(first_row: object, renderer: Renderer) -> None:
+def _keep_template(first_row: Mapping[str, Any] | PreferenceGroup, renderer: Renderer) -> None:
     """Give a tokenizer without a chat template the built-in one where conversations were written with it.
 
     Other processes may have tokenised, so the first row says it as well.
