@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from rewardsmith import RewardConfig, RewardTrainer
+from rewardsmith import RewardConfig, RewardModel, RewardTrainer
 
 ROWS = Dataset.from_list(tiny_models.pairs(17))
 CHATS = Dataset.from_list(tiny_models.pairs(17, conversational=True))
@@ -88,6 +88,7 @@ STYLES = {
         {},
         {"train_dataset": CHATS.add_column("chat_template_kwargs", [{"capital": bool(i % 2)} for i in range(17)])},
     ),
+    "tokenizer by its name": lambda base: ({}, {"processing_class": str(base)}),
     "adapter": lambda base: ({}, {"peft_config": lora()}),
     "adapter, checkpointed": lambda base: ({"gradient_checkpointing": True}, {"peft_config": lora()}),
     "adapter around all layers": lambda base: ({}, {"peft_config": lora(target_modules="all-linear")}),
@@ -186,3 +187,56 @@ def test_what_cannot_be_used_raises_the_errors_of_trl(base, settings, kind, argu
 def test_models_carry_the_tags_by_which_the_hub_finds_them(base, settings):
     trainer = RewardTrainer(str(base), settings(), train_dataset=ROWS)
     assert {"reward-trainer", "trl"} <= set(trainer.model.model_tags)
+
+
+def test_an_evaluation_in_16_bits_leaves_the_weights_as_they_were(base, settings):
+    """transformers casts the model itself, and a save after it would write rounded weights."""
+    trainer = RewardTrainer(str(base), settings(bf16_full_eval=True), train_dataset=ROWS, eval_dataset=ROWS)
+    trainer.train()
+    tensors = {**dict(trainer.model.named_parameters()), **dict(trainer.model.named_buffers())}
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    loss = trainer.evaluate()["eval_loss"]
+    assert trainer.predict(ROWS).metrics["test_loss"] == pytest.approx(loss)
+    after = {**dict(trainer.model.named_parameters()), **dict(trainer.model.named_buffers())}
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert {value.dtype for value in after.values()} == {torch.float32}
+
+
+def test_the_summary_of_training_holds_the_metrics_of_the_last_steps(base, settings):
+    trainer = RewardTrainer(str(base), settings(max_steps=4, logging_steps=3), train_dataset=ROWS)
+    trainer.train()
+    last = trainer.state.log_history[-1]
+    assert last["num_comparisons"] == 3
+    assert {"train_loss", "accuracy", "mean_reward", "num_tokens"} <= last.keys()
+
+
+def test_half_precision_without_a_gpu_is_refused_and_not_left_out_silently(base, settings):
+    with pytest.raises(ValueError, match="fp16=True needs a GPU, and there is none here"):
+        RewardTrainer(str(base), settings(fp16=True), train_dataset=ROWS)
+
+
+def test_repeated_layers_are_refused_where_the_config_names_each_and_train_where_it_does_not(base, settings, tmp_path):
+    repeated = lora(layer_replication=[(0, 2), (1, 2)], task_type="SEQ_CLS")
+    with pytest.raises(ValueError, match="layer_replication makes 3 layers of 2, and PEFT leaves the layer_types"):
+        RewardTrainer(str(base), settings(), train_dataset=ROWS, peft_config=repeated)
+    for part in tiny_models.llama():
+        part.save_pretrained(tmp_path / "llama")
+    trainer = RewardTrainer(str(tmp_path / "llama"), settings(), train_dataset=ROWS, peft_config=repeated)
+    trainer.train()
+    trainer.args.verify_saved_model = True
+    trainer.save_model(str(tmp_path / "out"))
+    assert RewardModel.from_pretrained(str(tmp_path / "out")).score("good", [" fine"])
+    # Merged, both copies of a layer would change the weights that they share.
+    assert not (tmp_path / "out" / "merged").exists()
+
+
+def test_tokens_that_come_with_another_template_are_saved_with_an_adapter(base, settings, tmp_path):
+    for part in tiny_models.llama():
+        part.save_pretrained(tmp_path / "llama")
+    given = settings(chat_template_path=str(base), verify_saved_model=True)
+    trainer = RewardTrainer(str(tmp_path / "llama"), given, train_dataset=CHATS, peft_config=lora(task_type="SEQ_CLS"))
+    trainer.train()
+    trainer.save_model(str(tmp_path / "out"))
+    asked = ([{"role": "user", "content": "good"}], [[{"role": "assistant", "content": "fine"}]])
+    rewards = [RewardModel.from_pretrained(str(tmp_path / name)).score(*asked) for name in ("out", "out/merged")]
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)

@@ -145,6 +145,18 @@ def full_precision(model: PreTrainedModel) -> Iterator[None]:
             model.__dict__["forward"] = wrapped
 
 
+@contextmanager
+def unrounded(model: nn.Module, is_cast: bool) -> Iterator[None]:
+    """Give weights back as they were where a block casts the model in place, as an evaluation in 16 bits does."""
+    kept = [tensor.detach().to("cpu", copy=True) for tensor in (*model.parameters(), *model.buffers()) if is_cast]
+    try:
+        yield
+    finally:
+        # Found anew: casting puts other tensors into the places of buffers.
+        for tensor, value in zip((*model.parameters(), *model.buffers()), kept, strict=is_cast):
+            tensor.data = value.to(tensor.device)
+
+
 def save_reward_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -378,4 +390,8 @@ def merge_adapter(model: nn.Module) -> Any:
     merge: Callable[[], Any] | None = getattr(model, "merge_and_unload", None)
     if merge is None:
         raise ConfigError(f"{type(model).__name__} has no adapter to merge")
+    if any(getattr(given, "layer_replication", None) for given in getattr(model, "peft_config", {}).values()):
+        raise ConfigError(
+            "repeated layers (layer_replication) share weights, which each would change: keep the adapter"
+        )
     return merge()

@@ -165,12 +165,31 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
         peft_config.task_type = "SEQ_CLS"
     try:
         with quiet_renames():
-            return get_peft_model(model, peft_config)
+            wrapped = get_peft_model(model, peft_config)
+            _require_kinds_of_layers(model.config.get_text_config())
+            return wrapped
     except (ValueError, TypeError) as error:
         known = sorted({n.split(".")[-1] for n, module in model.named_modules() if isinstance(module, nn.Linear)})
         raise ConfigError(
             f"the adapter does not fit the model: {error}; its linear layers are {', '.join(known)}"
         ) from error
+
+
+def _require_kinds_of_layers(config: PreTrainedConfig) -> None:
+    """Refuse layers that PEFT has repeated where the config names the kind of each layer: the model would fail."""
+    kinds, layers = getattr(config, "layer_types", None), getattr(config, "num_hidden_layers", 0)
+    if kinds and len(kinds) < layers:
+        raise ConfigError(
+            f"layer_replication makes {layers} layers of {len(kinds)}, and PEFT leaves the layer_types of the config "
+            f"({config.model_type}) as they were, so transformers cannot compute them: leave layer_replication out, or "
+            "take a model without layer_types, such as Llama"
+        )
+
+
+def require_precision(args: RewardConfig) -> None:
+    """Refuse fp16 where nothing computes in it: accelerate would train in float32 without a word."""
+    if args.fp16 and args.device.type == "cpu":
+        raise ConfigError("fp16=True needs a GPU, and there is none here: leave it out, or take bf16=True")
 
 
 def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:

@@ -213,6 +213,11 @@ class RewardConfig(TrainingArguments):
         """The seed of the order of rows: `data_seed`, or else `seed`."""
         return self.seed if self.data_seed is None else self.data_seed
 
+    @property
+    def full_eval_in_16_bits(self) -> bool:
+        """Whether an evaluation outside of training casts the model itself."""
+        return bool(self.bf16_full_eval or self.fp16_full_eval)
+
     def _check(self) -> None:
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
         for name, allowed in CHOICES.items():

@@ -189,7 +189,8 @@ def push_saved(trainer: RewardTrainer) -> None:
 
 def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
     """Push the model of a checkpoint in the background, and the checkpoint itself where the strategy says so."""
-    args, strategy, running = trainer.args, HubStrategy(trainer.args.hub_strategy), trainer.push_in_progress
+    args, strategy = trainer.args, HubStrategy(trainer.args.hub_strategy)
+    running: PushInProgress | None = getattr(trainer, "push_in_progress", None)
     is_busy = running is not None and not running.is_done() and not args.hub_always_push
     if not trainer.is_world_process_zero() or strategy == HubStrategy.END or is_busy:
         return
@@ -203,11 +204,8 @@ def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
     inside = {HubStrategy.CHECKPOINT: "last-checkpoint/", HubStrategy.ALL_CHECKPOINTS: f"{folder.name}/"}.get(strategy)
     place = Place(str(trainer.hub_model_id), args.hub_token, args.hub_revision)
     job = HfApi().run_as_future(_push_aside, place, aside, inside, trainer.state.global_step)
-    trainer.push_in_progress = PushInProgress([*_jobs_of(running), job])  # type: ignore[arg-type]
-
-
-def _jobs_of(running: PushInProgress | None) -> list[Future[None]]:
-    return list(running.jobs) if running is not None else []  # type: ignore[arg-type]
+    jobs: Any = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
+    trainer.push_in_progress = PushInProgress(jobs)  # type: ignore[assignment]
 
 
 def _push_aside(place: Place, aside: Path, inside: str | None, step: int) -> None:

@@ -58,6 +58,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if not isinstance(args, RewardConfig):
         theirs = f"{type(args).__module__.split('.')[0]}.{type(args).__name__}"
         raise ConfigError(f"args must be a rewardsmith.RewardConfig, not {theirs}: import it from rewardsmith")
+    adapter.require_precision(args)
     # A new head is random, so the seed is set before the model is loaded.
     set_seed(args.seed)
     notes, options = list[str](), _init_kwargs(args)
@@ -87,8 +88,8 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     core = core_model(model)
     _require_one_stack(core)
     _make_ensemble(core, args, notes)
-    if tokenizer is None:
-        tokenizer = _load_tokenizer(name, args, options.get("revision"))
+    if tokenizer is None or isinstance(tokenizer, str):
+        tokenizer = _load_tokenizer(tokenizer or name, args, None if tokenizer else options.get("revision"))
     _require_vocabulary(tokenizer, name)
     pad_on_disk = core.config.get_text_config().pad_token_id
     _apply_special_tokens(core, tokenizer, args)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.errors import CheckpointError, DataError, RewardsmithError, one_line
+from rewardsmith.errors import CheckpointError, DataError, one_line
 from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
@@ -131,6 +131,7 @@ def save_whole(trainer: RewardTrainer, folder: Path, save: Callable[[str], None]
         seal(FinalModel.of(trainer), staging, folder)
     elif shards_weights(trainer.accelerator):
         follow(FinalModel.of(trainer))
+    trainer.saved_in = folder
     trainer.accelerator.wait_for_everyone()
 
 
@@ -202,10 +203,10 @@ def _write_merged(final: FinalModel, staging: Path, folder: Path) -> None:
     try:
         with whole_models():
             export_model(str(staging), staging / MERGED, options)
-    except RewardsmithError as error:
+    except Exception as error:
         # The adapter itself is whole and checked; what is beside it must not cost it.
         shutil.rmtree(staging / MERGED, ignore_errors=True)
-        logger.warning("the merged model was not written: %s", error)
+        logger.warning("the merged model was not written: %s", one_line(error, 400))
         return
     logger.info("%s holds the adapter; %s the merged model, for tools without PEFT", folder, folder / MERGED)
 

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
-from transformers.utils.hub import PushInProgress
 
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training import checkpoints, encoding, hub, loaders, processes, publishing
@@ -70,7 +70,6 @@ class RewardTrainer(Trainer):
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
     hub_model_id: str | None  # type: ignore[assignment]
-    push_in_progress: PushInProgress | None = None  # type: ignore[assignment]
     saved_in: Path | None = None
     frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
@@ -264,7 +263,9 @@ class RewardTrainer(Trainer):
         if getattr(dataloader, "is_whole", self.args.world_size == 1):
             # accelerate would cut the last batch to its number of rows, and a row may have many comparisons.
             self.gather_function = lambda values: values
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        how = (description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        with checkpoint.unrounded(self.model, self.args.full_eval_in_16_bits and not self.is_in_train):
+            output = super().evaluation_loop(dataloader, *how)
         own = {**self._metrics["eval"].evaluated(), "num_tokens": float(self._num_tokens)}
         assert output.metrics is not None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
@@ -289,9 +290,9 @@ class RewardTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
         # A process with fillers alone has seen nothing, and takes part all the same.
-        if "loss" in logs and (seen := self._metrics["train"].of_all_processes(self.accelerator)).rewards:
-            logs |= seen.summary()
-            logs["num_tokens"] = float(self._num_tokens)
+        is_of_training = not logs.keys().isdisjoint(("loss", "train_loss"))
+        if is_of_training and (seen := self._metrics["train"].of_all_processes(self.accelerator)).rewards:
+            logs |= {**seen.summary(), "num_tokens": float(self._num_tokens)}
             self._metrics["train"] = RewardMetrics()
         super().log(logs, start_time)
 
@@ -382,7 +383,6 @@ class RewardTrainer(Trainer):
     def save_here(self, folder: Path) -> None:
         """Save as `save_model` does, without a push."""
         publishing.save_whole(self, folder, lambda aside: super(RewardTrainer, self).save_model(aside, True))
-        self.saved_in = folder
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Open the repository that is pushed to."""
