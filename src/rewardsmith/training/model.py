@@ -58,7 +58,6 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if not isinstance(args, RewardConfig):
         theirs = f"{type(args).__module__.split('.')[0]}.{type(args).__name__}"
         raise ConfigError(f"args must be a rewardsmith.RewardConfig, not {theirs}: import it from rewardsmith")
-    adapter.require_precision(args)
     # A new head is random, so the seed is set before the model is loaded.
     set_seed(args.seed)
     notes, options = list[str](), _init_kwargs(args)
@@ -254,6 +253,7 @@ def activation_offloading(args: RewardConfig) -> Callable[[], contextlib.Abstrac
 
 
 def _init_kwargs(args: RewardConfig) -> dict[str, Any]:
+    adapter.require_precision(args)
     given = args.model_init_kwargs or {}
     try:
         read = json.loads(given) if isinstance(given, str) else given
