@@ -204,8 +204,8 @@ def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
     inside = {HubStrategy.CHECKPOINT: "last-checkpoint/", HubStrategy.ALL_CHECKPOINTS: f"{folder.name}/"}.get(strategy)
     place = Place(str(trainer.hub_model_id), args.hub_token, args.hub_revision)
     job = HfApi().run_as_future(_push_aside, place, aside, inside, trainer.state.global_step)
-    jobs: Any = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
-    trainer.push_in_progress = PushInProgress(jobs)  # type: ignore[assignment]
+    jobs = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
+    trainer.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type, assignment]
 
 
 def _push_aside(place: Place, aside: Path, inside: str | None, step: int) -> None:
