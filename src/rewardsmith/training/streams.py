@@ -23,6 +23,7 @@ from torch.utils.data import IterableDataset
 from rewardsmith.data.columns import Columns
 from rewardsmith.data.detecting import choose_for_path, find_copy, parse_row
 from rewardsmith.data.formats import FORMATS
+from rewardsmith.data.formats.format import RATED
 from rewardsmith.data.loading import LoadReport, ScoreMargin, iter_preferences
 from rewardsmith.data.merging import with_score_margins
 from rewardsmith.errors import ConfigError, DataError, RowError
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 Place = Mapping[str, Any]
 # A stream whose rows are all of another layout should not be read to its end before it says so.
 LOOKED_AT = 1000
+# Rows that tell what a file holds.
+FIRST_ROWS = 20
 
 
 class RowStream(ABC):
@@ -72,7 +75,7 @@ class FileStream(RowStream):
     """Preference data in a file, or in the files of a folder, in any format that `load_preferences` reads.
 
     Lines of a file are skipped, not parsed, where reading goes on; rows of a published data set with a reader of its
-    own, and those whose columns are named, are read again up to the place.
+    own, those whose columns are named, and rated answers are read again up to the place.
 
     Args:
         path: a file or folder.
@@ -100,7 +103,9 @@ class FileStream(RowStream):
         saved = any((self.path / name).exists() for name in ("dataset_dict.json", "state.json"))
         found = reader or choose_for_path(self.path, split) or find_copy(self.path)
         self.reader = found
-        self._by_row = columns is None and not saved and (found is None or found in FORMATS)
+        by_row = columns is None and not saved and (found is None or found in FORMATS)
+        # Rated answers are joined by prompt before they compare anything.
+        self._by_row = by_row and not _holds_rated(self.path, split, reader)
         whole = [self.path] if self.path.is_file() else data_files(self.path)
         self.files = whole if self.path.is_file() or not self._by_row else choose_split(self.path, whole, split)
         self._place: dict[str, Any] = {}
@@ -155,6 +160,15 @@ class FileStream(RowStream):
         """Return a digest of the names and sizes of the files; reading them would take as long as training."""
         sizes = [(path.name, path.stat().st_size) for path in self.files]
         return hashlib.sha256(json.dumps([sizes, self.split, self.reader]).encode()).hexdigest()
+
+
+def _holds_rated(path: Path, split: str | None, reader: str | None) -> bool:
+    """Whether one of the first rows is a single rated answer."""
+    with suppress(DataError):
+        for where, row in islice(read_rows(path, split=split, on_broken=lambda error: None), FIRST_ROWS):
+            with suppress(DataError):
+                return RATED in parse_row(row, where, reader).metadata
+    return False
 
 
 class DatasetStream(RowStream):
