@@ -27,6 +27,7 @@ def test_a_baseline_without_an_interval_is_its_value():
 
 
 def test_the_scorer_without_its_prompt_is_a_baseline_like_the_rules():
-    result = {"baselines": {"longest": Estimate(0.545, 800).to_dict(), "prompt_blind": BLIND.to_dict()}}
-    assert best_baseline(result) == ("prompt_blind", BLIND)
+    found = {"longest": Estimate(0.545, 800), "prompt_blind": BLIND, "random": Estimate(math.nan, 0)}
+    assert best_baseline(found) == ("prompt_blind", BLIND)
     assert best_baseline({}) is None
+    assert best_baseline({"random": Estimate(math.nan, 0)}) is None

@@ -97,10 +97,9 @@ def strata_section(result: Plain) -> Section | None:
     )
 
 
-def best_baseline(result: Plain) -> tuple[str, Estimate] | None:
-    """Return the baseline with the highest accuracy, the scorer without the prompt among them."""
-    found = read_estimates(result.get("baselines"))
-    known = {name: value for name, value in found.items() if not math.isnan(value.value)}
+def best_baseline(baselines: Mapping[str, Estimate]) -> tuple[str, Estimate] | None:
+    """Return the defined baseline with the highest accuracy, the scorer without the prompt among them."""
+    known = {name: value for name, value in baselines.items() if not math.isnan(value.value)}
     return max(known.items(), key=lambda item: (item[1].value, item[0])) if known else None
 
 

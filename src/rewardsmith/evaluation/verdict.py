@@ -32,6 +32,7 @@ from rewardsmith.evaluation.judged import (
     prompt_clusters,
     rescore,
 )
+from rewardsmith.evaluation.sections import best_baseline
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, Message, PreferenceGroup, TokenIds, preferences, text_key
 from rewardsmith.stats.calibration import pair_agreement, raters_ceiling, without_copies
@@ -187,7 +188,8 @@ class HeldOutResult:
 
     def best_baseline(self) -> str:
         """Return the name of the rule with the highest accuracy; which one wins differs from data to data."""
-        return max(self.baselines, key=lambda name: (self.baselines[name].value, name))
+        found = best_baseline(self.baselines)
+        return max(self.baselines) if found is None else found[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -251,22 +253,17 @@ def prompt_verdict(result: Evaluation | HeldOutResult) -> Finding | None:
     return Finding("yellow", "prompt", f"{text}: the intervals overlap", READ)
 
 
-def best_baseline(baselines: Mapping[str, Estimate]) -> str | None:
-    """Return the name of the defined baseline with the highest accuracy; None where none is defined."""
-    known = {name: value for name, value in baselines.items() if not math.isnan(value.value)}
-    return max(known, key=lambda name: (known[name].value, name)) if known else None
-
-
 def _of_one(result: Evaluation | HeldOutResult) -> Finding:
-    accuracy, best = result.metrics["accuracy"], best_baseline(result.baselines)
+    accuracy, found = result.metrics["accuracy"], best_baseline(result.baselines)
     text = f"accuracy {show_estimate(accuracy)}"
-    if not accuracy.n or best is None:
+    if not accuracy.n or found is None:
         return _finding("yellow", "nothing is known of the model: no judgement prefers a side", MORE)
     if result.metrics["reward_tie_rate"].value == 1:
         return _finding("red", f"{text}: the two rewards of every pair are equal", DOCTOR)
     if math.isnan(accuracy.low):
         return _finding("yellow", f"{text}: too few prompts for an interval", MORE)
-    baseline, gain = result.baselines[best], result.gains[best]
+    best, baseline = found
+    gain = result.gains[best]
     other = f"{_named(best)}, which has {show_estimate(baseline)}"
     if accuracy.high < 0.5:
         swapped = f"{text}: worse than chance and worse than {other}; are chosen and rejected swapped?"

@@ -332,15 +332,19 @@ def _cell(result: Plain | None) -> Value | Cell:
     """Hold a model against the best baseline of its own result, by intervals."""
     if result is None:
         return "not measured"
-    estimate, best = read_estimates(result["metrics"])[MAIN], best_baseline(result)
+    estimate, best = read_estimates(result["metrics"])[MAIN], _best(result)
     if math.isnan(estimate.value) or math.isnan(estimate.low) or best is None:
         return estimate
     tone = hold_against(estimate, best[1])
     return Cell(estimate, sign=SIGNS[tone], tone=tone)
 
 
+def _best(result: Plain) -> tuple[str, Estimate] | None:
+    return best_baseline(read_estimates(result.get("baselines")))
+
+
 def _borders(results: Sequence[Plain]) -> tuple[tuple[str, Estimate] | None, Estimate | None]:
     """Return the best baseline and the ceiling: they belong to the data, so the first result that has one serves."""
-    baseline = next((found for result in results if (found := best_baseline(result))), None)
+    baseline = next((found for result in results if (found := _best(result))), None)
     ceilings = [read_estimate(result.get("noise_ceiling")) for result in results]
     return baseline, next((e for e in ceilings if e is not None and not math.isnan(e.value)), None)
