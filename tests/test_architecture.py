@@ -44,6 +44,7 @@ READY = {
     ("training/checkpoints.py", "listening"),
     ("training/checkpoints.py", "on_step_end"),
     ("training/processes.py", "plan_model"),
+    ("training/processes.py", "plan_model"),
     ("training/processes.py", "require_processes"),
     ("training/streams.py", "require_steps"),
     ("training/processes.py", "close_at_exit"),

@@ -29,7 +29,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
-from rewardsmith.training.streams import EncodedStream, require_steps
+from rewardsmith.training.streams import STREAMS, EncodedStream, require_steps
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ class RewardTrainer(Trainer):
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
-        require_steps(train_dataset, args)
+        if isinstance(train_dataset, STREAMS):
+            require_steps(train_dataset, args)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]

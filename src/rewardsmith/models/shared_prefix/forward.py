@@ -215,7 +215,8 @@ def _hidden(core: PreTrainedModel, chunk: PackedChunk | RowChunk, narrows: bool)
     """Return the last hidden states. Shapes: -> [1, L, D] packed, [U, L, D] rows."""
     backbone = getattr(core, core.base_model_prefix)
     options: dict[str, Any] = {"use_cache": False}
-    forget_lengths(backbone)
+    if "dynamic" in str(getattr(getattr(backbone, "rotary_emb", None), "rope_type", "")):
+        forget_lengths(backbone)
     if isinstance(chunk, PackedChunk):
         # A 4-D mask is handed through by transformers as it is; the attention reads the layout instead.
         options["attention_mask"] = torch.zeros(1, 1, 1, 1, device=chunk.input_ids.device)
