@@ -4,6 +4,8 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import wait
 
 import local_hub
 import pytest
@@ -53,6 +55,12 @@ class StopAfter(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         control.should_training_stop = state.global_step >= self.step
+
+
+def finish(trainer):
+    """Wait for pushes in the background; training does not."""
+    if (running := getattr(trainer, "push_in_progress", None)) is not None:
+        wait(running.jobs)
 
 
 def reward(folder):
@@ -115,6 +123,7 @@ def test_checkpoints_are_pushed_as_their_strategy_says_and_only_asked_optimizers
     changes = {"hub_strategy": strategy, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
     trainer = trainer_for(tmp_path / "run", hub_model_id="me/run", hub_always_push=True, pooling="mean", **changes)
     trainer.train()
+    finish(trainer)
     found = hub.files("me/run")
     inside = {name.split("/")[0] for name in found if "/" in name}
     wanted = {"checkpoint": {"last-checkpoint"}, "all_checkpoints": {"checkpoint-1", "checkpoint-2"}}
@@ -140,6 +149,7 @@ def test_a_run_goes_on_from_the_checkpoint_that_was_pushed(hub, tmp_path):
     trainer = trainer_for(tmp_path / "run", hub_model_id="me/run", hub_always_push=True, max_steps=3, **changes)
     trainer.add_callback(StopAfter(2))
     trainer.train()
+    finish(trainer)
     for name, data in hub.files("me/run").items():
         (tmp_path / "pulled" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pulled" / name).write_bytes(data)
@@ -163,6 +173,17 @@ def test_a_hub_that_fails_after_the_start_costs_nothing(hub, tmp_path, caplog):
     hub.refuses = lambda method, path: None
     trainer.push_to_hub()
     assert reward("me/run") == reward(tmp_path / "run")
+
+
+def test_a_hub_that_never_answers_does_not_keep_the_model_from_being_saved(hub, tmp_path):
+    answers = threading.Event()
+    trainer = trainer_for(tmp_path / "run", hub_model_id="me/run", save_strategy="steps", save_steps=1)
+    hub.refuses = lambda method, path: answers.wait() and None
+    trainer.train()
+    trainer.save_here(tmp_path / "run")
+    assert reward(tmp_path / "run")
+    answers.set()
+    finish(trainer)
 
 
 def test_a_hub_that_refuses_is_named_before_anything_is_trained(hub, tmp_path, monkeypatch):

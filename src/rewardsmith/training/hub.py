@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -172,7 +172,8 @@ def push_trained(trainer: RewardTrainer, push: Push, card: dict[str, Any]) -> Co
     trainer.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
     if folder != Path(str(args.output_dir)):
         shutil.copyfile(Path(str(args.output_dir)) / CARD, folder / CARD)
-    trainer._finish_current_push()
+    if (running := getattr(trainer, "push_in_progress", None)) is not None:
+        wait(running.jobs)
     place = Place(repo_id, push.token or args.hub_token, push.revision or args.hub_revision)
     what = (place, folder, model_files(folder, bool(args.save_merged)), push.commit_message or "End of training")
     return commit(*what) if push.blocking else HfApi().run_as_future(commit, *what)
@@ -185,6 +186,13 @@ def push_saved(trainer: RewardTrainer) -> None:
             trainer.push_to_hub(commit_message="Model save")
         except HubError as error:
             logger.warning("the model is saved, and not pushed: %s", error)
+
+
+class Pushing(PushInProgress):
+    """Pushes in the background; the end of training does not wait for them, as a hub may hang before the model is saved."""
+
+    def wait_until_done(self) -> None:
+        """Leave them to themselves; `push_trained` waits for them, when the model is saved."""
 
 
 def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
@@ -205,7 +213,7 @@ def push_checkpoint(trainer: RewardTrainer, folder: Path) -> None:
     place = Place(str(trainer.hub_model_id), args.hub_token, args.hub_revision)
     job = HfApi().run_as_future(_push_aside, place, aside, inside, trainer.state.global_step)
     jobs = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
-    trainer.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type, assignment]
+    trainer.push_in_progress = Pushing(jobs)  # type: ignore[arg-type, assignment]
 
 
 def _push_aside(place: Place, aside: Path, inside: str | None, step: int) -> None:
