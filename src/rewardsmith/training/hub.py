@@ -189,7 +189,7 @@ def push_saved(trainer: RewardTrainer) -> None:
 
 
 class Pushing(PushInProgress):
-    """Pushes in the background; the end of training does not wait for them, as a hub may hang before the model is saved."""
+    """Pushes in the background; the end of training does not wait, as a hub may hang before the model is saved."""
 
     def wait_until_done(self) -> None:
         """Leave them to themselves; `push_trained` waits for them, when the model is saved."""
