@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from rewardsmith.doctor.examining import doctor, inspect
     from rewardsmith.records import Comparison, Estimate, Message, PreferenceGroup
     from rewardsmith.report.training import train
-    from rewardsmith.report.twins import compare, evaluate, export, score_file
+    from rewardsmith.report.twins import compare, evaluate, export, rank, score_file
     from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
     from rewardsmith.scoring import RewardModel
-    from rewardsmith.scoring.ranking import rank
     from rewardsmith.training import RewardConfig, RewardTrainer
     from rewardsmith.training.planning import plan
 
@@ -41,7 +40,7 @@ _HOMES = {
     "inspect": "rewardsmith.doctor.examining",
     "load_preferences": "rewardsmith.data",
     "plan": "rewardsmith.training.planning",
-    "rank": "rewardsmith.scoring.ranking",
+    "rank": "rewardsmith.report.twins",
     "score_file": "rewardsmith.report.twins",
     "split": "rewardsmith.data.splitting",
     "train": "rewardsmith.report.training",

@@ -182,6 +182,9 @@ MEANT = {
     "--batch-tokens": "--tokens_per_batch",
     "--truncate-prompt": "--overflow",
 }
+# Flags that are arguments of another name in Python.
+IN_PYTHON = {"batch_tokens": "tokens_per_batch", "skip_bad": "on_error", "no_verify": "verify", "parts": "with_parts"}
+IN_PYTHON |= {"no_variants": "variants", "truncation": "truncate_prompt", "truncate": "truncate_prompt"}
 # Commands that are one word from Python, and where people look for them.
 ELSEWHERE = {"inspect": "data inspect", "check": "data check", "split": "data split", "convert": "data convert"}
 ELSEWHERE |= {"merge": "data merge", "overlap": "data overlap", "simulate": "data simulate", "list": "data list"}
@@ -223,7 +226,16 @@ def nearest_or_known(name: str, known: Iterable[str]) -> str:
     """Return the hint for a `name` that is not known: the nearest one or, where nothing is close, all of them."""
     names = list(known)
     near = nearest(name, names)
-    return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
+    return f"did you mean {near!r}?" if near else f"known: {listed(names, 30)}"
+
+
+def require_known(what: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse an argument that a function does not have. Raises TypeError with the nearest, as Python does."""
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        meant = IN_PYTHON.get(unknown, "")
+        hint = f"did you mean {meant!r}?" if meant in known else nearest_or_known(unknown, known)
+        raise TypeError(f"{what} takes no argument {unknown!r}; {hint}")
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

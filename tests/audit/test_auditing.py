@@ -108,7 +108,7 @@ def test_the_plain_form_is_json_without_nan_and_names_its_schema():
     assert set(plain) == {
         *("schema", "schema_version", "scorer", "data", "groups", "seed", "within_prompt_sd", "scored_texts"),
         *("length", "probes", "invariances", "shift", "risk", "over_optimisation", "reward_variance", "contamination"),
-        *("calibration", "evaluation", "findings"),
+        *("calibration", "evaluation", "findings", "margins", "length_curve", "worst"),
     }
     assert set(plain["length"]["other_units"]) == {"characters"}
 

@@ -1,10 +1,16 @@
 import json
+import shlex
 import subprocess
 import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from rewardsmith.cli.main import COMMANDS, available_commands, main, usage
+import rewardsmith.cli
+from rewardsmith.cli.completion import AREAS, whole_parser
+from rewardsmith.cli.main import COMMANDS, available_commands, finish_help, main, parse_strictly, usage
 
 
 @pytest.mark.parametrize("name", available_commands())
@@ -70,3 +76,60 @@ def test_any_command_writes_tables_without_formulas(command, tmp_path):
     (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
     command("rank", "in.jsonl", "out.csv", "--spreadsheet-cells")
     assert "'=1+1" in (tmp_path / "out.csv").read_text()
+
+
+@cache
+def parser_of(name):
+    """Return the finished parser of a command, its area before it."""
+    parser = everything()
+    for word in name.split():
+        (commands,) = [a for a in parser._actions if isinstance(a.choices, dict)]
+        parser = commands.choices[word]
+    finish_help(parser, name)
+    return parser
+
+
+@cache
+def everything():
+    pytest.importorskip("trl")
+    return whole_parser()
+
+
+def examples():
+    """Return (command, line) of every example."""
+    text = (Path(rewardsmith.cli.__file__).parent / "examples.txt").read_text().split("\n\n", 1)[1]
+    found, name = {}, ""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("  "):
+            found[name].append(line.strip())
+        else:
+            name = line
+            found[name] = []
+    return found
+
+
+def test_every_command_has_examples_and_each_of_them_can_be_parsed():
+    found = examples()
+    inner = {f"{area} {name}" for area in AREAS for name in import_module(f"rewardsmith.cli.{area}").COMMANDS}
+    assert set(found) == {*available_commands(), *inner} - set(AREAS)
+    for name, lines in found.items():
+        for line in lines:
+            words = shlex.split(line.split(" > ")[0], comments=True)
+            assert words[0] == "rewardsmith"
+            own = words[1:3] if " " in name else words[1:2]
+            if " ".join(own) == name:
+                parse_strictly(parser_of(name), words[1 + len(own) :])
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluate", "audit", "score", "rank", "serve", "data split", "train", "plan", "collect serve"]
+)
+def test_help_fits_80_columns_and_shows_examples_first(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = parser_of(name).format_help()
+    # The long names of transformers' settings stand in lines of their own, which cannot be broken.
+    assert [line for line in text.splitlines() if len(line) > 80 and not line.startswith("  --")] == []
+    head = text.split("\n\n")
+    assert head[0].startswith(f"usage: rewardsmith {name}")
+    assert head[2].startswith("examples:\n  rewardsmith ")
+    assert len(head[0].splitlines()) <= 2

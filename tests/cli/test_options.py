@@ -43,3 +43,52 @@ def test_bad_rows_stop_a_command_unless_it_skips_or_counts_them():
     assert input_options(parsed(add_input_options))["on_error"] == "raise"
     assert input_options(parsed(add_input_options, "--skip-bad"))["on_error"] == "count"
     assert source_options(parsed(add_input_options))["on_error"] == "count"
+
+
+SCORING = {"--device", "--dtype", "--batch-tokens", "--truncate-prompt", "--compile", "--chat-template"}
+# What a command has no use for, with the reason.
+WITHOUT = {
+    "serve": {"--limit"},  # requests have no end
+    "collect order": {"--limit"},  # it orders what the project holds
+    "collect duel": {"--limit"},  # it draws pairs until --labels
+    "laplace": {"--dtype", "--compile", "--chat-template"},  # float64 sums of a model with a contract
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate",
+        "compare",
+        "audit",
+        "score",
+        "rank",
+        "serve",
+        "rl best-of-n",
+        "collect order",
+        "collect duel",
+        "laplace",
+    ],
+)
+def test_a_command_that_scores_takes_the_flags_of_all(command):
+    from importlib import import_module
+
+    from rewardsmith.cli.main import COMMANDS, CommandParser, part_of
+
+    area, _, inner = command.partition(" ")
+    module = COMMANDS[area][0]
+    if inner:
+        module = f"rewardsmith.cli.{import_module(module).COMMANDS[inner][0]}"
+    parser = CommandParser(prog=command)
+    part_of(import_module(module), "configure", command)(parser)
+    missing = ({*SCORING, "--limit"} - WITHOUT.get(command, set())) - set(parser._option_string_actions)
+    assert missing == set()
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo", "raft"])
+def test_a_run_takes_the_flags_of_its_reward_models(algorithm):
+    pytest.importorskip("trl")
+    from rewardsmith.cli.rl_optimise import make_parser
+
+    flags = set(make_parser(f"rewardsmith rl {algorithm}", "")._option_string_actions)
+    assert {*SCORING, "--special-tokens"} <= flags

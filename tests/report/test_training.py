@@ -94,5 +94,69 @@ def test_the_python_twin_leaves_a_folder_as_complete_as_the_command(tmp_path):
     assert "held-out accuracy" in repr(run)
     for name in ("model.safetensors", "scoring_contract.json", "run.json", "README.md", "training_curves.png"):
         assert (tmp_path / "out" / name).is_file(), name
+    assert "<table" in run._repr_html_()
+    assert run.figures()["curves"].axes
+    assert run.to_dict()["held_out"]["accuracy"]["n"] == run.held_out.accuracy.n
     with pytest.raises(ConfigError, match="holds a run"):
         train(model, tiny_models.pairs(40), tmp_path / "out", **settings)
+    with pytest.raises(ConfigError, match="lora_r: the model is loaded already"):
+        train(model, tiny_models.pairs(40), tmp_path / "other", lora_r=4, **settings)
+
+
+def test_the_twin_of_a_named_model_and_file_leaves_what_the_command_leaves(tmp_path, monkeypatch):
+    import json
+
+    import tiny_models
+
+    from rewardsmith import train
+    from rewardsmith.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": row["prompt"], "a": row["chosen"], "b": row["rejected"]} for row in tiny_models.pairs(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained("base")
+    tokenizer.save_pretrained("base")
+    same = {"max_steps": 1, "train_limit": 30, "lora_r": 4, "test_split_size": 0.3}
+    flags = [word for name, value in same.items() for word in (f"--{name}", str(value))]
+    flags += [
+        "--use_peft",
+        "--use_cpu",
+        "--report_to",
+        "none",
+        "--verify_saved_model",
+        "False",
+        "--chat_template",
+        "plain",
+    ]
+    columns = {"question": "prompt", "a": "chosen", "b": "rejected"}
+    flags += ["--columns", *(f"{yours}={ours}" for yours, ours in columns.items())]
+    main(["train", "--model_name_or_path", "base", "--dataset_name", "rows.jsonl", "--output_dir", "a", *flags])
+    same |= {"use_peft": True, "use_cpu": True, "report_to": "none", "verify_saved_model": False}
+    train("base", "rows.jsonl", "b", columns=columns, chat_template_path="plain", **same)
+    names = [{path.name for path in (tmp_path / folder).iterdir()} for folder in ("a", "b")]
+    assert names[0] == names[1] >= {"adapter_model.safetensors", "run.json", "README.md", "training_curves.png"}
+    first, second = (json.loads((tmp_path / folder / "run.json").read_text()) for folder in ("a", "b"))
+    apart = {"command", "speed", "history", "settings"}
+    assert {k: v for k, v in first.items() if k not in apart} == {k: v for k, v in second.items() if k not in apart}
+    assert first["settings"]["model"] == second["settings"]["model"]
+    settings = [run["settings"]["reward"] for run in (first, second)]
+    assert {k for k in settings[0] if settings[0][k] != settings[1][k]} <= {"output_dir", "logging_dir", "run_name"}
+
+
+def test_the_splits_of_a_mapping_are_trained_on_and_held_out(tmp_path):
+    import tiny_models
+    from datasets import Dataset, DatasetDict
+
+    from rewardsmith import train
+    from rewardsmith.errors import ConfigError
+
+    model, tokenizer = tiny_models.qwen2()
+    rows = Dataset.from_list(tiny_models.pairs(40))
+    data = DatasetDict(train=rows.select(range(30)), test=rows.select(range(30, 40)))
+    settings = {"max_steps": 1, "use_cpu": True, "report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    settings |= {"processing_class": tokenizer, "verify_saved_model": False}
+    run = train(model, data, tmp_path / "out", **settings)
+    assert run.held_out.accuracy.n == 10
+    with pytest.raises(ConfigError, match="no split 'dev' among train, test; name one as dataset_train_split"):
+        train(model, data, tmp_path / "other", dataset_train_split="dev", **settings)

@@ -119,3 +119,156 @@ def test_what_is_no_place_is_named_by_its_kind_with_the_remedy(call, says):
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ConfigError, match=says):
         call(pandas.DataFrame(ROWS))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, rows and answers, in which commands are run."""
+    import json
+
+    import tiny_models
+
+    from rewardsmith.models.checkpoint import save_reward_model
+    from rewardsmith.models.shared_prefix.plan import prepare_model
+
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("qwen2", "bert"):
+        model, tokenizer = getattr(tiny_models, name)()
+        save_reward_model(model, tokenizer, folder / name, prepare_model(model, None), verify=False)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return folder
+
+
+FLAGS = ["--resamples", "50", "--seed", "3"]
+SAME = {"resamples": 50, "seed": 3}
+
+
+def of_command(place, *words):
+    """Return the JSON that a command writes."""
+    import json
+
+    from rewardsmith.cli.main import main
+
+    main([*words, "--json", str(place / "out.json")])
+    return json.loads((place / "out.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["evaluate", "compare", "audit", "doctor", "check", "inspect"])
+def test_a_function_gives_what_the_command_writes_key_by_key(name, place, monkeypatch):
+    import json
+
+    monkeypatch.chdir(place)
+    flags = ["--limit", "20", "--truncate-prompt", "--batch-tokens", "256", "--dtype", "float64", "--device", "cpu"]
+    same = {"limit": 20, "truncate_prompt": True, "tokens_per_batch": 256, "dtype": "float64", "device": "cpu"}
+    words, result = {
+        "evaluate": (["qwen2", "rows.jsonl", *FLAGS, *flags], lambda f: f("qwen2", "rows.jsonl", **SAME, **same)),
+        "compare": (["qwen2", "bert", "rows.jsonl", *FLAGS], lambda f: f("qwen2", "bert", "rows.jsonl", **SAME)),
+        "audit": (
+            ["qwen2", "rows.jsonl", *FLAGS, "--sample", "4", *flags, "--no-variants", "--train-data", "rows.jsonl"],
+            lambda f: f("qwen2", "rows.jsonl", sample=4, variants=False, train_data="rows.jsonl", **SAME, **same),
+        ),
+        "doctor": (["qwen2", "rows.jsonl", "--limit", "9"], lambda f: f("qwen2", "rows.jsonl", limit=9)),
+        "check": (["rows.jsonl", "--limit", "9"], lambda f: f("rows.jsonl", limit=9)),
+        "inspect": (["rows.jsonl", "--limit", "9"], lambda f: f("rows.jsonl", quote=False, limit=9)),
+    }[name]
+    area = ["data"] if name in ("check", "inspect") else []
+    written = of_command(place, *area, name, *words)
+    for added in ("sources", "test", "exit_code") if name == "check" else ():
+        written.pop(added)
+    found = json.loads(json.dumps(result(getattr(rewardsmith, name)).to_dict()))
+    assert {key: found.get(key) for key in written} == written
+    assert found.keys() == written.keys()
+
+
+def test_scored_ranked_split_and_exported_files_are_those_of_the_commands(place, tmp_path):
+    from rewardsmith.cli.main import main
+
+    rows, model = str(place / "rows.jsonl"), str(place / "qwen2")
+    assert main(["score", model, rows, str(tmp_path / "a.jsonl"), "--limit", "7", "--parts", "--column", "r"]) == 0
+    report = rewardsmith.score_file(model, rows, tmp_path / "b.jsonl", limit=7, with_parts=True, column="r")
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert repr(report) == "<scored 7 of 7 rows; 0 were done before>"
+    assert main(["rank", rows, str(tmp_path / "c.jsonl"), "--model", model, "--take", "pairs", "--limit", "9"]) == 0
+    ranked = rewardsmith.rank(rows, tmp_path / "d.jsonl", model=model, take="pairs", limit=9)
+    assert (tmp_path / "c.jsonl").read_bytes() == (tmp_path / "d.jsonl").read_bytes()
+    assert (tmp_path / "c.jsonl.scored.jsonl").read_bytes() == (tmp_path / "d.jsonl.scored.jsonl").read_bytes()
+    shares = ["--shares", "train=0.5", "test=0.5", "--seed", "4"]
+    assert main(["data", "split", rows, "--out", str(tmp_path / "e"), *shares]) == 0
+    halves = rewardsmith.split(rows, tmp_path / "f", shares={"train": 0.5, "test": 0.5}, seed=4)
+    names = {path.name for path in (tmp_path / "e").iterdir()}
+    assert names == {path.name for path in (tmp_path / "f").iterdir()} >= {"train.jsonl", "test.jsonl"}
+    assert all((tmp_path / "e" / n).read_bytes() == (tmp_path / "f" / n).read_bytes() for n in names)
+    assert main(["export", model, str(tmp_path / "g"), "--no-verify"]) == 0
+    copied = rewardsmith.export(model, tmp_path / "h", verify=False)
+    assert {p.name for p in (tmp_path / "g").iterdir()} == {p.name for p in (tmp_path / "h").iterdir()}
+    for result in (report, ranked, halves, copied):
+        assert "\n" not in repr(result)
+        assert len(repr(result)) < 200
+        assert "<table" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m, r: rewardsmith.evaluate(by_length, r, device="cpu"), "device: how a model is run is said where it"),
+        (lambda m, r: rewardsmith.compare(by_length, by_length, r, dtype="float32"), "dtype: how a model"),
+        (lambda m, r: rewardsmith.evaluate(by_length, r, ensemble=["x"]), "ensemble goes with the name"),
+        (lambda m, r: rewardsmith.evaluate(m, r, device="cuda:7"), "cuda:7"),
+        (lambda m, r: rewardsmith.evaluate(m, r, dtype="float31"), "float31"),
+        (lambda m, r: rewardsmith.score_file(m, r, m / "inside.jsonl"), "lies in the model's own folder"),
+        (lambda m, r: rewardsmith.score_file(m, r, m.parent / "x.jsonl", shard="4/2"), "give i/n"),
+        (lambda m, r: rewardsmith.rank(r, m.parent / "x.jsonl", take="worst"), "cannot take 'worst'"),
+        (lambda m, r: rewardsmith.split(r, m.parent / "s", suffix=".csv"), "suffix '.csv' is none of"),
+        (lambda m, r: rewardsmith.audit(by_length, r, gold="simulator:gold"), "gold needs samples"),
+        (lambda m, r: rewardsmith.audit(by_length, r, sample=1), "sample must be at least 2"),
+        (lambda m, r: rewardsmith.evaluate(m, r, chat_template="no-such.jinja"), "no such file, and none of plain"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_of_the_library(call, says, place):
+    with pytest.raises((ConfigError, CheckpointError), match=says) as caught:
+        call(place / "qwen2", place / "rows.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_was_trained_on_a_template_keeps_it(place):
+    with pytest.raises(ConfigError, match="was trained with the chat template that it holds; leave --chat-template"):
+        rewardsmith.evaluate(place / "qwen2", ROWS, chat_template="plain")
+    same = rewardsmith.evaluate(place / "bert", ROWS, how=HOW).metrics
+    assert rewardsmith.evaluate(place / "bert", ROWS, how=HOW, chat_template="chatml").metrics == same
+
+
+def test_a_foreign_model_takes_the_template_that_is_named(tmp_path):
+    import tiny_models
+
+    model, tokenizer = tiny_models.qwen2()
+    tokenizer.chat_template = None
+    model.save_pretrained(tmp_path / "foreign")
+    tokenizer.save_pretrained(tmp_path / "foreign")
+    talk = [
+        {"prompt": [{"role": "user", "content": row["prompt"]}]}
+        | {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+        for row in ROWS
+    ]
+    plain, chatml = (
+        rewardsmith.evaluate(tmp_path / "foreign", talk, how=HOW, chat_template=name).metrics["margin"].value
+        for name in (None, "chatml")
+    )
+    assert plain != chatml
+    assert (
+        plain
+        == rewardsmith.evaluate(tmp_path / "foreign", talk, how=HOW, chat_template="plain").metrics["margin"].value
+    )
+
+
+def test_a_table_and_a_figure_say_which_package_is_missing(results, monkeypatch):
+    import sys
+
+    assert len(results["evaluation"].to_pandas()) == len(ROWS)
+    assert set(results["evaluation"].to_pandas().columns) >= {"prompt", "better", "worse", "margin", "right"}
+    for package in ("pandas", "matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match="pandas is not installed; run: pip install pandas"):
+        results["evaluation"].to_pandas()
+    with pytest.raises(ImportError, match="matplotlib is not installed; run: pip install matplotlib"):
+        results["evaluation"].figures()
+    assert "<table" in results["evaluation"]._repr_html_()

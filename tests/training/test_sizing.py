@@ -5,7 +5,7 @@ import tiny_models
 from transformers import AutoConfig, BertConfig, MixtralConfig, T5Config
 
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.training.data import from_rows
+from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, from_rows
 from rewardsmith.training.engines import GB, Resources
 from rewardsmith.training.sizing import SHAPES, size_data, size_model
 
@@ -19,7 +19,11 @@ def test_parameters_are_those_of_the_model_and_its_adapter(tmp_path):
     assert found.layer == sum(p.numel() for p in model.model.layers[0].parameters())
     linear = [p for name, p in model.model.layers.named_parameters() if name.endswith("weight") and p.ndim == 2]
     assert found.adapter == sum(3 * sum(p.shape) for p in linear) + model.config.hidden_size
-    said = size_data(from_rows(tiny_models.pairs(6), None, True, 0.0), str(tmp_path), Resources())
+    said = size_data(
+        from_rows(tiny_models.pairs(6), ScriptArguments(), DatasetMixtureConfig(test_split_size=0.0), True),
+        str(tmp_path),
+        Resources(),
+    )
     assert said.how == "by its tokenizer"
     assert said.comparisons == 6
 
@@ -57,7 +61,12 @@ def test_an_encoder_is_sized_and_an_encoder_with_a_decoder_refused(tmp_path):
 
 def test_data_of_which_nothing_fits_is_refused_and_what_is_left_out_is_said():
     rows = [{"prompt": "", "chosen": "a" * 40 * n, "rejected": "b"} for n in (1, 2)]
-    data = from_rows([{**row, "prompt": f"{n} "} for n, row in enumerate(rows)], None, True, 0.0)
+    data = from_rows(
+        [{**row, "prompt": f"{n} "} for n, row in enumerate(rows)],
+        ScriptArguments(),
+        DatasetMixtureConfig(test_split_size=0.0),
+        True,
+    )
     said = size_data(data, "0.5B", Resources(max_length=12))
     assert said.comparisons == 1
     assert said.notes == ("left out: 1 groups without a comparison of at most 12 tokens",)

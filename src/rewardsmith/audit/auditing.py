@@ -1,7 +1,4 @@
-"""`audit(scorer, data)`: the evaluation and every part that was asked for, as one value.
-
-Also what several audited models show together: paired comparisons, a matrix of data sets, and an ensemble's risk.
-"""
+"""`audit(scorer, data)`: the evaluation and every part that was asked for, as one value."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rewardsmith.audit.answers import token_counter
 from rewardsmith.audit.invariances import Invariance, model_variants
 from rewardsmith.audit.length import LengthAudit
 from rewardsmith.audit.parts import PARTS, findings_section
 from rewardsmith.audit.plan import (
+    RESAMPLES,
     AuditPlan,
     CachingScorer,
     Context,
@@ -26,21 +24,20 @@ from rewardsmith.audit.plan import (
     within_prompt_sd,
 )
 from rewardsmith.audit.probes import ProbeResult
-from rewardsmith.audit.risk import audit_risk
-from rewardsmith.audit.shift import measure_shift
+from rewardsmith.audit.sampled_answers import Reading, draw_groups, load_data, load_samples
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import Details, Section
-from rewardsmith.clients.opening import open_scorer
+from rewardsmith.clients.opening import ScorerOptions, open_given, options_of, reading_of, resampling_of
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.texts import as_plain_turns, needs_plain_turns
-from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.evaluation import FunctionScorer, Resampling, compare
+from rewardsmith.errors import ConfigError, DataError, require_known
+from rewardsmith.evaluation import Resampling
 from rewardsmith.evaluation.evaluating import BASELINE, Evaluation, details, summarise
 from rewardsmith.evaluation.judged import ScoredGroup, score_groups
-from rewardsmith.evaluation.scorers import FileScorer, as_scorer, may_merge
+from rewardsmith.evaluation.scorers import FileScorer, may_merge
 from rewardsmith.evaluation.verdict import BlindScores, prompt_verdict, verdict, without_prompts
 from rewardsmith.findings import LEVELS, Finding, worst
-from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest, text_key
+from rewardsmith.records import PreferenceGroup, Scorer, ScoreRequest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,10 +47,6 @@ SCHEMA_VERSION = 1
 LENGTH_ONLY = "a file of scores can only be audited for length: probes need a model"
 READ_AS_TEXT = "{} groups of messages were read as text ('Human:', 'Assistant:'): the model has no chat template"
 Extra = Mapping[str, Callable[[Sequence[ScoredGroup]], Any]]
-TOGETHER_SCHEMA = "rewardsmith.models_together"
-TOGETHER_VERSION = 1
-MAX_FLIPPED = 50
-Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,7 @@ class Audit:
         plain_parts: the same results as values for JSON.
         findings: the conclusions, red first.
         blind: the same groups scored without their prompts, by the baseline's name (not in `to_dict`).
+        resamples: bootstrap samples of the details.
     """
 
     evaluation: Evaluation
@@ -81,6 +75,7 @@ class Audit:
     plain_parts: Mapping[str, Any]
     findings: Sequence[Finding]
     blind: Mapping[str, Sequence[ScoredGroup]] = field(default_factory=dict)
+    resamples: int = RESAMPLES
 
     @property
     def lengths(self) -> Mapping[str, LengthAudit]:
@@ -143,11 +138,42 @@ class Audit:
             "calibration": evaluation["calibration"],
             "evaluation": evaluation,
             "findings": plain_findings(self.findings),
+            **details(self.evaluation.scored, Resampling(self.resamples, self.seed)),
         }
 
 
+class AuditOptions(ScorerOptions, total=False):
+    """What `audit` takes beside a plan, named as the command's flags, with how data are read and a model is run.
+
+    Args:
+        name: of the data; `dropped` counts rows that were left out of it before, by reason.
+        merge_prompts: as in `load_preferences`.
+        sample, prompt_blind: of the plan.
+        variants: also load a model that is named in other precisions and paddings.
+        draw: audit so many groups, drawn by `seed`.
+        train_data: what the model was trained on, as `data`.
+        samples: answers of a policy, as PATH[:READER] or simulator:100x64; `gold` is what judges them.
+    """
+
+    name: str
+    dropped: Mapping[str, int]
+    merge_prompts: bool
+    sample: int
+    prompt_blind: bool
+    variants: bool
+    draw: int | None
+    train_data: object
+    samples: str | None
+    gold: str | None
+
+
 def audit(
-    scorer: object, data: object, plan: AuditPlan | None = None, *, extra: Extra | None = None, **load_options: Any
+    scorer: object,
+    data: object,
+    plan: AuditPlan | None = None,
+    *,
+    extra: Extra | None = None,
+    **options: Unpack[AuditOptions],
 ) -> Audit:
     """Audit anything that scores, on any preference data.
 
@@ -155,12 +181,11 @@ def audit(
         scorer: folder, hub id, address of a server, "module:function", "simulator:gold"; a RewardModel, a client of a
             server, or a function (prompt, completions) -> rewards. A file of scores can be audited for length only. A
             model that is named is also checked in its other forms, and its record of training data is read.
-        data: what `load_preferences` takes.
+        data: what `load_preferences` takes, or as the command's `[NAME=]PATH[:READER]`.
         plan: what is done; None is everything that needs no further input.
         extra: parts of one's own, or in place of a part, by name: functions of the scored groups whose result has
             `to_dict()`, perhaps with `findings` of its own.
-        load_options: passed to `load_preferences`; `name` names the data, `dropped` counts rows that were left out
-            of it before, by reason.
+        options: see `AuditOptions`; each is the command's flag of its name.
 
     Raises:
         DataError: the data cannot be read or holds no judgement.
@@ -171,14 +196,10 @@ def audit(
         >>> found.lengths["characters"].estimates["weight"].value
         -1.0
     """
-    plan = plan or AuditPlan()
-    name = load_options.pop("name", None) or (str(data) if isinstance(data, str) else "data")
-    before = load_options.pop("dropped", {})
-    judge = open_scorer(str(scorer)) if isinstance(scorer, str | Path) else as_scorer(scorer)
-    if isinstance(scorer, str | Path):
-        plan = _plan_of_named(str(scorer), judge, plan)
-    loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
-    groups = list(loaded)
+    require_known("audit()", options, AuditOptions.__annotations__)
+    judge = open_given(scorer, options, data)
+    plan = _asked(plan or AuditPlan(), judge, str(scorer) if isinstance(scorer, str | Path) else None, options)
+    name, groups, dropped = _read(data, judge, options)
     if not any(group.comparisons for group in groups):
         raise DataError(f"{name[:80]}: {len(groups)} groups without a judgement; an audit needs preferences")
     num_written = 0
@@ -186,26 +207,56 @@ def audit(
         groups, num_written = as_plain_turns(groups)
     cached = CachingScorer(judge)
     scored, left_out = _score(cached, judge, groups)
-    dropped = {**before, **loaded.report.dropped, **left_out}
     can_score = not isinstance(judge, FileScorer)
     blind = BlindScores({})
     if plan.prompt_blind and can_score:
         blind = without_prompts(partial(score_groups, cached), [item.group for item in scored])
-    evaluation = summarise(judge.name, scored, plan.how, blind=blind.scored, dropped=dropped)
+    evaluation = summarise(judge.name, scored, plan.how, blind=blind.scored, dropped={**dropped, **left_out})
     evaluation = replace(evaluation, notes=(blind.note,) if blind.note else ())
     context = Context(cached, scored, plan, within_prompt_sd(scored), can_score, blind=blind.scored)
     notes = [Finding("yellow", "chat template", READ_AS_TEXT.format(num_written))] if num_written else []
     return audit_scored(context, evaluation, name, extra or {}, notes)
 
 
-def _plan_of_named(name: str, judge: Scorer, plan: AuditPlan) -> AuditPlan:
-    """Fill in what a model's name tells: its other forms, its folder, its tokenizer."""
-    return replace(
-        plan,
-        variants=plan.variants or model_variants(judge, name),
-        count_tokens=plan.count_tokens or token_counter(judge),
-        folder=plan.folder or name,
-    )
+def _read(data: object, judge: Scorer, options: AuditOptions) -> tuple[str, list[PreferenceGroup], Mapping[str, int]]:
+    """Return the name of the data, its groups, and the rows that were left out by reason."""
+    merge, before = options.get("merge_prompts", may_merge(judge)), options.get("dropped", {})
+    if isinstance(data, str | Path):
+        found = load_data([str(data)], _reading(options, {"merge_prompts": merge}))
+        return options.get("name") or found.name, found.groups, {**before, **found.dropped}
+    loaded = load_preferences(data, merge_prompts=merge, **reading_of(options))  # type: ignore[arg-type]
+    groups = draw_groups(list(loaded), options.get("draw"), options.get("seed", 0))
+    return options.get("name") or "data", groups, {**before, **loaded.report.dropped}
+
+
+def _reading(options: AuditOptions, more: Mapping[str, Any]) -> Reading:
+    reading = {"split": None, "limit": None, **reading_of(options), **more}
+    return Reading(reading.pop("reader", None), reading, options.get("draw"), options.get("seed", 0))
+
+
+def _asked(plan: AuditPlan, judge: Scorer, name: str | None, options: AuditOptions) -> AuditPlan:
+    """Fill in what the options ask for, and what a model's `name` tells: its other forms, its folder, its tokenizer."""
+    how = resampling_of(options, plan.how)
+    sample, draw = options.get("sample"), options.get("draw")
+    gold, samples = options.get("gold"), options.get("samples")
+    if how.resamples < 1 or (sample is not None and sample < 2) or (draw is not None and draw < 1):
+        raise ConfigError("sample must be at least 2 (two answers of a prompt), resamples and draw at least 1")
+    if gold is not None and samples is None:
+        raise ConfigError("gold needs samples: answers that were sampled from a policy")
+    given: dict[str, Any] = {key: options[key] for key in ("sample", "prompt_blind") if key in options}
+    if (trained := options.get("train_data")) is not None:
+        if isinstance(trained, str | Path):
+            how_read = Reading(options={"split": options.get("split"), "limit": None, "on_error": "count"})
+            given["training"] = load_data([str(trained)], how_read).groups
+        else:
+            given["training"] = list(load_preferences(trained, on_error="count"))
+    if samples is not None:
+        given["samples"], _ = load_samples(samples, gold, _reading(options, {}), lambda text: open_given(text, options))
+    if name is not None:
+        given["folder"] = plan.folder or name
+        wanted = not plan.variants and options.get("variants", True)
+        given["variants"] = model_variants(judge, name, options_of(options)) if wanted else plan.variants
+    return replace(plan, how=how, count_tokens=plan.count_tokens or token_counter(judge), **given)
 
 
 def audit_scored(
@@ -243,6 +294,7 @@ def audit_scored(
         plain_parts=plain,
         findings=findings,
         blind=context.blind,
+        resamples=context.plan.how.resamples,
     )
 
 
@@ -281,88 +333,3 @@ def _score(
         raise DataError(f"{cached.name} could score none of {len(groups)} groups ({', '.join(cached.failures)})")
     reasons = " or ".join(cached.failures) or "cannot be scored"
     return scored, ({f"an answer is {reasons}" if "too long" in reasons else reasons: left_out} if left_out else {})
-
-
-def compare_models(audits: Sequence[Audit], how: Resampling) -> list[dict[str, Any]]:
-    """Compare the first model with each other one on the groups that both could score."""
-    found = []
-    for other in audits[1:]:
-        sides = _common([audits[0], other])
-        names = (audits[0].evaluation.scorer, other.evaluation.scorer)
-        plain = compare(names[0], sides[0], names[1], sides[1], how).to_dict()
-        flipped = plain["flipped"]
-        found.append(plain | {"data": audits[0].data, "num_flipped": len(flipped), "flipped": flipped[:MAX_FLIPPED]})
-    return found
-
-
-def judge_together(
-    audits: Sequence[Audit], trained_on: Sequence[str], how: Resampling, *, is_ensemble: bool
-) -> list[dict[str, Any]]:
-    """Return the matrix of training source by test source, and the selective risk of the models as one ensemble.
-
-    Args:
-        audits: one for each model.
-        trained_on: name of the data set that each model was trained on, in the order of the models; or nothing.
-        how: bootstrap over prompts.
-        is_ensemble: whether the models are members of one ensemble.
-
-    Raises:
-        ConfigError: not as many names as models, or a name twice.
-    """
-    parts: dict[str, Any] = {}
-    names = [found.evaluation.scorer for found in audits]
-    if trained_on:
-        if len(trained_on) != len(audits) or len(set(trained_on)) != len(trained_on):
-            raise ConfigError(f"--trained-on: {len(trained_on)} names for {len(audits)} models; give each its own")
-        parts["shift"] = _matrix(audits, trained_on, how)
-    if is_ensemble:
-        if len(audits) < 2:
-            raise ConfigError("--ensemble-risk needs two or more models")
-        parts["risk"] = audit_risk(dict(zip(names, _common(audits), strict=True)), how).to_dict()
-    if not parts:
-        return []
-    head = {"schema": TOGETHER_SCHEMA, "schema_version": TOGETHER_VERSION, "scorer": "All models together"}
-    return [{**head, "models": names, "data": audits[0].data, "seed": how.seed, **parts}]
-
-
-def _matrix(audits: Sequence[Audit], trained_on: Sequence[str], how: Resampling) -> dict[str, Any]:
-    """Return accuracy of every model on every data set, and what is lost away from home, from the rewards at hand."""
-    sides = _common(audits)
-    data: dict[str, list[PreferenceGroup]] = {}
-    for item in sides[0]:
-        data.setdefault(item.group.source or audits[0].data, []).append(item.group)
-    models = {name: _known(side) for name, side in zip(trained_on, sides, strict=True)}
-    return measure_shift(models, data, how).to_dict()
-
-
-def _known(scored: Sequence[ScoredGroup]) -> FunctionScorer:
-    """Return a scorer that knows the rewards of these groups."""
-    table = {
-        (text_key(item.group.prompt), text_key(completion)): reward
-        for item in scored
-        for completion, reward in zip(item.group.completions, item.rewards, strict=True)
-    }
-    return FunctionScorer(lambda prompt, answers: [table[text_key(prompt), text_key(answer)] for answer in answers])
-
-
-def _common(audits: Sequence[Audit]) -> list[list[ScoredGroup]]:
-    """Return the groups that every model could score, in one order."""
-    tables = [_by_text(found.evaluation.scored) for found in audits]
-    shared = [key for key in tables[0] if all(key in table for table in tables[1:])]
-    return [[table[key] for key in shared] for table in tables]
-
-
-def _by_text(scored: Sequence[ScoredGroup]) -> dict[Key, ScoredGroup]:
-    return {(i.group.source, text_key(i.group.prompt), *map(text_key, i.group.completions)): i for i in scored}
-
-
-def with_details(found: Audit, names: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
-    """Return an audit over all data and, where there are several data sets, the evaluation on each, with details."""
-    scored, scorer = found.evaluation.scored, found.evaluation.scorer
-    results = [found.to_dict() | details(scored, how)]
-    for name in names if len(names) > 1 else ():
-        own = [item for item in scored if item.group.source == name]
-        blind = {rule: [item for item in items if item.group.source == name] for rule, items in found.blind.items()}
-        if own:
-            results.append(summarise(scorer, own, how, blind=blind).to_dict() | {"data": name} | details(own, how))
-    return results

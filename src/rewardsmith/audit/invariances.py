@@ -188,9 +188,9 @@ def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -
     other = torch.float32 if own == torch.bfloat16 else torch.bfloat16
 
     def load(**options: Any) -> RewardModel:
+        kept = ("trust_remote_code", "aggregate", "tokens_per_batch", "special_tokens", "chat_template")
         options = {"device": scorer.device, "dtype": own, "truncation": scorer.truncation, **options}
-        remote, aggregate = how.trust_remote_code, how.aggregate
-        model: RewardModel = RewardModel.from_pretrained(path, trust_remote_code=remote, aggregate=aggregate, **options)
+        model: RewardModel = RewardModel.from_pretrained(path, **{n: getattr(how, n) for n in kept}, **options)
         return model
 
     variants: dict[str, Callable[[], Scorer]] = {

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rewardsmith.audit.sampled_answers import SampledAnswers
 
 CHUNK = 64
+# Fewer than of an evaluation: an audit has many intervals.
+RESAMPLES = 2_000
 Plain = Mapping[str, Any]
 
 
@@ -131,7 +133,7 @@ class AuditPlan:
         prompt_blind: score every answer without its prompt, too, as a baseline; a second pass.
     """
 
-    how: Resampling = field(default_factory=Resampling)
+    how: Resampling = Resampling(RESAMPLES)
     probes: Sequence[Probe] | None = None
     sample: int = 500
     variants: Mapping[str, Callable[[], Scorer]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rewardsmith.blocks.kinds import Curves, Histogram, Plot, Reliability, Scatter, Section, Strips
 from rewardsmith.blocks.plots import marks_of
+from rewardsmith.errors import MissingExtraError
 from rewardsmith.records import Estimate
 
 if TYPE_CHECKING:
@@ -39,14 +40,22 @@ def figures_of(sections: Iterable[Section | None]) -> dict[str, Figure]:
     return found
 
 
+def new_figure(width: float, height: float, dpi: int) -> Figure:
+    """Return an empty figure that needs no display. Raises MissingExtraError without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib is not installed; run: pip install matplotlib") from error
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def figure_of(block: Plot | Strips) -> Figure:
     """Draw one block; the caption is the title."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = 1.2 + 0.32 * len(block.rows) if isinstance(block, Strips) else 3.6
-    figure = Figure(figsize=(7.5, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, height, 120)
     axes = figure.add_subplot()
     match block:
         case Strips():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +75,11 @@ def render_blocks(blocks: Sequence[Block], limits: Limits | None = None) -> str:
     """Return blocks as a piece of HTML with its style, for notebooks."""
     names = {"page": None, "blocks": blocks, "limits": limits or Limits(1_000, 5, 30), "style": _inner_style()}
     return _template().render(**names)
+
+
+def render_facts(facts: Mapping[str, Value]) -> str:
+    """Return names and values as a small table for notebooks, of a result that is no more than a few counts."""
+    return render_blocks([Table("", ("", ""), [[name, value] for name, value in facts.items()])])
 
 
 def write_cell(value: Value | Cell) -> Written:

@@ -8,9 +8,10 @@ from typing import Any
 
 from rewardsmith.audit import Audit, AuditPlan, audit
 from rewardsmith.audit.answers import token_counter
-from rewardsmith.audit.auditing import compare_models, judge_together, with_details
 from rewardsmith.audit.invariances import model_variants
+from rewardsmith.audit.plan import RESAMPLES
 from rewardsmith.audit.sampled_answers import AuditData, Reading, SampledAnswers, load_data, load_samples
+from rewardsmith.audit.together import compare_models, judge_together, with_details
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.evaluate import about, say_wrote, write_json
 from rewardsmith.cli.options import add_input_options, add_model_options, input_options, model_options, open_scorer
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser, several=True)
     add("--ensemble-risk", action="store_true", help="the models are one ensemble: adds its selective risk")
-    add("--resamples", type=int, default=2_000, help="bootstrap samples (default 2000)")
+    add("--resamples", type=int, default=RESAMPLES, help=f"bootstrap samples (default {RESAMPLES})")
     add("--seed", type=int, default=0, help="seed of bootstrap, sample and edits")
     add("--json", metavar="FILE", help="write the result as JSON; - for stdout instead of the tables")
     add("--html", metavar="FILE", help="write one self-contained report")

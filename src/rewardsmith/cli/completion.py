@@ -9,9 +9,6 @@ from importlib import import_module
 from rewardsmith.cli.main import COMMANDS, SPREADSHEET, CommandParser, available_commands, part_of
 from rewardsmith.errors import missing_extra
 
-EXAMPLE = """examples:
-  rewardsmith completion bash > ~/.local/share/bash-completion/completions/rewardsmith
-  rewardsmith completion zsh > ~/.zfunc/_rewardsmith      with ~/.zfunc in $fpath"""
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands with commands of their own, and the modules of those.
 AREAS = ("data", "collect", "rl")
@@ -21,7 +18,6 @@ SHARED = ("rewardsmith.cli.collect_project",)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
 
 

@@ -19,7 +19,7 @@ from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import Portion, choose_groups, group_rank, plan_counts, rank_threshold
 from rewardsmith.data.simulate import GOLD, AnnotatorConfig, SimulationConfig, iter_simulated
-from rewardsmith.data.splitting import HELD_BACK, SplitPlan, split
+from rewardsmith.data.splitting import HELD_BACK, SUFFIXES, SplitPlan, split
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, open_rows, write_json
@@ -116,7 +116,7 @@ def configure_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold", type=float, default=0.8, help="Jaccard similarity of near-duplicate prompts")
     parser.add_argument("--cutoff", help="with --by time: first time (ISO 8601) of the second side")
-    parser.add_argument("--suffix", default=".jsonl", choices=[".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
+    parser.add_argument("--suffix", default=".jsonl", choices=SUFFIXES)
     add_input_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what lies at --out")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from rewardsmith.blocks.text import print_blocks
-from rewardsmith.cli.train import require_writable
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.simulate import GoldScorer, demo_groups
 from rewardsmith.errors import ConfigError
 from rewardsmith.evaluation.verdict import evaluate_held_out
+from rewardsmith.files.writing import require_writable
 from rewardsmith.models import fresh_model
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.report.training import result_blocks, write_report

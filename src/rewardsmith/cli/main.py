@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import takewhile
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -17,6 +19,11 @@ from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_place, say_cut
 from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, kept, nearest, nearest_or_known, said
 
+# Headings of --help, and how the flags below them begin; a command's own groups stand beside them.
+GROUPS = {
+    "rows that are read": "reader split limit columns score_margin skip_bad draw train_data data",
+    "what is written": "json html png rows model_card save_temperature reward_bench out overwrite",
+}
 # A flag of every command, as --debug is.
 SPREADSHEET = "--spreadsheet-cells"
 # Command of an area -> (module below rewardsmith.cli, one-line summary).
@@ -185,6 +192,7 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     make_parser = getattr(command, "make_parser", CommandParser)
     parser = make_parser(prog=f"rewardsmith {name}", description=summary)
     part_of(command, "configure", name)(parser)
+    finish_help(parser, name)
     args = parse_strictly(parser, arguments)
     check_place(args)
     try:
@@ -193,6 +201,42 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
         raise error if str(error) else KeyboardInterrupt(kept(name, vars(args))) from None
     finally:
         say_cut(args)
+
+
+def finish_help(parser: argparse.ArgumentParser, name: str) -> None:
+    """Put a command's examples above its flags, its usage into one line, and flags of one kind under one heading."""
+    if parser.usage is None:
+        places = [
+            (str(action.metavar or action.dest.upper()), action.nargs) for action in parser._positionals._group_actions
+        ]
+        shown = (
+            f"[{p}]" if n == "?" else f"{p} [{p} ...]" if n == "+" else f"[{p} ...]" if n == "*" else p
+            for p, n in places
+        )
+        parser.usage = f"{parser.prog} {' '.join(shown)} [flags]"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    text = (Path(__file__).parent / "examples.txt").read_text(encoding="utf-8")
+    _, _, lines = f"\n{text}".partition(f"\n{name}\n")
+    own = "\n".join(takewhile(lambda line: line.startswith("  "), lines.splitlines()))
+    parser.description = f"{parser.description}\n\nexamples:\n{own}" if own else parser.description
+    group_flags(parser, GROUPS)
+
+
+def group_flags(parser: argparse.ArgumentParser, groups: Mapping[str, str], rest_title: str = "options") -> None:
+    """Put the flags under headings, by how their names begin; those of no heading come last, as `rest_title`."""
+    plain = next((group for group in parser._action_groups if group.title == "options"), None)
+    if plain is None:
+        return
+    headed: dict[str, list[argparse.Action]] = {title: [] for title in (*groups, rest_title)}
+    for action in plain._group_actions:
+        title = next((t for t, starts in groups.items() if action.dest.startswith(tuple(starts.split()))), rest_title)
+        headed[title].append(action)
+    plain.title, plain._group_actions = rest_title, headed.pop(rest_title)
+    first = [parser.add_argument_group(title) for title, actions in headed.items() if actions]
+    for group, actions in zip(first, filter(None, headed.values()), strict=True):
+        group._group_actions += actions
+    others = [g for g in parser._action_groups if g not in (parser._positionals, plain, *first)]
+    parser._action_groups = [parser._positionals, *first, *others, plain]
 
 
 def part_of(module: ModuleType, role: str, name: str) -> Callable[[Any], Any]:

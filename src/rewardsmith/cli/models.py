@@ -84,6 +84,9 @@ def configure_laplace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", help="judgements whose log loss chooses the prior (default: marginal likelihood)")
     parser.add_argument("--prior-precision", type=float, help="a given precision of the prior")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="distinct tokens of one forward")
+    parser.add_argument("--truncate-prompt", action="store_true", help="cut the start of a prompt that is too long")
+    parser.add_argument("--limit", type=int, metavar="N", help="read at most so many groups of each")
 
 
 def run_laplace(args: argparse.Namespace) -> int:
@@ -93,9 +96,9 @@ def run_laplace(args: argparse.Namespace) -> int:
     from rewardsmith.scoring.laplace import fit_laplace
 
     logging.disable_progress_bar()
-    fit = fit_laplace(
-        args.folder, args.data, held_out=args.held_out, prior_precision=args.prior_precision, device=args.device
-    )
+    how = {"device": args.device, "tokens_per_batch": args.batch_tokens, "limit": args.limit}
+    how["truncation"] = "truncate_prompt" if args.truncate_prompt else None
+    fit = fit_laplace(args.folder, args.data, held_out=args.held_out, prior_precision=args.prior_precision, **how)
     print(
         f"prior precision {fit.prior_precision:.4g} ({fit.chosen_by}); {fit.comparisons} comparisons determine "
         f"{fit.effective:.1f} of {len(fit.centre)} directions of the head"

@@ -64,6 +64,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         group.add_argument(
             "--ensemble", metavar="MODEL", action="append", default=[], help="a further member; may be repeated"
         )
+    text = "conversations: plain, chatml or a Jinja file (default: the model's own)"
+    group.add_argument("--chat-template", "--chat_template", metavar="NAME|FILE", help=text)
     group.add_argument("--combine", choices=COMBINATIONS, default="mean", help="of an ensemble (default mean)")
     group.add_argument(
         "--penalty",
@@ -156,6 +158,7 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         penalty=args.penalty,
         aggregate=args.aggregate,
         compile=args.compile,
+        chat_template=args.chat_template,
         # A server's work has no end.
         expected_tokens=math.inf if hasattr(args, "served_name") else count_tokens_about(data),
     )

@@ -34,17 +34,12 @@ def run(args: argparse.Namespace) -> int:
     return run_area("rl", COMMANDS, args)
 
 
-ROUND_EXAMPLES = """examples:
-  rewardsmith rl round rounds my-rounds --policy POLICY --reward_start BASE --prompts prompts.jsonl --judge people
-  rewardsmith rl round my.yaml my-rounds        # again: goes on where it stopped"""
 ROUND_FLAGS = ("policy", "reward_start", "prompts", "pick", "judge", "gold", "algorithm")
 ROUND_NUMBERS = ("num_rounds", "labels", "candidates", "seed")
 
 
 def configure_round(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; each stands over the key of its name in the YAML."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = ROUND_EXAMPLES
     parser.add_argument("settings", help="a YAML file, or the name of one in recipes/ (rounds)")
     parser.add_argument("out", type=Path, help="folder of the run; one that it holds goes on")
     for name in ROUND_FLAGS:
@@ -136,7 +131,8 @@ def run_best_of_n(args: argparse.Namespace) -> int:
     prompts = load_prompts(args.prompts, limit=args.limit, split=args.split)
     reward = open_scorer(args.reward, args)
     gold = open_scorer(args.gold, args) if args.gold else None
-    policy = open_policy(args.policy, device=args.device, trust_remote_code=args.trust_remote_code)
+    how = {"device": args.device, "dtype": args.dtype or "float32", "trust_remote_code": args.trust_remote_code}
+    policy = open_policy(args.policy, **how)
     with ProgressBar("sampling", len(prompts), "prompts") as bar:
         found = best_of_n(policy, prompts, reward, args.out, plan, gold=gold, show=bar.advance)
     rows = [[f"{kind}, {name}", value] for kind in ("rewards", "gold") for name, value in getattr(found, kind).items()]

@@ -9,22 +9,22 @@ from typing import Any
 
 import torch
 
+from rewardsmith.cli.main import group_flags
 from rewardsmith.cli.options import SCORER_HELP
-from rewardsmith.cli.train import TrainParser, group_flags, require_writable
+from rewardsmith.cli.train import REST, TrainParser
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.writing import require_writable
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import option
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
 
-EXAMPLES = """examples:
-  rewardsmith rl {0} {0} --model_name_or_path POLICY --reward_model_name_or_path REWARD --dataset_name PROMPTS
-  rewardsmith rl {0} --config my.yaml --gold LARGER_REWARD_MODEL --resume"""
 GROUPS = {
     "policy, prompts and rewards": "model_name dataset_name split train_limit reward_ gold trust_remote",
     "what is measured": "num_eval eval_answers num_measure guard",
     "what is done to rewards": "combine penalty length_penalty normalized uncertainty clip wait_seconds",
+    "how reward models run": "device batch_tokens truncate_prompt special_tokens compile chat_template",
     "adapter": "use_peft lora_ use_rslora use_dora",
     "sampling": "num_generations max_completion response_length temperature top_ min_p stop_token num_rounds "
     "prompts_per",
@@ -34,8 +34,11 @@ GROUPS = {
     "gradient_check max_grad optim weight_decay use_cpu",
     "output": "output_dir overwrite_output resume save_ logging_ report_to run_name",
 }
-# Of TRL's ModelConfig what a policy's adapter needs.
-ADAPTER = ("use_peft", "use_rslora", "use_dora", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+# Of ModelConfig what says nothing to a policy: it is loaded as it is.
+UNREAD = (
+    *("model_revision", "attn_implementation", "load_in_8bit", "load_in_4bit"),
+    *("from_config", "tokenizer_name_or_path", "tokenizer_vocab_size"),
+)
 
 
 @dataclass
@@ -59,6 +62,12 @@ class RunArguments:
     length_penalty: str | None = option(None, "JSON of an audit, whose excess weight of length is taken off.")
     normalized: bool = option(False, "Divide by the standard deviation of the reward model's contract, less its mean.")
     uncertainty: float | None = option(None, "Spread of an ensemble at which an answer counts half.")
+    device: str | None = option(None, "Of the reward models: cpu, cuda:1; by default the policy's.")
+    batch_tokens: int | None = option(None, "Distinct tokens of one forward of a reward model.")
+    truncate_prompt: bool = option(False, "Cut the start of a prompt that is too long for a reward model.")
+    special_tokens: str = option("allow", "Control tokens inside texts: allow, as_text or refuse.")
+    compile: str = option("off", "Compile the layers of the reward models.", choices=["auto", "on", "off"])
+    chat_template: str | None = option(None, "Of a reward model that holds none: plain, chatml or a Jinja file.")
     clip: float | None = option(None, "Rewards beyond plus or minus this are cut.")
     wait_seconds: float = option(600.0, "How long a reward server that does not answer is waited for.")
     trust_remote_code: bool = option(False, "Run Python code that a model brings.")
@@ -79,16 +88,15 @@ def make_parser(prog: str, description: str) -> TrainParser:
         allow_abbrev=False,
         conflict_handler="resolve",
     )
-    parser.usage = f"{prog} [RECIPE] --model_name_or_path POLICY --reward_model_name_or_path REWARD --dataset_name DATA"
-    parser.epilog, parser.formatter_class = None, argparse.RawDescriptionHelpFormatter
-    parser.description = f"{description}\n\n{EXAMPLES.format(algorithm)}"
+    parser.usage = f"{prog} [RECIPE] [flags]"
+    parser.epilog = None
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
     parser.add_argument("--resume", action="store_true", help="go on with the run that output_dir holds")
     has_gpu = torch.cuda.is_available()
     parser.set_defaults(algorithm=algorithm, output_dir=None, report_to="none", use_cpu=not has_gpu, logging_steps=1)
     parser.set_defaults(bf16=has_gpu, disable_tqdm=False)
-    group_flags(parser, GROUPS)
+    group_flags(parser, GROUPS, REST)
     return parser
 
 
@@ -131,17 +139,33 @@ def _plan(arguments: argparse.Namespace) -> Any:
     config = _config(arguments, script)
     prompts = load_prompts(script.dataset_name, limit=script.train_limit, split=script.split)
     held_out = min(script.num_eval_prompts, len(prompts) // 4)
+    remote = script.trust_remote_code
     device = "cpu" if config.use_cpu and torch.cuda.is_available() else None
-    models = ModelOptions(device=device, trust_remote_code=script.trust_remote_code)
+    models = ModelOptions(
+        device=script.device or device,
+        tokens_per_batch=script.batch_tokens,
+        truncate_prompt=script.truncate_prompt,
+        special_tokens=script.special_tokens,
+        compile=script.compile,
+        chat_template=script.chat_template,
+        trust_remote_code=remote,
+    )
     sources = script.reward_model_name_or_path
     reward = reward_function(sources, weights=script.reward_weights, options=_options(script), model=models)
     adapter = _part(arguments, ModelConfig)
+    for name in UNREAD:
+        if getattr(adapter, name) != getattr(ModelConfig, name):
+            raise ConfigError(
+                f"--{name} is for reward models that are trained; a policy is loaded as it is: leave it out"
+            )
     adapter.lora_task_type = "CAUSAL_LM"
     if adapter.use_peft and arguments.algorithm == "raft":
         raise ConfigError("raft trains all weights; leave --use_peft out, or take ppo, grpo or rloo")
     return RunPlan(
         arguments.algorithm,
-        open_policy(script.model_name_or_path, device=device, trust_remote_code=script.trust_remote_code),
+        open_policy(
+            script.model_name_or_path, device=device, dtype=adapter.dtype or "float32", trust_remote_code=remote
+        ),
         prompts[held_out:],
         prompts[:held_out],
         reward,

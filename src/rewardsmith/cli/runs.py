@@ -33,21 +33,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-PLAN_EXAMPLES = """examples:
-  rewardsmith plan Qwen/Qwen2.5-0.5B-Instruct pairs.jsonl
-  rewardsmith plan 8B pairs.jsonl --gpus 8 --memory 80
-  rewardsmith plan 70B pairs.jsonl --gpus 64 --comparisons 100000000     a projection from the lengths of these rows
-  rewardsmith plan 8B pairs.jsonl --gpus 8 --engine ZeRO-2                 memory and command of one engine
-  rewardsmith plan ./model pairs.jsonl --rate-from ./earlier-run           time at the rate of an earlier run
-  rewardsmith plan ./model pairs.jsonl --measure                         time at the rate of this machine"""
-
-
 def configure_plan(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     from rewardsmith.training.config import OVERFLOWS
     from rewardsmith.training.engines import BYTES, NAMES
 
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, PLAN_EXAMPLES
     parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size: 0.5B, 1.5B, 8B, 70B")
     parser.add_argument("data", metavar="DATA", help="a file, a folder or a hub id")
     parser.add_argument("--gpus", type=int, default=1, help="devices (default: 1)")
@@ -97,15 +87,8 @@ def run_plan(args: argparse.Namespace) -> int:
     return 0 if found.command else 1
 
 
-LAUNCH_EXAMPLES = """examples:
-  rewardsmith launch --nproc 2 train lora --model_name_or_path MODEL --dataset_name pairs.jsonl
-  rewardsmith launch --dry_run train --config my.yaml     print the command, one process a GPU
-  rewardsmith train --nproc 2 --config my.yaml            the same, shorter"""
-
-
 def configure_launch(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, LAUNCH_EXAMPLES
     parser.add_argument("--nproc", type=int, help="processes on this machine; by default one a GPU")
     parser.add_argument("--dry_run", action="store_true", help="print the command and leave")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="train and its flags")

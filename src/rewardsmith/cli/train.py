@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,11 +12,13 @@ from typing import Any, NoReturn
 from transformers import HfArgumentParser
 from transformers.trainer_utils import IntervalStrategy
 
-from rewardsmith.errors import ConfigError, UsageError
+from rewardsmith.cli.main import group_flags
+from rewardsmith.errors import UsageError
+from rewardsmith.files.writing import require_writable
 from rewardsmith.report.training import print_result, write_report
 from rewardsmith.training.adapter import ModelConfig, require_extras
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
-from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.config import RewardConfig, read_config
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, require_stream_settings
 from rewardsmith.training.hub import push_run
 from rewardsmith.training.language import train_language
@@ -26,11 +27,7 @@ from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS, explicit_flags, stages_of
 from rewardsmith.training.run import train_one_or_several
 
-EXAMPLES = """examples:
-  rewardsmith train pairs --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --dataset_name pairs.jsonl
-  rewardsmith train lora --model_name_or_path MODEL --dataset_name pairs.jsonl --tokens_per_batch 8192
-  rewardsmith train from_scratch --dataset_name rankings.jsonl --loss_type plackett_luce
-  rewardsmith train --config my.yaml --resume_from_checkpoint true"""
+REST = "all other settings of transformers"
 # Headings of --help: flags of these fields stand together, those of transformers come last.
 GROUPS = {
     "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
@@ -57,9 +54,8 @@ class TrainParser(HfArgumentParser):
 def make_parser(prog: str, description: str) -> TrainParser:
     """Build the parser with every flag."""
     parser = TrainParser(list(CONFIGS), prog=prog, description=description, allow_abbrev=False)
-    parser.usage = f"{prog} [RECIPE] --model_name_or_path MODEL --dataset_name DATA [flags]"
-    parser.epilog, parser.formatter_class = None, argparse.RawDescriptionHelpFormatter
-    parser.description = f"{description}\n\n{EXAMPLES}"
+    parser.usage = f"{prog} [RECIPE] [flags]"
+    parser.epilog = None
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
     parser.add_argument("--nproc", type=int, help="train in so many processes on this machine")
@@ -70,28 +66,8 @@ def make_parser(prog: str, description: str) -> TrainParser:
             action.type = _rate
         elif action.nargs is None and getattr(action.type, "__name__", "") == "string_to_bool":
             action.nargs, action.const = "?", True
-    group_flags(parser, GROUPS)
+    group_flags(parser, GROUPS, REST)
     return parser
-
-
-def group_flags(parser: argparse.ArgumentParser, groups: Mapping[str, str]) -> None:
-    """Put the flags under headings, those that a user asks for first at the top."""
-    [plain] = [group for group in parser._action_groups if group.title == "options"]
-    plain.title = "all other settings of transformers"
-    first = [parser.add_argument_group(title) for title in groups]
-    rest: list[argparse.Action] = []
-    for action in plain._group_actions:
-        place = next(
-            (
-                g
-                for g, starts in zip(first, groups.values(), strict=True)
-                if action.dest.startswith(tuple(starts.split()))
-            ),
-            None,
-        )
-        (rest if place is None else place._group_actions).append(action)
-    plain._group_actions = rest
-    parser._action_groups = [parser._positionals, *first, plain]
 
 
 def _rate(text: str) -> float | str:
@@ -148,30 +124,11 @@ def build_configs(
     if values[RewardConfig]["output_dir"] is None:
         source = model.model_name_or_path or model.from_config or "model"
         values[RewardConfig]["output_dir"] = f"{Path(source).name}-Reward"
-    try:
-        config = RewardConfig(**values[RewardConfig])
-    except ConfigError:
-        raise
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"settings refused: {str(error).splitlines()[0]}") from error
-    if config.max_steps == 0 or (config.max_steps < 0 and not config.num_train_epochs > 0):
-        raise ConfigError(
-            f"max_steps={config.max_steps} with num_train_epochs={config.num_train_epochs:g} trains nothing; "
-            "give a positive number to one of them, and leave the other out"
-        )
+    config = read_config(**values[RewardConfig])
     script = ScriptArguments(**values[ScriptArguments])
     mixture = DatasetMixtureConfig(**values[DatasetMixtureConfig])
     require_stream_settings(config, mixture.streaming or script.dataset_streaming)
     return script, config, model, mixture
-
-
-def require_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before anything is read or trained."""
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ConfigError(f"output_dir {str(folder)!r} cannot be a folder: {place} is a file; name another")
-    if not os.access(place, os.W_OK):
-        raise ConfigError(f"output_dir {str(folder)!r} cannot be written: no permission in {place}; name another")
 
 
 def split_configs(arguments: argparse.Namespace) -> dict[type, dict[str, Any]]:

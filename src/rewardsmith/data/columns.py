@@ -25,8 +25,14 @@ TIES = ("tie", "draw", "equal", "same", "both", "neither", "both_bad", "bothbad"
 LOOKED_AT = 1000
 
 
-def parse_columns(words: Sequence[str] | None) -> dict[str, str] | None:
-    """Read the words of `--columns`, such as "question=prompt". Raises ConfigError for a word of another form."""
+def parse_columns(words: Sequence[str] | Mapping[str, str] | None) -> dict[str, str] | None:
+    """Read the words of `--columns`, such as "question=prompt"; a mapping is taken as it is.
+
+    Raises:
+        ConfigError: a word of another form.
+    """
+    if isinstance(words, Mapping):
+        return dict(words)
     if not words:
         return None
     # "a=prompt,b=chosen" is one word; a comma inside a name is part of it.
@@ -38,10 +44,10 @@ def parse_columns(words: Sequence[str] | None) -> dict[str, str] | None:
     return {left: right for left, _, right in pairs}
 
 
-def parse_score_margin(word: str | None) -> float | dict[str, float] | None:
-    """Read "0.5" or "helpfulness=0.5". Raises ConfigError for another form."""
-    if word is None:
-        return None
+def parse_score_margin(word: str | float | Mapping[str, float] | None) -> float | dict[str, float] | None:
+    """Read "0.5" or "helpfulness=0.5"; numbers are taken as they are. Raises ConfigError for another form."""
+    if not isinstance(word, str):
+        return dict(word) if isinstance(word, Mapping) else word
     name, _, scale = word.rpartition("=")
     try:
         return {name: float(scale)} if name else float(scale)

@@ -17,14 +17,14 @@ from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import plan_row, read_rows
 from rewardsmith.data.formats import FORMATS
 from rewardsmith.data.formats.cells import find_group_faults
-from rewardsmith.data.formats.format import RATED
+from rewardsmith.data.formats.format import RATED, data_frame
 from rewardsmith.data.formats.pairs import to_trl_rows
 from rewardsmith.data.formats.rankings import LEFT_OUT
 from rewardsmith.data.formats.rated import join_rated, rows_follow
 from rewardsmith.data.merging import deduplicate, merge_groups, with_score_margins
 from rewardsmith.data.opening import open_rows, read_groups
 from rewardsmith.data.sets import find
-from rewardsmith.errors import ConfigError, DataError, RowError, nearest_or_known
+from rewardsmith.errors import ConfigError, DataError, RowError, require_known
 from rewardsmith.files.tables import read_hub, rows_of_frame
 from rewardsmith.records import PreferenceGroup
 
@@ -121,9 +121,7 @@ class PreferenceSet(Sequence[PreferenceGroup]):
 
         `load_preferences` reads it back to the same comparisons. Groups without a comparison are not in it.
         """
-        import pandas
-
-        return pandas.DataFrame([row for group in self.groups for row in to_trl_rows(group)])
+        return data_frame(row for group in self.groups for row in to_trl_rows(group))
 
 
 class ReadOptions(TypedDict, total=False):
@@ -187,10 +185,7 @@ def iter_preferences(
 
 
 def _iterate(source: object, report: LoadReport, options: ReadOptions, whole: bool) -> Iterator[PreferenceGroup]:
-    unknown = next((name for name in options if name not in ReadOptions.__annotations__), None)
-    if unknown is not None:
-        hint = nearest_or_known(unknown, ReadOptions.__annotations__)
-        raise TypeError(f"reading preferences takes no argument {unknown!r}; {hint}")
+    require_known("reading preferences", options, ReadOptions.__annotations__)
     on_error, margin = options.get("on_error", "raise"), options.get("score_margin")
     if on_error not in ("raise", "count"):
         raise ConfigError(f"on_error must be 'raise' or 'count', not {on_error!r}")

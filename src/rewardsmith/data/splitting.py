@@ -13,17 +13,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
+from rewardsmith.blocks.html import render_facts
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
 from rewardsmith.data.merging import NearDuplicates, hash_share
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, require_known, require_place
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, write_json
 from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
 
 HELD_BACK = "held_back"
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 By = Literal["prompt", "source", "annotator", "time"]
 
 
@@ -56,7 +58,7 @@ class SplitPlan:
             raise ConfigError("a split by time needs two sides and a cutoff such as 2024-06-01")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SplitReport:
     """Groups and comparisons per side, what was left out by reason, and what the reading of files counted."""
 
@@ -64,6 +66,26 @@ class SplitReport:
     comparisons: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
     read: LoadReport = field(default_factory=LoadReport)
+
+    def __repr__(self) -> str:
+        return f"<split: {', '.join(self._sides())}>"
+
+    def _repr_html_(self) -> str:
+        lines = [*self._sides(), *(f"held back: {n} ({reason})" for reason, n in self.held_back.items())]
+        return render_facts(dict(line.split(": ", 1) for line in [*lines, f"read: {self.read}"]))
+
+    def _sides(self) -> list[str]:
+        return [f"{side}: {self.groups[side]} groups, {self.comparisons[side]} comparisons" for side in self.groups]
+
+
+class SplitOptions(ReadOptions, total=False):
+    """The fields of a plan beside how data are read, as the flags of `rewardsmith data split` name them."""
+
+    by: By
+    shares: Mapping[str, float]
+    seed: int
+    threshold: float
+    cutoff: str | None
 
 
 def split(
@@ -73,24 +95,32 @@ def split(
     *,
     suffix: str = ".jsonl",
     overwrite: bool = False,
-    **load_options: Unpack[ReadOptions],
+    **options: Unpack[SplitOptions],
 ) -> SplitReport:
     """Write the sides of a split as files, and `split.json` with all that is needed to do it again.
 
     Args:
         data: what `load_preferences` takes; files are read and written group by group.
         out: folder; one file a side, and `held_back` for comparisons that would join two sides.
+        plan: how to split; or its fields among the options: by, shares, seed, threshold, cutoff.
         suffix: ".jsonl", ".jsonl.gz", ".jsonl.zst" or ".parquet".
-        load_options: of `load_preferences`.
+        options: also those of `load_preferences`.
 
     Raises:
         ConfigError: a file of that name is there already.
         DataError: rows that cannot be read.
 
     Example:
-        `split("pairs.jsonl", "split", SplitPlan(shares={"train": 0.8, "test": 0.2}))`
+        `split("pairs.jsonl", "split", shares={"train": 0.8, "test": 0.2})`
     """
-    plan, out, report = plan or SplitPlan(), Path(out), SplitReport()
+    require_known("split()", options, SplitOptions.__annotations__)
+    given: dict[str, Any] = {name: value for name, value in options.items() if name in SplitPlan.__dataclass_fields__}
+    load_options: dict[str, Any] = {name: value for name, value in options.items() if name not in given}
+    if given and plan is not None:
+        raise ConfigError(f"{', '.join(given)}: how to split is said in plan; give one of them")
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"suffix {suffix!r} is none of {', '.join(SUFFIXES)}")
+    plan, out, report = plan or SplitPlan(**given), Path(require_place(out, "out")), SplitReport()
     names = [*plan.shares, HELD_BACK]
     for name in (*(f"{side}{suffix}" for side in names), "split.json"):
         check_free(out / name, overwrite)

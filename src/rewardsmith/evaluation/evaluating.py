@@ -16,11 +16,13 @@ import numpy as np
 
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.words import show, show_interval
+from rewardsmith.data.formats.format import data_frame
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.judged import (
     AXES,
     ScoredGroup,
+    comparison_rows,
     completion_length,
     margins,
     measure,
@@ -138,6 +140,10 @@ class Evaluation:
             "dropped": dict(self.dropped),
             "notes": list(self.notes),
         }
+
+    def to_pandas(self) -> Any:
+        """Return a table with a row a comparison, as `rewardsmith evaluate --rows` writes it."""
+        return data_frame(comparison_rows(self.scored))
 
     def __repr__(self) -> str:
         return f"<evaluation of {self.scorer} on {self.groups:,} groups: accuracy {self.metrics[BASELINE]}>"

@@ -89,6 +89,15 @@ def check_free(path: Path, overwrite: bool, flag: str = "--overwrite") -> None:
             raise ConfigError(f"{path} cannot be written: {parent} is no folder that may be written to")
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before anything is read or trained. Raises ConfigError."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ConfigError(f"output_dir {str(folder)!r} cannot be a folder: {place} is a file; name another")
+    if not os.access(place, os.W_OK):
+        raise ConfigError(f"output_dir {str(folder)!r} cannot be written: no permission in {place}; name another")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all; what UTF-8 cannot hold is escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))

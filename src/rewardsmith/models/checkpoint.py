@@ -33,6 +33,7 @@ from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRul
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards
+from rewardsmith.models.templates import named_template
 from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer
 
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
@@ -236,6 +237,7 @@ def load_reward_model(
     trust_remote_code: bool = False,
     enforce: bool = True,
     aggregate: str = "min",
+    chat_template: str | None = None,
     **options: Any,
 ) -> LoadedModel:
     """Load a reward model, ours or foreign, with the rule by which it scores.
@@ -245,6 +247,7 @@ def load_reward_model(
         trust_remote_code: allow models that bring Python code; our own pooled models need no permission.
         enforce: refuse a checkpoint that does not match its contract.
         aggregate: how a step model's scores become one reward: "min", "product", "last" or "mean".
+        chat_template: a Jinja file, "plain" or "chatml", for a model that was not trained on a template that it holds.
         options: further arguments of `from_pretrained`.
 
     Raises:
@@ -254,8 +257,11 @@ def load_reward_model(
         require_one_model(str(path))
         contract = contracts.read_contract(path)
         if contract is None:
-            return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options))
-        return _load_by_contract(path, contract, trust_remote_code, enforce, options)
+            return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options), chat_template)
+        loaded = _load_by_contract(path, contract, trust_remote_code, enforce, options)
+        if chat_template is not None:
+            _take_template(loaded, chat_template, str(path))
+        return loaded
     except (RewardsmithError, MemoryError):
         raise
     except Exception as error:
@@ -277,6 +283,15 @@ def _load_by_contract(
     return LoadedModel(model, tokenizer, Renderer(tokenizer, contract.policy()), contract, notes)
 
 
+def _take_template(loaded: LoadedModel, name: str, path: str) -> None:
+    """Give a model with a contract a template. Raises ConfigError where it was trained with another."""
+    tokenizer = loaded.tokenizer
+    own, tokenizer.chat_template = tokenizer.chat_template, named_template(name, tokenizer)
+    loaded.notes += prepare_tokenizer(tokenizer, core_model(loaded.model))
+    if own and tokenizer.chat_template != own:
+        raise ConfigError(f"{path} was trained with the chat template that it holds; leave --chat-template {name} out")
+
+
 def _load_own(
     path: str, trust_remote_code: bool, options: dict[str, Any], contract: ScoringContract | None = None
 ) -> tuple[Any, list[str]]:
@@ -287,12 +302,14 @@ def _load_own(
     return model, notes
 
 
-def _load_foreign(path: str, options: ImportOptions) -> LoadedModel:
+def _load_foreign(path: str, options: ImportOptions, chat_template: str | None = None) -> LoadedModel:
     """Load a model without a contract by the importer of its layout, and state the rule that is used."""
     imported = loading.load_foreign(path, options)
     if imported is None:
         imported = _load_standard(path, options)
     tokenizer = load_tokenizer(path, options.trust_remote_code)
+    if chat_template is not None:
+        tokenizer.chat_template = named_template(chat_template, tokenizer)
     if imported.reader is not None or imported.is_comparer:
         imported.notes += fix_date(tokenizer)
         policy = imported.text.policy(TextPolicy.of(tokenizer))
@@ -357,7 +374,8 @@ def _load_adapter(
     with heads.quiet_renames():
         adapted: Any = PeftModel.from_pretrained(model, path)
     stored = next((Path(path) / name for name in ADAPTER_WEIGHTS if (Path(path) / name).is_file()), None)
-    taken = get_peft_model_state_dict(adapted)
+    # Said, so that PEFT neither warns of a resized embedding nor asks the hub how large the base's is.
+    taken = get_peft_model_state_dict(adapted, save_embedding_layers=True)
     unused = heads.unused_weights(name for name in names_in(stored) if name not in taken) if stored else ()
     return adapted, [
         *heads.unused_note(base, model, found.unused),

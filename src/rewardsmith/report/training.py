@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.blocks.figures import new_figure
+from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.text import CARD, new_card, print_blocks
+from rewardsmith.errors import ConfigError, MissingExtraError, require_known
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
-from rewardsmith.training.checkpoints import require_unused
-from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.data import DEFAULT_HELD_OUT, from_rows
+from rewardsmith.files.writing import require_writable
+from rewardsmith.training.adapter import ModelConfig, require_extras
+from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
+from rewardsmith.training.config import RewardConfig, read_config
+from rewardsmith.training.data import DEFAULT_HELD_OUT, DatasetMixtureConfig, ScriptArguments, load_given
 from rewardsmith.training.hub import push_run
-from rewardsmith.training.record import CURVES, RunSummary
+from rewardsmith.training.model import named_model
+from rewardsmith.training.recipes import CONFIGS
+from rewardsmith.training.record import CURVES, RECORD, RunSummary
 from rewardsmith.training.run import train_one_or_several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
 # Colour-blind safe: blue for training, orange for held-out data.
 TRAIN, HELD_OUT, RULE, GRID = "#2a6fbb", "#d1661b", "#666666", "#dddddd"
 PANELS = (
@@ -28,6 +39,10 @@ PANELS = (
     ("accuracy", "accuracy", "share of decided comparisons"),
     ("mean_reward", "reward", "mean, and one standard deviation"),
 )
+# Flags that are arguments of `train` under other names, or that it has itself.
+OF_ARGUMENTS = ("overwrite_output_dir", "model_name_or_path", "dataset_name", "eval_dataset_name", "output_dir")
+# What the command sets where the user says nothing.
+OF_THE_COMMAND = {"merge_prompts": True, "logging_first_step": True, "disable_tqdm": False}
 # Settings that a reader of the card asks for first; run.json holds them all.
 SETTINGS = (
     "learning_rate",
@@ -39,23 +54,18 @@ SETTINGS = (
 )
 
 
-def draw_curves(summary: RunSummary, path: Path) -> bool:
-    """Draw loss, accuracy and rewards over steps. Returns whether there was anything to draw."""
+def curves_figure(summary: RunSummary) -> Figure | None:
+    """Draw loss, accuracy and rewards over steps; None where there is nothing to draw."""
     history = summary.history
     if not any("loss" in row for row in history):
-        return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(11, 3.4), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+        return None
+    figure = new_figure(11, 3.4, 160)
     figure.suptitle(Path(summary.model_name).name, fontsize=11, x=0.01, ha="left", fontweight="bold")
     for axes, (name, label, note) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         _draw_panel(axes, history, name)
         axes.set_title(f"{label} ({note})", fontsize=9, loc="left")
         axes.set_xlabel("step", fontsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.locator_params(axis="x", integer=True)
         axes.tick_params(labelsize=8, length=0)
         axes.grid(color=GRID, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -64,8 +74,7 @@ def draw_curves(summary: RunSummary, path: Path) -> bool:
     if summary.held_out is not None and summary.held_out.accuracy.n:
         _draw_levels(figure.axes[1], summary.held_out)
     figure.axes[1].set_ylim(0.0, 1.02)
-    figure.savefig(path)
-    return True
+    return figure
 
 
 def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -96,6 +105,23 @@ def _draw_levels(axes: Axes, result: HeldOutResult) -> None:
     axes.legend(handles, labels, fontsize=7, frameon=False)
 
 
+class Run(RunSummary):
+    """What `train` returns: the summary of the run, which shows itself in a notebook and gives its curves."""
+
+    def _repr_html_(self) -> str:
+        return render_blocks(result_blocks(self))
+
+    def figures(self) -> dict[str, Figure]:
+        """Return the curves as a matplotlib figure, under "curves"; nothing where no step was logged."""
+        found = curves_figure(self)
+        return {} if found is None else {"curves": found}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `run.json` holds."""
+        record: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        return record
+
+
 def train(
     model: object,
     data: object,
@@ -106,48 +132,76 @@ def train(
     overwrite_output_dir: bool = False,
     peft_config: object = None,
     **settings: Any,
-) -> RunSummary:
+) -> Run:
     """Train a reward model and leave a folder as complete as that of `rewardsmith train`.
 
     Args:
-        model: a model id, a folder, or a model with `processing_class` among the settings.
-        data: what `load_preferences` takes; rows of one prompt are merged.
+        model: a model id, a folder, or a model with `processing_class` among the settings; None with `from_config`.
+        data: what `load_preferences` takes, or the splits of a DatasetDict; rows of one prompt are merged. None with
+            `datasets`, a mixture.
         output_dir: a folder that holds no run yet.
-        held_out: judgements to measure on; None holds out `test_split_size` of the prompts (0: none).
-        settings: fields of RewardConfig.
+        held_out: judgements to measure on; None takes the test split, or holds out `test_split_size` of the prompts (0:
+            none).
+        settings: the command's flags by their names: fields of RewardConfig, of a model that is named also dtype,
+            use_peft, lora_r, from_config, ..., and of the data reader, columns, score_margin, train_limit, eval_limit.
 
     Raises:
         ConfigError: a setting that cannot be used, or a folder that holds a run.
         DataError: rows that cannot be read, or none left.
 
     Example:
-        ```python
-        run = train("Qwen/Qwen2.5-0.5B-Instruct", "pairs.jsonl", "out", max_steps=500)
-        run.held_out.accuracy
-        ```
+        `train("Qwen/Qwen2.5-0.5B-Instruct", "pairs.jsonl", "out", max_steps=500).held_out.accuracy`
     """
     tokenizer = settings.pop("processing_class", None)
-    config = RewardConfig(output_dir=str(output_dir), **{"merge_prompts": True, "logging_first_step": True, **settings})
-    if not settings.get("resume_from_checkpoint"):
+    given = _by_config(settings)
+    config = read_config(output_dir=str(output_dir), **{**OF_THE_COMMAND, **given[RewardConfig]})
+    require_writable(Path(output_dir))
+    if asked_checkpoint(config.resume_from_checkpoint) is None:
         require_unused(Path(output_dir), overwrite_output_dir)
-    groups = from_rows(data, held_out, config.merge_prompts, test_split_size)
-    names = (model if isinstance(model, str) else type(model).__name__, str(data)[:80])
+    is_named = model is None or isinstance(model, str | Path)
+    if (names_of := ", ".join(given[ModelConfig])) and not is_named:
+        raise ConfigError(f"{names_of}: the model is loaded already; give its name to have it loaded so")
+    named = ModelConfig(model_name_or_path=str(model) if model and is_named else None, **given[ModelConfig])
+    require_extras(named, config)
+    share = {"test_split_size": test_split_size, **given[DatasetMixtureConfig]}
+    groups = load_given(data, held_out, (given[ScriptArguments], share), config)
 
     def parts(own: RewardConfig) -> dict[str, Any]:
         # Each member of an ensemble trains a copy of its own.
-        given = model if isinstance(model, str) or config.ensemble == 1 else copy.deepcopy(model)
-        return {"model": given, "processing_class": tokenizer, "peft_config": peft_config}
+        own_model = {"model": copy.deepcopy(model) if config.ensemble > 1 else model}
+        found = named_model(named, own, groups.first_groups) if is_named else own_model
+        more = (("processing_class", tokenizer), ("peft_config", peft_config))
+        return found | {name: value for name, value in more if value is not None}
 
-    summary = train_one_or_several(parts, config, groups, names, {})
+    title = named.model_name_or_path or f"random weights ({named.from_config})"
+    names = (
+        title if is_named else type(model).__name__,
+        str(data)[:80] if data is not None else str(share["datasets"]),
+    )
+    summary = train_one_or_several(parts, config, groups, names, vars(named) if is_named else {})
     write_report(summary)
     push_run(summary.folder, config)
-    return summary
+    return Run(**vars(summary))
+
+
+def _by_config(settings: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
+    """Return settings by the configuration that has them. Raises TypeError for one that none has."""
+    known = {kind: {field.name for field in fields(kind) if field.init} for kind in CONFIGS}
+    require_known("train()", settings, sorted(set().union(*known.values()) - set(OF_ARGUMENTS)))
+    return {kind: {n: v for n, v in settings.items() if n in names} for kind, names in known.items()}
 
 
 def write_report(summary: RunSummary) -> None:
     """Write `README.md` and `training_curves.png` into the run's folder."""
-    has_curves = draw_curves(summary, summary.folder / CURVES)
-    (summary.folder / CARD).write_text(model_card(summary, has_curves), encoding="utf-8")
+    try:
+        figure = curves_figure(summary)
+    except MissingExtraError as error:
+        # The model is saved; a picture is no reason to lose its card.
+        logger.warning("no curves: %s", error)
+        figure = None
+    if figure is not None:
+        figure.savefig(summary.folder / CURVES)
+    (summary.folder / CARD).write_text(model_card(summary, figure is not None), encoding="utf-8")
 
 
 def print_result(summary: RunSummary) -> None:

@@ -1,4 +1,4 @@
-"""`evaluate`, `compare`, `score_file` and `export`: what the commands do, from Python, with the commands' names.
+"""`evaluate`, `compare`, `score_file`, `rank` and `export`: what the commands do, from Python, with their names.
 
 Their results print short, show themselves in a notebook (`_repr_html_`), give figures (`figures()`) and plain values
 (`to_dict()`), and `rewardsmith.report.write_report([result], "report.html")` makes a page of them.
@@ -6,26 +6,31 @@ Their results print short, show themselves in a notebook (`_repr_html_`), give f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack
 
-from rewardsmith.clients.opening import open_scorer
-from rewardsmith.data.loading import ReadOptions
-from rewardsmith.errors import require_place
-from rewardsmith.evaluation import as_scorer
+from rewardsmith.clients.opening import ScorerOptions, open_given, reading_of, resampling_of
+from rewardsmith.errors import ConfigError, require_known, require_place
 from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
 from rewardsmith.evaluation.evaluating import evaluate as evaluate_scorer
 from rewardsmith.evaluation.scorers import scores_blind
 from rewardsmith.files.progress import ProgressBar
-from rewardsmith.records import Scorer
+from rewardsmith.scoring import ranking
 from rewardsmith.scoring.bulk.job import BulkJob, BulkReport, advance
 from rewardsmith.scoring.bulk.job import score_file as score_into
+from rewardsmith.scoring.bulk.ledger import Shard
 from rewardsmith.scoring.bulk.rows import find_source, spec_fingerprints
 from rewardsmith.scoring.exporting import ExportOptions, ExportReport, export_model
-from rewardsmith.scoring.opening import ModelOptions, ModelSpec
+from rewardsmith.scoring.opening import ModelOptions, ModelSpec, OpenOptions, count_tokens_about
+from rewardsmith.scoring.ranking import Choice, RankReport
 from rewardsmith.scoring.scorer import RewardScorer
 from rewardsmith.stats.intervals import Resampling
+
+# Flags of `score` that are fields of a job; the source and the output are arguments.
+JOB = tuple(field.name for field in fields(BulkJob) if field.name not in ("source", "out"))
 
 
 def evaluate(
@@ -34,7 +39,8 @@ def evaluate(
     *,
     how: Resampling | None = None,
     prompt_blind: bool | None = None,
-    **load_options: Unpack[ReadOptions],
+    ensemble: Sequence[str] = (),
+    **options: Unpack[ScorerOptions],
 ) -> Evaluation:
     """Evaluate a reward model, or anything that scores, on any preference data.
 
@@ -42,25 +48,29 @@ def evaluate(
         model: folder, hub id, address of a server, "module:function", a file of scores, "simulator:gold"; or a
             RewardModel, a client, or a function (prompt, completions) -> rewards.
         data: what `load_preferences` takes: a path, a hub id, rows, groups.
-        how: number of bootstrap samples and seed.
+        how: number of bootstrap samples and seed, in place of `resamples` and `seed`.
         prompt_blind: also score every answer without its prompt, as a baseline; a second pass. None: yes, but for files
             of scores, as the command does.
-        load_options: passed to `load_preferences`.
+        ensemble: further members of a model.
+        options: how the data are read (as `load_preferences`) and how a model that is named is run (`ModelOptions`:
+            device, dtype, tokens_per_batch, truncate_prompt, ...), each as the command's flag of its name.
 
     Example:
         >>> rows = [{"prompt": f"{i}+{i}?", "chosen": f"{i + i}", "rejected": "I do not know"} for i in range(9)]
         >>> evaluate(lambda prompt, answers: [-len(a) for a in answers], rows).metrics["accuracy"].value
         1.0
     """
-    scorer = _scorer(model)
+    require_known("evaluate()", options, ScorerOptions.__annotations__)
+    scorer = open_given(model, options, data, ensemble)
     blind = scores_blind(scorer, prompt_blind)
-    return evaluate_scorer(scorer, data, how=how, prompt_blind=blind, **load_options)
+    how = how or resampling_of(options, Resampling())
+    return evaluate_scorer(scorer, data, how=how, prompt_blind=blind, **reading_of(options))
 
 
 def compare(
-    a: object, b: object, data: object, *, how: Resampling | None = None, **load_options: Unpack[ReadOptions]
+    a: object, b: object, data: object, *, how: Resampling | None = None, **options: Unpack[ScorerOptions]
 ) -> ModelComparison:
-    """Compare two reward models on the same rows, with paired tests; `a`, `b` and `data` as `evaluate` takes them.
+    """Compare two reward models on the same rows, with paired tests; arguments are those of `evaluate`.
 
     Raises:
         DataError: no judgement prefers a side.
@@ -71,11 +81,26 @@ def compare(
         >>> compare(longest, shortest, rows).overall.difference.value
         1.0
     """
-    return compare_scorers((_scorer(a), _scorer(b)), data, load_options, how=how)
+    require_known("compare()", options, ScorerOptions.__annotations__)
+    named = [isinstance(model, str | Path) for model in (a, b)]
+    # How a model is run holds for the one that is named; where none is, it is refused.
+    first, second = (
+        open_given(model, options if is_named or not any(named) else {}, data)
+        for model, is_named in zip((a, b), named, strict=True)
+    )
+    names = (str(a) if named[0] else first.name, str(b) if named[1] else second.name)
+    how = how or resampling_of(options, Resampling())
+    return compare_scorers((first, second), data, reading_of(options), names, how)
 
 
 def score_file(
-    model: str | Path | RewardScorer, data: str | Path, out: str | Path, how: ModelOptions | None = None, **job: Any
+    model: str | Path | RewardScorer,
+    data: str | Path,
+    out: str | Path,
+    how: ModelOptions | None = None,
+    *,
+    ensemble: Sequence[str] = (),
+    **options: Any,
 ) -> BulkReport:
     """Score every row of a file of any size and write it with its rewards; killed and run again, it goes on.
 
@@ -83,8 +108,10 @@ def score_file(
         model: folder or hub id, or a model that `RewardModel.from_pretrained` loaded.
         data: JSON Lines, JSON, CSV, Parquet, Arrow, a folder, or a data set of the hub.
         out: .jsonl (.gz, .zst), .json, .csv or .parquet.
-        how: how the model is opened, where it is given by its place.
-        job: fields of `BulkJob`: split, column, rows_per_part, shard, overwrite, with_parts, limit, columns.
+        how: how a model that is named is run; or its fields, such as device and truncate_prompt, among the options.
+        ensemble: further members of a model.
+        options: fields of `BulkJob` (split, column, rows_per_part, shard, overwrite, with_parts, limit, columns) and of
+            `ModelOptions`.
 
     Raises:
         CheckpointError, ConfigError: a job with another model, input or options was begun at `out`.
@@ -93,12 +120,62 @@ def score_file(
     Example:
         `score_file("my-reward", "answers.jsonl", "scored.jsonl", limit=100).scored`
     """
+    require_known("score_file()", options, (*JOB, *OpenOptions.__annotations__))
+    job = {name: value for name, value in options.items() if name in JOB}
+    if isinstance(job.get("shard"), str):
+        job["shard"] = Shard.parse(job["shard"])
     work = BulkJob(find_source(require_place(data, "data"), job.get("split")), Path(require_place(out, "out")), **job)
+    given = {name: value for name, value in options.items() if name not in JOB}
+    if given and (how is not None or isinstance(model, RewardScorer)):
+        where = "in how" if how is not None else "where the model is opened, and this one is open already"
+        raise ConfigError(f"{', '.join(given)}: how a model is run is said {where}")
     named = model.name if isinstance(model, RewardScorer) else require_place(model, "model")
-    spec = ModelSpec.of(named, options=how)
+    spec = ModelSpec.of(named, ensemble, how or ModelOptions(**given, expected_tokens=count_tokens_about(data)))
+    spec.require_outside(work.out)
     scorer = model if isinstance(model, RewardScorer) else spec.open()
     with ProgressBar("scoring") as bar:
         return score_into(scorer, work, spec_fingerprints(spec, scorer), advance(bar, work.shard))
+
+
+def rank(
+    source: str | Path,
+    out: str | Path,
+    choice: Choice | None = None,
+    *,
+    model: str | Path | RewardScorer | None = None,
+    **options: Any,
+) -> RankReport:
+    """Write the best answers of each prompt, or best against worst: of scored rows, or of any rows by a model.
+
+    Args:
+        source: what `score_file` wrote; with a model anything that it reads.
+        out: .jsonl (.gz, .zst), .json, .csv or .parquet.
+        choice: what is taken; or its fields among the options: take, k, min_reward, min_margin.
+        model: scores the answers first, into OUT.scored.jsonl (resumable).
+        options: column, split, limit, overwrite and columns; with a model also the other options of `score_file`.
+
+    Raises:
+        ConfigError: the output is there already, or would change the input.
+        DataError: a row without rewards.
+
+    Example:
+        `rank("scored.jsonl", "pairs.jsonl", take="pairs", k=2)`
+    """
+    of_choice, of_rank = ("take", "k", "min_reward", "min_margin"), ("column", "split", "limit", "overwrite", "columns")
+    of_model = (*JOB, *OpenOptions.__annotations__, "ensemble") if model is not None else of_rank
+    require_known("rank()" if model is not None else "rank() without a model", options, (*of_choice, *of_model))
+    if (taken := {name: options.pop(name) for name in of_choice if name in options}) and choice is not None:
+        raise ConfigError(f"{', '.join(taken)}: what is taken is said in choice; give one of them")
+    choice = choice or Choice(**taken)
+    place, out = require_place(source, "source"), Path(require_place(out, "out"))
+    ranking.check_place(place, out, options.get("overwrite", False))
+    if model is None:
+        return ranking.rank(place, out, choice, **options)
+    scored = out.with_name(f"{out.name}.scored.jsonl")
+    score_file(model, place, scored, **options)
+    # What was scored here has our names already.
+    kept = {name: options[name] for name in ("column", "limit", "overwrite") if name in options}
+    return ranking.rank(scored, out, choice, **kept)
 
 
 def export(model: str | Path, out: str | Path, **options: Any) -> ExportReport:
@@ -116,8 +193,5 @@ def export(model: str | Path, out: str | Path, **options: Any) -> ExportReport:
     Example:
         `export("my-adapter", "my-reward").difference`
     """
+    require_known("export()", options, ExportOptions.__dataclass_fields__)
     return export_model(require_place(model, "model"), require_place(out, "out"), ExportOptions(**options))
-
-
-def _scorer(model: object) -> Scorer:
-    return open_scorer(str(model)) if isinstance(model, str | Path) else as_scorer(model)

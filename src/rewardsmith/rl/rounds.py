@@ -41,7 +41,7 @@ from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.stats.ordering import Order, Prediction, order_values
 from rewardsmith.training.checkpoints import last_whole
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.data import from_rows
+from rewardsmith.training.data import load_given
 from rewardsmith.training.record import RECORD
 from rewardsmith.training.run import train_run
 
@@ -267,7 +267,7 @@ class Rounds:
         self.say(f"round {number}: training the reward model on {_labels(groups)} judgements")
         own = {"merge_prompts": True, "report_to": "none", "seed": self.settings.seed, **self.settings.reward}
         config = RewardConfig(output_dir=str(out), **own, resume_from_checkpoint=_goes_on(out))
-        data = from_rows(groups, None, config.merge_prompts, 0.0)
+        data = load_given(groups, None, ({}, {"test_split_size": 0.0}), config)
         train_run(
             {"model": self.settings.reward_start}, config, data, (self.settings.reward_start, f"round {number}"), {}
         )

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rewardsmith.blocks.html import render_facts
 from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.models import heads
@@ -74,7 +75,7 @@ class ExportOptions:
     verify: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportReport:
     """What was written.
 
@@ -103,6 +104,16 @@ class ExportReport:
     own_code: bool
     rule: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<exported to {self.folder}: {self.architecture}, {self.dtype}; rewards differ by {self.difference:.1e}>"
+        )
+
+    def _repr_html_(self) -> str:
+        named = {"folder": str(self.folder), "architecture": self.architecture, "dtype": self.dtype, "rule": self.rule}
+        found = f"{self.difference:.1e} of {self.texts} texts at most, allowed {self.tolerance:.0e}"
+        return render_facts({**named, "rewards differ by": found, "taken off every reward": self.shift})
 
 
 def export_model(source: str, out: str | Path, options: ExportOptions | None = None) -> ExportReport:

@@ -74,6 +74,9 @@ def fit_laplace(
     prior_precision: float | None = None,
     save: bool = True,
     device: str | None = None,
+    tokens_per_batch: int | None = None,
+    truncation: str | None = None,
+    limit: int | None = None,
 ) -> LaplaceFit:
     """Fit the distribution of a saved model's head and store it in the folder, where every command finds it.
 
@@ -84,18 +87,22 @@ def fit_laplace(
         prior_precision: a given one.
         save: write it into the folder.
         device: by default a GPU where there is one.
+        tokens_per_batch, truncation: as of `RewardModel.from_pretrained`.
+        limit: read at most so many groups of each.
 
     Raises:
         ConfigError: no contract, an ensemble, or a head that is no linear layer.
         DataError: no judgement.
     """
-    model = RewardModel.from_pretrained(str(folder), device=device, dtype="float32")
+    model = RewardModel.from_pretrained(
+        str(folder), device=device, dtype="float32", tokens_per_batch=tokens_per_batch, truncation=truncation
+    )
     if not isinstance(model, RewardModel) or model.contract is None or wide_head.num_heads(model.model) > 1:
         raise ConfigError(f"{folder} must hold one model with one head and a contract; an ensemble has its spread")
-    curvature = measure_curvature(model, list(load_preferences(data, merge_prompts=True)))
+    curvature = measure_curvature(model, list(load_preferences(data, limit=limit)))
     chosen_by = "given"
     if prior_precision is None and held_out is not None:
-        groups = list(load_preferences(held_out, merge_prompts=True))
+        groups = list(load_preferences(held_out, limit=limit))
         prior_precision, chosen_by = _by_held_out(model, curvature, groups), "held-out log loss"
     elif prior_precision is None:
         prior_precision, chosen_by = by_marginal_likelihood(curvature), "marginal likelihood"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from rewardsmith.errors import CheckpointError, ConfigError
 
@@ -31,6 +31,7 @@ class ModelOptions:
         combine, penalty: how the rewards of an ensemble become one.
         aggregate: how the scores of a step model become one.
         compile: compile the layers: "on", "off", or "auto", where a CPU's work repays it.
+        chat_template: a Jinja file, "plain" or "chatml", for a model that was not trained on a template that it holds.
         expected_tokens: about how many tokens will be scored, for "auto"; 0 where nobody knows.
     """
 
@@ -45,7 +46,25 @@ class ModelOptions:
     penalty: float = 1.0
     aggregate: str = "min"
     compile: str = "off"
+    chat_template: str | None = None
     expected_tokens: float = field(default=0.0, compare=False)
+
+
+class OpenOptions(TypedDict, total=False):
+    """`ModelOptions` as arguments of a function; every one may be left out."""
+
+    device: str | None
+    dtype: str | None
+    tokens_per_batch: int | None
+    trust_remote_code: bool
+    truncate_prompt: bool
+    verify: bool
+    special_tokens: str
+    combine: str
+    penalty: float
+    aggregate: str
+    compile: str
+    chat_template: str | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class ModelSpec:
             verify=how.verify,
             special_tokens=how.special_tokens,
             truncation="truncate_prompt" if how.truncate_prompt else None,
+            chat_template=how.chat_template,
         )
         bad = find_bad_weight(model)
         if bad is not None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.blocks.html import render_facts
 from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.cells import check_list, check_number, require
@@ -66,7 +67,7 @@ class Choice:
             )
 
 
-@dataclass
+@dataclass(repr=False)
 class RankReport:
     """What was taken.
 
@@ -91,6 +92,15 @@ class RankReport:
     def mean_kl(self) -> float:
         """Mean KL of best-of-n over the prompts with a scored answer, in nats; NaN without such prompts."""
         return self.sum_kl / self.prompts_scored if self.prompts_scored else math.nan
+
+    def __repr__(self) -> str:
+        return (
+            f"<took {self.rows} rows from {self.answers} answers to {self.prompts} prompts; KL {self.mean_kl:.3f} nats>"
+        )
+
+    def _repr_html_(self) -> str:
+        counts = {"prompts": self.prompts, "answers": self.answers, "rows taken": self.rows}
+        return render_facts({**counts, "prompts without a row": self.without_rows, "mean KL, nats": self.mean_kl})
 
 
 def kl_of_best_of_n(n: int) -> float:

@@ -106,23 +106,22 @@ class RewardModel(RewardScorer):
         verify: bool = True,
         special_tokens: str = "allow",
         revision: str | None = None,
+        chat_template: str | None = None,
     ) -> Any:
-        """Load a checkpoint; its scoring contract is read and enforced.
-
-        A model of another tool is loaded by its layout (docs/import-and-export.md) and the rule is stated in the log.
+        """Load a checkpoint and hold it to its contract, or to the rule of its tool (docs/import-and-export.md).
 
         Args:
             path, revision: folder, or hub id and its branch, tag or commit; several paths make an ensemble.
             device, dtype: by default a GPU in "bfloat16" where there is one, else the CPU in "float32".
-            combine, penalty: how an ensemble's rewards become one, see `rewardsmith.scoring.ensemble.combine_rewards`.
-            aggregate: how a step model's scores become one: "min", "product", "last" or "mean".
+            combine, penalty: how an ensemble's rewards become one (`combine_rewards`); `aggregate` of a step model's
+                scores: "min", "product", "last" or "mean".
             verify: refuse a checkpoint that does not give its golden rewards (ten short texts).
-            special_tokens: what control tokens inside prompts and answers do: "allow" (they act), "as_text" (they are
-                read as plain characters; for answers of a policy or of users) or "refuse" (a ScoringError).
+            special_tokens: what control tokens inside texts do: "allow" (act), "as_text" (as characters), "refuse".
             truncation: of texts that are too long where a call does not say (see `score`); None does what training did.
+            chat_template: a Jinja file, "plain" or "chatml", where the checkpoint was not trained on one that it holds.
 
         Returns:
-            A RewardModel, an EnsembleModel for several paths, or a PairComparer for a model that compares answers.
+            A RewardModel, an EnsembleModel for several paths, a PairComparer for a model that compares.
 
         Raises:
             CheckpointError: nothing can be loaded, its head is random, or it breaks its contract.
@@ -130,23 +129,24 @@ class RewardModel(RewardScorer):
         place = require_device(device, dtype)
         dtype = dtype or ("bfloat16" if place.type == "cuda" else "float32")
         folders = [m for one in _as_list(path) for m in member_folders(local_folder(str(one), revision))]
+        how: dict[str, Any] = {"aggregate": aggregate, "chat_template": chat_template, "dtype": dtype}
+        how["trust_remote_code"] = trust_remote_code
         if len(folders) > 1 or not isinstance(path, str | Path):
-            how: dict[str, Any] = {"device": place, "dtype": dtype, "tokens_per_batch": tokens_per_batch}
-            how |= {"trust_remote_code": trust_remote_code, "share": share, "aggregate": aggregate, "verify": verify}
+            how |= {"device": place, "tokens_per_batch": tokens_per_batch, "share": share, "verify": verify}
             alone = [cls.from_pretrained(member, special_tokens=special_tokens, **how) for member in folders]
             ensemble = EnsembleModel(alone, combine, penalty, str(path) if isinstance(path, str | Path) else None)
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
-        loaded = load_reward_model(folders[0], trust_remote_code=trust_remote_code, aggregate=aggregate, dtype=dtype)
+        loaded = load_reward_model(folders[0], **how)
         loaded.model.to(place)
         loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
         if verify:
             require_golden(loaded, str(path))
         if loaded.imported is not None:
             state_rule(str(path), loaded)
-        if loaded.imported is not None and loaded.imported.is_comparer:
-            _require_whole_texts(str(path), truncation, special_tokens)
-            return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
+            if loaded.imported.is_comparer:
+                _require_whole_texts(str(path), truncation, special_tokens)
+                return PairComparer(loaded, str(path), tokens_per_batch or TOKENS_PER_BATCH["cpu"])
         model = cls(loaded, str(path), tokens_per_batch, share)
         model.truncation = check_truncation(truncation or _own_truncation(loaded))
         return model._take_combination(combine, penalty, Path(folders[0]) / LAPLACE_FILE)

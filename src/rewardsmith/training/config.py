@@ -141,7 +141,9 @@ class RewardConfig(TrainingArguments):
     )
     trust_remote_code: bool = option(False, "Allow models and tokenizers that bring Python code.")
     chat_template_path: str | None = option(
-        None, "A Jinja file, plain, chatml, or a tokenizer whose template is taken."
+        None,
+        "A Jinja file, plain, chatml, or a tokenizer whose template is taken.",
+        aliases=["--chat_template", "--chat-template"],
     )
     disable_dropout: bool = option(True, "Set every dropout to 0.")
     dataset_num_proc: int | None = option(None, "Processes that tokenise.")
@@ -334,3 +336,19 @@ def take_new_names(args: TrainingArguments) -> None:
         new = old.replace("gradient", "activation")
         if getattr(args, new, "absent") is None:
             setattr(args, new, getattr(args, old))
+
+
+def read_config(**values: object) -> RewardConfig:
+    """Build the settings of a run. Raises ConfigError for what other packages refuse, and for a run of no step."""
+    try:
+        config = RewardConfig(**values)  # type: ignore[arg-type]
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"settings refused: {str(error).splitlines()[0]}") from error
+    if config.max_steps == 0 or (config.max_steps < 0 and not config.num_train_epochs > 0):
+        raise ConfigError(
+            f"max_steps={config.max_steps} with num_train_epochs={config.num_train_epochs:g} trains nothing; "
+            "give a positive number to one of them, and leave the other out"
+        )
+    return config

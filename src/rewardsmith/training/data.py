@@ -121,14 +121,58 @@ def _open_stream(script: ScriptArguments, mixture: DatasetMixtureConfig) -> Trai
     return TrainingData(stream, _load(str(test), script, False, None, script.eval_limit)[0] if test else [], notes)
 
 
-def from_rows(data: object, held_out: object, merge: bool, share: float) -> TrainingData:
-    """Load what `load_preferences` takes, and hold out a share of it where no held-out data is given."""
-    loaded = load_preferences(data, merge_prompts=merge)
-    groups = TrainingData(list(loaded), [], [str(loaded.report), *loaded.report.notes])
+def load_given(
+    data: object, held_out: object, settings: tuple[Mapping[str, Any], Mapping[str, Any]], config: RewardConfig
+) -> TrainingData:
+    """Load what a caller of Python gives: what is named as the flags do, and rows, tables, or the splits of a mapping.
+
+    Args:
+        held_out: judgements to measure on; None takes those of `settings`.
+        settings: fields of ScriptArguments and of DatasetMixtureConfig.
+
+    Raises:
+        ConfigError: settings of data that are named, for rows.
+        DataError: rows that cannot be read, or no comparison left.
+    """
+    script, mixture = ScriptArguments(**settings[0]), DatasetMixtureConfig(**settings[1])
+    require_stream_settings(config, mixture.streaming or script.dataset_streaming)
+    if isinstance(held_out, str | Path):
+        script.eval_dataset_name, held_out = str(held_out), None
+    if data is None or isinstance(data, str | Path):
+        script.dataset_name = None if data is None else str(data)
+        # Nothing is held out of the data where held-out rows are at hand.
+        mixture.test_split_size = 0 if held_out is not None else mixture.test_split_size
+        groups = load_training_data(script, mixture, config.merge_prompts)
+    else:
+        groups = from_rows(data, script, mixture, config.merge_prompts, holds_out=held_out is None)
     if held_out is not None:
-        groups.held_out = list(load_preferences(held_out, merge_prompts=merge))
-    elif share > 0:
-        groups = _hold_out(groups, share)
+        groups.held_out = _load(held_out, script, config.merge_prompts, None, script.eval_limit)[0]
+    return groups
+
+
+def from_rows(
+    data: object, script: ScriptArguments, mixture: DatasetMixtureConfig, merge: bool, *, holds_out: bool = True
+) -> TrainingData:
+    """Load rows, or the splits of a mapping, and hold out a share where there is no test split."""
+    if mixture.datasets or mixture.streaming or script.dataset_streaming or script.dataset_config:
+        raise ConfigError(
+            "datasets, streaming and dataset_config are for data that are named; give their path or hub id"
+        )
+    test: object = None
+    if isinstance(data, Mapping):
+        train, test = (data.get(name) for name in (script.dataset_train_split, script.dataset_test_split))
+        if train is None:
+            held = ", ".join(map(str, data))
+            raise ConfigError(f"no split {script.dataset_train_split!r} among {held}; name one as dataset_train_split")
+        data = train
+    rows, notes = _load(data, script, merge, None, script.train_limit)
+    groups = TrainingData(rows, [], notes)
+    if script.eval_dataset_name:
+        test = script.eval_dataset_name
+    if test is not None:
+        groups.held_out = _load(test, script, merge, None, script.eval_limit)[0]
+    elif holds_out and (mixture.test_split_size is None or mixture.test_split_size > 0):
+        groups = _hold_out(groups, mixture.test_split_size or DEFAULT_HELD_OUT)
     _require_comparisons(groups)
     return groups.merged() if merge else groups
 
@@ -188,7 +232,8 @@ def _load(
         columns=parse_columns(script.columns),
         score_margin=parse_score_margin(script.score_margin),
     )
-    name = source if isinstance(source, str) else ", ".join(source) if isinstance(source, list) else "rows"
+    paths = source if isinstance(source, list) and all(isinstance(one, str) for one in source) else []
+    name = source if isinstance(source, str) else ", ".join(paths) or "rows"
     return list(loaded), [f"{name}: {loaded.report}", *loaded.report.notes]
 
 

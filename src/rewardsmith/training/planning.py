@@ -19,7 +19,6 @@ from rewardsmith.errors import ConfigError, one_line
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training.data import (
-    DEFAULT_HELD_OUT,
     DatasetMixtureConfig,
     ScriptArguments,
     TrainingData,
@@ -169,9 +168,10 @@ def plan(
 
 def _read(data: object, given: Resources) -> TrainingData:
     """Read and hold out as a run does."""
+    mixture = DatasetMixtureConfig(test_split_size=given.held_out)
     if isinstance(data, str):
-        return load_training_data(ScriptArguments(data), DatasetMixtureConfig(test_split_size=given.held_out), True)
-    return from_rows(data, None, True, DEFAULT_HELD_OUT if given.held_out is None else given.held_out)
+        return load_training_data(ScriptArguments(data), mixture, True)
+    return from_rows(data, ScriptArguments(), mixture, True)
 
 
 def read_rate(folder: str | Path, model: str) -> tuple[float, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rewardsmith.blocks.figures import new_figure
 from rewardsmith.blocks.html import render_blocks, render_page
 from rewardsmith.blocks.kinds import (
     Block,
@@ -104,11 +105,7 @@ class Inspected:
 
     def plot_lengths(self) -> Figure:
         """Draw the lengths of prompts and completions side by side, as a matplotlib figure."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3.4), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(9, 3.4, 150)
         charts = {"prompts": self.found.prompt_lengths, "completions": self.found.completion_lengths}
         for axes, (name, lengths) in zip(figure.subplots(1, 2), charts.items(), strict=True):
             if lengths.n:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, MissingExtraError
 from rewardsmith.files.reading import FolderReader
 from rewardsmith.records import PreferenceGroup
 
@@ -167,3 +167,12 @@ def _information(group: PreferenceGroup) -> dict[str, int]:
 
 def _without_ties(group: PreferenceGroup) -> PreferenceGroup:
     return replace(group, comparisons=tuple(c for c in group.comparisons if c.outcome != "tie"))
+
+
+def data_frame(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Return rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError("pandas is not installed; run: pip install pandas") from error
+    return pandas.DataFrame(list(rows))

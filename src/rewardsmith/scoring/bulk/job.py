@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.blocks.html import render_facts
 from rewardsmith.data.columns import Columns, map_columns
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.progress import ProgressBar
@@ -116,7 +117,7 @@ class BulkJob:
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
 
 
-@dataclass
+@dataclass(repr=False)
 class BulkReport:
     """What became of the rows.
 
@@ -152,6 +153,17 @@ class BulkReport:
             for reason, count in self.answers_lost.items()
         ]
         return found + ([f"prompt cut at its start to fit the model: {self.cut} rows"] if self.cut else [])
+
+    def __repr__(self) -> str:
+        failed = f", {self.failed.total()} failed ({', '.join(self.failed)})" if self.failed else ""
+        lost = f", {self.answers_lost.total()} single answers lost" if self.answers_lost else ""
+        return f"<scored {self.scored} of {self.rows} rows{failed}{lost}; {self.reused} were done before>"
+
+    def _repr_html_(self) -> str:
+        counts = {"rows": self.rows, "scored": self.scored, "prompts cut to fit": self.cut}
+        counts |= {f"failed: {reason}": count for reason, count in self.failed.items()}
+        counts |= {f"single answers lost: {reason}": count for reason, count in self.answers_lost.items()}
+        return render_facts({**counts, "done before": self.reused, "parts left to other shards": self.waiting})
 
 
 def advance(bar: ProgressBar, shard: Shard) -> OnProgress:
