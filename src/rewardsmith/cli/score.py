@@ -70,9 +70,8 @@ def score(
     from rewardsmith.scoring.bulk.rows import find_source, spec_fingerprints
 
     cluster = _cluster(args)
-    found = find_source(str(source), args.split)
     job = BulkJob(
-        found,
+        find_source(str(source), args.split),
         out,
         args.split,
         args.column,

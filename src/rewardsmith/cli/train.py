@@ -55,7 +55,6 @@ def make_parser(prog: str, description: str) -> TrainParser:
     """Build the parser with every flag."""
     parser = TrainParser(list(CONFIGS), prog=prog, description=description, allow_abbrev=False)
     parser.usage = f"{prog} [RECIPE] [flags]"
-    parser.epilog = None
     parser.add_argument("recipe", nargs="?", help="a recipe: a YAML file, or the name of one in recipes/")
     parser.add_argument("--config", help="YAML with any of these flags; flags on the command line win")
     parser.add_argument("--nproc", type=int, help="train in so many processes on this machine")
