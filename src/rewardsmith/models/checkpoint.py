@@ -34,7 +34,7 @@ from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards
 from rewardsmith.models.templates import named_template
-from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer
+from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer, take_template
 
 RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
 # A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
@@ -259,8 +259,7 @@ def load_reward_model(
         if contract is None:
             return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options), chat_template)
         loaded = _load_by_contract(path, contract, trust_remote_code, enforce, options)
-        if chat_template is not None:
-            _take_template(loaded, chat_template, str(path))
+        loaded.notes += take_template(loaded.tokenizer, core_model(loaded.model), chat_template, str(path))
         return loaded
     except (RewardsmithError, MemoryError):
         raise
@@ -283,15 +282,6 @@ def _load_by_contract(
     return LoadedModel(model, tokenizer, Renderer(tokenizer, contract.policy()), contract, notes)
 
 
-def _take_template(loaded: LoadedModel, name: str, path: str) -> None:
-    """Give a model with a contract a template. Raises ConfigError where it was trained with another."""
-    tokenizer = loaded.tokenizer
-    own, tokenizer.chat_template = tokenizer.chat_template, named_template(name, tokenizer)
-    loaded.notes += prepare_tokenizer(tokenizer, core_model(loaded.model))
-    if own and tokenizer.chat_template != own:
-        raise ConfigError(f"{path} was trained with the chat template that it holds; leave --chat-template {name} out")
-
-
 def _load_own(
     path: str, trust_remote_code: bool, options: dict[str, Any], contract: ScoringContract | None = None
 ) -> tuple[Any, list[str]]:
@@ -308,8 +298,7 @@ def _load_foreign(path: str, options: ImportOptions, chat_template: str | None =
     if imported is None:
         imported = _load_standard(path, options)
     tokenizer = load_tokenizer(path, options.trust_remote_code)
-    if chat_template is not None:
-        tokenizer.chat_template = named_template(chat_template, tokenizer)
+    tokenizer.chat_template = named_template(chat_template, tokenizer) if chat_template else tokenizer.chat_template
     if imported.reader is not None or imported.is_comparer:
         imported.notes += fix_date(tokenizer)
         policy = imported.text.policy(TextPolicy.of(tokenizer))
@@ -374,13 +363,9 @@ def _load_adapter(
     with heads.quiet_renames():
         adapted: Any = PeftModel.from_pretrained(model, path)
     stored = next((Path(path) / name for name in ADAPTER_WEIGHTS if (Path(path) / name).is_file()), None)
-    # Said, so that PEFT neither warns of a resized embedding nor asks the hub how large the base's is.
-    taken = get_peft_model_state_dict(adapted, save_embedding_layers=True)
+    taken = get_peft_model_state_dict(adapted, save_embedding_layers=True)  # else PEFT warns, and asks the hub
     unused = heads.unused_weights(name for name in names_in(stored) if name not in taken) if stored else ()
-    return adapted, [
-        *heads.unused_note(base, model, found.unused),
-        *heads.unused_note(path, adapted, unused),
-    ]
+    return adapted, [*heads.unused_note(base, model, found.unused), *heads.unused_note(path, adapted, unused)]
 
 
 def require_device(device: str | torch.device | None, dtype: str | torch.dtype | None = None) -> torch.device:

@@ -76,6 +76,21 @@ def prepare_tokenizer(
     return notes + fix_date(tokenizer)
 
 
+def take_template(tokenizer: Any, model: Any, name: str | None, path: str) -> list[str]:
+    """Give the tokenizer of a model with a contract the template that was asked for; say what changed.
+
+    Raises:
+        ConfigError: the model at `path` was trained with another.
+    """
+    if name is None:
+        return []
+    own, tokenizer.chat_template = tokenizer.chat_template, templates.named_template(name, tokenizer)
+    notes = prepare_tokenizer(tokenizer, model)
+    if own and tokenizer.chat_template != own:
+        raise ConfigError(f"{path} was trained with the chat template that it holds; leave --chat-template {name} out")
+    return notes
+
+
 def _separate_pad(tokenizer: Any, model: PreTrainedModel | None) -> list[str]:
     """Choose a pad token that is none of the tokens a text holds."""
     marks = templates.template_marks(tokenizer)

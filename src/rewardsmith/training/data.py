@@ -147,7 +147,7 @@ def load_given(
         groups = from_rows(data, script, mixture, config.merge_prompts, holds_out=held_out is None)
     if held_out is not None:
         groups.held_out = _load(held_out, script, config.merge_prompts, None, script.eval_limit)[0]
-    return groups
+    return groups.merged() if config.merge_prompts else groups
 
 
 def from_rows(
