@@ -41,3 +41,24 @@ def test_runs_are_sorted_as_asked(tmp_path):
     write(tmp_path / "a", 0.5)
     assert [run.name for run in read_runs(tmp_path, "name")[0]] == ["a", "b"]
     assert read_runs(tmp_path)[0][0].to_dict()["accuracy"]["n"] == 100
+
+
+def test_the_temperature_is_written_into_a_contract_only(tmp_path):
+    import pytest
+    import tiny_models
+
+    from rewardsmith import evaluate
+    from rewardsmith.errors import ConfigError
+    from rewardsmith.evaluation import Resampling
+    from rewardsmith.models.checkpoint import save_reward_model
+    from rewardsmith.models.contract import read_contract
+    from rewardsmith.models.shared_prefix.plan import prepare_model
+    from rewardsmith.report.folders import save_temperature
+
+    model, tokenizer = tiny_models.qwen2()
+    save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)
+    result = evaluate(tmp_path / "model", tiny_models.pairs(60), how=Resampling(20))
+    save_temperature(tmp_path / "model", result.calibration)
+    assert read_contract(tmp_path / "model").temperature == pytest.approx(result.calibration.temperature)
+    with pytest.raises(ConfigError, match="write one with `rewardsmith export`"):
+        save_temperature(tmp_path, result.calibration)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rewardsmith.blocks.text import require_folder
 from rewardsmith.cli.options import SCORER_HELP, add_input_options, add_model_options, input_options, open_scorer
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.evaluation import Calibration, Resampling, as_scorer, evaluate
+from rewardsmith.evaluation import Resampling, as_scorer, evaluate
 from rewardsmith.evaluation.comparing import compare_scorers
 from rewardsmith.evaluation.evaluating import summarise
 from rewardsmith.evaluation.judged import comparison_rows
@@ -24,7 +24,7 @@ from rewardsmith.evaluation.verdict import verdict
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.findings import Finding
 from rewardsmith.report import details, write_report
-from rewardsmith.report.folders import write_benchmark, write_evaluation
+from rewardsmith.report.folders import save_temperature, write_benchmark, write_evaluation
 
 if TYPE_CHECKING:
     from rewardsmith.evaluation import Evaluation, ModelComparison
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model_card:
         say_wrote(write_evaluation(folder, plain, data))
     if args.save_temperature:
-        say_wrote(_save_temperature(folder, result.calibration))
+        say_wrote(save_temperature(folder, result.calibration))
     return 0
 
 
@@ -110,22 +110,6 @@ def hint_at_skipping(skips: bool) -> Iterator[None]:
     except ScoringError as error:
         remedy = "" if skips else "; --skip-bad leaves out and counts what cannot be scored"
         raise ScoringError(f"{error}{remedy}") from error
-
-
-def _save_temperature(folder: Path, calibration: Calibration) -> Path:
-    """Write the fitted temperature into the model's scoring contract.
-
-    Raises:
-        ConfigError: the model has no contract.
-        DataError: no temperature fits.
-    """
-    from rewardsmith.models.contract import FILE_NAME, read_contract
-
-    contract = read_contract(folder)
-    if contract is None:
-        raise ConfigError(f"{folder} has no {FILE_NAME}; write one with `rewardsmith export`")
-    contract.model_copy(update=calibration.contract_fields()).save(folder)
-    return folder / FILE_NAME
 
 
 def _run_benchmark(args: argparse.Namespace, scorer: object, data: str, how: Resampling, blind: bool) -> None:

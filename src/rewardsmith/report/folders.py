@@ -11,9 +11,10 @@ from typing import Any
 from rewardsmith.blocks.kinds import Block, Cell, FindingLine, Findings, Paragraph, Table, Value
 from rewardsmith.blocks.text import plain, write_section
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, words
-from rewardsmith.errors import one_line
+from rewardsmith.errors import ConfigError, one_line
 from rewardsmith.evaluation.sections import MAIN
 from rewardsmith.records import Estimate
+from rewardsmith.stats.calibration import Calibration
 
 Plain = Mapping[str, Any]
 METRICS = {
@@ -175,3 +176,19 @@ def _line(folder: Path, path: Path, record: Mapping[str, Any]) -> RunLine:
         baseline=max(rules.values(), key=lambda rule: rule.value, default=UNKNOWN),
         time=path.stat().st_mtime,
     )
+
+
+def save_temperature(folder: Path, calibration: Calibration) -> Path:
+    """Write the fitted temperature into the model's scoring contract. Returns the contract's path.
+
+    Raises:
+        ConfigError: the model has no contract.
+        DataError: no temperature fits.
+    """
+    from rewardsmith.models.contract import FILE_NAME, read_contract
+
+    contract = read_contract(folder)
+    if contract is None:
+        raise ConfigError(f"{folder} has no {FILE_NAME}; write one with `rewardsmith export`")
+    contract.model_copy(update=calibration.contract_fields()).save(folder)
+    return folder / FILE_NAME
