@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from rewardsmith.clients.opening import ScorerOptions, open_given, reading_of, resampling_of
+from rewardsmith.data.columns import Columns
 from rewardsmith.errors import ConfigError, require_known, require_place
 from rewardsmith.evaluation.comparing import ModelComparison, compare_scorers
 from rewardsmith.evaluation.evaluating import Evaluation
@@ -93,6 +94,29 @@ def compare(
     return compare_scorers((first, second), data, reading_of(options), names, how)
 
 
+class JobOptions(OpenOptions, total=False):
+    """The fields of a `BulkJob`, and how a model is run."""
+
+    split: str | None
+    column: str
+    rows_per_part: int
+    shard: str | Shard
+    overwrite: bool
+    with_parts: bool
+    limit: int | None
+    columns: Columns | None
+
+
+class RankOptions(JobOptions, total=False):
+    """What is taken, as the fields of a `Choice`, beside the options of a job."""
+
+    take: str
+    k: int
+    min_reward: float
+    min_margin: float
+    ensemble: Sequence[str]
+
+
 def score_file(
     model: str | Path | RewardScorer,
     data: str | Path,
@@ -100,7 +124,7 @@ def score_file(
     how: ModelOptions | None = None,
     *,
     ensemble: Sequence[str] = (),
-    **options: Any,
+    **options: Unpack[JobOptions],
 ) -> BulkReport:
     """Score every row of a file of any size and write it with its rewards; killed and run again, it goes on.
 
@@ -121,11 +145,11 @@ def score_file(
         `score_file("my-reward", "answers.jsonl", "scored.jsonl", limit=100).scored`
     """
     require_known("score_file()", options, (*JOB, *OpenOptions.__annotations__))
-    job = {name: value for name, value in options.items() if name in JOB}
+    job: dict[str, Any] = {name: value for name, value in options.items() if name in JOB}
     if isinstance(job.get("shard"), str):
         job["shard"] = Shard.parse(job["shard"])
     work = BulkJob(find_source(require_place(data, "data"), job.get("split")), Path(require_place(out, "out")), **job)
-    given = {name: value for name, value in options.items() if name not in JOB}
+    given: dict[str, Any] = {name: value for name, value in options.items() if name not in JOB}
     if given and (how is not None or isinstance(model, RewardScorer)):
         where = "in how" if how is not None else "where the model is opened, and this one is open already"
         raise ConfigError(f"{', '.join(given)}: how a model is run is said {where}")
@@ -143,7 +167,7 @@ def rank(
     choice: Choice | None = None,
     *,
     model: str | Path | RewardScorer | None = None,
-    **options: Any,
+    **options: Unpack[RankOptions],
 ) -> RankReport:
     """Write the best answers of each prompt, or best against worst: of scored rows, or of any rows by a model.
 
@@ -164,17 +188,18 @@ def rank(
     of_choice, of_rank = ("take", "k", "min_reward", "min_margin"), ("column", "split", "limit", "overwrite", "columns")
     of_model = (*JOB, *OpenOptions.__annotations__, "ensemble") if model is not None else of_rank
     require_known("rank()" if model is not None else "rank() without a model", options, (*of_choice, *of_model))
-    if (taken := {name: options.pop(name) for name in of_choice if name in options}) and choice is not None:
+    given: dict[str, Any] = dict(options)
+    if (taken := {name: given.pop(name) for name in of_choice if name in given}) and choice is not None:
         raise ConfigError(f"{', '.join(taken)}: what is taken is said in choice; give one of them")
     choice = choice or Choice(**taken)
     place, out = require_place(source, "source"), Path(require_place(out, "out"))
-    ranking.check_place(place, out, options.get("overwrite", False))
+    ranking.check_place(place, out, given.get("overwrite", False))
     if model is None:
-        return ranking.rank(place, out, choice, **options)
+        return ranking.rank(place, out, choice, **given)
     scored = out.with_name(f"{out.name}.scored.jsonl")
-    score_file(model, place, scored, **options)
+    score_file(model, place, scored, **given)
     # What was scored here has our names already.
-    kept = {name: options[name] for name in ("column", "limit", "overwrite") if name in options}
+    kept = {name: given[name] for name in ("column", "limit", "overwrite") if name in given}
     return ranking.rank(scored, out, choice, **kept)
 
 
