@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig
 from small_runs import config
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
@@ -146,6 +146,25 @@ def test_an_adapter_of_an_encoder_keeps_the_encoders_own_head(tmp_path, targets)
         trained = trainer.model.eval()(**ids).logits[:, 0].tolist()
     assert scored == pytest.approx(trained, abs=1e-5)
     assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(scored, abs=1e-5)
+
+
+def test_an_adapter_keeps_the_pooler_that_its_base_lacks(tmp_path):
+    """A masked language model has none; a new one that is not saved is random at every load."""
+    settings = BertConfig(**tiny_models.SIZES, vocab_size=40, max_position_embeddings=512, pad_token_id=0)
+    for part in (BertForMaskedLM(settings), tiny_models.bert_tokenizer()):
+        part.save_pretrained(tmp_path / "base")
+    args = config(tmp_path / "out", max_steps=1, verify_saved_model=True)
+    adapter = LoraConfig(r=2, target_modules=["query"])
+    trainer = RewardTrainer(
+        str(tmp_path / "base"), args, train_dataset=Dataset.from_list(tiny_models.pairs(4)), peft_config=adapter
+    )
+    trainer.train()
+    trainer.save_model()
+    rewards = [
+        RewardModel.from_pretrained(str(tmp_path / name)).score("good", [" fine", " awful"])
+        for name in ("out", "out/merged")
+    ]
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)
 
 
 def test_an_adapter_in_bf16_autocast_is_saved_in_full_precision(tmp_path):

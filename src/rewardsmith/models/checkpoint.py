@@ -356,7 +356,8 @@ def _load_adapter(
             f"{path} is an adapter without its reward head, and its base {base} has none: rewards would be random; "
             "train with task_type='SEQ_CLS'"
         )
-    found.require_whole(base)
+    saved = set(getattr(adapter_config, "modules_to_save", None) or ())
+    replace(found, missing=tuple(name for name in found.missing if not saved & {*name.split(".")})).require_whole(base)
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # type: ignore[operator]
         model.resize_token_embeddings(len(tokenizer))

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from rewardsmith.errors import ConfigError, MissingExtraError, WrongTypeError, missing_extra
+from rewardsmith.errors import CheckpointError, ConfigError, MissingExtraError, WrongTypeError, missing_extra
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
-from rewardsmith.models.foreign.folder import ADAPTER
+from rewardsmith.models.foreign.folder import ADAPTER, open_folder
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.zero3 import whole_models
@@ -158,6 +158,9 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
     if unknown:
         raise ConfigError(f"modules_to_save names {', '.join(unknown)}; the model has no such module")
     kept = [name for name in kept if name in names]
+    if "pooler" in names and "pooler" not in kept and _lacks_pooler(model):
+        notes.append("the checkpoint has no pooler, on which the head stands: a new one is trained and saved in full")
+        kept.append("pooler")
     if hasattr(peft_config, "modules_to_save"):
         peft_config.modules_to_save = kept or None
     if str(getattr(peft_config.task_type, "value", peft_config.task_type)) != "SEQ_CLS" and head not in kept:
@@ -173,6 +176,15 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
         raise ConfigError(
             f"the adapter does not fit the model: {error}; its linear layers are {', '.join(known)}"
         ) from error
+
+
+def _lacks_pooler(model: PreTrainedModel) -> bool:
+    """Whether the pooler of an encoder is new: the base holds none, so an adapter without it could not be loaded."""
+    try:
+        stored = open_folder(str(model.config._name_or_path), {}).files
+    except (CheckpointError, OSError):
+        return False
+    return bool(stored) and not any("pooler" in name.split(".") for name in stored)
 
 
 def _require_kinds_of_layers(config: PreTrainedConfig) -> None:
