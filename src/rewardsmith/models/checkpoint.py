@@ -148,12 +148,11 @@ def full_precision(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def unrounded(model: nn.Module, is_cast: bool) -> Iterator[None]:
-    """Give weights back as they were where a block casts the model in place, as an evaluation in 16 bits does."""
+    """Give weights back as they were where a block casts the model, whose buffers then are other tensors."""
     kept = [tensor.detach().to("cpu", copy=True) for tensor in (*model.parameters(), *model.buffers()) if is_cast]
     try:
         yield
     finally:
-        # Found anew: casting puts other tensors into the places of buffers.
         for tensor, value in zip((*model.parameters(), *model.buffers()), kept, strict=is_cast):
             tensor.data = value.to(tensor.device)
 
