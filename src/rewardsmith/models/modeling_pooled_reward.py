@@ -82,6 +82,7 @@ class PooledRewardModel(PreTrainedModel):
             bias = None if self.score.bias is None else self.score.bias.float()
             logits = nn.functional.linear(pooled, self.score.weight.float(), bias)
         else:
-            logits = self.score(pooled.to(self.score[0].weight.dtype)).float()
+            # A hidden layer, or what peft wraps around a head that it saves.
+            logits = self.score(pooled.to(next(self.score.parameters()).dtype)).float()
         loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels.float())
         return SequenceClassifierOutput(loss=loss, logits=logits)

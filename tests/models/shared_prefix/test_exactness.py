@@ -13,7 +13,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions, longest_input
-from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,16 @@ def test_attention_dropout_is_not_shared_whatever_a_family_calls_it(kind):
     model.train()
     ids = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_a_model_that_is_prepared_again_keeps_its_plan():
+    config = CONFIG_MAPPING["gpt_oss"](
+        **{"vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8},
+        **{"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 2, "num_experts_per_tok": 1},
+        **{"num_labels": 1, "pad_token_id": 0, "attention_dropout": 0.0},
+    )
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    plan = prepare_model(model)
+    assert (plan.way, plan.narrows) == ("packed", False)
+    assert prepare_model(model) == plan
+    assert compute_rewards(model, [[[5, 6, 7], [5, 6, 8]]])

@@ -40,8 +40,6 @@ def _sample(core: PreTrainedModel) -> list[list[int]]:
 
 def switch_attention(core: PreTrainedModel) -> tuple[str, bool]:
     """Switch to packed attention and check it. Returns why not, or nothing, and whether the last layer narrows."""
-    if core.config._attn_implementation == IMPLEMENTATION:
-        return "", True
     before = core.config._attn_implementation
     group, training, narrows = _sample(core), core.training, True
     core.eval()

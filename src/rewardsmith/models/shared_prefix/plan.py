@@ -115,7 +115,7 @@ def prepare_model(model: nn.Module, share: bool | None = None, *, trains: bool |
     never = reason_not_to_share(core, trains=core.training if trains is None else trains)
     not_packed = never or reason_not_to_pack(core)
     narrows = True
-    with gathered_in_turn(core):
+    with _turn_of(core), gathered_in_turn(core):
         if not not_packed:
             not_packed, narrows = switch_attention(core)
         not_forked = never or check_forked(core)
