@@ -10,6 +10,7 @@ import pytest
 import tiny_models
 import torch
 from live_server import load
+from safetensors.torch import load_file
 
 from rewardsmith import PPOConfig
 from rewardsmith.clients.client import RewardClient
@@ -144,6 +145,38 @@ def test_a_server_that_stops_answering_leaves_a_checkpoint_to_go_on_from(algorit
     again = optimise(plan(algorithm, tmp_path, url, resume_from_checkpoint="true"))
     assert [point.step for point in again.points] == [0, 1, 2]
     assert len({row["step"] for row in again.history if "reward" in row}) == 2
+
+
+class Failing(Gold):
+    """Rewards of letters, of which one call fails."""
+
+    def __init__(self, call):
+        self.left = call
+
+    def score_requests(self, requests):
+        self.left -= 1
+        if not self.left:
+            raise UnreachableError("gone")
+        return [letters(request.completions, request.completions) for request in requests]
+
+
+SLOW_BUT_ONE_CALL = [
+    pytest.param(name, call, marks=() if (name, call) == ("grpo", 5) else pytest.mark.slow)
+    for name in ALGORITHMS
+    for call in (2, 5)
+]
+
+
+@pytest.mark.parametrize(("algorithm", "call"), SLOW_BUT_ONE_CALL)
+def test_a_run_whose_server_failed_goes_on_to_the_weights_of_a_whole_one(algorithm, call, tmp_path):
+    long = {"ppo": {"total_episodes": 16}, "raft": {"num_rounds": 4}}.get(algorithm, {"max_steps": 4})
+    no_wait = RewardOptions(wait_seconds=0.0)
+    optimise(plan(algorithm, tmp_path / "whole", Failing(99), **long))
+    with pytest.raises(UnreachableError, match="holds the run"):
+        optimise(plan(algorithm, tmp_path / "cut", Failing(call), options=no_wait, **long))
+    optimise(plan(algorithm, tmp_path / "cut", Failing(99), resume_from_checkpoint="true", **long))
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])

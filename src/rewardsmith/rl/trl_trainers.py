@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import Trainer
 
 from rewardsmith.errors import ConfigError, missing_extra
@@ -16,7 +22,10 @@ from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.training import checkpoints
 
+logger = logging.getLogger(__name__)
 TRL_KINDS = ("grpo", "rloo")
+# Of a checkpoint: the samples that are still to be learned from, one file a process.
+SAMPLES = "samples_{}.pt"
 # What decides the weights of a run beside its prompts and its policy, where the configuration has it.
 SETTINGS = (
     *("beta", "num_generations", "max_completion_length", "temperature", "top_p", "top_k", "epsilon", "num_iterations"),
@@ -51,7 +60,7 @@ def build_trl_trainer(
         adapter: of PEFT, to train in place of all weights.
 
     Raises:
-        ConfigError: TRL refuses a setting.
+        ConfigError: TRL refuses a setting, or there are fewer prompts than it answers at a time.
     """
     kind = type(config).__name__.removesuffix("Config").lower()
     rows = Dataset.from_list([{"prompt": as_plain(ask(policy, prompt))} for prompt in prompts])
@@ -68,6 +77,12 @@ def build_trl_trainer(
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"TRL refuses these settings: {str(error).strip().splitlines()[0]}") from error
     given = config.to_dict()
+    size = given["generation_batch_size"] // given["num_generations"]
+    if size > len(prompts):
+        raise ConfigError(
+            f"{len(prompts)} prompts are fewer than the {size} that are answered at a time "
+            "(per_device_train_batch_size times steps_per_generation over num_generations); give more or lower one"
+        )
     trainer.identity = {  # type: ignore[attr-defined]
         "data": fingerprint([text_key(prompt) for prompt in prompts]),
         "model": checkpoints.fingerprint_model(policy.model),
@@ -76,18 +91,112 @@ def build_trl_trainer(
     return trainer
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What an optimizer step began with; one that fails has moved on from it and is repeated from here."""
+
+    step: int
+    micro_step: int
+    samples: Any
+    random: tuple[Any, ...]
+
+
+class _EpochOrder(Sampler[int]):
+    """TRL's order of prompts, of which a run that goes on takes the epoch that it is in, not the first one again."""
+
+    def __init__(self, sampler: Any, trainer: Trainer) -> None:
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        if self.sampler.shuffle:
+            self.sampler.generator.manual_seed(self.sampler.seed)
+            for _ in range(int(self.trainer.state.epoch or 0)):
+                torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
+        return iter(self.sampler)
+
+
+def _random_states() -> tuple[Any, ...]:
+    device = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), device
+
+
+def _set_random(states: tuple[Any, ...]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state_all(states[3])
+
+
 def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
-    """Return a trainer that writes checkpoints aside and renames them, and refuses those of another run."""
+    """Return a trainer whose checkpoints are whole or absent and of this run, and which goes on as if it never stopped.
+
+    TRL keeps samples for several optimizer steps (`steps_per_generation`, `num_iterations`) in memory alone, counts
+    from 0 again where it goes on, and begins with the first epoch's order of prompts. Here a checkpoint holds samples
+    and count, and that of a step that failed the random numbers which the step began with.
+    """
 
     class WholeTrainer(kind):  # type: ignore[valid-type, misc]
         identity: dict[str, Any]
+        begun: _Begun | None = None
+        saves_in_turn = False
+        fetched_at: int | None = None
+        taken_up: str | None = None
+
+        def _prepare_inputs(self, generation_batch: Any) -> Any:
+            if self.model.training and (self.begun is None or self.begun.step != self.state.global_step):
+                if self.taken_up is not None:
+                    self._load_rng_state(self.taken_up)
+                    self.taken_up = None
+                self.begun = self._now()
+            return super()._prepare_inputs(generation_batch)
+
+        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_batch_samples(*args, **kwargs)
+            self.fetched_at = self.state.global_step
+            return found
+
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return _EpochOrder(super()._get_train_sampler(dataset), self)
+
+        def _now(self) -> _Begun:
+            return _Begun(self.state.global_step, self._step, self._buffered_inputs, _random_states())
+
+        def _maybe_log_save_evaluate(self, *args: object, **kwargs: object) -> None:
+            self.saves_in_turn = True
+            try:
+                super()._maybe_log_save_evaluate(*args, **kwargs)
+            finally:
+                self.saves_in_turn = False
 
         def _save_checkpoint(self, model: object, trial: object) -> None:
-            save = partial(super()._save_checkpoint, model, trial)
+            now = self._now()
+            # The first data of an epoch draw a random number; Trainer draws it again where it goes on before them.
+            is_begun = not self.saves_in_turn and self.fetched_at == now.step
+            begun = self.begun if self.begun is not None and self.begun.step == now.step else now
+            _set_random(begun.random)
+
+            def save() -> None:
+                super(WholeTrainer, self)._save_checkpoint(model, trial)
+                name = f"{checkpoints.PREFIX_CHECKPOINT_DIR}-{now.step}"
+                held = {"micro_step": begun.micro_step, "samples": begun.samples, "is_begun": is_begun}
+                torch.save(held, Path(self._get_output_dir(trial)) / name / SAMPLES.format(self.args.process_index))
+
             checkpoints.save_whole(self, self.args.output_dir, save, {}, self.identity)
+            _set_random(now.random)
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: object, **kwargs: object) -> None:
             checkpoints.require_same_run(resume_from_checkpoint, self.identity)
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+            path = Path(resume_from_checkpoint) / SAMPLES.format(self.args.process_index)
+            if not path.is_file():
+                logger.warning("%s holds no samples; answers are drawn anew", resume_from_checkpoint)
+                return
+            held = torch.load(path, map_location=self.args.device, weights_only=True)
+            self._step, self._buffered_inputs = held["micro_step"], held["samples"]
+            self.taken_up = resume_from_checkpoint if held["is_begun"] else None
 
     return WholeTrainer
