@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import tiny_models
 import torch
@@ -119,3 +121,11 @@ def test_prompts_come_once_from_rows_from_preference_data_and_from_the_simulator
 def test_settings_that_draw_nothing_are_refused(wrong):
     with pytest.raises(ConfigError, match="must be"):
         Sampling(**wrong)
+
+
+def test_prompts_with_tools_are_counted_since_the_policy_is_not_told_of_them(tmp_path, caplog):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"p{i}", "tools": tools if i else None}) + "\n" for i in range(3)))
+    assert load_prompts(str(path)) == ["p0", "p1", "p2"]
+    assert "2 prompts have tools, of which a policy is not told" in caplog.text

@@ -294,6 +294,12 @@ def test_what_measures_nothing_is_refused(tmp_path):
         RunPlan("dpo", made.policy, PROMPTS, PROMPTS, made.reward, made.config)
     with pytest.raises(ConfigError, match="8 prompts to train on and 1 held out"):
         RunPlan("ppo", made.policy, PROMPTS, PROMPTS[:1], made.reward, made.config)
+    with pytest.raises(ConfigError, match=r"beta must be 0 or more, not -0\.1"):
+        plan("grpo", tmp_path, beta=-0.1)
+    with pytest.raises(ConfigError, match=r"kl_coef must be 0 or more, not -0\.1"):
+        plan("ppo", tmp_path, kl_coef=-0.1)
+    with pytest.raises(ConfigError, match="max_steps must be 1 or more, not 0"):
+        plan("rloo", tmp_path, max_steps=0)
     with pytest.raises(ConfigError, match="num_measurements and eval_answers"):
         RunPlan("ppo", made.policy, PROMPTS, PROMPTS, made.reward, made.config, num_measurements=0)
 

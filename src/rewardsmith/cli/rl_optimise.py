@@ -136,6 +136,8 @@ def _plan(arguments: argparse.Namespace) -> Any:
     for name in ("model_name_or_path", "reward_model_name_or_path", "dataset_name"):
         if not getattr(script, name):
             raise ConfigError(f"--{name} is missing; give it as a flag or in the recipe")
+    if script.num_eval_prompts < 2:
+        raise ConfigError(f"num_eval_prompts must be 2 or more, not {script.num_eval_prompts}")
     config = _config(arguments, script)
     prompts = load_prompts(script.dataset_name, limit=script.train_limit, split=script.split)
     held_out = min(script.num_eval_prompts, len(prompts) // 4)

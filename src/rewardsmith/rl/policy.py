@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from rewardsmith.files.reading import read_rows
 from rewardsmith.models.foreign.folder import nobody_asked, why_not
 from rewardsmith.records import Completion, Message, Text, as_text, text_key
 
+logger = logging.getLogger(__name__)
 SIMULATOR = "simulator:"
 NO_TEMPLATE = (
     "{name} has no chat template, and the prompts are conversations; set tokenizer.chat_template "
@@ -164,29 +166,34 @@ def load_prompts(source: str, *, limit: int | None = None, split: str | None = N
         DataError: there are none.
     """
     found: dict[str, Text] = {}
-    for prompt in _prompts(source, split):
+    num_with_tools = 0
+    for prompt, tools in _prompts(source, split):
         if prompt:
             found.setdefault(text_key(prompt), prompt)
+        num_with_tools += bool(tools)
         if limit is not None and len(found) >= limit:
             break
     if not found:
         raise DataError(f"{source}: no prompt found; give rows with a column 'prompt' (text or messages)")
+    if num_with_tools:
+        logger.warning("%s: %d prompts have tools, of which a policy is not told here", source, num_with_tools)
     return list(found.values())
 
 
-def _prompts(source: str, split: str | None) -> Iterator[Text]:
+def _prompts(source: str, split: str | None) -> Iterator[tuple[Text, object]]:
+    """Yield each prompt with its tools."""
     if source.startswith(SIMULATOR):
-        yield from _simulated(source)
+        yield from ((prompt, None) for prompt in _simulated(source))
         return
     if Path(source).is_file():
         rows = read_rows(Path(source))
         first = next(rows, None)
         if first is not None and set(first[1]) & {"prompt"} and not set(first[1]) & {"chosen", "completions"}:
             for where, row in (first, *rows):
-                yield as_text(row.get("prompt"), f"{where} prompt")
+                yield as_text(row.get("prompt"), f"{where} prompt"), row.get("tools")
             return
     for group in load_preferences(source, split=split, merge_prompts=False):
-        yield group.prompt
+        yield group.prompt, group.tools
 
 
 def _simulated(source: str) -> Iterator[Text]:

@@ -98,6 +98,12 @@ class RunPlan:
                 f"{self.eval_answers}"
             )
 
+        beta, steps = getattr(self.config, "beta", 0.0), getattr(self.config, "max_steps", -1)
+        if not beta >= 0:
+            raise ConfigError(f"beta must be 0 or more, not {beta:g}; below 0 it would pay for KL")
+        if steps == 0 or steps < -1:
+            raise ConfigError(f"max_steps must be 1 or more, not {steps}; leave it out for num_train_epochs")
+
     @property
     def folder(self) -> Path:
         """Where everything of the run is written."""

@@ -97,38 +97,56 @@ class _Begun:
 
     step: int
     micro_step: int
-    samples: Any
-    random: tuple[Any, ...]
+    samples: object
+    draw_again: Callable[[], None]
 
 
 class _EpochOrder(Sampler[int]):
     """TRL's order of prompts, of which a run that goes on takes the epoch that it is in, not the first one again."""
 
-    def __init__(self, sampler: Any, trainer: Trainer) -> None:
+    def __init__(self, sampler: Sampler[int], trainer: Trainer) -> None:
         self.sampler, self.trainer = sampler, trainer
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[int]:
-        if self.sampler.shuffle:
-            self.sampler.generator.manual_seed(self.sampler.seed)
+        how = vars(self.sampler)
+        if how["shuffle"]:
+            how["generator"].manual_seed(how["seed"])
             for _ in range(int(self.trainer.state.epoch or 0)):
-                torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
+                torch.randperm(how["num_samples"], generator=how["generator"])
         return iter(self.sampler)
 
 
-def _random_states() -> tuple[Any, ...]:
-    device = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), device
+def _keep_random() -> Callable[[], None]:
+    """Return what sets all random numbers back to where they are now."""
+    own, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def draw_again() -> None:
+        random.setstate(own)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(devices)
+
+    return draw_again
 
 
-def _set_random(states: tuple[Any, ...]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
-    if states[3] is not None:
-        torch.cuda.set_rng_state_all(states[3])
+def _write_samples(trainer: Trainer, folder: Path, begun: _Begun, is_begun: bool) -> None:
+    held = {"micro_step": begun.micro_step, "samples": begun.samples, "is_begun": is_begun}
+    torch.save(held, folder / SAMPLES.format(trainer.args.process_index))
+
+
+def _read_samples(trainer: Trainer, folder: Path) -> str | None:
+    """Give a trainer the samples and the count of a checkpoint; return it where its random numbers are a step's own."""
+    path = folder / SAMPLES.format(trainer.args.process_index)
+    if not path.is_file():
+        logger.warning("%s holds no samples; answers are drawn anew", folder)
+        return None
+    held = torch.load(path, map_location=trainer.args.device, weights_only=True)
+    vars(trainer).update(_step=held["micro_step"], _buffered_inputs=held["samples"])
+    return str(folder) if held["is_begun"] else None
 
 
 def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
@@ -142,11 +160,10 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
     class WholeTrainer(kind):  # type: ignore[valid-type, misc]
         identity: dict[str, Any]
         begun: _Begun | None = None
-        saves_in_turn = False
         fetched_at: int | None = None
         taken_up: str | None = None
 
-        def _prepare_inputs(self, generation_batch: Any) -> Any:
+        def _prepare_inputs(self, generation_batch: object) -> object:
             if self.model.training and (self.begun is None or self.begun.step != self.state.global_step):
                 if self.taken_up is not None:
                     self._load_rng_state(self.taken_up)
@@ -154,49 +171,36 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
                 self.begun = self._now()
             return super()._prepare_inputs(generation_batch)
 
-        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().get_batch_samples(*args, **kwargs)
+        def get_batch_samples(self, *args: object) -> object:
+            found = super().get_batch_samples(*args)
             self.fetched_at = self.state.global_step
             return found
 
-        def _get_train_sampler(self, dataset: Any = None) -> Any:
+        def _get_train_sampler(self, dataset: object = None) -> _EpochOrder:
             return _EpochOrder(super()._get_train_sampler(dataset), self)
 
         def _now(self) -> _Begun:
-            return _Begun(self.state.global_step, self._step, self._buffered_inputs, _random_states())
-
-        def _maybe_log_save_evaluate(self, *args: object, **kwargs: object) -> None:
-            self.saves_in_turn = True
-            try:
-                super()._maybe_log_save_evaluate(*args, **kwargs)
-            finally:
-                self.saves_in_turn = False
+            return _Begun(self.state.global_step, self._step, self._buffered_inputs, _keep_random())
 
         def _save_checkpoint(self, model: object, trial: object) -> None:
             now = self._now()
-            # The first data of an epoch draw a random number; Trainer draws it again where it goes on before them.
-            is_begun = not self.saves_in_turn and self.fetched_at == now.step
             begun = self.begun if self.begun is not None and self.begun.step == now.step else now
-            _set_random(begun.random)
+            # The first data of an epoch draw a random number; Trainer draws it again where it goes on before them.
+            is_begun = self.fetched_at == now.step
+            write = super()._save_checkpoint
 
             def save() -> None:
-                super(WholeTrainer, self)._save_checkpoint(model, trial)
+                write(model, trial)
                 name = f"{checkpoints.PREFIX_CHECKPOINT_DIR}-{now.step}"
-                held = {"micro_step": begun.micro_step, "samples": begun.samples, "is_begun": is_begun}
-                torch.save(held, Path(self._get_output_dir(trial)) / name / SAMPLES.format(self.args.process_index))
+                _write_samples(self, Path(self._get_output_dir(trial)) / name, begun, is_begun)
 
+            begun.draw_again()
             checkpoints.save_whole(self, self.args.output_dir, save, {}, self.identity)
-            _set_random(now.random)
+            now.draw_again()
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: object, **kwargs: object) -> None:
             checkpoints.require_same_run(resume_from_checkpoint, self.identity)
             super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
-            path = Path(resume_from_checkpoint) / SAMPLES.format(self.args.process_index)
-            if not path.is_file():
-                logger.warning("%s holds no samples; answers are drawn anew", resume_from_checkpoint)
-                return
-            held = torch.load(path, map_location=self.args.device, weights_only=True)
-            self._step, self._buffered_inputs = held["micro_step"], held["samples"]
-            self.taken_up = resume_from_checkpoint if held["is_begun"] else None
+            self.taken_up = _read_samples(self, Path(resume_from_checkpoint))
 
     return WholeTrainer

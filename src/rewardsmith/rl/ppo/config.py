@@ -137,6 +137,8 @@ class PPOConfig(TrainingArguments):
         for name, value in above_zero.items():
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, not {value:g}")
+        if not self.kl_coef >= 0:
+            raise ConfigError(f"kl_coef must be 0 or more, not {self.kl_coef:g}; below 0 it would pay for KL")
         for name, value in {"gamma": self.gamma, "lam": self.lam}.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} must be in [0, 1], not {value:g}")
