@@ -200,3 +200,11 @@ def test_places_where_something_would_be_lost_are_refused(tmp_path):
         with pytest.raises(ConfigError, match=message):
             export_model(path, out, **options)
     assert (tmp_path / "papers" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_that_reads_few_tokens_is_exported(tmp_path):
+    model, tokenizer = tiny_models.bert()
+    few = type(model.config)(**{**model.config.to_dict(), "max_position_embeddings": 48})
+    for part in (type(model)(few), tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    assert export_model(str(tmp_path / "model"), tmp_path / "out").difference < 1e-5

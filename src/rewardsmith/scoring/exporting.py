@@ -134,8 +134,11 @@ def export_model(source: str, out: str | Path, options: ExportOptions | None = N
     require_golden(loaded, source)
     if loaded.imported is not None and loaded.imported.refusal:
         raise ConfigError(f"{source} cannot be written in the standard layout: {loaded.imported.refusal}")
-    requests = [*golden_requests(loaded.tokenizer), *_longer_requests(loaded.tokenizer)]
     model = RewardModel(loaded, source)
+    requests = [*golden_requests(loaded.tokenizer), *_longer_requests(loaded.tokenizer)]
+    # A model of few positions cannot read the longer texts.
+    most = model.max_length
+    requests = [r for r in requests if most is None or len(model.encode(r, whole=True)[0]) <= most]
     before = model.score_requests(requests)
     rule, notes = str(model.rule), tuple(loaded.notes)
     merged = hasattr(loaded.model, "merge_and_unload")
