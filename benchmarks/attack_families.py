@@ -76,7 +76,7 @@ def _targets(model: nn.Module) -> list[str]:
     skip = ("score", "classifier", "head")
     return sorted(
         {name.rpartition(".")[2] for name in kinds if not name.startswith(skip)}
-        - {"dt_proj", "conv1d", "gate", "router"}
+        - {"dt_proj", "conv1d", "gate", "router", "out_proj"}
     )
 
 
