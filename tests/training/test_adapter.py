@@ -13,7 +13,7 @@ from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.scoring.scorer import make_request
-from rewardsmith.training.adapter import ModelConfig, require_cuda
+from rewardsmith.training.adapter import ModelConfig, peft_config, require_cuda
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,11 @@ def test_an_adapter_is_trained_on_the_merged_model_of_another(tmp_path):
     assert RewardModel.from_pretrained(names[2]).score("p", texts) == pytest.approx(second, abs=1e-5)
     third = RewardModel.from_pretrained(str(folders[3])).score("p", texts)
     assert max(abs(a - b) for a, b in zip(third, second, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(["q_proj"], {"q_proj"}), (["all-linear"], "all-linear"), ([".*q_proj"], ".*q_proj"), (["a", "b"], {"a", "b"})],
+)
+def test_one_target_is_the_name_of_a_module_or_a_pattern(given, read):
+    assert peft_config(ModelConfig(use_peft=True, lora_target_modules=given)).target_modules == read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,11 +39,13 @@ def peft_config(model: ModelConfig) -> Any:
     except ImportError as error:
         raise missing_extra("peft", "peft") from error
     targets = model.lora_target_modules
+    # PEFT reads a text as "all-linear" or as a pattern of whole names, so one module's name stays in its list.
+    is_pattern = targets is not None and len(targets) == 1 and re.fullmatch(r"\w+", targets[0]) is None
     settings: dict[str, Any] = {
         "r": model.lora_r,
         "lora_alpha": model.lora_alpha,
         "lora_dropout": model.lora_dropout,
-        "target_modules": targets[0] if targets and len(targets) == 1 else targets,
+        "target_modules": targets[0] if targets and is_pattern else targets,
         "target_parameters": model.lora_target_parameters,
         "modules_to_save": model.lora_modules_to_save,
         "task_type": model.lora_task_type,
