@@ -279,6 +279,25 @@ def test_a_signal_ends_the_step_with_a_checkpoint(algorithm, tmp_path):
     assert [point.step for point in again.points] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_run_that_is_finished_trains_nothing_more_and_is_written_down_anew(algorithm, tmp_path, caplog):
+    saving = {} if algorithm == "raft" else {"save_strategy": "steps"}
+    whole = optimise(plan(algorithm, tmp_path, **saving))
+    names = ("model.safetensors", "curve.jsonl", "samples.jsonl")
+    left = {name: (tmp_path / name).read_bytes() for name in names}
+    (tmp_path / "run.json").unlink()
+
+    def never(prompts, completions, **_):
+        raise AssertionError("a finished run asks for no reward")
+
+    again = optimise(plan(algorithm, tmp_path, never, resume_from_checkpoint="true", **saving))
+    assert [point.step for point in again.points] == [point.step for point in whole.points] == [0, 1, 2]
+    assert {name: (tmp_path / name).read_bytes() for name in names} == left
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*"))[-1] == "checkpoint-2"
+    assert caplog.text.count("is its end (2 asked for): nothing more is trained") == 1
+    assert (tmp_path / "run.json").is_file()
+
+
 def test_a_run_of_other_prompts_is_not_gone_on_with(tmp_path):
     gone = plan("grpo", tmp_path, Dying(Gold(), 2), options=RewardOptions(wait_seconds=0.0))
     with pytest.raises(UnreachableError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer, trl_classe
 from rewardsmith.training import checkpoints
 from rewardsmith.training.record import RECORD, TrainingProgress, provenance
 
+logger = logging.getLogger(__name__)
 ALGORITHMS = (*TRL_KINDS, "ppo", "raft")
 START = "start"
 # What the algorithms call the same thing in their logs.
@@ -153,7 +155,8 @@ class RunResult:
 def optimise(plan: RunPlan) -> RunResult:
     """Optimise a policy, save it with samples, curve and record in `output_dir`, and say what it bought.
 
-    A run that was stopped goes on where `config.resume_from_checkpoint` says, given the policy that it began with.
+    A run that was stopped goes on where `config.resume_from_checkpoint` says, given the policy that it began with; one
+    that is finished trains nothing more, says so, and is written down anew.
 
     Raises:
         ConfigError: settings that cannot be used, or a conversation for a policy without chat template.
@@ -204,6 +207,7 @@ def _raft(plan: RunPlan) -> _Done:
     def after_round(number: int) -> None:
         if not meter.points:
             meter.take_up(number)
+            _is_finished(plan, number, plan.config.num_rounds)
         due = steps_to_measure(plan.config.num_rounds, plan.num_measurements)
         if number in due or not meter.points:
             _measure(meter, number, plan.guard, plan.config.num_rounds)
@@ -236,6 +240,8 @@ def _train(plan: RunPlan) -> _Done:
             _train_whole(trainer, checkpoints.choose_checkpoint(resume, str(plan.folder)))
     except GuardStopped:
         trainer._save_checkpoint(trainer.model, None)  # type: ignore[arg-type]
+    except _FinishedBefore:
+        pass
     trainer.save_model(str(plan.folder))
     policy.tokenizer.save_pretrained(plan.folder)
     return _Done(meter, trainer.state.log_history)
@@ -284,18 +290,36 @@ def _measure(meter: Meter, step: int, guard: Guard | None, last: int) -> None:
         raise GuardStopped
 
 
+class _FinishedBefore(Exception):
+    """A run goes on from its end; Trainer would take a step before it looks at how many were asked for."""
+
+
+def _is_finished(plan: RunPlan, done: int, last: int) -> bool:
+    """Return whether a checkpoint is the end of its run, and say so."""
+    if finished := done >= last:
+        logger.warning(
+            "checkpoint-%d of %s is its end (%d asked for): nothing more is trained", done, plan.folder, last
+        )
+    return finished
+
+
 class _Measuring(TrainerCallback):
     """Measures at the start, at evenly spaced steps and at the end."""
 
     def __init__(self, meter: Meter, plan: RunPlan) -> None:
-        self.meter, self.count, self.guard = meter, plan.num_measurements, plan.guard
+        self.meter, self.plan = meter, plan
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Measure the start, or the step from which a run goes on, which it may have stopped before measuring."""
+        """Measure the start, or the step from which a run goes on, which it may have stopped before measuring.
+
+        Raises _FinishedBefore where no step is left.
+        """
         self.meter.take_up(state.global_step)
         self._measure_if_due(state)
+        if _is_finished(self.plan, state.global_step, state.max_steps):
+            raise _FinishedBefore
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -310,8 +334,9 @@ class _Measuring(TrainerCallback):
         self._measure_if_due(state)
 
     def _measure_if_due(self, state: TrainerState) -> None:
-        if state.global_step in {0, state.max_steps, *steps_to_measure(state.max_steps, self.count)}:
-            _measure(self.meter, state.global_step, self.guard, state.max_steps)
+        step, last = state.global_step, state.max_steps
+        if step >= last or step in {0, *steps_to_measure(last, self.plan.num_measurements)}:
+            _measure(self.meter, step, self.plan.guard, last)
 
 
 def _save(policy: Policy, folder: Path) -> None:
