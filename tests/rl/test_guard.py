@@ -68,6 +68,51 @@ def test_an_alarm_says_what_is_too_high_and_what_to_do_once(caplog):
     assert json.dumps(record)
 
 
+@pytest.mark.parametrize(("bad", "word"), [(math.nan, "not a number"), (math.inf, "infinite"), (-math.inf, "infinite")])
+@pytest.mark.parametrize("name", ["kl", "kl_rate", "length", "entropy", "cut", "gain", "gold_drop"])
+def test_a_signal_that_is_no_finite_number_is_an_alarm_of_its_own(name, bad, word, caplog):
+    measure = SIGNALS[name].needs
+    run = [Point(step, {measure: [1.0, 2.0]}) for step in (0, 3)] + [Point(6, {measure: [bad, bad]})]
+    guard = Guard({name: 100.0}, "warn")
+    assert guard.watch(run[:2]) == []
+    (alarm,) = guard.watch(run)
+    assert (alarm.signal, alarm.step) == (name, 6)
+    assert f"{SIGNALS[name].words} is {word}: the run may be broken" in caplog.text
+    assert guard.watch([*run, Point(9, {measure: [bad, 1.0]})]) == []
+    record = guard.record(run)
+    assert record["alarms"][0]["value"] is None
+    assert json.dumps(record, allow_nan=False)
+
+
+def test_one_prompt_without_a_number_is_an_alarm_of_kl_but_not_of_rewards():
+    run = [Point(0, {name: [1.0, 2.0] for name in ("kl", "reward")})]
+    run.append(Point(1, {name: [1.0, math.nan] for name in ("kl", "reward")}))
+    assert [alarm.signal for alarm in Guard({"kl_rate": 9.0, "kl": 9.0, "gain": 9.0}).alarms(run)] == ["kl_rate"]
+
+
+def test_an_entropy_that_falls_to_nothing_is_an_alarm():
+    (alarm,) = Guard({"entropy": 1.0}).alarms([Point(0, {"entropy": [1.0]}), Point(1, {"entropy": [0.0]})])
+    assert str(alarm).startswith("step 1: the change of entropy, as a logarithm, is infinite: ")
+
+
+@pytest.mark.parametrize("missing", [{}, {"kl": []}, {"kl": [math.nan, math.nan]}, {"kl": [math.inf, -math.inf]}])
+def test_a_missing_point_is_bridged_over_the_steps_between(missing):
+    run = points([0, 3, 12, 30])
+    run[1] = Point(3, missing)
+    trace = trace_of("kl_rate", run)
+    assert math.isnan(trace[1])
+    assert trace[2:] == pytest.approx([12 / 6, 18 / 3])
+    assert trace_of("kl_acceleration", run)[3] == pytest.approx(18 / 3 - 12 / 6)
+    assert Guard({"kl_rate": 5.0}).alarms(run)[-1].step == 9
+    assert len(Guard({"kl_rate": 5.0}).alarms(run)) == (2 if any(missing.values()) else 1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", True])
+def test_a_threshold_that_is_no_finite_number_is_refused(value):
+    with pytest.raises(ConfigError, match="the threshold of kl must be a finite number, not "):
+        Guard({"kl": value})
+
+
 def test_what_is_only_reported_is_not_logged(caplog):
     assert Guard({"kl": 1.0}).watch(points([0, 5]))
     assert not caplog.records

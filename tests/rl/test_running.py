@@ -16,7 +16,9 @@ from rewardsmith import PPOConfig
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, UnreachableError
 from rewardsmith.records import Message
+from rewardsmith.report.optimising import write_run_report
 from rewardsmith.rl.guard import Guard
+from rewardsmith.rl.measuring import Meter
 from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.raft import RaftConfig
 from rewardsmith.rl.rewards import reward_function
@@ -337,3 +339,29 @@ def test_a_guard_that_stops_leaves_the_measured_policy_and_a_checkpoint_to_go_on
     assert [alarm["step"] for alarm in record["guard"]["alarms"]] == [1]
     again = replace(plan(algorithm, tmp_path, resume_from_checkpoint="true"), guard=Guard({"kl": 0.0}))
     assert [point.step for point in optimise(again).points] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_a_kl_that_is_no_number_on_the_way_stands_in_record_and_report(bad, tmp_path, monkeypatch):
+    shape, calls = Meter._shape_of, []
+
+    def broken(*args):
+        calls.append(1)
+        return shape(*args) | ({"kl": [float(bad)] * 3} if len(calls) > 1 else {})
+
+    monkeypatch.setattr(Meter, "_shape_of", broken)
+    result = optimise(replace(plan("raft", tmp_path), guard=Guard()))
+    assert [alarm["step"] for alarm in result.record["guard"]["alarms"]] == [1]
+    assert result.record["after"]["kl"]["n"] == 0
+    assert "the run may be broken" in write_run_report(result).read_text()
+
+
+@pytest.mark.parametrize("algorithm", ["raft", "ppo"])
+def test_a_guard_that_stops_ends_a_run_whose_kl_is_not_a_number_before_it_trains(algorithm, tmp_path, monkeypatch):
+    shape = Meter._shape_of
+    nan = {"kl": [float("nan")] * 3}
+    monkeypatch.setattr(Meter, "_shape_of", lambda *args: shape(*args) | nan)
+    result = optimise(replace(plan(algorithm, tmp_path), guard=Guard(mode="stop")))
+    assert [point.step for point in result.points] == [0]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert "step 0: the growth of KL, in nats an update, is not a number" in record["guard"]["alarms"][0]["says"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.rl.measuring import CURVE, Point, read_points
+from rewardsmith.rl.measuring import CURVE, SCORED, Point, read_points
 
 logger = logging.getLogger(__name__)
 # From benchmarks/guard.py: what 1 clean run in 20 exceeds, of 64 answers an update of about 50 tokens.
@@ -54,6 +54,8 @@ def _kl_acceleration(points: Sequence[Point]) -> float:
 
 def _entropy(points: Sequence[Point]) -> float:
     change = ratio(points, "entropy")
+    if change == 0:
+        return math.inf
     return abs(math.log(change)) if change > 0 else math.nan
 
 
@@ -109,7 +111,7 @@ SIGNALS: Mapping[str, Signal] = {signal.name: signal for signal in _KNOWN}
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A signal above its threshold."""
+    """A signal above its threshold, or NaN or infinite."""
 
     signal: str
     step: int
@@ -118,6 +120,12 @@ class Alarm:
 
     def __str__(self) -> str:
         known = SIGNALS[self.signal]
+        if not math.isfinite(self.value):
+            what = "not a number" if math.isnan(self.value) else "infinite"
+            return (
+                f"step {self.step}: {known.words} is {what}: the run may be broken; {_READ}, or take an earlier "
+                "checkpoint"
+            )
         return (
             f"step {self.step}: {known.words} is {self.value:.3g}, more than {self.threshold:.3g}, which one clean run "
             f"in {round(1 / FALSE_ALARMS)} reaches: the reward may be gamed; {known.advice}"
@@ -131,17 +139,36 @@ class GuardStopped(Exception):
 def trace_of(signal: str | Signal, points: Sequence[Point], steps_per_update: float = 1.0) -> list[float]:
     """Return a signal at every point, NaN where it is not known.
 
+    A point without finite numbers of what the signal needs is stepped over: the next one is held against the last
+    known one, over the steps between; without a start the first known point stands in.
+
     Args:
         signal: the name of one of `SIGNALS`, or one of yours.
         points: in order of steps.
         steps_per_update: optimizer steps on one batch of samples; what is said of an update counts in these.
     """
     signal = SIGNALS[signal] if isinstance(signal, str) else signal
-    points = [replace(point, step=point.step / steps_per_update) for point in points]  # type: ignore[arg-type]
-    return [
-        signal.of(points[:end]) if points[end - 1].known(signal.needs) else math.nan
-        for end in range(1, len(points) + 1)
-    ]
+    needs, known, trace = signal.needs, list[Point](), []
+    for point in points:
+        numbers = [value if math.isfinite(value) else math.nan for value in point.values.get(needs, ())]
+        kept = Point(point.step / steps_per_update, {**point.values, needs: numbers})  # type: ignore[arg-type]
+        is_known = bool(kept.known(needs))
+        known += [kept] if is_known else []
+        trace.append(signal.of(known) if is_known else math.nan)
+    return trace
+
+
+def _not_finite(point: Point, measure: str) -> float | None:
+    """Return infinity or NaN where a point's numbers hold it; None where all is well or nothing was measured.
+
+    Rewards that are NaN are those of prompts that could not be scored; only all of them say something.
+    """
+    numbers = point.values.get(measure, ())
+    if any(map(math.isinf, numbers)):
+        return math.inf
+    undefined = [math.isnan(value) for value in numbers]
+    is_broken = bool(undefined) and all(undefined) if measure in SCORED else any(undefined)
+    return math.nan if is_broken else None
 
 
 def steps_per_update(settings: Mapping[str, Any]) -> float:
@@ -201,6 +228,9 @@ class Guard:
             raise ConfigError(f"guard must be one of {', '.join(MODES)}, not {self.mode!r}")
         if unknown := sorted(set(self.thresholds) - set(SIGNALS)):
             raise ConfigError(f"no signal {unknown[0]!r}; one of {', '.join(SIGNALS)}")
+        for name, value in self.thresholds.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ConfigError(f"the threshold of {name} must be a finite number, not {value!r}")
 
     @classmethod
     def from_clean_runs(
@@ -220,13 +250,16 @@ class Guard:
         return cls({name: fit_threshold(name, runs, rate) for name in names}, mode)
 
     def alarms(self, points: Sequence[Point]) -> list[Alarm]:
-        """Return the first alarm of each signal, in order of steps."""
-        found = []
+        """Return the first alarm of each signal, and of each measure that is not finite, in order of steps."""
+        found, measures = [], set[str]()
         for name, threshold in self.thresholds.items():
-            for point, value in zip(points, trace_of(name, points, self.steps_per_update), strict=True):
-                if value > threshold:
-                    found.append(Alarm(name, point.step, value, threshold))
-                    break
+            trace = zip(points, trace_of(name, points, self.steps_per_update), strict=True)
+            above = [(point.step, value) for point, value in trace if value > threshold]
+            needs = SIGNALS[name].needs
+            states = [(point.step, _not_finite(point, needs)) for point in points if needs not in measures]
+            broken = [(step, value) for step, value in states if value is not None]
+            measures.add(needs)
+            found += [Alarm(name, step, value, threshold) for step, value in (*above[:1], *broken[:1])]
         return sorted(found, key=lambda alarm: alarm.step)
 
     def watch(self, points: Sequence[Point]) -> list[Alarm]:
@@ -238,5 +271,8 @@ class Guard:
 
     def record(self, points: Sequence[Point]) -> dict[str, Any]:
         """Return what run.json holds of it."""
-        alarms = [asdict(alarm) | {"says": str(alarm)} for alarm in self.alarms(points)]
+        alarms = [
+            asdict(alarm) | {"value": alarm.value if math.isfinite(alarm.value) else None, "says": str(alarm)}
+            for alarm in self.alarms(points)
+        ]
         return json.loads(json.dumps({"mode": self.mode, "thresholds": dict(self.thresholds), "alarms": alarms}))

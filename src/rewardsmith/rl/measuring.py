@@ -19,6 +19,8 @@ from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.stats.intervals import bootstrap_amount, bootstrap_mean
 
 CURVE, SAMPLES = "curve.jsonl", "samples.jsonl"
+# Of these NaN is a prompt that could not be scored; of the others it is a fault.
+SCORED = ("reward", "gold")
 MEASURES = ("reward", "gold", "kl", "length", "entropy", "cut")
 # Two sets of logits of so many numbers, with their softmax, stay below 2 GB.
 MOST_LOGITS = 64_000_000
@@ -38,8 +40,8 @@ class Point:
     values: Mapping[str, Sequence[float]]
 
     def known(self, measure: str) -> list[float]:
-        """Return the numbers that are there."""
-        return [value for value in self.values.get(measure, ()) if not math.isnan(value)]
+        """Return the numbers that are there and finite."""
+        return [value for value in self.values.get(measure, ()) if math.isfinite(value)]
 
     def estimate(self, measure: str) -> Estimate:
         """Return the mean over prompts with its interval."""
@@ -48,7 +50,7 @@ class Point:
     def change(self, measure: str, before: Point, level: float = 0.95) -> Estimate:
         """Return the mean difference from an earlier point, paired by prompt, with its interval."""
         pairs = zip(self.values.get(measure, ()), before.values.get(measure, ()), strict=True)
-        gains = [later - first for later, first in pairs if not math.isnan(later - first)]
+        gains = [later - first for later, first in pairs if math.isfinite(later - first)]
         if level == 0.95 or len(set(gains)) < 2:
             return bootstrap_amount(gains)
         return bootstrap_mean(gains, level=level)
@@ -138,7 +140,7 @@ class Meter:
         if self.asking.gold is not None:
             values["gold"] = self._golds(prompts, answers)
         values |= self._shape_of(encoded, answers)
-        point = Point(step, {name: self._by_prompt(numbers) for name, numbers in values.items()})
+        point = Point(step, {name: self._by_prompt(name, numbers) for name, numbers in values.items()})
         self._write(point, answers, values)
         self.points.append(point)
         return point
@@ -177,9 +179,11 @@ class Meter:
         lengths = [float(len(answer.ids)) for answer in answers]
         return {"kl": kls, "length": lengths, "entropy": entropies, "cut": [float(a.is_cut) for a in answers]}
 
-    def _by_prompt(self, numbers: Sequence[float]) -> list[float]:
+    def _by_prompt(self, measure: str, numbers: Sequence[float]) -> list[float]:
         size = self.asking.answers
-        rows = [[x for x in numbers[i : i + size] if not math.isnan(x)] for i in range(0, len(numbers), size)]
+        rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+        if measure in SCORED:
+            rows = [[x for x in row if not math.isnan(x)] for row in rows]
         return [math.fsum(row) / len(row) if row else math.nan for row in rows]
 
     def _write(self, point: Point, answers: Sequence[Answer], values: Mapping[str, Sequence[float]]) -> None:

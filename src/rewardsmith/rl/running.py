@@ -215,8 +215,8 @@ def _raft(plan: RunPlan) -> _Done:
     try:
         rows = run_raft(plan.policy, plan.prompts, plan.reward, plan.config, after_round)
     except GuardStopped:
-        checkpoint = plan.folder / f"checkpoint-{meter.points[-1].step}"
-        rows = checkpoints.read_objective(str(checkpoint))["history"]
+        done = meter.points[-1].step
+        rows = checkpoints.read_objective(str(plan.folder / f"checkpoint-{done}"))["history"] if done else []
     _save(plan.policy, plan.folder)
     return _Done(meter, rows)
 
