@@ -33,18 +33,22 @@ def test_the_command_writes_what_the_function_gives(command, tmp_path):
     assert load_preferences(tmp_path / "sim").groups == expected.groups
     assert json.loads((tmp_path / "sim" / "data.jsonl.settings").read_text())["annotators"]["length_bias"] == 0.5
     sided = [(g, e) for g in expected for e in g.comparisons if not e.is_tie]
-    agree = sum(g.ratings["gold"][e.better] > g.ratings["gold"][e.worse] for g, e in sided)
+    gains = [g.ratings["gold"][e.better] - g.ratings["gold"][e.worse] for g, e in sided]
+    agree = sum(gain > 0 for gain in gains) + sum(gain == 0 for gain in gains) / 2
     assert f"agrees with {agree / len(sided):.3f} of the {len(sided)}" in out
 
 
 def test_the_line_that_the_command_prints_evaluates_the_gold_scorer(command):
-    _, out, _ = command("data", "simulate", "data.jsonl", "--prompts", 40, "--raters", 3)
-    assert "rewardsmith evaluate simulator:gold data.jsonl" in out
+    _, simulated, _ = command("data", "simulate", "data.jsonl", "--prompts", 40, "--raters", 3)
+    assert "rewardsmith evaluate simulator:gold data.jsonl" in simulated
     code, out, _ = command("evaluate", "simulator:gold", "data.jsonl", "--resamples", 50, "--json", "-")
     assert code == 0
     result = json.loads(out)
     assert result["scorer"] == "simulator:gold"
-    assert result["metrics"]["accuracy"]["value"] > 0.8
+    accuracy = result["metrics"]["accuracy"]["value"]
+    assert accuracy > 0.8
+    assert result["metrics"]["reward_tie_rate"]["value"] > 0
+    assert f"the gold reward agrees with {accuracy:.3f} of" in simulated
 
 
 def test_wrong_values_are_one_line(command):

@@ -245,9 +245,9 @@ def run_simulate(args: argparse.Namespace) -> int:
     sided = counts["comparisons"] - counts["ties"]
     print(f"{counts['comparisons']} judgements, {counts['ties']} of them ties")
     if sided:
-        print(
-            f"gold ceiling: the gold reward agrees with {counts['agree'] / sided:.3f} of the {sided} that take a side"
-        )
+        # Equal rewards count half, as in the accuracy that `evaluate simulator:gold` gives.
+        share = (counts["agree"] + counts["alike"] / 2) / sided
+        print(f"gold ceiling: the gold reward agrees with {share:.3f} of the {sided} that take a side")
     print(f"settings: {settings}")
     print(f"gold reward: the rating {GOLD!r} of every answer, and the scorer simulator:gold, as in")
     print(f"  rewardsmith evaluate simulator:gold {args.out}")
@@ -278,7 +278,7 @@ def build_config(args: argparse.Namespace) -> SimulationConfig:
 
 
 def count_judgements(group: PreferenceGroup) -> dict[str, int]:
-    """Count what a group holds; `agree` are sided judgements where the gold reward is on the same side."""
+    """Count what a group holds; `agree` are sided judgements on the gold reward's side, `alike` those without one."""
     gold: Any = group.ratings[GOLD]
     sided = [edge for edge in group.comparisons if not edge.is_tie]
     return {
@@ -287,6 +287,7 @@ def count_judgements(group: PreferenceGroup) -> dict[str, int]:
         "comparisons": len(group.comparisons),
         "ties": group.num_ties,
         "agree": sum(gold[edge.better] > gold[edge.worse] for edge in sided),
+        "alike": sum(gold[edge.better] == gold[edge.worse] for edge in sided),
     }
 
 
