@@ -7,7 +7,8 @@ from itertools import islice
 import pytest
 
 from rewardsmith.data.detecting import parse_row
-from rewardsmith.data.merging import NearDuplicates, jaccard, merge_groups, shingles, signature
+from rewardsmith.data.merging import merge_groups
+from rewardsmith.data.near import NearDuplicates
 from rewardsmith.data.splitting import SplitPlan, SplitReport, hold_out, split_groups
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import Comparison, Message, PreferenceGroup, normalise, prompt_text
@@ -27,26 +28,6 @@ def sides(groups, plan=HALF, report=None):
 def test_normalising_folds_case_punctuation_and_blanks():
     assert normalise("  What, exactly, IS ｉｔ?!\n") == "what exactly is it"
     assert normalise("?!") == "?!"
-
-
-def test_jaccard_by_hand_and_its_estimate():
-    left, right = shingles("abcdefg"), shingles("abcdefgh")
-    assert (len(left), len(right)) == (3, 4)
-    assert jaccard(left, right) == 3 / 4
-    other = TEXT.replace("curious", "clever")
-    exact = jaccard(shingles(TEXT), shingles(other))
-    estimate = (signature(shingles(TEXT)) == signature(shingles(other))).mean()
-    assert abs(exact - estimate) < 0.15
-    assert (signature(shingles(TEXT)) == signature(shingles("quite another text" * 5))).mean() < 0.1
-
-
-def test_the_index_finds_near_duplicates_and_nothing_else():
-    index = NearDuplicates()
-    for text in (TEXT, "Name three rivers of France.", "Name three lakes of Finland in winter."):
-        index.add(normalise(text), index.find(normalise(text))[1])
-    assert index.find(normalise(TEXT + "!"))[0] == [0]
-    assert index.find(normalise(TEXT.replace("child", "kid")))[0] == [0]
-    assert index.find(normalise("Name seven mountains of Peru."))[0] == []
 
 
 def test_shares_are_kept_within_chance():
@@ -95,8 +76,8 @@ def check_no_leak(placed, threshold=0.8):
     assert not set(train) & set(test)
     index = NearDuplicates(threshold)
     for text in dict.fromkeys(train):
-        index.add(text, index.find(text)[1])
-    assert [text for text in dict.fromkeys(test) if index.find(text)[0]] == []
+        index.add(text)
+    assert [text for text in dict.fromkeys(test) if index.find(text)] == []
     return len(train), len(test)
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal, Unpack
 from rewardsmith.blocks.html import render_facts
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
-from rewardsmith.data.merging import NearDuplicates, hash_share
+from rewardsmith.data.merging import hash_share
+from rewardsmith.data.near import NearDuplicates
 from rewardsmith.errors import ConfigError, DataError, require_known, require_place
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, write_json
@@ -235,22 +236,18 @@ def _place(
     text: str, wanted: str | None, plan: SplitPlan, index: NearDuplicates, sides: list[str]
 ) -> tuple[str | None, str | None]:
     """Return the side of a prompt, or None with the reason why it is held back."""
-    if text in index.exact:
+    known = text in index.exact
+    if known:
         found = {sides[index.exact[text]]}
-        # The prompt stands in the index already.
-        keys = None
-    elif plan.threshold < 1:
-        near, keys = index.find(text)
-        found = {sides[place] for place in near}
     else:
-        found, keys = set(), []
+        found = {str(label) for label in index.labels(text)} if plan.threshold < 1 else set()
     if len(found) > 1:
         return None, "nearly equals prompts of two sides"
     side = next(iter(found), None) or wanted or side_of(text, plan)
     if wanted is not None and side != wanted:
         return None, "its prompt is on the other side"
-    if keys is not None:
-        index.add(text, keys)
+    if not known:
+        index.add(text, side, exactly=plan.threshold == 1)
         sides.append(side)
     return side, None
 

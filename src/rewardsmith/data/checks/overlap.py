@@ -19,7 +19,8 @@ from rewardsmith.data.detecting import read_rows
 from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
-from rewardsmith.data.merging import NearDuplicates, NgramIndex, ngram_hashes, text_digest, words_of
+from rewardsmith.data.merging import NgramIndex, ngram_hashes, text_digest, words_of
+from rewardsmith.data.near import NearDuplicates
 from rewardsmith.data.texts import locate, name_groups, question_text
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.records import PreferenceGroup, as_text
@@ -277,7 +278,7 @@ class _Held:
         if read.question in self.near.exact:
             self.near_numbers[self.near.exact[read.question]].append(number)
         else:
-            self.near.add(read.question, self.near.find(read.question)[1])
+            self.near.add(read.question)
             self.near_numbers.append([number])
 
     def look_up(self, read: _Read) -> Iterator[_Found]:
@@ -306,7 +307,7 @@ class _Held:
         """Find the prompts that are nearly, not exactly, this one."""
         if self.near is None:
             return None, []
-        places = [p for p in self.near.find(question)[0] if self.near.texts[p] != question]
+        places = [p for p in self.near.find(question) if self.near.texts[p] != question]
         numbers = [number for place in places for number in self.near_numbers[place]]
         fresh = [number for number in numbers if number not in self.near_given]
         self.near_given.update(fresh)

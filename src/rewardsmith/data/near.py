@@ -1,0 +1,147 @@
+"""Which earlier texts a text nearly equals: MinHash finds candidates, exact Jaccard similarity decides.
+
+MinHash signatures of character shingles with banded look-up (Broder, "On the resemblance and containment of documents",
+1997; banding as in Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4). So a near-duplicate is
+never a false alarm of the hash. numpy only: datasketch would add a dependency and Python loops.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.data.merging import Hashes, mix64
+
+SHINGLE_BYTES = 5
+BANDS = 20
+ROWS_PER_BAND = 6
+# A candidate pair at Jaccard s is found with probability 1 - (1 - s^6)^20: .998 at .8, .92 at .7, .27 at .5.
+NUM_HASHES = BANDS * ROWS_PER_BAND
+_RANDOM = np.random.default_rng(20240229)
+_MULTIPLIERS = _RANDOM.integers(1, 2**63, NUM_HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_OFFSETS = _RANDOM.integers(0, 2**63, NUM_HASHES, dtype=np.uint64)
+_CHUNK = 2048
+# How far below its expected value the number of equal hashes may lie, in standard deviations, before a pair is
+# passed by without its exact similarity: of pairs at the threshold 1 in 30,000, far fewer than the bands miss.
+DEVIATIONS = 4
+# Candidates are compared in blocks, the likeliest first: often the first one decides.
+BLOCKS = (4, 32, 256)
+
+
+def shingles(text: str) -> Hashes:
+    """Return the distinct byte 5-grams of a text as sorted integers; a shorter text is one shingle."""
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8).astype(np.uint64)
+    if len(data) < SHINGLE_BYTES:
+        data = np.pad(data, (0, SHINGLE_BYTES - len(data)))
+    width = len(data) - SHINGLE_BYTES + 1
+    values = np.zeros(width, dtype=np.uint64)
+    for shift in range(SHINGLE_BYTES):
+        values = (values << np.uint64(8)) | data[shift : shift + width]
+    return np.unique(values)
+
+
+def signature(values: Hashes) -> Hashes:
+    """Return the MinHash signature of a set of shingles: the least value under each of 120 hash functions."""
+    mixed = mix64(values)
+    least = np.full(NUM_HASHES, np.iinfo(np.uint64).max, dtype=np.uint64)
+    for start in range(0, len(mixed), _CHUNK):
+        hashed = mixed[start : start + _CHUNK, None] * _MULTIPLIERS + _OFFSETS
+        least = np.minimum(least, (hashed >> np.uint64(16)).min(axis=0))
+    return least
+
+
+def jaccards(values: Hashes, others: Sequence[Hashes]) -> NDArray[np.float64]:
+    """Return the exact Jaccard similarity of a sorted set of shingles to each of several."""
+    sizes = np.array([len(other) for other in others])
+    flat = np.concatenate(others)
+    places = np.searchsorted(values, flat)
+    places[places == len(values)] = 0
+    shared = np.add.reduceat((values[places] == flat).astype(np.int64), np.cumsum(sizes) - sizes)
+    return shared / (len(values) + sizes - shared)
+
+
+class NearDuplicates:
+    """An index that finds the earlier texts that are nearly equal to a new one.
+
+    Memory is about 2.5 KB a text and the text itself.
+
+    Args:
+        threshold: Jaccard similarity of the shingles from which two texts count as near-duplicates.
+    """
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        self.threshold = threshold
+        self.texts: list[str] = []
+        self.exact: dict[str, int] = {}
+        # For each band, the places by label: of thousands of texts from one template a look-up reads few.
+        self._bands: dict[bytes, dict[Hashable, list[int]]] = {}
+        # The lower halves of the signatures; room for more is added by doubling.
+        self._signatures: NDArray[np.uint32] = np.zeros((64, NUM_HASHES), dtype=np.uint32)
+        spread = math.sqrt(NUM_HASHES * threshold * (1 - threshold))
+        self._least_equal = NUM_HASHES * threshold - DEVIATIONS * spread
+        # The latest ones: texts of one template are compared with each other again and again.
+        self._shingles = functools.lru_cache(maxsize=4096)(lambda place: shingles(self.texts[place]))
+
+    def find(self, text: str) -> list[int]:
+        """Return the places of the near-duplicates of a normalised text."""
+        values, least = _look_up(text)
+        found = {place for key in _keys(least) for places in self._bands.get(key, {}).values() for place in places}
+        return sorted(place for block in self._near_blocks(values, least, sorted(found)) for place in block)
+
+    def labels(self, text: str) -> set[Hashable]:
+        """Return the labels under which a near-duplicate of a normalised text was added."""
+        values, least = _look_up(text)
+        found, seen = set[Hashable](), set[int]()
+        for key in _keys(least):
+            for label, places in self._bands.get(key, {}).items():
+                if label in found:
+                    continue
+                fresh = [place for place in places if place not in seen]
+                seen.update(fresh)
+                if any(self._near_blocks(values, least, fresh)):
+                    found.add(label)
+        return found
+
+    def add(self, text: str, label: Hashable = None, *, exactly: bool = False) -> int:
+        """Enter a normalised text, to be found in `exact` alone where `exactly` is set. Returns its place."""
+        place = len(self.texts)
+        self.texts.append(text)
+        self.exact[text] = place
+        if exactly:
+            return place
+        least = _look_up(text)[1]
+        while place >= len(self._signatures):
+            self._signatures = np.concatenate([self._signatures, np.zeros_like(self._signatures)])
+        self._signatures[place] = least.astype(np.uint32)
+        for key in _keys(least):
+            self._bands.setdefault(key, {}).setdefault(label, []).append(place)
+        return place
+
+    def _near_blocks(self, values: Hashes, least: Hashes, places: list[int]) -> Iterator[list[int]]:
+        """Yield those of the places that are near, block by block, the likeliest first."""
+        if not places:
+            return
+        equal = (self._signatures[places] == least.astype(np.uint32)).sum(axis=1)
+        order = np.argsort(-equal, kind="stable")
+        likely = [places[i] for i in order[equal[order] >= self._least_equal].tolist()]
+        sizes, start = iter(BLOCKS), 0
+        while start < len(likely):
+            block = likely[start : start + next(sizes, BLOCKS[-1])]
+            similar = jaccards(values, [self._shingles(place) for place in block])
+            yield [block[i] for i in np.flatnonzero(similar >= self.threshold).tolist()]
+            start += len(block)
+
+
+@functools.lru_cache(maxsize=1)
+def _look_up(text: str) -> tuple[Hashes, Hashes]:
+    """Return shingles and signature; a text that is looked up is entered next."""
+    values = shingles(text)
+    return values, signature(values)
+
+
+def _keys(least: Hashes) -> list[bytes]:
+    return [bytes([band]) + row.tobytes() for band, row in enumerate(least.reshape(BANDS, ROWS_PER_BAND))]
