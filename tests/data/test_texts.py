@@ -72,9 +72,18 @@ def test_only_a_tokenizer_without_a_template_asks_for_text():
     assert not needs_plain_turns(FunctionScorer(lambda prompt, answers: [0.0 for _ in answers]))
 
 
+class WordTokenizer:
+    """A token a word, and no template."""
+
+    chat_template = None
+
+    def __call__(self, text, **options):
+        return {"input_ids": text.split()}
+
+
 def test_an_audit_of_a_model_of_dialogues_in_text_reads_messages_and_says_so():
     scorer = FunctionScorer(lambda prompt, answers: [float(len(answer)) for answer in answers], "of text")
-    scorer.tokenizer = SimpleNamespace(chat_template=None)
+    scorer.tokenizer = WordTokenizer()
     groups = [PreferenceGroup(ASKED, (said("y" * (i + 5)), said("No.")), (Comparison(0, 1),)) for i in range(3)]
     found = audit(scorer, groups, AuditPlan(sample=4, probes=()), merge_prompts=False)
     assert any("3 groups of messages were read as text" in finding.text for finding in found.findings)

@@ -20,7 +20,7 @@ from rewardsmith.records import Comparison, PreferenceGroup, text_key
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.stats.intervals import Resampling
 from rewardsmith.training.collator import collate_comparisons
-from rewardsmith.training.encoding import _encoded
+from rewardsmith.training.encoding import keep_completions
 from rewardsmith.training.loss import RewardMetrics
 
 FEW = Resampling(20)
@@ -54,7 +54,7 @@ def judged_rows(draw):
 
 def logged_by_training(groups, rewards):
     """The metrics that the trainer logs, from the rows as it encodes and collates them."""
-    encoded = [_encoded(group, [[1]] * len(group), [True] * len(group)) for group in groups]
+    encoded = [keep_completions(group, [[1]] * len(group), [True] * len(group)) for group in groups]
     metrics = RewardMetrics()
     flat = torch.tensor([reward for row in rewards for reward in row])
     metrics.update(flat, collate_comparisons(encoded), SimpleNamespace(logical_tokens=1, distinct_tokens=1))
@@ -136,6 +136,6 @@ def test_the_tensor_record_reads_labels_as_training_does():
         "q", ("a", "b"), (Comparison(0, 1, "tie", probability=0.9), Comparison(1, 0, probability=0.5))
     )
     one = comparisons_of_groups([group])
-    other = collate_comparisons([_encoded(group, [[1], [2]], [True, True])])
+    other = collate_comparisons([keep_completions(group, [[1], [2]], [True, True])])
     for name in ("better_P", "worse_P", "is_tie_P", "probability_P", "weight_P", "margin_P"):
         assert getattr(one, name).tolist() == getattr(other, name).tolist()

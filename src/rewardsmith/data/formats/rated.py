@@ -28,8 +28,8 @@ NO_PROMPT = "\x01"
 
 def _read_rated(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     """Read one answer with its score; `join_rated` makes comparisons of the rows of a prompt."""
-    answer = next(name for name in ANSWERS if name in row)
-    column = next(name for name in SCORES if name in row)
+    answer = next((name for name in ANSWERS if name in row), ANSWERS[0])
+    column = next((name for name in SCORES if name in row), SCORES[0])
     score = check_number(require(row, column, where), where, column)
     prompt = require(row, "prompt", where) if "prompt" in row else None
     asked, completions = join_prompt(prompt, [require(row, answer, where)], where, "prompt", [answer])
