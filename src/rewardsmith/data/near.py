@@ -60,8 +60,9 @@ def jaccards(values: Hashes, others: Sequence[Hashes]) -> NDArray[np.float64]:
     flat = np.concatenate(others)
     places = np.searchsorted(values, flat)
     places[places == len(values)] = 0
-    shared = np.add.reduceat((values[places] == flat).astype(np.int64), np.cumsum(sizes) - sizes)
-    return shared / (len(values) + sizes - shared)
+    shared: NDArray[np.int64] = np.add.reduceat((values[places] == flat).astype(np.int64), np.cumsum(sizes) - sizes)
+    similar: NDArray[np.float64] = shared / (len(values) + sizes - shared)
+    return similar
 
 
 class NearDuplicates:
