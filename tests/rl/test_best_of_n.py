@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_models
 
-from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
+from rewardsmith.errors import ConfigError, DataError, ScoringError, UnreachableError
 from rewardsmith.evaluation import FunctionScorer, as_scorer
 from rewardsmith.rl.best_of_n import PROMPTS_PER_PART, BestOfN, best_of_n
 from rewardsmith.rl.policy import Policy, Sampling
@@ -107,3 +107,11 @@ def test_a_server_that_is_gone_is_asked_once_and_named(policy, tmp_path):
         best_of_n(policy, PROMPTS, Gone(), tmp_path / "best.jsonl", PLAN)
     assert asked == [PROMPTS_PER_PART]
     assert best_of_n(policy, PROMPTS, as_scorer(vowels), tmp_path / "other.jsonl", PLAN).prompts == len(PROMPTS)
+
+
+def test_prompts_beyond_the_positions_of_the_policy_are_left_out_and_counted(policy, tmp_path, caplog):
+    found = best_of_n(policy, [PROMPTS[0], "good " * 900, PROMPTS[1]], as_scorer(vowels), tmp_path / "best.jsonl", PLAN)
+    assert (found.prompts, found.too_long) == (2, 1)
+    assert caplog.text.count("1 prompts leave no room for 4 tokens and are left out") == 1
+    with pytest.raises(DataError, match="all 1 prompts leave no room"):
+        best_of_n(policy, ["good " * 900], as_scorer(vowels), tmp_path / "none.jsonl", PLAN)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from rewardsmith import PPOConfig
 from rewardsmith.clients.client import RewardClient
-from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, UnreachableError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError, ScoringError, UnreachableError
 from rewardsmith.records import Message
 from rewardsmith.report.optimising import write_run_report
 from rewardsmith.rl.guard import Guard
@@ -307,6 +307,20 @@ def test_a_run_of_other_prompts_is_not_gone_on_with(tmp_path):
     other = replace(plan("grpo", tmp_path, resume_from_checkpoint="true"), prompts=PROMPTS[4:])
     with pytest.raises(CheckpointError, match="was trained on other data"):
         optimise(other)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_prompts_beyond_the_positions_of_the_policy_are_left_out_and_counted_once(algorithm, tmp_path, caplog):
+    made = plan(algorithm, tmp_path)
+    long = "good " * 900
+    result = optimise(replace(made, prompts=(*made.prompts, long), held_out=(long + "bad", *made.held_out)))
+    assert caplog.text.count("2 prompts leave no room for 6 tokens and are left out") == 1
+    assert caplog.text.count("leave no room") == 1
+    counts = {name: result.record[name] for name in ("num_prompts", "num_held_out", "num_too_long")}
+    assert counts == {"num_prompts": 5, "num_held_out": 3, "num_too_long": 2}
+    assert long not in (tmp_path / "samples.jsonl").read_text()
+    with pytest.raises(DataError, match="all 3 prompts leave no room for 6 tokens in the policy's positions; give"):
+        optimise(replace(made, prompts=(long,), held_out=(long, long)))
 
 
 def test_what_measures_nothing_is_refused(tmp_path):

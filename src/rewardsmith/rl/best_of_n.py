@@ -9,7 +9,8 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rewardsmith.records import (
     fingerprint,
     text_key,
 )
-from rewardsmith.rl.policy import Policy, Sampling, ask, completion_of, sample
+from rewardsmith.rl.policy import Policy, Sampling, ask, completion_of, sample, which_fit
 from rewardsmith.scoring.ranking import Choice, RankReport, check_place, choose, kl_of_best_of_n, read_candidates
 from rewardsmith.stats.intervals import bootstrap_amount
 
@@ -66,6 +67,7 @@ class BestOfNResult:
         gold: the same in gold reward, where there is one; empty otherwise.
         cut_share: share of answers that reached the length limit without an end.
         without_signal: prompts whose answers all have one reward.
+        too_long: prompts that left no room for an answer in the policy's positions and were not asked.
     """
 
     prompts: int
@@ -75,6 +77,7 @@ class BestOfNResult:
     gold: Mapping[str, Estimate]
     cut_share: float
     without_signal: int
+    too_long: int = 0
 
 
 def best_of_n(
@@ -98,6 +101,7 @@ def best_of_n(
         show: called with the number of prompts that a part held.
 
     Raises:
+        DataError: every prompt is too long for the policy; some are left out, counted and said.
         ConfigError: `out` is there already, or the samples beside it are of another run.
         ScoringError: no prompt could be scored.
 
@@ -110,10 +114,12 @@ def best_of_n(
     plan, out = plan or BestOfN(), Path(out)
     samples = out.with_name(f"{out.name}.samples.jsonl")
     check_place(samples, out, plan.overwrite)
+    fits = which_fit(policy, prompts, plan.sampling.max_completion_length)
+    prompts, too_long = list(compress(prompts, fits)), fits.count(False)
     scorers = {"reward": reward.name, "gold": None if gold is None else gold.name}
     identity = _identity(policy, prompts, plan) | scorers
     done = _take_up(samples, identity, plan.overwrite)
-    show(done)
+    show(done + too_long)
     with samples.open("a", encoding="utf-8") as file:
         for start in range(done, len(prompts), PROMPTS_PER_PART):
             part = prompts[start : start + PROMPTS_PER_PART]
@@ -132,7 +138,7 @@ def best_of_n(
         raise ScoringError(f"{reward.name} could score the answers to none of {len(rows)} prompts; see {samples}")
     answers = [(f"{samples}:row {number}", row) for number, row in enumerate(scored, 1)]
     write_rows(out, lambda: choose(read_candidates(answers), plan.choice, RankReport()))
-    return _summary(rows, scored, plan.n)
+    return replace(_summary(rows, scored, plan.n), too_long=too_long)
 
 
 def _identity(policy: Policy, prompts: Sequence[Text], plan: BestOfN) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rewardsmith.data.simulate import write_prompt
 from rewardsmith.errors import CheckpointError, ConfigError, DataError
 from rewardsmith.files.reading import read_rows
 from rewardsmith.models.foreign.folder import nobody_asked, why_not
+from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.records import Completion, Message, Text, as_text, text_key
 
 logger = logging.getLogger(__name__)
@@ -228,6 +229,37 @@ def encode_prompt(policy: Policy, prompt: Text) -> list[int]:
     if isinstance(asked, str):
         return [int(i) for i in policy.tokenizer(asked)["input_ids"]]
     return encode_text(policy, render_turns(policy, asked, opens_answer=True))
+
+
+def room_for_prompts(policy: Policy, num_tokens: int) -> int | None:
+    """Return the most tokens of a prompt that an answer of `num_tokens` may follow; None where there is no end."""
+    limit = longest_input(policy.model.config.get_text_config())
+    return None if limit is None else limit - num_tokens
+
+
+def say_too_long(num_long: int, num_prompts: int, num_tokens: int) -> None:
+    """Warn of prompts that are left out, if any. Raises DataError where none is left."""
+    if num_long and num_long == num_prompts:
+        raise DataError(
+            f"all {num_prompts} prompts leave no room for {num_tokens} tokens in the policy's positions; give shorter "
+            "prompts, or ask for shorter answers"
+        )
+    if num_long:
+        logger.warning("%d prompts leave no room for %d tokens and are left out", num_long, num_tokens)
+
+
+def which_fit(policy: Policy, prompts: Sequence[Text], num_tokens: int) -> list[bool]:
+    """Return of each prompt whether an answer of `num_tokens` has room behind it, and say how many have none.
+
+    Raises:
+        DataError: none has room.
+        ConfigError: as `ask` does.
+    """
+    room = room_for_prompts(policy, num_tokens)
+    lengths = [len(encode_prompt(policy, prompt)) for prompt in prompts]
+    fits = [room is None or length <= room for length in lengths]
+    say_too_long(fits.count(False), len(fits), num_tokens)
+    return fits
 
 
 def render_turns(policy: Policy, turns: Sequence[Message], *, opens_answer: bool = False) -> str:

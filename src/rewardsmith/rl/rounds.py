@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from rewardsmith.records import (
     text_key,
 )
 from rewardsmith.rl.measuring import CURVE, Point, read_points
-from rewardsmith.rl.policy import Answer, Policy, Sampling, ask, completion_of, open_policy, sample
+from rewardsmith.rl.policy import Answer, Policy, Sampling, ask, completion_of, open_policy, sample, which_fit
 from rewardsmith.rl.ppo.rollout import prompts_of_step
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.running import RunPlan, config_class, optimise
@@ -210,6 +211,7 @@ class Rounds:
             self.say(f"round {number}: sampling {settings.num_candidates} pairs")
             policy = open_policy(self._policy_before(number))
             own = self.prompts[settings.num_eval_prompts :]
+            own = list(compress(own, which_fit(policy, own, settings.max_completion_length)))
             size = min(settings.num_candidates, len(own))
             places = [
                 place

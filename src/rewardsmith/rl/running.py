@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from rewardsmith.files.writing import write_json
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.guard import Guard, GuardStopped, steps_per_update
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
-from rewardsmith.rl.policy import Policy, Sampling, ask, frozen_copy, merge_adapter
+from rewardsmith.rl.policy import Policy, Sampling, frozen_copy, merge_adapter, which_fit
 from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
 from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.raft import RaftConfig, run_raft
@@ -160,6 +161,7 @@ def optimise(plan: RunPlan) -> RunResult:
 
     Raises:
         ConfigError: settings that cannot be used, or a conversation for a policy without chat template.
+        DataError: every prompt is too long for the policy; some are left out, counted and said.
         CheckpointError: a checkpoint that is damaged or of another run.
         ScoringError, UnreachableError: rewards failed; the message names the checkpoint that holds the run.
 
@@ -170,9 +172,9 @@ def optimise(plan: RunPlan) -> RunResult:
         optimise(plan).after.change("gold", result.before)
         ```
     """
-    for prompt in (*plan.prompts, *plan.held_out):
-        ask(plan.policy, prompt)
-    plan = replace(plan, policy=merge_adapter(plan.policy))
+    fits = which_fit(plan.policy, [*plan.prompts, *plan.held_out], plan.sampling.max_completion_length)
+    kept = (list(compress(plan.prompts, fits)), list(compress(plan.held_out, fits[len(plan.prompts) :])))
+    plan = replace(plan, policy=merge_adapter(plan.policy), prompts=kept[0], held_out=kept[1])
     if plan.guard is not None:
         plan = replace(plan, guard=replace(plan.guard, steps_per_update=steps_per_update(plan.config.to_dict())))
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,7 @@ def optimise(plan: RunPlan) -> RunResult:
     result = RunResult(
         plan.folder, plan.algorithm, meter_points, find_turn(meter_points), [_named(row) for row in history.rows], {}
     )
-    result = replace(result, record=_record(plan, result))
+    result = replace(result, record={**_record(plan, result), "num_too_long": fits.count(False)})
     write_json(plan.folder / RECORD, result.record)
     return result
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import Text, as_plain, as_text
-from rewardsmith.rl.policy import Answer, Policy, ask, encode_prompt
+from rewardsmith.rl.policy import Answer, Policy, ask, encode_prompt, room_for_prompts, say_too_long
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.rewards import RewardFunction
@@ -30,11 +30,11 @@ class Asked:
     columns: Mapping[str, Any]
 
 
-def read_prompts(rows: Sequence[Mapping[str, Any]], policy: Policy, room: int | None) -> tuple[list[Asked], int]:
+def read_prompts(rows: Sequence[Mapping[str, Any]], policy: Policy, num_tokens: int | None) -> tuple[list[Asked], int]:
     """Read rows with `prompt` (text or messages) or `input_ids`; also return how many were too long for the policy.
 
     Args:
-        room: the most tokens of a prompt; None for any.
+        num_tokens: of an answer, for which a prompt has to leave room; None takes any prompt.
 
     Raises:
         DataError: a row has neither, or none is left.
@@ -42,6 +42,7 @@ def read_prompts(rows: Sequence[Mapping[str, Any]], policy: Policy, room: int | 
     """
     found: list[Asked] = []
     num_long = 0
+    room = None if num_tokens is None else room_for_prompts(policy, num_tokens)
     for number, row in enumerate(rows):
         where, text = f"row {number}", None
         if row.get("prompt") is not None:
@@ -58,9 +59,9 @@ def read_prompts(rows: Sequence[Mapping[str, Any]], policy: Policy, room: int | 
             continue
         others = {name: value for name, value in row.items() if name not in ("prompt", "input_ids", "attention_mask")}
         found.append(Asked(tuple(ids), text, others))
-    if not found:
-        why = f"all {num_long} prompts leave no room for response_length" if num_long else "there are no rows"
-        raise DataError(f"nothing to train on: {why}")
+    if not rows:
+        raise DataError("nothing to train on: there are no rows")
+    say_too_long(num_long, len(rows), num_tokens or 0)
     return found, num_long
 
 

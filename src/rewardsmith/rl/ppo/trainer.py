@@ -18,7 +18,6 @@ from transformers.trainer_utils import TrainOutput
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models.heads import copy_code
-from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.rl.policy import Answer, Sampling, frozen_copy, generate
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
@@ -100,11 +99,8 @@ class PPOTrainer(Trainer):
         given = reward_model if reward_model is not None else args.reward_model_path
         if given is None:
             raise ConfigError("no reward: set PPOConfig(reward_model_path=...), or pass reward_model")
-        limit = longest_input(policy.model.config.get_text_config())
-        room = None if limit is None else limit - args.response_length
-        self.prompts, num_long = read_prompts(list(train_dataset), policy, room)
-        if num_long:
-            logger.warning("%d prompts leave no room for %d tokens and are left out", num_long, args.response_length)
+        room = args.response_length
+        self.prompts = read_prompts(list(train_dataset), policy, room)[0]
         self.eval_prompts = read_prompts(list(eval_dataset), policy, room)[0] if eval_dataset is not None else []
         self.rewards, source = rewards_of(given, args, policy, any(p.text is None for p in self.prompts))
         self.reward_source = source
