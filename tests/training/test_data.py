@@ -46,3 +46,13 @@ def test_what_is_held_out_is_what_data_split_puts_aside(pairs_file):
     data = load_training_data(ScriptArguments(dataset_name=str(pairs_file)), DatasetMixtureConfig(), merge=True)
     sides = split_groups(load_preferences(pairs_file), SplitPlan())
     assert [group.prompt for group in data.held_out] == [group.prompt for side, group in sides if side == "test"]
+
+
+def test_the_train_side_of_a_split_holds_nothing_out_and_the_note_says_why(tmp_path, pairs_file):
+    script, mixture = ScriptArguments(dataset_name=str(pairs_file)), DatasetMixtureConfig(test_split_size=0.5)
+    prompts = {group.prompt for group in load_training_data(script, mixture, merge=True).train}
+    side = tmp_path / "train.jsonl"
+    side.write_text("".join(json.dumps(row) + "\n" for row in PAIRS if row["prompt"] in prompts))
+    data = load_training_data(ScriptArguments(dataset_name=str(side)), mixture, merge=True)
+    assert not data.held_out
+    assert "are the train side of `data split`; give --eval_dataset_name" in data.notes[-1]

@@ -253,8 +253,8 @@ def _hold_out(data: TrainingData, share: float) -> TrainingData:
         return data
     if not train or not held_out:
         # The run still trains, and says that it was not tested. The same hash chose the train side of a `data split`.
-        why = f", which nearly equal one another, fall short of the share {share:g} or are the train side of `data split`"
-        alike = why if len(data.train) > 1 else ""
+        why = f"nearly equal one another, fall short of the share {share:g} or are the train side of `data split`"
+        alike = f", which {why}" if len(data.train) > 1 else ""
         note = f"nothing is held out of {len(data.train)} prompts{alike}; give --eval_dataset_name to measure accuracy"
         return TrainingData(data.train, [], [*data.notes, note])
     note = f"held out {len(held_out)} of {len(data.train)} prompts by their hash (test_split_size={share:g})"
