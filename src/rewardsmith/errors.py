@@ -152,8 +152,8 @@ def said(error: BaseException) -> str:
     return f"{shown}: {error.strerror}; give a place that can be read and written"
 
 
-def one_line(error: object, most: int = 200) -> str:
-    """Return the message of another library's error on one line of at most `most` characters."""
+def one_line(error: object, most: int | None = 200) -> str:
+    """Return the message of an error on one line of at most `most` characters, the name of its class without one."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 

@@ -16,7 +16,7 @@ from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.audit.probes import sample_prompts
 from rewardsmith.blocks.kinds import Cell, Section, Table, Value
 from rewardsmith.blocks.words import words, written
-from rewardsmith.errors import ScoringError, TooLongError
+from rewardsmith.errors import ScoringError, TooLongError, one_line
 from rewardsmith.findings import Finding, Level
 from rewardsmith.records import Completion, Scorer, ScoreRequest, TokenIds
 from rewardsmith.scoring.opening import ModelOptions
@@ -122,7 +122,7 @@ def check_invariances(
         try:
             found.append(compare_rewards(name, base, build().score_requests(requests), sd))
         except ScoringError as error:
-            note = " ".join(str(error).split())[:200]
+            note = one_line(error)
             found.append(Invariance(name, 0, math.nan, math.nan, 0, 0, 0, None, note))
     return found
 

@@ -93,6 +93,7 @@ class RowPlan:
             row = with_system(row, where, self.format.system_place)
         try:
             group = deduplicate(self.format.read(row, where))
+            # Nobody else holds the new record; a copy of every row would cost as much as reading it.
             object.__setattr__(group, "where", where)
             return group
         except RowError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,9 @@ class NearDuplicates:
         self.threshold = threshold
         self.texts: list[str] = []
         self.exact: dict[str, int] = {}
+        self._labels: list[str] = []
         # For each band, the places by label: of thousands of texts from one template a look-up reads few.
-        self._bands: dict[bytes, dict[Hashable, list[int]]] = {}
+        self._bands: dict[bytes, dict[str, list[int]]] = {}
         # The lower halves of the signatures; room for more is added by doubling.
         self._signatures: NDArray[np.uint32] = np.zeros((64, NUM_HASHES), dtype=np.uint32)
         spread = math.sqrt(NUM_HASHES * threshold * (1 - threshold))
@@ -91,12 +92,16 @@ class NearDuplicates:
         """Return the places of the near-duplicates of a normalised text."""
         values, least = _look_up(text)
         found = {place for key in _keys(least) for places in self._bands.get(key, {}).values() for place in places}
-        return sorted(place for block in self._near_blocks(values, least, sorted(found)) for place in block)
+        return sorted(place for block in self._near_blocks(values, least, list(found)) for place in block)
 
-    def labels(self, text: str) -> set[Hashable]:
-        """Return the labels under which a near-duplicate of a normalised text was added."""
+    def labels(self, text: str) -> set[str]:
+        """Return the label under which a normalised text was added; of a new one those of its near-duplicates."""
+        if text in self.exact:
+            return {self._labels[self.exact[text]]}
+        found, seen = set[str](), set[int]()
+        if not self._bands:
+            return found
         values, least = _look_up(text)
-        found, seen = set[Hashable](), set[int]()
         for key in _keys(least):
             for label, places in self._bands.get(key, {}).items():
                 if label in found:
@@ -107,11 +112,12 @@ class NearDuplicates:
                     found.add(label)
         return found
 
-    def add(self, text: str, label: Hashable = None, *, exactly: bool = False) -> int:
+    def add(self, text: str, label: str = "", *, exactly: bool = False) -> int:
         """Enter a normalised text, to be found in `exact` alone where `exactly` is set. Returns its place."""
         place = len(self.texts)
         self.texts.append(text)
         self.exact[text] = place
+        self._labels.append(label)
         if exactly:
             return place
         least = _look_up(text)[1]

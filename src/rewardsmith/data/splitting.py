@@ -165,9 +165,8 @@ def split_groups(
     """
     report = SplitReport() if report is None else report
     index = NearDuplicates(plan.threshold)
-    sides: list[str] = []
     for number, group in enumerate(groups):
-        side, reason = _place(near_prompt_key(group), _wanted_side(group, plan, number), plan, index, sides)
+        side, reason = _place(near_prompt_key(group), _wanted_side(group, plan, number), plan, index)
         for placed, part in _parts(group, side, plan):
             if placed is None:
                 # A group without a comparison counts as one.
@@ -232,23 +231,16 @@ def _time_side(time: str, plan: SplitPlan) -> str:
     return last if time >= str(plan.cutoff) else first
 
 
-def _place(
-    text: str, wanted: str | None, plan: SplitPlan, index: NearDuplicates, sides: list[str]
-) -> tuple[str | None, str | None]:
+def _place(text: str, wanted: str | None, plan: SplitPlan, index: NearDuplicates) -> tuple[str | None, str | None]:
     """Return the side of a prompt, or None with the reason why it is held back."""
-    known = text in index.exact
-    if known:
-        found = {sides[index.exact[text]]}
-    else:
-        found = {str(label) for label in index.labels(text)} if plan.threshold < 1 else set()
+    found = index.labels(text)
     if len(found) > 1:
         return None, "nearly equals prompts of two sides"
     side = next(iter(found), None) or wanted or side_of(text, plan)
     if wanted is not None and side != wanted:
         return None, "its prompt is on the other side"
-    if not known:
+    if text not in index.exact:
         index.add(text, side, exactly=plan.threshold == 1)
-        sides.append(side)
     return side, None
 
 

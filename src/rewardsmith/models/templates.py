@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rewardsmith.errors import ASK, ConfigError, ScoringError, TemplateError
+from rewardsmith.errors import ASK, ConfigError, ScoringError, TemplateError, one_line
 from rewardsmith.records import Completion, Message, PreferenceGroup, Text, TokenIds, text_key
 
 QUESTION, ANSWER = "Hello?", "Good day."
@@ -251,7 +251,7 @@ def apply_template(
         raise ScoringError(f"the chat template wrote more than memory holds for the roles {roles}") from error
     except Exception as error:
         # A template is a program of the checkpoint's: whatever it raises costs this conversation and no other.
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = one_line(error)
         raise TemplateError(f"the chat template refused a conversation of the roles {roles}: {why}; {ASK}") from error
     given = sum(len(str(message.get("content"))) for message in messages) + len(str(tools or ""))
     if len(text) > MAX_WRITTEN + MAX_GROWTH * given:

@@ -50,6 +50,14 @@ logger = logging.getLogger(__name__)
 
 # Penalties that are tried where none is given, and the one that is taken where there are too few groups to choose by.
 PENALTIES, PENALTY = (1e-1, 1e-2, 1e-3, 1e-4), 1e-2
+# Sequences of one file: at a width of 1,024 they are 16 MB.
+ROWS_PER_FILE = 4096
+KEY_BYTES = 16
+TOKENS_PER_FORWARD = 8192
+# Groups of sequences with their keys.
+Window = list[list[tuple[bytes, Sequence[int]]]]
+# Of a config, what says nothing about how hidden states are computed.
+NOT_OF_THE_BACKBONE = ("transformers_version", "architectures", "id2label", "label2id", "problem_type", "torch_dtype")
 
 
 @dataclass
@@ -189,16 +197,6 @@ def _take_over(trainer: RewardTrainer, chosen: Tried) -> None:
     trainer.args.loss_type = chosen.loss_type
     trainer.step_loss = StepLoss(trainer.args, 0.1).to(trainer.args.device)
     trainer.step_loss.take_up({"threshold": chosen.threshold})
-
-
-# Sequences of one file: at a width of 1,024 they are 16 MB.
-ROWS_PER_FILE = 4096
-KEY_BYTES = 16
-TOKENS_PER_FORWARD = 8192
-# Groups of sequences with their keys.
-Window = list[list[tuple[bytes, Sequence[int]]]]
-# Of a config, what says nothing about how hidden states are computed.
-NOT_OF_THE_BACKBONE = ("transformers_version", "architectures", "id2label", "label2id", "problem_type", "torch_dtype")
 
 
 @dataclass(frozen=True)

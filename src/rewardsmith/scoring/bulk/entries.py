@@ -14,6 +14,7 @@ from rewardsmith.errors import (
     ScoringError,
     TemplateError,
     TooLongError,
+    one_line,
     row_error,
     try_halves,
 )
@@ -166,7 +167,7 @@ def _failure(where: str, error: Exception) -> Verdict:
 
 def _told(where: str, error: Exception) -> tuple[str, str]:
     """Return the class of a failure and its message in one line, which names the row."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = one_line(error, None)
     other = "refused by the chat template" if isinstance(error, TemplateError) else "cannot be scored"
     reason = error.reason if isinstance(error, RowError) else other
     return reason, message if message.startswith(where) else f"{where}: {message}"
