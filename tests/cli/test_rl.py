@@ -1,9 +1,12 @@
 """The table of rl commands names what was meant."""
 
+import argparse
+
 import tiny_models
 import yaml
 
 from rewardsmith.cli.main import main
+from rewardsmith.cli.rl import configure_round
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(capsys):
@@ -57,3 +60,11 @@ def test_the_table_has_reward_gold_and_kl(tmp_path, capsys):
     assert "best of 3, 6 prompts" in printed
     assert "gold, gain" in printed
     assert "KL from the policy: 0.4319 nats" in printed
+
+
+def test_every_flag_of_rounds_says_what_it_does(capsys):
+    parser = argparse.ArgumentParser()
+    configure_round(parser)
+    for action in parser._actions:
+        assert action.help
+        assert "docs/" not in action.help

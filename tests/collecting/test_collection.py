@@ -1,6 +1,7 @@
 """A project that is made, opened and closed from Python."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,3 +76,23 @@ def test_a_project_whose_database_is_gone_says_how_to_make_it(tmp_path):
     (tmp_path / "p.db").unlink()
     with pytest.raises(DataError, match="collect init"):
         open_collection(tmp_path / "p.yaml")
+
+
+def test_two_projects_never_share_one_database(tmp_path):
+    first = create(tmp_path / "a.yaml", database="one.db")
+    first.close()
+    with pytest.raises(ConfigError, match="a project needs one of its own"):
+        create(tmp_path / "b.yaml", database="one.db")
+    assert not (tmp_path / "b.yaml").exists()
+    create(tmp_path / "a.yaml").close()
+    (tmp_path / "a.yaml").rename(tmp_path / "moved.yaml")
+    create(tmp_path / "moved.yaml").close()
+
+
+def test_servers_that_start_at_once_read_one_secret(make):
+    collection = make()
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: collection.secret(), range(8)))
+    assert len(found) == 1
+    assert len(found.pop()) > 32
+    assert [file.name for file in collection.path.parent.glob(".*secret*")] == []

@@ -3,7 +3,7 @@
 import pytest
 from collecting_people import annotator, answer
 
-from rewardsmith.collecting import export_groups
+from rewardsmith.collecting import export_groups, exporting
 from rewardsmith.collecting.exporting import soft_edges
 from rewardsmith.data.formats.rewardsmith import read_row, write_row
 from rewardsmith.errors import ConfigError
@@ -48,3 +48,37 @@ def test_a_question_that_compares_nothing_is_refused(make):
     collection = make(1)
     with pytest.raises(ConfigError, match="overall"):
         export_groups(collection.store, collection.project, question="quality")
+
+
+def test_judgements_of_several_pairs_of_one_prompt_name_the_answers_of_the_whole(make):
+    collection = make(1, 3, repeats=0)
+    person = annotator(collection)
+    texts = []
+    while (found := answer(collection, person, 0)) is not None:
+        texts.append([found[0].completions[number] for number in (0, 1)])
+    (group,) = export_groups(collection.store, collection.project)
+    said = [one["answers"]["overall"]["order"] for one in group.metadata["judgements"]]
+    assert len(said) == 3
+    assert sorted([group.completions[n] for (n,) in order] for order in said) == sorted(texts)
+    assert all(
+        set(one["shown"]) == {n for (n,) in order}
+        for one, order in zip(group.metadata["judgements"], said, strict=False)
+    )
+
+
+def test_what_is_judged_while_items_are_read_is_in_none_of_them(make, monkeypatch):
+    collection = make(4, repeats=0)
+    first, second = annotator(collection, "ann"), annotator(collection, "bob")
+    answer(collection, first)
+    monkeypatch.setattr(exporting, "PIECE", 1)
+    read = exporting._load_piece
+
+    def judged_meanwhile(store, numbers, last):
+        answer(collection, second)
+        return read(store, numbers, last)
+
+    monkeypatch.setattr(exporting, "_load_piece", judged_meanwhile)
+    assert sum(len(item.judgements) for item in exporting.load_items(collection.store)) == 1
+    monkeypatch.setattr(exporting, "_load_piece", read)
+    assert sum(len(item.judgements) for item in exporting.load_items(collection.store)) == 3
+    assert [item.item_id for item in exporting.load_items(collection.store, numbers=[3, 10**30, -1])] == [3]

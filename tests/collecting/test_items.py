@@ -1,7 +1,8 @@
 """What goes in, with its judgements, and what is counted out."""
 
-from collecting_people import groups
+from collecting_people import annotator, answer, groups
 
+from rewardsmith.collecting import export_groups
 from rewardsmith.collecting.exporting import load_items
 from rewardsmith.collecting.items import add_items
 from rewardsmith.records import Comparison, PreferenceGroup
@@ -57,3 +58,24 @@ def test_a_project_about_steps_takes_items_with_steps(make):
     steps = PreferenceGroup("2 + 2?", ("a\nb",), metadata={"steps": ["a", "b"]})
     report = add_items(collection.store, collection.project, [steps, *groups(2, 1)])
     assert (report.items, dict(report.dropped)) == (1, {"no steps, which are what is asked about": 2})
+
+
+def test_what_people_said_after_an_import_comes_along_with_the_next_one(make):
+    collection = make()
+    ann, bob = Comparison(0, 1, annotator="ann"), Comparison(1, 0, annotator="bob")
+    early, late = (PreferenceGroup("Q?", ("yes", "no"), edges) for edges in ((ann,), (ann, bob)))
+    assert add_items(collection.store, collection.project, [early]).judgements == 1
+    report = add_items(collection.store, collection.project, [late])
+    assert (report.judgements, report.items, report.dropped["already there"]) == (1, 0, 0)
+    assert add_items(collection.store, collection.project, [late]).dropped["already there"] == 1
+    (item,) = load_items(collection.store)
+    assert len(item.judgements) == 2
+
+
+def test_an_export_that_comes_back_doubles_nobody(make):
+    collection = make(1, repeats=0)
+    answer(collection, annotator(collection))
+    groups = export_groups(collection.store, collection.project)
+    report = add_items(collection.store, collection.project, groups)
+    assert (report.judgements, report.dropped["already there"]) == (0, 1)
+    assert export_groups(collection.store, collection.project)[0].comparisons == groups[0].comparisons

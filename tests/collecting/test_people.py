@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from rewardsmith.collecting import people
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.assigning import claim
+from rewardsmith.collecting.people import accept, invite, log_in
 from rewardsmith.errors import ConfigError, DataError
 
 PASSWORD = "correct horse battery"
@@ -131,3 +132,11 @@ def test_an_owner_is_one_by_role_alone(make):
     collection = make()
     assert visitor(collection, "boss", "owner")[1].is_owner
     assert not visitor(collection, "owner of nothing")[1].is_owner
+
+
+def test_a_name_is_one_however_its_accents_are_typed(make):
+    collection = make()
+    accept(collection.store, invite(collection.store, "test", "Jos\u00e9"), "correct horse battery")
+    assert log_in(collection.store, " Jose\u0301 ", "correct horse battery")
+    with pytest.raises(ConfigError, match="already there"):
+        invite(collection.store, "test", "Jose\u0301")

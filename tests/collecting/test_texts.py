@@ -1,5 +1,6 @@
 """Hostile text: shown, never run."""
 
+import html
 import re
 import time
 
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.collecting.texts import conversation, plain, render_diff, render_markdown, render_page, render_raw
+from rewardsmith.collecting.texts import (
+    conversation,
+    plain,
+    render_diff,
+    render_markdown,
+    render_page,
+    render_raw,
+    render_undiffed,
+)
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -93,3 +102,24 @@ def test_stored_prompts_are_read_in_every_form():
     parts = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]
     assert conversation(parts) == [{"role": "user", "text": "a\n[image]"}]
     assert plain([{"role": "assistant", "content": "x"}, {"role": "assistant", "content": None}]) == "x\n\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"$\{x_1\}$", "$a*b*c$", r"$x_i \, y_i$", r"\begin{align}a_1 &= b \\ c*d*e &= f\end{align}"],
+)
+def test_latex_between_single_dollars_and_in_environments_stays_as_it_was_written(text):
+    page = str(render_markdown(f"so {text}, then"))
+    assert html.unescape(page) == f"<p>so <code>{text}</code>, then</p>\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["$5 and $10_000", "from $3 to *at most* $7", "$HOME_DIR and $MY_PATH", "a$b_c$d", r"\$5_000 and $6"]
+)
+def test_prices_and_shell_variables_are_no_formulas(text):
+    assert "<code>" not in str(render_markdown(text))
+
+
+def test_a_text_that_is_too_long_to_render_or_to_compare_says_so():
+    assert "shown as it was written" in str(render_markdown("**b** " * 20_000))
+    assert "differences are not marked" in str(render_undiffed("a"))

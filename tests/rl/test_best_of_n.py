@@ -7,8 +7,10 @@ import tiny_models
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError, UnreachableError
 from rewardsmith.evaluation import FunctionScorer, as_scorer
+from rewardsmith.files.reading import read_json_lines
+from rewardsmith.rl import best_of_n as module
 from rewardsmith.rl.best_of_n import PROMPTS_PER_PART, BestOfN, best_of_n
-from rewardsmith.rl.policy import Policy, Sampling
+from rewardsmith.rl.policy import Answer, Policy, Sampling
 from rewardsmith.scoring.ranking import Choice
 
 PROMPTS = [f"good question {number}" for number in range(PROMPTS_PER_PART + 4)]
@@ -115,3 +117,11 @@ def test_prompts_beyond_the_positions_of_the_policy_are_left_out_and_counted(pol
     assert caplog.text.count("1 prompts leave no room for 4 tokens and are left out") == 1
     with pytest.raises(DataError, match="all 1 prompts leave no room"):
         best_of_n(policy, ["good " * 900], as_scorer(vowels), tmp_path / "none.jsonl", PLAN)
+
+
+def test_answers_may_hold_any_character_that_ends_a_line_elsewhere(policy, tmp_path, monkeypatch):
+    said = [Answer((5,), f"one{mark}two", False) for mark in ("\u2028", "\u0085", "\x0b", "\n")]
+    monkeypatch.setattr(module, "sample", lambda policy, prompts, num, sampling: [said for _ in prompts])
+    best_of_n(policy, ["q"], as_scorer(vowels), tmp_path / "best.jsonl", PLAN)
+    (row,) = read_json_lines(tmp_path / "best.jsonl.samples.jsonl")
+    assert [text[-1]["content"] for text in row["completions"]] == [answer.text for answer in said]

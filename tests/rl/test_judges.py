@@ -323,3 +323,11 @@ def test_a_comparer_judges_the_pairs_of_online_dpo(tmp_path):
     assert comparer.asked
     [logged] = [row for row in trainer.state.log_history if "loss" in row]
     assert math.isfinite(logged["loss"])
+
+
+def test_a_criterion_of_weight_0_that_is_not_answered_costs_no_reward():
+    rubric = [Criterion("true", "?", 2.0), Criterion("rude", "?", -1.0), Criterion("looked at", "?", 0.0)]
+    with stub(lambda question: "true: yes\nrude: no" + ("\nlooked at: yes" if "good" in question else "")) as (url, _):
+        scorer = RubricJudge(ChatModel(url, "j"), rubric)
+        assert scorer.score_requests([ScoreRequest("q", ("good", "bad"))]) == [[2 / 3, 2 / 3]]
+    assert scorer.counts == {"asked": 2, "parse_errors": 1}

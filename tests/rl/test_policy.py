@@ -129,3 +129,10 @@ def test_prompts_with_tools_are_counted_since_the_policy_is_not_told_of_them(tmp
     path.write_text("".join(json.dumps({"prompt": f"p{i}", "tools": tools if i else None}) + "\n" for i in range(3)))
     assert load_prompts(str(path)) == ["p0", "p1", "p2"]
     assert "2 prompts have tools, of which a policy is not told" in caplog.text
+
+
+def test_rows_with_an_empty_prompt_are_counted(tmp_path, caplog):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a?"}\n{"prompt": ""}\n{"prompt": ""}\n{"prompt": "b?"}\n')
+    assert load_prompts(str(path)) == ["a?", "b?"]
+    assert "2 rows have an empty prompt" in caplog.text

@@ -1,14 +1,16 @@
 """Rounds of tiny models: what each leaves, that a stop at any stage changes nothing, and people as judges."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import tiny_models
 
 from rewardsmith.data.gold import GoldScorer
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.rl.policy import load_prompts
-from rewardsmith.rl.rounds import Rounds, RoundSettings
+from rewardsmith.rl.rounds import Rounds, RoundSettings, _without
 
 REWARD = {
     "use_cpu": True, "save_strategy": "no", "per_device_train_batch_size": 4, "gradient_checkpointing": False,
@@ -126,3 +128,13 @@ def test_a_setting_that_a_part_does_not_have_is_refused_before_anything_is_sampl
     with pytest.raises(ConfigError, match=rf"^{part}: .*{said}"):
         rounds(models, tmp_path / "new", **{part: given}).run()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_judgement_that_a_later_export_repeats_counts_once():
+    edge = Comparison(0, 1, annotator="ann", time="2026-01-01T00:00:00+00:00")
+    first = PreferenceGroup("Q?", ("yes", "no"), (edge, replace(edge, annotator="bob")))
+    again = replace(first, completions=("no", "yes"), comparisons=(replace(edge, better=1, worse=0),))
+    seen: set = set()
+    assert len(_without(seen, first).comparisons) == 2
+    assert _without(seen, again).comparisons == ()
+    assert len(_without(seen, replace(first, comparisons=(Comparison(0, 1), Comparison(0, 1)))).comparisons) == 2

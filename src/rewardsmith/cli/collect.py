@@ -15,7 +15,7 @@ COMMANDS = {
     "init": ("collect_project", "make a project file and its database"),
     "import": ("collect_project", "bring in prompts with answers, or several models' outputs, joined by prompt"),
     "serve": ("collect_serving", "serve the web page"),
-    "annotators": ("collect_project", "add, list, revoke people"),
+    "annotators": ("collect_project", "add, list, revoke people, forget who asks for it"),
     "status": ("collect_project", "how far the project is"),
     "agreement": ("collect_judgements", "how far people agree, with intervals; each annotator"),
     "order": ("collect_judgements", "which items come first: gap, uncertainty or fisher"),

@@ -43,7 +43,7 @@ def run_agreement(args: argparse.Namespace) -> int:
     names = [question.name for question in collection.project.all_questions]
     if args.question is not None and args.question not in names:
         raise ConfigError(f"there is no question {args.question!r}; there are: {', '.join(names)}")
-    quality = measure_quality(collection.project, load_items(collection.store), args.question)
+    quality = measure_quality(collection.project, load_items(collection.store, judged_only=True), args.question)
     if args.json:
         print(json.dumps(quality.to_dict()))
         return 0

@@ -11,11 +11,14 @@ from typing import get_args
 from rewardsmith.blocks.words import clean
 from rewardsmith.collecting import Collection, create, open_collection, panels, people
 from rewardsmith.collecting.app.run import check_public_url
+from rewardsmith.collecting.forgetting import forget
 from rewardsmith.collecting.project import Task, database_url, find_project, load_project
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
 from rewardsmith.errors import ConfigError
 
+# Flags of `init` that go into a new file.
+NEW_FILE = ("task", "question", "overlap", "database")
 DEFAULT_URL = "http://127.0.0.1:8001"
 
 
@@ -42,6 +45,7 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--task", choices=get_args(Task), help="of a new file (default pair)")
         parser.add_argument("--question", help="of a new file (default: Which answer is better?)")
         parser.add_argument("--overlap", type=int, help="people who judge each item, of a new file (default 1)")
+        parser.add_argument("--database", help="of a new file: an SQLite file beside it (default), or postgresql://...")
         return
     add_project_option(parser)
     if name == "import":
@@ -55,8 +59,9 @@ def configure(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--reader", help="format or data set, where the columns do not say it")
         parser.add_argument("--skip-bad", action="store_true", help="leave bad rows out and count them by reason")
     elif name == "annotators":
-        parser.add_argument("action", choices=("add", "list", "reset", "revoke"))
-        parser.add_argument("names", nargs="*", help="who")
+        parser.add_argument("action", choices=("add", "list", "reset", "revoke", "forget"))
+        parser.add_argument("names", nargs="*", help="who; for forget also a pseudonym")
+        parser.add_argument("--judgements", action="store_true", help="with forget: delete what they judged, too")
         parser.add_argument("--role", choices=people.ROLES, default="annotator")
         _add_public_url(parser)
     elif name == "panel":
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _init(args: argparse.Namespace) -> int:
     is_new = not args.file.exists()
-    given = {name: value for name in ("task", "question", "overlap") if (value := getattr(args, name)) is not None}
+    given = {name: value for name in NEW_FILE if (value := getattr(args, name)) is not None}
     if given and not is_new:
         flags = " and ".join(f"--{name}" for name in given)
         raise ConfigError(f"{args.file} exists, and {flags} would change nothing in it; edit it, or name a new file")
@@ -111,6 +116,11 @@ def _annotators(args: argparse.Namespace) -> int:
         if args.action == "revoke":
             people.revoke(collection.store, "command line", name)
             print(f"{name}: shut out; the judgements stay")
+            continue
+        if args.action == "forget":
+            count = forget(collection.store, "command line", name, args.judgements)
+            what = f"{count} judgements deleted" if args.judgements else "the judgements stay under the pseudonym"
+            print(f"{name}: forgotten, {what}; copies and exports that were made before still hold it")
             continue
         if args.action == "add":
             token = people.invite(collection.store, "command line", name, args.role)

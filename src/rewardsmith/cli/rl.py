@@ -34,18 +34,31 @@ def run(args: argparse.Namespace) -> int:
     return run_area("rl", COMMANDS, args)
 
 
-ROUND_FLAGS = ("policy", "reward_start", "prompts", "pick", "judge", "gold", "algorithm")
-ROUND_NUMBERS = ("num_rounds", "labels", "candidates", "seed")
+ROUND_FLAGS = {
+    "policy": "language model of the first round: folder or hub id",
+    "reward_start": "model that every round's reward model is trained from: folder or hub id",
+    "prompts": "rows with a column prompt, preference data, or simulator:N[,SEED]",
+    "pick": "which pairs are judged, by the last round's reward model: random, gap, uncertainty or fisher",
+    "judge": "simulator, or people: the run ends with the pairs in a file and goes on with their judgements",
+    "gold": "a second reward that nothing is optimised by, named like any scorer",
+    "algorithm": "how the policy is optimised: raft, grpo, rloo or ppo",
+}
+ROUND_NUMBERS = {
+    "num_rounds": "rounds in all; may be raised for a run that is there (default 3)",
+    "labels": "pairs that are judged in each round (default 200)",
+    "candidates": "pairs to pick them from (default four a label)",
+    "seed": "of sampling, training and judging (default 0)",
+}
 
 
 def configure_round(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; each stands over the key of its name in the YAML."""
     parser.add_argument("settings", help="a YAML file, or the name of one in recipes/ (rounds)")
     parser.add_argument("out", type=Path, help="folder of the run; one that it holds goes on")
-    for name in ROUND_FLAGS:
-        parser.add_argument(f"--{name}", help="see docs/rounds.md")
-    for name in ROUND_NUMBERS:
-        parser.add_argument(f"--{name}", type=int, metavar="N", help="see docs/rounds.md")
+    for name, says in ROUND_FLAGS.items():
+        parser.add_argument(f"--{name}", help=says)
+    for name, says in ROUND_NUMBERS.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=says)
 
 
 def run_round(args: argparse.Namespace) -> int:

@@ -164,6 +164,46 @@ def judgement_comparisons(judgement: Mapping[str, Any], size: int, question: str
     return [Comparison(b, w, "tie" if tie else "better", margin=margin) for b, w, tie, margin in edges]
 
 
+def renumbered(judgement: Mapping[str, Any], numbers: Sequence[int], size: int) -> Answer:
+    """Return an exported judgement of some answers of a prompt as one of all its answers.
+
+    Args:
+        numbers: for each answer of the judgement its number among all.
+        size: how many there are; an answer that was not judged has None in a row of values.
+    """
+
+    def row(values: Sequence[Any]) -> list[Any]:
+        wide: list[Any] = [None] * size
+        for number, value in zip(numbers, values, strict=True):
+            wide[number] = value
+        return wide
+
+    def renumber(answer: Mapping[str, Any]) -> Answer:
+        found: Answer = dict(answer)
+        if "order" in answer:
+            found["order"] = [sorted(numbers[n] for n in group) for group in answer["order"]]
+        if answer.get("best") is not None:
+            found["best"] = numbers[answer["best"]]
+        for name in ("ratings", "criteria"):
+            if name in answer:
+                found[name] = {key: row(values) for key, values in answer[name].items()}
+        if "first_wrong" in answer:
+            found["first_wrong"] = row(answer["first_wrong"])
+        return found
+
+    whole: Answer = dict(judgement)
+    if "shown" in judgement:
+        whole["shown"] = [numbers[n] for n in judgement["shown"]]
+    if "answers" in judgement:
+        whole["answers"] = {name: renumber(answer) for name, answer in judgement["answers"].items()}
+    if "comparisons" in judgement:
+        sides = ("better", "worse")
+        whole["comparisons"] = [
+            {**edge, **{side: numbers[edge[side]] for side in sides}} for edge in judgement["comparisons"]
+        ]
+    return whole
+
+
 def parse_form(project: Project, form: Mapping[str, str], shown: Sequence[int], flags: Sequence[str]) -> Answer:
     """Read a page's form: places on the screen become numbers of completions.
 

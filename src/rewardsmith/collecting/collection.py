@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
 from rewardsmith.collecting import items, people
+from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.project import Project, database_url, load_project, project_template
 from rewardsmith.collecting.reading import read_items
 from rewardsmith.collecting.store import Store, log_event, open_store, record_settings
@@ -53,9 +58,14 @@ class Collection:
             return given
         file = self.path.with_suffix(".secret")
         if not file.exists():
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # Written whole, then named: of two servers that start at once one wins, and both read the same.
+            mine = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
+            descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as stream:
                 stream.write(secrets.token_urlsafe(48))
+            with contextlib.suppress(FileExistsError):
+                os.link(mine, file)
+            mine.unlink()
         return file.read_text(encoding="ascii").strip()
 
     def owner_link(self, base: str) -> str:
@@ -76,10 +86,30 @@ class Collection:
 def create(path: str | Path, **values: object) -> Collection:
     """Make a project: its file, when there is none yet, and its database. Values go into the new file."""
     place = Path(path)
-    if not place.exists():
+    is_mine = not place.exists()
+    if is_mine:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(project_template(**values), encoding="utf-8")  # type: ignore[arg-type]
-    return _open(place, is_new=True)
+    try:
+        return _open(place, is_new=True)
+    except BaseException:
+        if is_mine:
+            place.unlink()
+        raise
+
+
+def _claim(connection: Connection, path: Path) -> None:
+    """Note whose database this is. Raises ConfigError where another project's file made it."""
+    event, place = t.event.c, str(path.resolve())
+    query = sa.select(event.detail).where(event.kind == "init")
+    places = {detail.get("place") for detail in connection.execute(query).scalars()} - {None}
+    others = [other for other in places if other != place and Path(other).exists()]
+    if others and place not in places:
+        raise ConfigError(
+            f"the database of {path} holds the project {sorted(others)[0]}; a project needs one of its own: name "
+            "another under 'database'"
+        )
+    log_event(connection, "command line", "init", path.name, place=place)
 
 
 def open_collection(path: str | Path) -> Collection:
@@ -91,7 +121,7 @@ def _open(path: Path, is_new: bool) -> Collection:
     project = load_project(path)
     store = open_store(database_url(project, path), create=is_new)
     with store.transaction() as connection:
-        settings_id = record_settings(connection, project)
         if is_new:
-            log_event(connection, "command line", "init", path.name)
+            _claim(connection, path)
+        settings_id = record_settings(connection, project)
     return Collection(path, project, store, settings_id)

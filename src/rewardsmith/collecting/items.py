@@ -77,7 +77,9 @@ def add_items(
         for group, overlap in prepared:
             key = item_key(group)
             if key in known or key in fresh:
-                report.dropped["already there"] += 1
+                new = _add_later(connection, project, key, group) if key in known and kind == "real" else 0
+                report.judgements += new
+                report.dropped["already there"] += not new
             elif kind != "real" and expected_answer(project, group) is None:
                 report.dropped["no right answer in the comparisons"] += 1
             else:
@@ -166,7 +168,7 @@ def _insert_items(
             state = {"again": False, "state": "open", "place": 0.0, "rank": row["rank"]}
             slots += [{"item_id": item_id, "n": n, **state} for n in seats]
             if kind == "real":
-                report.judgements += _add_judgements(connection, project, item_id, group)
+                report.judgements += _add_judgements(connection, project, item_id, votes_of(group))
         connection.execute(sa.insert(t.completion), texts)
         if slots:
             connection.execute(sa.insert(t.slot), slots)
@@ -234,8 +236,8 @@ def expected_answer(project: Project, group: PreferenceGroup) -> dict[str, Any] 
     return {question.name: {"order": order}}
 
 
-def _add_judgements(connection: Connection, project: Project, item_id: int, group: PreferenceGroup) -> int:
-    """Add the judgements that a group brought, one a person."""
+def votes_of(group: PreferenceGroup) -> dict[str, list[dict[str, Any]]]:
+    """Return the comparisons that a group brought, by who made them."""
     by_person: dict[str, list[dict[str, Any]]] = {}
     for edge in group.comparisons:
         fields: dict[str, Any] = {
@@ -247,7 +249,33 @@ def _add_judgements(connection: Connection, project: Project, item_id: int, grou
         fields |= {"weight": edge.weight, "probability": edge.probability, "rationale": edge.rationale}
         fields |= {"time": edge.time}
         by_person.setdefault(edge.annotator or "", []).append({k: v for k, v in fields.items() if v is not None})
-    for index, (name, edges) in enumerate(by_person.items()):
+    return by_person
+
+
+def _add_later(connection: Connection, project: Project, key: str, group: PreferenceGroup) -> int:
+    """Add what people said of an item after it was imported; returns how many judgements are new.
+
+    Whoever judged here, or was imported with this item before, has said it already.
+    """
+    votes = votes_of(group)
+    item_id = connection.execute(sa.select(t.item.c.id).where(t.item.c.key == key)).scalar_one()
+    judged = sa.select(t.person.c.name, t.person.c.alias).join(t.slot, t.slot.c.person_id == t.person.c.id)
+    known = {name for row in connection.execute(judged.where(t.slot.c.item_id == item_id)) for name in row}
+    own = sa.select(t.person.c.alias).where(t.person.c.alias.in_(list(votes)))
+    known |= set(connection.execute(own).scalars())
+    new = {name: edges for name, edges in votes.items() if name not in known and _full_name(name) not in known}
+    return _add_judgements(connection, project, item_id, new) if new else 0
+
+
+def _add_judgements(
+    connection: Connection, project: Project, item_id: int, by_person: Mapping[str, list[dict[str, Any]]]
+) -> int:
+    """Add judgements that were made elsewhere, one a person."""
+    settings_id = record_settings(connection, project) if by_person else 0
+    taken = sa.select(sa.func.max(t.slot.c.n)).where(t.slot.c.item_id == item_id, t.slot.c.n >= IMPORTED)
+    last = connection.execute(taken).scalar() if by_person else None
+    first = 0 if last is None else last + 1 - IMPORTED
+    for index, (name, edges) in enumerate(by_person.items(), first):
         person_id = imported_person(connection, name)
         values = {"item_id": item_id, "n": IMPORTED + index, "again": False, "person_id": person_id, "state": "done"}
         slot_id = insert(connection, t.slot, **values, place=0.0, rank=0.0)
@@ -262,16 +290,20 @@ def _add_judgements(connection: Connection, project: Project, item_id: int, grou
             key=f"imported-{item_id}-{index}",
             answer={"comparisons": edges},
             shown=[],
-            settings_id=record_settings(connection, project),
+            settings_id=settings_id,
             order_name="imported",
             created=time.time(),
         )
     return len(by_person)
 
 
+def _full_name(name: str) -> str:
+    return storable(f"imported:{name or 'unknown'}"[:200])
+
+
 def imported_person(connection: Connection, name: str) -> int:
     """Return the id of somebody who judged elsewhere; they keep their name as alias and can never log in."""
-    full = storable(f"imported:{name or 'unknown'}"[:200])
+    full = _full_name(name)
     found = connection.execute(sa.select(t.person.c.id).where(t.person.c.name == full)).scalar()
     if found is not None:
         return int(found)

@@ -19,7 +19,7 @@ def open_items(store: Store) -> list[JudgedItem]:
     open_seats = sa.select(t.slot.c.item_id).where(t.slot.c.state == "open")
     with store.transaction() as connection:
         numbers = set(connection.execute(open_seats).scalars())
-    return [item for item in load_items(store, ("real",)) if item.item_id in numbers]
+    return load_items(store, ("real",), numbers=numbers)
 
 
 def rated_predictions(items: Sequence[JudgedItem], rating: str) -> list[Prediction]:

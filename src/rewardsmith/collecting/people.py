@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,11 @@ class Visitor:
         return self.role == "owner"
 
 
+def clean_name(name: str) -> str:
+    """Return a name as it is stored: without needless blanks, and in one form of its accents, whatever keyboard."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
 def digest(token: str) -> str:
     """Return what is stored of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
@@ -50,7 +56,7 @@ def digest(token: str) -> str:
 
 def add_person(connection: Connection, name: str, role: str, status: str = "invited") -> int:
     """Add a person under a random alias; returns the id. Raises ConfigError for a name that is taken or empty."""
-    cleaned = " ".join(name.split())
+    cleaned = clean_name(name)
     if not cleaned or len(cleaned) > 100 or not cleaned.isprintable():
         raise ConfigError("a name has 1 to 100 printable characters")
     if connection.execute(sa.select(t.person.c.id).where(t.person.c.name == cleaned)).scalar() is not None:
@@ -65,12 +71,12 @@ def invite(store: Store, actor: str, name: str, role: str = "annotator") -> str:
     if role not in ROLES:
         raise ConfigError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
     with store.transaction() as connection:
-        query = sa.select(t.person).where(t.person.c.name == " ".join(name.split()), t.person.c.status == "invited")
+        query = sa.select(t.person).where(t.person.c.name == clean_name(name), t.person.c.status == "invited")
         known = connection.execute(query).first()
         person_id = known.id if known is not None else add_person(connection, name, role)
         if known is not None and known.role != role:
             connection.execute(sa.update(t.person).where(t.person.c.id == person_id).values(role=role))
-        log_event(connection, actor, "invite", name, role=role)
+        log_event(connection, actor, "invite", clean_name(name), role=role)
         return _new_invitation(connection, person_id)
 
 
@@ -80,7 +86,7 @@ def reset(store: Store, actor: str, name: str) -> str:
         row = _named(connection, name)
         if row.status == "revoked" or row.role not in ROLES:
             raise ConfigError(f"{row.name!r} was shut out or has no password; invite the person under another name")
-        log_event(connection, actor, "reset", name)
+        log_event(connection, actor, "reset", clean_name(name))
         connection.execute(sa.delete(t.session).where(t.session.c.person_id == row.id))
         return _new_invitation(connection, row.id)
 
@@ -138,7 +144,7 @@ def check_password(password: str) -> None:
 def log_in(store: Store, name: str, password: str) -> str | None:
     """Return the token of a new session, or None when name and password do not fit."""
     with store.transaction() as connection:
-        row = connection.execute(sa.select(t.person).where(t.person.c.name == " ".join(name.split()))).first()
+        row = connection.execute(sa.select(t.person).where(t.person.c.name == clean_name(name))).first()
     known = row is not None and row.password is not None and row.role in ROLES and row.status in ("active", "paused")
     # Hashing takes time on purpose: it happens outside the transaction.
     if not _verify(row.password if known and row is not None else _NOBODY, password) or not known or row is None:
@@ -203,7 +209,7 @@ def set_status(connection: Connection, person_id: int, status: str) -> None:
 
 
 def _named(connection: Connection, name: str) -> Any:
-    row = connection.execute(sa.select(t.person).where(t.person.c.name == " ".join(name.split()))).first()
+    row = connection.execute(sa.select(t.person).where(t.person.c.name == clean_name(name))).first()
     if row is None:
         raise ConfigError(f"nobody is called {name!r}; see: rewardsmith collect annotators list")
     return row

@@ -199,7 +199,7 @@ order: random         # or gap, uncertainty, fisher (see docs/collect.md)
 seed: {seed}
 repeats: 0.05         # share of items that come once more, unannounced
 rationale: optional   # none, optional or required
-"""
+{more}"""
 ASKED = """\
 question: {text}
 task: {task}            # pair, ranking, best, rating, criteria or steps
@@ -221,6 +221,7 @@ def project_template(task: Task = "pair", **values: Any) -> str:
     if more:
         asked = f"questions:\n  - {{name: {name}, task: {task}, text: {question}, {more}}}\n"
     shown = {"overlap": 1, "seed": 0, **values, "title": _quoted(values.get("title", "Comparing answers"))}
+    shown["more"] = f"database: {_quoted(values['database'])}\n" if values.get("database") else ""
     return TEMPLATE.format(guidelines=textwrap.indent(text.strip(), "  "), asked=asked, **shown)
 
 

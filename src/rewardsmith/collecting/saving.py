@@ -168,11 +168,23 @@ def _receipt_of(connection: Connection, person_id: int, key: str) -> Receipt | N
     return Receipt(row.id, row.slot_id, row.revision, row.kind, row.answer)
 
 
-def current_judgements() -> Any:
-    """Return the query of the judgements that count: the last revision of every slot, where it is an answer."""
+def find_sent(store: Store, person_id: int, key: str) -> Any:
+    """Return the judgement that a person's page sent under a key before, or None."""
+    judged = t.judgement.c
+    with store.transaction() as connection:
+        return connection.execute(
+            sa.select(t.judgement).where(judged.key == key, judged.person_id == person_id)
+        ).first()
+
+
+def current_judgements(*among: Any) -> Any:
+    """Return the query of the judgements that count: the last revision of every slot, where it is an answer.
+
+    `among` are conditions on the table of judgements; what they leave out, such as what came later, does not exist.
+    """
     judged = t.judgement
-    last = sa.select(judged.c.slot_id, sa.func.max(judged.c.revision).label("revision")).group_by(judged.c.slot_id)
-    newest = last.subquery()
+    last = sa.select(judged.c.slot_id, sa.func.max(judged.c.revision).label("revision")).where(*among)
+    newest = last.group_by(judged.c.slot_id).subquery()
     joined = judged.join(newest, (judged.c.slot_id == newest.c.slot_id) & (judged.c.revision == newest.c.revision))
     return sa.select(judged).select_from(joined).where(judged.c.kind.in_(COUNTING))
 
@@ -182,7 +194,7 @@ def close_when_agreed(connection: Connection, project: Project, item_id: int) ->
     if project.stop is None:
         return
     name = project.main_question.name
-    rows = connection.execute(current_judgements().where(t.judgement.c.item_id == item_id)).all()
+    rows = connection.execute(current_judgements(t.judgement.c.item_id == item_id)).all()
     answers = [signature((row.answer.get("answers") or {}).get(name)) for row in rows if row.kind == "answer"]
     found = [json.dumps(answer) for answer in answers if answer is not None]
     if max((found.count(one) for one in set(found)), default=0) < project.stop.agree:

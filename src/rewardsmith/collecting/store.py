@@ -220,6 +220,27 @@ def record_settings(connection: Connection, project: Project) -> int:
     return insert(connection, t.settings, created=time.time(), project=values)
 
 
+@contextlib.contextmanager
+def thawed(connection: Connection, *tables: str) -> Iterator[None]:
+    """Let rows of append-only tables be changed within a transaction: what somebody has a right to have forgotten."""
+    if connection.dialect.name != "sqlite":
+        for table in tables:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER {table}_frozen")
+        yield
+        for table in tables:
+            connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE TRIGGER {table}_frozen")
+        return
+    # Freed pages are overwritten, so that no forgotten text stays in the file.
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    query = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN :tables")
+    found = connection.execute(query.bindparams(sa.bindparam("tables", tables, expanding=True))).all()
+    for name, _ in found:
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+    yield
+    for _, statement in found:
+        connection.exec_driver_sql(statement)
+
+
 def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
     """Add a row; returns its primary key."""
     key: Any = connection.execute(sa.insert(table).values(**values)).inserted_primary_key

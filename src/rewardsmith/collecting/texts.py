@@ -29,12 +29,20 @@ TAGS = {
 UNSEEN = re.compile(
     "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
 )
+LONG_NOTE = Markup(f'<p class="soft">Longer than {LONGEST_RENDERED:,} characters: shown as it was written.</p>')
+DIFF_NOTE = Markup(f'<p class="soft">Longer than {LONGEST_DIFF_WORDS:,} words: differences are not marked.</p>')
 HEADING, HEADING_END = re.compile(r"<h([1-6])>"), re.compile(r"</h[1-6]>")
-MATH = re.compile(r"\\\((?:.{1,2000}?)\\\)|\\\[(?:.{1,4000}?)\\\]|\$\$(?:.{1,4000}?)\$\$", re.DOTALL)
+MATH = re.compile(
+    r"\\\((?:.{1,2000}?)\\\)|\\\[(?:.{1,4000}?)\\\]|\$\$(?:.{1,4000}?)\$\$"
+    r"|\\begin\{([A-Za-z]{1,20}\*?)\}.{1,4000}?\\end\{\1\}"
+    # One dollar on either side, as Pandoc reads it, and only around what looks like a formula: prices are none.
+    r"|(?<![\w$])\$(?=[^$\n]{0,400}?[\\^_{=*])(?=[^\s$])(?:\\.|[^$\\\n]){0,400}?(?<!\s)\$(?![\w$])",
+    re.DOTALL,
+)
 
 
 def _math(state: StateInline, silent: bool) -> bool:
-    r"""Keep LaTeX as it was written: \(...\), \[...\] and $$...$$ would lose backslashes and underscores."""
+    r"""Keep LaTeX as written: \(...\), \[...\], $...$ and environments would lose backslashes and underscores."""
     if state.src[state.pos] not in "\\$":
         return False
     found = MATH.match(state.src, state.pos)
@@ -67,7 +75,8 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-@lru_cache(maxsize=4096)
+# A thousand answers of the longest kind are 100 MB.
+@lru_cache(maxsize=1024)
 def render_markdown(text: str) -> Markup:
     """Return Markdown as safe HTML; text beyond 64 KiB is shown as it is.
 
@@ -79,7 +88,7 @@ def render_markdown(text: str) -> Markup:
         <BLANKLINE>
     """
     if len(text) > LONGEST_RENDERED:
-        return render_raw(text)
+        return LONG_NOTE + render_raw(text)
     safe = _cleaner.clean(_reader.render(storable(text)))
     safe = HEADING.sub(r'<p class="h\1">', safe)
     safe = HEADING_END.sub("</p>", safe)
@@ -122,6 +131,11 @@ def render_diff(first: str, second: str) -> tuple[Markup, Markup] | None:
             sides[side].append(text if kind == "equal" or not text else f"<{tag}>{text}</{tag}>")
     left, right = (Markup(f'<pre class="raw" tabindex="0">{"".join(side)}</pre>') for side in sides)
     return left, right
+
+
+def render_undiffed(text: str) -> Markup:
+    """Return a text whose differences were asked for and that is too long to compare, saying so."""
+    return DIFF_NOTE + render_raw(text)
 
 
 def plain(value: Any) -> str:

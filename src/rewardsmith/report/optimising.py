@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from rewardsmith.blocks.kinds import (
 )
 from rewardsmith.blocks.words import show, show_estimate
 from rewardsmith.data.formats.cells import plain_text
+from rewardsmith.files.reading import read_json_lines
 from rewardsmith.files.writing import write_bytes
 from rewardsmith.records import Estimate, as_text
 from rewardsmith.rl.measuring import SAMPLES, Point
@@ -232,8 +232,7 @@ def _log_plots(result: RunResult, steps: str) -> list[Block]:
 
 def _examples(result: RunResult, count: int) -> list[Block]:
     """Return answers to the first held-out prompts at the start and at the end."""
-    path = result.folder / SAMPLES
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(result.folder / SAMPLES)
     before = [row for row in rows if row["step"] == result.before.step]
     after = [row for row in rows if row["step"] == result.after.step]
     items: list[Example] = []

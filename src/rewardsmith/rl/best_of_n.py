@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ConfigError, ScoringError, try_halves
+from rewardsmith.files.reading import read_json_lines
 from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
 from rewardsmith.records import (
@@ -132,7 +133,7 @@ def best_of_n(
             file.flush()
             os.fsync(file.fileno())
             show(len(part))
-    rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(samples)
     scored = [row for row in rows if row["rewards"] is not None]
     if not scored:
         raise ScoringError(f"{reward.name} could score the answers to none of {len(rows)} prompts; see {samples}")

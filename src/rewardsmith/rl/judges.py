@@ -326,7 +326,8 @@ class RubricJudge:
     """A chat model that judges each answer by named criteria.
 
     The reward is the sum of weight times verdict over the sum of the weights' sizes: the weighted mean, where no weight
-    is negative. `counts` holds how often it was asked, questions that failed, and answers with a verdict missing.
+    is negative. `counts` holds how often it was asked, questions that failed, and answers with a verdict missing,
+    which have no reward unless the criterion's weight is 0.
 
     Args:
         chat: whom to ask.
@@ -379,13 +380,15 @@ class RubricJudge:
         return [{"role": "user", "content": fill(self.question, words)}]
 
     def _read(self, text: str) -> float | None:
-        verdicts = [criterion.read(text) for criterion in self.criteria]
-        known = [verdict for verdict in verdicts if verdict is not None]
-        if len(known) < len(verdicts):
+        verdicts = [(criterion.weight, criterion.read(text)) for criterion in self.criteria]
+        missing = [weight for weight, verdict in verdicts if verdict is None]
+        if missing:
             self.counts["parse_errors"] += 1
+        # A criterion of weight 0 is only looked at: no reward is lost by it.
+        if any(missing):
             return None
-        weights = [criterion.weight for criterion in self.criteria]
-        return math.fsum(w * v for w, v in zip(weights, known, strict=True)) / math.fsum(map(abs, weights))
+        known = [(weight, verdict) for weight, verdict in verdicts if verdict is not None]
+        return math.fsum(w * v for w, v in known) / math.fsum(abs(w) for w, _ in known)
 
     def _of(self, key: tuple[str, str], failed: Mapping[tuple[str, str], ScoringError]) -> float | ScoringError:
         if key in failed:

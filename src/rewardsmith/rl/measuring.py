@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import DataError
+from rewardsmith.files.reading import read_json_lines
 from rewardsmith.records import Estimate, Scorer, ScoreRequest, Text, as_plain
 from rewardsmith.rl.policy import Answer, Policy, Sampling, answer_logits, ask, completion_of, encode_prompt, generate
 from rewardsmith.rl.ppo.models import reference_logits
@@ -122,7 +123,7 @@ class Meter:
         """Keep what an earlier part of the run measured up to a step."""
         for name in (CURVE, SAMPLES):
             path = self.folder / name
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+            rows = read_json_lines(path) if path.exists() else []
             kept = [row for row in rows if row["step"] <= step]
             path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
             if name == CURVE:

@@ -167,15 +167,18 @@ def load_prompts(source: str, *, limit: int | None = None, split: str | None = N
         DataError: there are none.
     """
     found: dict[str, Text] = {}
-    num_with_tools = 0
+    num_with_tools = num_empty = 0
     for prompt, tools in _prompts(source, split):
         if prompt:
             found.setdefault(text_key(prompt), prompt)
+        num_empty += not prompt
         num_with_tools += bool(tools)
         if limit is not None and len(found) >= limit:
             break
     if not found:
         raise DataError(f"{source}: no prompt found; give rows with a column 'prompt' (text or messages)")
+    if num_empty:
+        logger.warning("%s: %d rows have an empty prompt and are left out", source, num_empty)
     if num_with_tools:
         logger.warning("%s: %d prompts have tools, of which a policy is not told here", source, num_with_tools)
     return list(found.values())

@@ -6,7 +6,6 @@ answers to a batch of prompts from the newest policy, keeps the best one to each
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_line
+from rewardsmith.files.reading import read_json_lines
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.records import Text, as_text, fingerprint, text_key
 from rewardsmith.rl.best_of_n import BestOfN, best_of_n
@@ -149,7 +149,7 @@ def _round(
     # Samples are told by their policy; a server may come back under another address.
     unnamed = RewardFunction(reward.parts, reward.weights, "reward")
     found = best_of_n(policy, asked, unnamed, out, plan)
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(out)
     examples = [_example(policy, as_text(row["prompt"], "prompt"), row["completion"]) for row in rows]
     how = SupervisedConfig(
         config.learning_rate,

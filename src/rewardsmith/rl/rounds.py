@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
@@ -252,13 +252,23 @@ class Rounds:
             yield {"prompt": row["prompt"], "chosen": sides[0], "rejected": sides[1], **tie}
 
     def _judged(self, number: int) -> list[PreferenceGroup]:
-        """Return the judgements of all rounds so far. Raises DataError."""
+        """Return the judgements of all rounds so far, each once. Raises DataError.
+
+        A project of `collect` may hold the pairs of several rounds; its export repeats what earlier ones brought.
+        """
         found: list[PreferenceGroup] = []
+        seen: set[tuple[object, ...]] = set()
         for earlier in range(1, number + 1):
             own = list(load_preferences(self.place(earlier, JUDGED), merge_prompts=False))
             if not any(group.comparisons for group in own):
                 raise DataError(f"{self.place(earlier, JUDGED)} holds no comparison; judge its pairs first")
-            found += own
+            new = [_without(seen, group) for group in own]
+            if not any(group.comparisons for group in new):
+                raise DataError(
+                    f"{self.place(earlier, JUDGED)} holds only judgements of earlier rounds; judge the pairs of "
+                    f"{self.place(earlier, PICKED)} first"
+                )
+            found += [group for group in new if group.comparisons]
         return found
 
     def _train_reward(self, number: int) -> None:
@@ -317,6 +327,20 @@ def _require_known(part: str, given: Mapping[str, Any], config: type) -> None:
             raise ConfigError(f"{part}: {name} follows from the folder of the rounds; leave it out")
         if name not in known:
             raise ConfigError(f"{part}: {config.__name__} has no {name!r}; {nearest_or_known(name, sorted(known))}")
+
+
+def _without(seen: set[tuple[object, ...]], group: PreferenceGroup) -> PreferenceGroup:
+    """Return a group without the judgements that were seen before: of one person, at one time, of one pair."""
+    kept = []
+    for edge in group.comparisons:
+        sides = [text_key(group.completions[number]) for number in (edge.better, edge.worse)]
+        key = (edge.annotator, edge.time, text_key(group.prompt), *(sorted(sides) if edge.is_tie else sides))
+        # A file that says neither who nor when may judge one pair twice.
+        if key in seen and edge.annotator and edge.time:
+            continue
+        kept.append(edge)
+        seen.add(key)
+    return replace(group, comparisons=tuple(kept))
 
 
 def _labels(groups: Sequence[PreferenceGroup]) -> int:

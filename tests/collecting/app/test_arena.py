@@ -147,3 +147,17 @@ def test_an_endpoint_that_fails_is_not_asked_without_end(arena):
 )
 def test_events_as_servers_send_them_are_read(event, piece, is_last):
     assert module.read_event(event) == (piece, is_last)
+
+
+def test_a_vote_that_is_sent_twice_counts_once_and_is_no_error(make, endpoint):
+    collection = make()
+    app = build_app(collection, endpoints={"one": endpoint, "two": endpoint})
+    ann = come(collection, app, "ann")
+    csrf = hidden(ann.client.get("/arena").text, "csrf")
+    item = ann.client.post("/arena/ask", data={"csrf": csrf, "prompt": "why?"}).json()["item"]
+    for place in (0, 1):
+        ann.client.post(f"/arena/{item}/{place}", data={"csrf": csrf})
+    for _ in range(2):
+        assert ann.client.post(f"/arena/{item}", data={"csrf": csrf, "choice": "0"}).status_code == 200
+    (judged,) = load_items(collection.store, ("live",))
+    assert len(judged.judgements) == 1

@@ -7,6 +7,7 @@ from collecting_site import come, site
 
 from rewardsmith.collecting import export_groups
 from rewardsmith.collecting import tables as t
+from rewardsmith.collecting.exporting import load_items
 from rewardsmith.collecting.items import add_items
 from rewardsmith.records import Comparison, PreferenceGroup
 
@@ -159,3 +160,18 @@ def test_views_show_the_same_item(make, view):
     page = visit.client.get(f"/work?view={view}")
     assert page.status_code == 200
     assert ("<del>" in page.text or "<ins>" in page.text) == (view == "diff")
+
+
+def test_a_page_that_comes_back_and_is_changed_is_not_taken_for_the_first(make):
+    collection = make(3, repeats=0)
+    ann = come(collection, site(collection), "ann")
+    page = ann.client.get("/work").text
+    first = ann.save(page, q0="0", rationale=" because ")
+    assert "Saved. A, then B." in first.text
+    assert "Saved. A, then B." in ann.save(page, q0="0", rationale="because").text
+    changed = ann.save(page, q0="1", rationale="of that")
+    assert changed.status_code == 409
+    assert "answered this item already" in changed.text
+    assert "of that" in changed.text
+    assert ann.save(page, q0="0", rationale="another reason").status_code == 409
+    assert sum(len(item.judgements) for item in load_items(collection.store)) == 1

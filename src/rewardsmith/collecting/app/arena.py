@@ -86,10 +86,11 @@ def ask(here: Here, visitor: Someone, form: Checked) -> Response:
     return JSONResponse({"item": item_id})
 
 
-def _own_slot(store: Store, person_id: int, item_id: int, state: str = "live") -> Any:
-    """Return the slot of somebody's own open question. Raises HTTPException."""
+def _own_slot(store: Store, person_id: int, item_id: int, *states: str) -> Any:
+    """Return the slot of somebody's own question, an open one unless other states are given. Raises HTTPException."""
     slot = t.slot.c
-    query = sa.select(t.slot).where(slot.item_id == item_id, slot.person_id == person_id, slot.state == state)
+    kept = (t.item.c.kind == "live", slot.state.in_(states or ("live",)))
+    query = sa.select(t.slot).join(t.item).where(slot.item_id == item_id, slot.person_id == person_id, *kept)
     with store.transaction() as connection:
         row = connection.execute(query).mappings().first() if 0 < item_id < 2**31 else None
     if row is None:
@@ -213,7 +214,8 @@ def vote(here: Here, visitor: Someone, item_id: int, form: Checked) -> Response:
     _open_arena(here, visitor)
     collection, choice = here.collection, text_of(form, "choice")
     orders = {"0": [[0], [1]], "1": [[1], [0]], "tie": [[0, 1]], "bad": [[0, 1]]}
-    slot = _own_slot(collection.store, visitor.person_id, item_id)
+    # A second click, or the Back button, sends a vote that is stored already.
+    slot = _own_slot(collection.store, visitor.person_id, item_id, "live", "done")
     if choice not in orders:
         raise HTTPException(422, "choose A, B, tie or both bad")
     answer = check_answer(QUESTION, {"order": orders[choice], "both_bad": choice == "bad"}, 2, [0, 0])

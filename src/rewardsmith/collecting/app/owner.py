@@ -18,7 +18,7 @@ from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.app.context import Checked, Context, Here, Owner, text_of
 from rewardsmith.collecting.app.work import LETTERS, describe
 from rewardsmith.collecting.assigning import reopen
-from rewardsmith.collecting.exporting import Judged, JudgedItem, export_groups, load_items, load_skips
+from rewardsmith.collecting.exporting import Judged, export_groups, load_items, load_skips
 from rewardsmith.collecting.quality import Quality, RaterQuality, measure_quality
 from rewardsmith.collecting.status import status_counts
 from rewardsmith.collecting.store import Store, log_event
@@ -35,7 +35,7 @@ _measured: dict[tuple[str, int], Quality] = {}
 _lock = threading.Lock()
 
 
-def measured(here: Context, items: list[JudgedItem] | None = None) -> Quality:
+def measured(here: Context) -> Quality:
     """Return the quality of the judgements as they are; measured anew only after a new judgement."""
     store = here.collection.store
     with store.transaction() as connection:
@@ -44,7 +44,7 @@ def measured(here: Context, items: list[JudgedItem] | None = None) -> Quality:
     with _lock:
         if key not in _measured:
             _measured.clear()
-            _measured[key] = measure_quality(here.collection.project, items or load_items(store))
+            _measured[key] = measure_quality(here.collection.project, load_items(store, judged_only=True))
         return _measured[key]
 
 
@@ -106,28 +106,32 @@ def overview(here: Here, owner: Owner, request: Request) -> Response:
 @router.get("/owner/items")
 def item_list(here: Here, owner: Owner, page: int = 0) -> Response:
     """List the items, the most divided first."""
-    items = load_items(here.collection.store)
-    quality = measured(here, items)
-    divided = {one.item_id: one for one in quality.divided}
-    items.sort(key=lambda item: (divided[item.item_id].agreement if item.item_id in divided else 2, item.item_id))
+    divided = {one.item_id: one for one in measured(here).divided}
+    query = sa.select(t.item.c.id).where(t.item.c.kind.in_(("real", "gold", "live"))).order_by(t.item.c.id)
+    with here.collection.store.transaction() as connection:
+        others = [number for number in connection.execute(query).scalars() if number not in divided]
+    numbers = [*divided, *others]
     start = PAGE_ITEMS * max(0, min(page, 10**6))
+    chosen = numbers[start : start + PAGE_ITEMS]
+    found = {item.item_id: item for item in load_items(here.collection.store, numbers=chosen)}
     return here.page(
         "items.html",
         owner,
         items=[
-            (item, divided.get(item.item_id), texts.plain(item.prompt)[:160])
-            for item in items[start : start + PAGE_ITEMS]
+            (found[number], divided.get(number), texts.plain(found[number].prompt)[:160])
+            for number in chosen
+            if number in found
         ],
         page=max(0, page),
-        has_more=len(items) > start + PAGE_ITEMS,
-        total=len(items),
+        has_more=len(numbers) > start + PAGE_ITEMS,
+        total=len(numbers),
     )
 
 
 @router.get("/owner/items/{item_id}")
 def item_page(here: Here, owner: Owner, item_id: int) -> Response:
     """Show one item with what everybody said of it."""
-    item = next((one for one in load_items(here.collection.store) if one.item_id == item_id), None)
+    item = next(iter(load_items(here.collection.store, numbers=[item_id])), None)
     if item is None:
         raise HTTPException(404, "there is no such item")
     cards = [
@@ -150,7 +154,7 @@ def _reasons(judged: Judged) -> list[str]:
 @router.post("/owner/items/{item_id}")
 def adjudicate(here: Here, owner: Owner, item_id: int, form: Checked) -> Response:
     """Ask more people about an item."""
-    if not any(item.item_id == item_id and item.kind == "real" for item in load_items(here.collection.store)):
+    if not load_items(here.collection.store, ("real",), numbers=[item_id]):
         raise HTTPException(404, "there is no such item")
     more = text_of(form, "more")
     if more not in ("1", "2", "3"):
@@ -198,7 +202,7 @@ def change_people(here: Here, owner: Owner, request: Request, form: Checked) -> 
 def _pause(store: Store, actor: str, name: str, action: str) -> None:
     found, wanted = ("active", "paused") if action == "pause" else ("paused", "active")
     with store.transaction() as connection:
-        query = sa.select(t.person.c.id).where(t.person.c.name == name, t.person.c.status == found)
+        query = sa.select(t.person.c.id).where(t.person.c.name == people.clean_name(name), t.person.c.status == found)
         person_id = connection.execute(query).scalar()
         if person_id is None:
             raise ConfigError(f"{name!r} is not {found}")

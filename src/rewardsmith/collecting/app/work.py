@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from rewardsmith.collecting import panels, texts
 from rewardsmith.collecting import tables as t
-from rewardsmith.collecting.answers import FLAGS, check_judgement, form_values, parse_form, signature
+from rewardsmith.collecting.answers import FLAGS, MOST_CHARACTERS, check_judgement, form_values, parse_form, signature
 from rewardsmith.collecting.app.context import Checked, Context, Here, Someone, text_of
 from rewardsmith.collecting.assigning import MOST_COUNTED, Assignment, claim, find_assignment, progress
 from rewardsmith.collecting.people import Visitor
 from rewardsmith.collecting.project import Project
-from rewardsmith.collecting.saving import LeaseLost, Receipt, Submission, save_draft, submit, undo
+from rewardsmith.collecting.saving import LeaseLost, Receipt, Submission, find_sent, save_draft, submit, undo
 from rewardsmith.errors import DataError
 
 router = APIRouter()
@@ -101,7 +101,7 @@ def _cards(one: Assignment, view: str) -> list[dict[str, Any]]:
     if view == "diff" and len(shown) >= 2:
         diff = texts.render_diff(shown[0], shown[1])
         for place in (0, 1):
-            cards[place]["html"] = texts.render_raw(shown[place]) if diff is None else diff[place]
+            cards[place]["html"] = texts.render_undiffed(shown[place]) if diff is None else diff[place]
     return cards
 
 
@@ -151,7 +151,12 @@ def save(here: Here, visitor: Someone, slot_id: int, form: Checked) -> Response:
     """Save an answer, a skip or a change of view, then go on; the page's token says which order it showed."""
     project, action = project_of(here, visitor), text_of(form, "action")
     one = find_assignment(here.collection.store, visitor.person_id, slot_id, text_of(form, "token")[:40])
-    sent = _sent(here, form, slot_id, one, project)
+    sent = _sent(form, slot_id, one.shown if one is not None else (), project)
+    if one is None and action in ("save", "skip"):
+        before = find_sent(here.collection.store, visitor.person_id, sent.key)
+        if before is not None and not _is_same(form, project, before):
+            reason = "You have answered this item already, and what you changed since is not in it; Undo takes it back"
+            return _lost(here, visitor, sent, reason)
     if action.startswith("view-"):
         save_draft(here.collection.store, project, visitor.person_id, sent)
         view = action.removeprefix("view-")
@@ -168,20 +173,32 @@ def save(here: Here, visitor: Someone, slot_id: int, form: Checked) -> Response:
     return _store(here, visitor, project, one, sent)
 
 
-def _sent(here: Context, form: FormData, slot_id: int, one: Assignment | None, project: Project) -> Submission:
+def _is_same(form: FormData, project: Project, before: Any) -> bool:
+    """Whether a page that comes again, by the Back button or a second click, says what it said at first."""
+    again = _sent(form, before.slot_id, tuple(before.shown), project)
+    if before.kind != "answer" or again.kind == "skip":
+        return bool(before.kind == again.kind)
+    found = []
+    for one in (again.answer, before.answer):
+        values = form_values(project, _only_answers(project, one, len(before.shown)), before.shown)
+        written = [str(one.get(name) or "").strip()[:MOST_CHARACTERS] for name in ("rationale", "comment")]
+        found.append(({name: value for name, value in values.items() if value}, written, set(one.get("flags") or ())))
+    return found[0] == found[1]
+
+
+def _sent(form: FormData, slot_id: int, shown: Sequence[int], project: Project) -> Submission:
     """Read what a page sent."""
     key = text_of(form, "key")[:LONGEST_KEY] or secrets.token_urlsafe(16)
     token, active = text_of(form, "token")[:40], text_of(form, "active_ms")
     active_ms = min(int(active), MOST_ACTIVE_MS) if active.isascii() and active.isdigit() and len(active) < 12 else None
     if text_of(form, "action") == "skip":
         answer: dict[str, Any] = {"reason": text_of(form, "reason")[:200] or REASONS[0]}
-        comment = text_of(form, "comment").strip()[:10_000]
+        comment = text_of(form, "comment").strip()[:MOST_CHARACTERS]
         return Submission(
             slot_id, token, key, "skip", {**answer, **({"comment": comment} if comment else {})}, active_ms
         )
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
     flags = [value for value in form.getlist("flag") if isinstance(value, str)]
-    shown = one.shown if one is not None else ()
     for name in ("rationale", "comment"):
         fields[name] = text_of(form, name)
     # A draft may hold half a ranking, whose places only the form knows.
@@ -203,13 +220,18 @@ def _store(here: Context, visitor: Visitor, project: Project, one: Assignment | 
         # A page that was sent twice comes with a slot that is no longer held: its key finds the first receipt.
         receipt = submit(collection.store, collection.settings_id, project, visitor.person_id, sent)
     except LeaseLost as error:
-        written = sent.answer.get("rationale", ""), sent.answer.get("comment", "")
-        return here.page("lost.html", visitor, 409, reason=str(error), written=[text for text in written if text])
+        return _lost(here, visitor, sent, str(error))
     except DataError as error:
         return here.message("Paused", f"{error}.", 403, visitor)
     if one is not None and one.practice and receipt.kind == "answer":
         return _feedback(here, visitor, project, one, receipt)
     return RedirectResponse(f"/work?saved={receipt.judgement_id}", 303)
+
+
+def _lost(here: Context, visitor: Visitor, sent: Submission, reason: str) -> Response:
+    """Say why a page was not saved, and give back what was written on it."""
+    written = sent.answer.get("rationale", ""), sent.answer.get("comment", "")
+    return here.page("lost.html", visitor, 409, reason=reason, written=[text for text in written if text])
 
 
 def _feedback(here: Context, visitor: Visitor, project: Project, one: Assignment, receipt: Receipt) -> Response:
@@ -238,7 +260,7 @@ def draft(here: Here, visitor: Someone, slot_id: int, form: Checked) -> Response
     one = find_assignment(here.collection.store, visitor.person_id, slot_id, text_of(form, "token")[:40])
     if one is None:
         return JSONResponse({"saved": False}, 409)
-    sent = _sent(here, form, slot_id, one, project)
+    sent = _sent(form, slot_id, one.shown, project)
     kept = save_draft(here.collection.store, project, visitor.person_id, sent)
     return JSONResponse({"saved": kept}, 200 if kept else 409)
 

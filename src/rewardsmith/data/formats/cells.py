@@ -282,7 +282,7 @@ def _find_messages(text: str) -> list[Any] | None:
         value = decode_json(value, "", "") if isinstance(value, str) else value
     except RowError:
         try:
-            value = [json.loads(line) for line in text.splitlines() if line.strip()]
+            value = [json.loads(line) for line in text.split("\n") if line.strip()]
         except (ValueError, RecursionError):
             return None
     if isinstance(value, Mapping):

@@ -21,7 +21,7 @@ from rewardsmith.data.detecting import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, best_of_k, margins, prompt_clusters
 from rewardsmith.evaluation.verdict import RULES, Rule
-from rewardsmith.files.reading import data_files
+from rewardsmith.files.reading import data_files, read_json_lines
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share
 
@@ -125,7 +125,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 def _json_lines(path: Path) -> list[Any] | None:
     """Read a file that is named .json but holds one object a line; None when it does not."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_json_lines(path)
     except ValueError:
         return None
 

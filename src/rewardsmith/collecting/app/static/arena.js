@@ -47,7 +47,7 @@
     ask.querySelector("button").disabled = false;
   });
   addEventListener("keydown", (event) => {
-    if (vote.hidden || event.target.matches("textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (vote.hidden || localStorage.getItem("keys-off") === "yes" || event.target.matches("textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = vote.querySelector(`button[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
     if (button) button.click();
   });

@@ -23,19 +23,47 @@
     addEventListener(name, () => { tick(); sign = performance.now(); }, { passive: true }));
   setInterval(tick, 1000);
 
-  // Drafts.
+  // Drafts. What the server does not have yet stays in this tab, so that a lost connection costs nothing.
   let timer = 0;
+  const mine = `draft-${form.elements.token.value}`;
+  const stash = () => { tick(); sessionStorage.setItem(mine, new URLSearchParams(new FormData(form)).toString()); };
+  const later = (wait) => { clearTimeout(timer); timer = setTimeout(keep, wait); };
   const keep = async () => {
-    tick();
-    const data = new URLSearchParams(new FormData(form));
+    stash();
+    const sent = sessionStorage.getItem(mine), data = new URLSearchParams(sent);
     data.set("action", "draft");
     try {
       const answer = await fetch(form.dataset.draft, { method: "POST", body: data });
-      status.textContent = answer.ok ? "Draft saved" : "Draft not saved: this item is no longer yours";
-    } catch { status.textContent = "Draft not saved: no connection"; }
+      status.textContent = answer.ok ? "Draft saved" : answer.status === 409
+        ? "Draft not saved: this item is no longer yours" : "Draft not saved: the server cannot take it now";
+      if (answer.ok && sessionStorage.getItem(mine) === sent) sessionStorage.removeItem(mine);
+      if (answer.status >= 500) later(5000);
+    } catch {
+      status.textContent = "No connection: kept in this tab, and sent when it is back";
+      later(5000);
+    }
   };
-  form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(keep, 700); draw(); });
-  form.addEventListener("submit", () => { clearTimeout(timer); tick(); });
+  addEventListener("online", () => later(0));
+  form.addEventListener("input", () => { stash(); later(700); draw(); });
+  form.addEventListener("submit", (event) => {
+    stash();
+    if (navigator.onLine) { clearTimeout(timer); return; }
+    event.preventDefault();
+    status.textContent = "No connection: not saved yet. Nothing is lost; save again when you are back";
+  });
+  Object.keys(sessionStorage).filter((key) => key.startsWith("draft-") && key !== mine)
+    .forEach((key) => sessionStorage.removeItem(key));
+  const left = new URLSearchParams(sessionStorage.getItem(mine) || "");
+  if (left.size) {
+    for (const input of form.querySelectorAll("input[type=radio], input[type=checkbox]"))
+      input.checked = left.getAll(input.name).includes(input.value);
+    for (const text of form.querySelectorAll("textarea")) {
+      text.value = left.get(text.name) || "";
+      if (text.value) text.closest("details").open = true;
+    }
+    total = Math.max(total, Number(left.get("active_ms")) || 0);
+    later(0);
+  }
 
   // The board: the ranks as rows into which answers are dragged.
   const boards = questions.filter((q) => q.dataset.task === "ranking").map((fieldset) => {
@@ -132,11 +160,19 @@
     part.querySelector("select, input, textarea").focus();
   };
 
+  // Single keys get in the way of dictation and of some screen readers: they can be switched off, on this device.
+  const quiet = document.querySelector("#keys-off");
+  quiet.checked = localStorage.getItem("keys-off") === "yes";
+  quiet.addEventListener("input", (event) => {
+    event.stopPropagation();
+    localStorage.setItem("keys-off", quiet.checked ? "yes" : "no");
+  });
+
   addEventListener("keydown", (event) => {
     const typing = event.target.matches("textarea, select, input[type=text]");
     if (event.key === "Escape") { event.target.blur(); return; }
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press("save"); return; }
-    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (typing || quiet.checked || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Enter") {
       if (event.target.matches("button, a, summary")) return;
       event.preventDefault();
