@@ -6,10 +6,8 @@ pseudonym stays, which then stands for nobody.
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.assigning import PERSONAL
@@ -32,35 +30,35 @@ def forget(store: Store, actor: str, name: str, judgements: bool = False) -> int
     with store.transaction() as connection:
         person = t.person.c
         either = sa.or_(person.name == clean_name(name), person.alias == name)
-        row = connection.execute(sa.select(t.person).where(either).order_by(person.id)).first()
+        row = connection.execute(sa.select(t.person).where(either).order_by(person.id)).mappings().first()
         if row is None:
             raise ConfigError(f"nobody is called {name!r}; see: rewardsmith collect annotators list")
         _keep_an_owner(connection, row)
         with thawed(connection, "event", "judgement"):
             _erase_name(connection, row)
-            count = _erase_judgements(connection, row.id) if judgements else 0
-        log_event(connection, actor, "forget", row.alias, judgements=count)
+            count = _erase_judgements(connection, row["id"]) if judgements else 0
+        log_event(connection, actor, "forget", row["alias"], judgements=count)
     return count
 
 
-def _keep_an_owner(connection: Connection, row: Any) -> None:
+def _keep_an_owner(connection: Connection, row: RowMapping) -> None:
     person = t.person.c
-    others = sa.select(person.id).where(person.role == "owner", person.status == "active", person.id != row.id)
-    if row.role == "owner" and row.status == "active" and connection.execute(others).first() is None:
-        raise ConfigError(f"{row.name!r} is the only owner; invite another owner first")
+    others = sa.select(person.id).where(person.role == "owner", person.status == "active", person.id != row["id"])
+    if row["role"] == "owner" and row["status"] == "active" and connection.execute(others).first() is None:
+        raise ConfigError(f"{row['name']!r} is the only owner; invite another owner first")
 
 
-def _erase_name(connection: Connection, row: Any) -> None:
+def _erase_name(connection: Connection, row: RowMapping) -> None:
     """Shut a person out and put the pseudonym in the place of the name, in the log as well."""
-    set_status(connection, row.id, "revoked")
+    set_status(connection, row["id"], "revoked")
     for table in (t.session, t.invitation, t.draft):
-        connection.execute(sa.delete(table).where(table.c.person_id == row.id))
-    changed = {"name": f"forgotten:{row.alias}", "password": None}
-    connection.execute(sa.update(t.person).where(t.person.c.id == row.id).values(**changed))
+        connection.execute(sa.delete(table).where(table.c.person_id == row["id"]))
+    changed = {"name": f"forgotten:{row['alias']}", "password": None}
+    connection.execute(sa.update(t.person).where(t.person.c.id == row["id"]).values(**changed))
     for column in (t.event.c.actor, t.event.c.subject):
-        connection.execute(sa.update(t.event).where(column == row.name[:200]).values({column.name: row.alias}))
-    ids = {"participant": f"forgotten:{row.alias}", "study": None, "session": None}
-    connection.execute(sa.update(t.panelist).where(t.panelist.c.person_id == row.id).values(**ids))
+        connection.execute(sa.update(t.event).where(column == row["name"][:200]).values({column.name: row["alias"]}))
+    ids = {"participant": f"forgotten:{row['alias']}", "study": None, "session": None}
+    connection.execute(sa.update(t.panelist).where(t.panelist.c.person_id == row["id"]).values(**ids))
 
 
 def _erase_judgements(connection: Connection, person_id: int) -> int:

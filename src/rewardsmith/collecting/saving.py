@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection, Row, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from rewardsmith.collecting import tables as t
@@ -168,7 +168,7 @@ def _receipt_of(connection: Connection, person_id: int, key: str) -> Receipt | N
     return Receipt(row.id, row.slot_id, row.revision, row.kind, row.answer)
 
 
-def find_sent(store: Store, person_id: int, key: str) -> Any:
+def find_sent(store: Store, person_id: int, key: str) -> Row[Any] | None:
     """Return the judgement that a person's page sent under a key before, or None."""
     judged = t.judgement.c
     with store.transaction() as connection:
@@ -177,7 +177,7 @@ def find_sent(store: Store, person_id: int, key: str) -> Any:
         ).first()
 
 
-def current_judgements(*among: Any) -> Any:
+def current_judgements(*among: sa.ColumnElement[bool]) -> Any:
     """Return the query of the judgements that count: the last revision of every slot, where it is an answer.
 
     `among` are conditions on the table of judgements; what they leave out, such as what came later, does not exist.

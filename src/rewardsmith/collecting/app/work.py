@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException
+from sqlalchemy import Row
 from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -173,7 +174,7 @@ def save(here: Here, visitor: Someone, slot_id: int, form: Checked) -> Response:
     return _store(here, visitor, project, one, sent)
 
 
-def _is_same(form: FormData, project: Project, before: Any) -> bool:
+def _is_same(form: FormData, project: Project, before: Row[Any]) -> bool:
     """Whether a page that comes again, by the Back button or a second click, says what it said at first."""
     again = _sent(form, before.slot_id, tuple(before.shown), project)
     if before.kind != "answer" or again.kind == "skip":
