@@ -123,3 +123,14 @@ def test_prices_and_shell_variables_are_no_formulas(text):
 def test_a_text_that_is_too_long_to_render_or_to_compare_says_so():
     assert "shown as it was written" in str(render_markdown("**b** " * 20_000))
     assert "differences are not marked" in str(render_undiffed("a"))
+
+
+@pytest.mark.parametrize("text", ["12*13 = 12*10 + 12*3", "(a+b)*(c+d)*e", "2**3**2", "x*y*z"])
+def test_the_stars_of_a_product_are_shown(text):
+    assert html.unescape(str(render_markdown(text))) == f"<p>{text}</p>\n"
+
+
+def test_emphasis_around_words_is_emphasis():
+    page = str(render_markdown("*a* (*b*) **N**ational \u8fd9*\u5f3a*\u8c03 ***c***"))
+    assert page.count("<em>") == 4
+    assert page.count("<strong>") == 2

@@ -41,6 +41,9 @@ MATH = re.compile(
 )
 
 
+PRODUCT = re.compile(r"(?<=[A-Za-z0-9)])\*(?=[A-Za-z0-9(])|(?<=[0-9)])\*\*(?=[0-9(])")
+
+
 def _math(state: StateInline, silent: bool) -> bool:
     r"""Keep LaTeX as written: \(...\), \[...\], $...$ and environments would lose backslashes and underscores."""
     if state.src[state.pos] not in "\\$":
@@ -55,9 +58,21 @@ def _math(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _product(state: StateInline, silent: bool) -> bool:
+    """Keep the stars of 12*13*2, (a+b)*(c+d)*e and 2**3**2, which Markdown reads as emphasis and does not show."""
+    found = PRODUCT.match(state.src, state.pos)
+    if found is None:
+        return False
+    if not silent:
+        state.pending += found[0]
+    state.pos = found.end()
+    return True
+
+
 def _make_reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     reader.inline.ruler.before("escape", "math", _math)
+    reader.inline.ruler.before("emphasis", "product", _product)
     return reader.disable(["image"])
 
 

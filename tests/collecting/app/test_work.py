@@ -74,7 +74,7 @@ def test_the_first_wrong_step_is_stored_and_exported_as_step_ratings(make):
     visit = come(collection, site(collection), "ann")
     page = visit.client.get("/work").text
     # Steps have one view; buttons of others would do nothing.
-    assert "view-raw" not in page
+    assert "view-diff" not in page
     visit.save(page, **{"q0.0": "1"})
     group = export_groups(collection.store, collection.project)[0]
     assert group.metadata["first_error"] == 1
@@ -175,3 +175,20 @@ def test_a_page_that_comes_back_and_is_changed_is_not_taken_for_the_first(make):
     assert "of that" in changed.text
     assert ann.save(page, q0="0", rationale="another reason").status_code == 409
     assert sum(len(item.judgements) for item in load_items(collection.store)) == 1
+
+
+def test_steps_can_be_read_as_they_were_written(make):
+    collection = make(task="steps", question="Which step is the first wrong one?")
+    group = PreferenceGroup("12*13?", ("a\nb",), metadata={"steps": ["12*13 = *156*", "so 156"]})
+    assert add_items(collection.store, collection.project, [group]).items == 1
+    ann = come(collection, site(collection), "ann")
+    assert "12*13 = <em>156</em>" in ann.client.get("/work").text
+    assert "12*13 = *156*</pre>" in ann.client.get("/work?view=raw").text
+
+
+def test_a_link_leads_past_long_answers(make):
+    collection = make(repeats=0)
+    add_items(collection.store, collection.project, [PreferenceGroup("q", ("short", "long " * 1000))])
+    page = come(collection, site(collection), "ann").client.get("/work").text
+    assert 'href="#questions"' in page
+    assert 'id="questions"' in page

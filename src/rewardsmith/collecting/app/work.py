@@ -27,6 +27,8 @@ LETTERS = "ABCDEFGHI"
 VIEWS = ("text", "raw", "diff")
 REASONS = ("I cannot judge this", "Not my language", "Broken or empty", "It disturbs me", "Other")
 LONGEST_KEY = 80
+# Longer answers fill a screen, and a link leads past them.
+LONG_ANSWER = 3_000
 MOST_ACTIVE_MS = 24 * 3600 * 1000
 
 
@@ -75,6 +77,7 @@ def _draw(here: Context, visitor: Visitor, project: Project, one: Assignment, **
         done=done,
         left=left,
         is_more=left >= MOST_COUNTED,
+        is_long=max(len(texts.plain(text)) for text in one.completions) > LONG_ANSWER,
         error=more.get("error", ""),
         receipt=more.get("receipt", ""),
         reasons=REASONS,
@@ -96,9 +99,9 @@ def _cards(one: Assignment, view: str) -> list[dict[str, Any]]:
     steps = one.info.get("steps") or []
     cards = []
     for place, (number, text) in enumerate(zip(one.shown, shown, strict=True)):
-        html = texts.render_raw(text) if view == "raw" else texts.render_markdown(text)
-        own = steps[number] if number < len(steps) else []
-        cards.append({"place": place, "letter": LETTERS[place], "html": html, "steps": own})
+        render = texts.render_raw if view == "raw" else texts.render_markdown
+        own = [render(step) for step in steps[number]] if number < len(steps) else []
+        cards.append({"place": place, "letter": LETTERS[place], "html": render(text), "steps": own})
     if view == "diff" and len(shown) >= 2:
         diff = texts.render_diff(shown[0], shown[1])
         for place in (0, 1):
