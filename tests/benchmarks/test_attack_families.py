@@ -25,21 +25,45 @@ def attack(repository, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_shapes_that_bite_have_the_rewards_and_gradients_of_single_rows(case, attack, tmp_path):
     subject = attack.make_subject(case, str(tmp_path))
-    plan = prepare_model(subject.model.train())
+    with attack.in_double():
+        plan = prepare_model(subject.model.train())
     groups = [groups[-1] for name, groups in attack.SHAPES.items() if "beyond" in name or "empty" in name]
-    reward, gradient = attack.compare(subject, plan, groups, attack.Setting())
-    assert reward < attack.FAR["reward"]
-    assert gradient < attack.FAR["gradient"]
+    reward, gradient = attack.compare(subject, plan, groups)
+    assert reward < attack.FAR
+    assert gradient < attack.FAR
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_difference_and_a_failure_are_told(attack):
-    found = {"worst": [0.0, 0.0], "wrong": {}}
-    attack.note(found, "near", lambda: (1e-7, 1e-6))
+    found = {"worst": [0.0, 0.0], "rounding": {}, "wrong": {}}
+    attack.note(found, "near", lambda: (1e-13, 1e-12))
     attack.note(found, "far", lambda: (1e-2, 0.0))
     attack.note(found, "no number", lambda: (float("nan"), 0.0))
     attack.note(found, "fails", lambda: torch.zeros(2).view(3))
-    assert list(found["wrong"]) == ["far", "no number", "fails"]
+    attack.note(found, "rounded", lambda: attack.Rounding((1e-5, 1e-5), (2e-5, 2e-5), 1e-6))
+    attack.note(found, "further than rounded", lambda: attack.Rounding((1e-5, 1e-5), (2e-5, 4e-5), 1e-6))
+    assert list(found["wrong"]) == ["far", "no number", "fails", "further than rounded"]
+    assert list(found["rounding"]) == ["rounded", "further than rounded"]
+
+
+def test_every_family_meets_what_its_default_leaves_idle(attack):
+    from hostile_cases import settings_of
+
+    assert settings_of("gemma2/harsh")["sliding_window"] == 5
+    assert settings_of("qwen2/harsh")["use_sliding_window"] is True
+    assert "num_key_value_heads" not in settings_of("deepseek_v3/harsh")
+    assert settings_of("glm4/rope_longrope")["rope_parameters"]["long_factor"] == [2.0, 3.0]
+    assert set(settings_of("gemma3_text/rope_yarn")["rope_parameters"]) == {"full_attention", "sliding_attention"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_float64_is_float64_also_where_a_family_casts_to_float32(attack, tmp_path):
+    subject = attack.make_subject("llama", str(tmp_path))
+    with torch.no_grad(), attack.in_double():
+        close = subject.rows.model.norm(torch.linspace(1, 1 + 1e-9, 32)[None, None])
+        rewards = subject.rows(input_ids=torch.arange(3, 20)[None]).logits
+    assert len(set(close.flatten().tolist())) == 32
+    assert rewards.dtype == torch.float64
 
 
 @pytest.mark.slow

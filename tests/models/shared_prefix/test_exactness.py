@@ -1,7 +1,11 @@
 """What a config says of positions and of sharing."""
 
+import importlib
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -12,7 +16,13 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions, longest_input
+from rewardsmith.models.shared_prefix.exactness import (
+    _drops_attention,
+    _rates_of_config,
+    disable_dropout,
+    fixed_positions,
+    longest_input,
+)
 from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
 
@@ -38,6 +48,7 @@ DROPS = {
     "gpt2": {"attn_pdrop": 0.1},
     "bloom": {"hidden_dropout": 0.1, "attention_dropout": 0.1},
     "llama": {"attention_dropout": 0.1},
+    "falcon": {"hidden_dropout": 0.1, "attention_dropout": 0.1},
 }
 
 
@@ -65,6 +76,37 @@ def test_attention_dropout_is_not_shared_whatever_a_family_calls_it(kind):
     model.train()
     ids = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("module", ["falcon.FalconDecoderLayer", "gptj.GPTJFlashAttention2", "llama.LlamaAttention"])
+def test_rates_that_are_read_from_the_config_while_a_layer_runs_are_found(module):
+    kind, name = module.split(".")
+    found = _rates_of_config(getattr(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), name))
+    assert found == {"falcon": ("attention_dropout", "hidden_dropout"), "gptj": ("attn_pdrop",), "llama": ()}[kind]
+
+
+class _Dropping(nn.Module):
+    """Attention of a model's own code, which reads its rate from a config."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(weights_dropout=rate)
+
+    def forward(self, values):
+        return nn.functional.dropout(values, p=self.config.weights_dropout, training=self.training)
+
+
+class _OwnAttention(_Dropping):
+    """The same under a name that says what it is."""
+
+
+def test_code_of_a_models_own_that_drops_by_its_config_is_switched_off():
+    model = nn.Sequential(_Dropping(0.5), _OwnAttention(0.5))
+    assert _drops_attention(model)
+    assert not _drops_attention(model[:1])
+    disable_dropout(model, None)
+    assert not _drops_attention(model)
+    assert torch.equal(model.train()(torch.ones(64)), torch.ones(64))
 
 
 def test_a_model_that_is_prepared_again_keeps_its_plan():

@@ -72,6 +72,14 @@ def test_the_founding_guides_lines_run(reward_folder, tmp_path):
     assert type(model).from_pretrained(tmp_path / "out").config.vocab_size == 420
 
 
+def test_a_policy_that_holds_its_dropout_as_a_number_has_none(tmp_path):
+    model, tokenizer = tiny_models.qwen2_causal()
+    attention = model.model.layers[0].self_attn
+    attention.attention_dropout = 0.3
+    trainer_for(tmp_path, policy=model, tokenizer=tokenizer)
+    assert attention.attention_dropout == 0
+
+
 def test_values_start_from_the_reward_model(reward_folder, tmp_path):
     trainer = trainer_for(tmp_path, str(reward_folder))
     scored = RewardModel.from_pretrained(str(reward_folder))

@@ -71,13 +71,6 @@ def token_values(model: PreTrainedModel, prompts: Sequences, answers: Sequences,
     return head(states.to(next(head.parameters()).dtype))[..., 0].float()
 
 
-def without_dropout(*models: nn.Module | None) -> None:
-    """Set every dropout to 0: with one, the ratio of a policy to itself would not be 1."""
-    for module in (module for model in models if model is not None for module in model.modules()):
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-
-
 def means_the_same(policy: PreTrainedTokenizerBase, reward: PreTrainedTokenizerBase) -> bool:
     """Whether every token of a policy has the same id for a reward model."""
     known = reward.get_vocab()

@@ -18,11 +18,12 @@ from transformers.trainer_utils import TrainOutput
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models.heads import copy_code
+from rewardsmith.models.shared_prefix.exactness import disable_dropout
 from rewardsmith.rl.policy import Answer, Sampling, frozen_copy, generate
 from rewardsmith.rl.ppo import formulas
 from rewardsmith.rl.ppo.config import PPOConfig
 from rewardsmith.rl.ppo.losses import compute_losses
-from rewardsmith.rl.ppo.models import PolicyAndValue, reference_logits, value_model_from, without_dropout
+from rewardsmith.rl.ppo.models import PolicyAndValue, reference_logits, value_model_from
 from rewardsmith.rl.ppo.opening import Given, identity_of, policy_of, rewards_of, seed_of
 from rewardsmith.rl.ppo.rollout import (
     Asked,
@@ -107,7 +108,8 @@ class PPOTrainer(Trainer):
         value_model = value_model or value_model_from(source, policy.model, policy.tokenizer)
         is_adapted = hasattr(policy.model, "peft_config")
         self.ref_model = ref_model or (None if is_adapted else frozen_copy(policy.model))
-        without_dropout(policy.model, value_model, self.ref_model)
+        # With dropout the ratio of a policy to itself would not be 1.
+        disable_dropout(policy.model, value_model, self.ref_model)
         self.policy = policy
         super().__init__(
             model=PolicyAndValue(policy.model, value_model, policy.pad_token_id),
