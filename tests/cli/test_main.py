@@ -21,6 +21,16 @@ def test_every_command_that_is_offered_explains_itself(name, capsys):
     assert f"rewardsmith {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("area", AREAS)
+def test_the_usage_of_a_command_of_an_area_is_what_is_typed(area, capsys):
+    for command in import_module(f"rewardsmith.cli.{area}").COMMANDS:
+        with pytest.raises(SystemExit):
+            main([area, command, "--help"])
+        assert capsys.readouterr().out.startswith(f"usage: rewardsmith {area} {command} ")
+    assert main([area, "nothing-of-that-name"]) == 2
+    assert f"unknown {area} command" in capsys.readouterr().err
+
+
 def test_help_lists_only_commands_that_can_run():
     text = usage()
     for name, (_, summary) in COMMANDS.items():

@@ -2,6 +2,7 @@
 
 import random
 import time
+import tracemalloc
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_a_look_up_gives_what_comparing_every_pair_gives(words):
         index.add(text, f"side {place % 2}")
     # The bands alone miss 4 pairs of 10,000 at .85, and more of them the nearer to it.
     assert missed <= 2
+
+
+def test_an_index_of_unlike_texts_holds_as_much_as_its_page_says():
+    generator = random.Random(0)
+    texts = ["".join(generator.choices("abcdefgh ", k=80)) for _ in range(600)]
+    index = NearDuplicates()
+    index.labels(texts[0])
+    tracemalloc.start()
+    for text in texts:
+        index.add(text, "train")
+    held = tracemalloc.get_traced_memory()[0] / len(texts)
+    tracemalloc.stop()
+    assert held < 4500
 
 
 def test_thousands_of_texts_of_one_template_take_no_quadratic_time():

@@ -186,6 +186,18 @@ def test_appended_rows_move_no_held_out_row():
     assert before == after[: len(before)]
 
 
+def test_the_train_side_of_a_split_has_prompts_to_hold_out():
+    groups = [PreferenceGroup(f"{word} {i}" * 3, ("a", "b")) for i, word in enumerate(WORDS * 20)]
+    train = [g for side, g in split_groups(groups, SplitPlan(shares={"train": 0.8, "test": 0.2})) if side == "train"]
+    kept, held_out, report = hold_out(train, 0.1)
+    assert report.seed == 1
+    assert 5 <= len(held_out) <= 25
+    assert len(kept) + len(held_out) + report.held_back.total() == len(train)
+    # A few prompts that all fall on one side are chance, and a hash that holds some out is the first.
+    assert hold_out(train[:10], 0.1)[2].seed == 0
+    assert hold_out(groups, 0.1)[2].seed == 0
+
+
 def test_a_system_message_that_all_prompts_share_makes_no_near_duplicates():
     system = Message("system", "You answer briefly and never lie. " * 30)
     groups = [

@@ -12,11 +12,12 @@ from healthy_runs import judged_rows, train
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from rewardsmith import inspect
+from rewardsmith import evaluate, inspect
 from rewardsmith.doctor import Examination, examine, worst
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.stats.intervals import Resampling
 
 
 def by_check(findings):
@@ -287,3 +288,12 @@ def test_words_are_counted_without_torch():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.split() == ["False", "False"]
+
+
+def test_agreement_with_labels_has_the_interval_that_evaluate_gives(healthy_run):
+    rows = [
+        {"prompt": f"question {i % 12}", "chosen": f"good answer {i} of {i % 5}", "rejected": f"bad answer {i}"}
+        for i in range(60)
+    ]
+    accuracy = evaluate(str(healthy_run), rows, how=Resampling(10)).metrics["accuracy"]
+    assert str(accuracy) in by_check(examine(healthy_run, rows))["agreement with labels"].message

@@ -1,6 +1,7 @@
 """Runs side by side: best first, what has no held-out judgements last, broken records named."""
 
 import json
+import math
 
 from rewardsmith.report.folders import read_runs, runs_table
 
@@ -47,7 +48,7 @@ def test_the_temperature_is_written_into_a_contract_only(tmp_path):
     import pytest
     import tiny_models
 
-    from rewardsmith import evaluate
+    from rewardsmith import RewardModel, evaluate
     from rewardsmith.errors import ConfigError
     from rewardsmith.evaluation import Resampling
     from rewardsmith.models.checkpoint import save_reward_model
@@ -59,6 +60,11 @@ def test_the_temperature_is_written_into_a_contract_only(tmp_path):
     save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)
     result = evaluate(tmp_path / "model", tiny_models.pairs(60), how=Resampling(20))
     save_temperature(tmp_path / "model", result.calibration)
-    assert read_contract(tmp_path / "model").temperature == pytest.approx(result.calibration.temperature)
+    fitted = result.calibration.temperature
+    assert read_contract(tmp_path / "model").temperature == pytest.approx(fitted)
+    saved = RewardModel.from_pretrained(tmp_path / "model")
+    first, second = saved.score("a question", ["one answer", "another"])
+    likely = saved.preference_probability("a question", "one answer", "another")
+    assert likely == pytest.approx(1 / (1 + math.exp((second - first) / fitted)), abs=1e-6)
     with pytest.raises(ConfigError, match="write one with `rewardsmith export`"):
         save_temperature(tmp_path, result.calibration)

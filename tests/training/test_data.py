@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from rewardsmith.data.splitting import split
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data
 
 PAIRS = [
@@ -48,11 +49,16 @@ def test_what_is_held_out_is_what_data_split_puts_aside(pairs_file):
     assert [group.prompt for group in data.held_out] == [group.prompt for side, group in sides if side == "test"]
 
 
-def test_the_train_side_of_a_split_holds_nothing_out_and_the_note_says_why(tmp_path, pairs_file):
-    script, mixture = ScriptArguments(dataset_name=str(pairs_file)), DatasetMixtureConfig(test_split_size=0.5)
-    prompts = {group.prompt for group in load_training_data(script, mixture, merge=True).train}
-    side = tmp_path / "train.jsonl"
-    side.write_text("".join(json.dumps(row) + "\n" for row in PAIRS if row["prompt"] in prompts))
-    data = load_training_data(ScriptArguments(dataset_name=str(side)), mixture, merge=True)
+def test_the_train_side_of_a_split_is_held_out_from_by_a_second_hash_and_the_note_says_so(tmp_path):
+    words = ("river", "lantern", "copper", "thunder", "orchard", "velvet", "saffron", "glacier")
+    rows = [{"prompt": f"{words[i % 8]} {i * 7919} " * 3, "chosen": f"yes {i}", "rejected": "no"} for i in range(160)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    split(str(tmp_path / "all.jsonl"), tmp_path / "sides")
+    script = ScriptArguments(dataset_name=str(tmp_path / "sides" / "train.jsonl"))
+    data = load_training_data(script, DatasetMixtureConfig(), merge=True)
+    assert data.held_out
+    assert data.notes[-1].endswith("a second one: the first chose them all to train on, as `data split` does")
+    few = ScriptArguments(dataset_name=script.dataset_name, train_limit=20)
+    data = load_training_data(few, DatasetMixtureConfig(), merge=True)
     assert not data.held_out
-    assert "are the train side of `data split`; give --eval_dataset_name" in data.notes[-1]
+    assert "fall short of the share 0.1; give --eval_dataset_name" in data.notes[-1]

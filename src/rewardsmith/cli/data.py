@@ -38,4 +38,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one data command. Returns its exit code."""
-    return run_area("data_reading", COMMANDS, args)
+    return run_area("data", COMMANDS, args)

@@ -105,7 +105,12 @@ def configure_split(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("input", nargs="+", help="files, folders or a hub id")
     parser.add_argument("--out", "-o", required=True, type=Path, help="output folder: one file a side and split.json")
-    parser.add_argument("--by", default="prompt", choices=["prompt", "source", "annotator", "time"])
+    parser.add_argument(
+        "--by",
+        default="prompt",
+        choices=["prompt", "source", "annotator", "time"],
+        help="what stays on one side (default: prompt); a family of prompts is a source: --columns family=source",
+    )
     parser.add_argument(
         "--shares",
         nargs="+",

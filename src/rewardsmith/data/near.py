@@ -79,8 +79,9 @@ class NearDuplicates:
         self.texts: list[str] = []
         self.exact: dict[str, int] = {}
         self._labels: list[str] = []
-        # For each band, the places by label: of thousands of texts from one template a look-up reads few.
-        self._bands: dict[bytes, dict[str, list[int]]] = {}
+        # For each band, its one place, or its places by label: of thousands of texts from one template a look-up reads
+        # few, and most bands hold one text, for which a dictionary would cost a multiple of what it holds.
+        self._bands: dict[int, int | dict[str, list[int]]] = {}
         # The lower halves of the signatures; room for more is added by doubling.
         self._signatures: NDArray[np.uint32] = np.zeros((64, NUM_HASHES), dtype=np.uint32)
         spread = math.sqrt(NUM_HASHES * threshold * (1 - threshold))
@@ -91,7 +92,7 @@ class NearDuplicates:
     def find(self, text: str) -> list[int]:
         """Return the places of the near-duplicates of a normalised text."""
         values, least = _look_up(text)
-        found = {place for key in _keys(least) for places in self._bands.get(key, {}).values() for place in places}
+        found = {place for key in _keys(least) for places in self._places(key).values() for place in places}
         return sorted(place for block in self._near_blocks(values, least, list(found)) for place in block)
 
     def labels(self, text: str) -> set[str]:
@@ -103,7 +104,7 @@ class NearDuplicates:
             return found
         values, least = _look_up(text)
         for key in _keys(least):
-            for label, places in self._bands.get(key, {}).items():
+            for label, places in self._places(key).items():
                 if label in found:
                     continue
                 fresh = [place for place in places if place not in seen]
@@ -125,8 +126,18 @@ class NearDuplicates:
             self._signatures = np.concatenate([self._signatures, np.zeros_like(self._signatures)])
         self._signatures[place] = least.astype(np.uint32)
         for key in _keys(least):
-            self._bands.setdefault(key, {}).setdefault(label, []).append(place)
+            held = self._bands.setdefault(key, place)
+            if held != place:
+                by_label = self._bands[key] = self._places(key)
+                by_label.setdefault(label, []).append(place)
         return place
+
+    def _places(self, key: int) -> dict[str, list[int]]:
+        """Return the places of a band by their label."""
+        held = self._bands.get(key)
+        if held is None:
+            return {}
+        return {self._labels[held]: [held]} if isinstance(held, int) else held
 
     def _near_blocks(self, values: Hashes, least: Hashes, places: list[int]) -> Iterator[list[int]]:
         """Yield those of the places that are near, block by block, the likeliest first."""
@@ -150,5 +161,9 @@ def _look_up(text: str) -> tuple[Hashes, Hashes]:
     return values, signature(values)
 
 
-def _keys(least: Hashes) -> list[bytes]:
-    return [bytes([band]) + row.tobytes() for band, row in enumerate(least.reshape(BANDS, ROWS_PER_BAND))]
+def _keys(least: Hashes) -> list[int]:
+    """Return one number for each band; two bands of one number cost a comparison, since similarity is exact."""
+    keys = np.arange(BANDS, dtype=np.uint64)
+    for column in least.reshape(BANDS, ROWS_PER_BAND).T:
+        keys = mix64(keys ^ column)
+    return [int(key) for key in keys]

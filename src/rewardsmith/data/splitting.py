@@ -26,6 +26,8 @@ from rewardsmith.files.writing import check_free, write_json
 from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
 
 HELD_BACK = "held_back"
+# So rarely does a hash hold nothing out by chance; below it, the same hash has chosen these prompts before.
+CHANCE = 1e-3
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 By = Literal["prompt", "source", "annotator", "time"]
 
@@ -61,12 +63,13 @@ class SplitPlan:
 
 @dataclass(slots=True, repr=False)
 class SplitReport:
-    """Groups and comparisons per side, what was left out by reason, and what the reading of files counted."""
+    """Groups and comparisons per side, what was left out by reason, what the reading of files counted, and the seed."""
 
     groups: Counter[str] = field(default_factory=Counter)
     comparisons: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
     read: LoadReport = field(default_factory=LoadReport)
+    seed: int = 0
 
     def __repr__(self) -> str:
         return f"<split: {', '.join(self._sides())}>"
@@ -182,14 +185,25 @@ def hold_out(
 ) -> tuple[list[PreferenceGroup], list[PreferenceGroup], SplitReport]:
     """Return (train, held out, report): a share of the prompts held out by the rules of `split_groups`.
 
-    Prompts that nearly equal prompts of both sides are in neither; the report counts them.
+    Prompts that nearly equal prompts of both sides are in neither; the report counts them. Of the train side of a split
+    by the same hash nothing would be left to hold out: there the next seed chooses, and the report names it.
 
     Raises:
         ConfigError: `share` lies outside (0, 1).
     """
     if not 0 < share < 1:
         raise ConfigError(f"test_split_size must lie in (0, 1), or be 0 to hold nothing out; not {share}")
-    report = SplitReport()
+    rows = list(groups)
+    train, held_out, report = _hold_out(rows, share, seed)
+    if not held_out and (1 - share) ** len(rows) < CHANCE:
+        train, held_out, report = _hold_out(rows, share, seed + 1)
+    return train, held_out, report
+
+
+def _hold_out(
+    groups: Iterable[PreferenceGroup], share: float, seed: int
+) -> tuple[list[PreferenceGroup], list[PreferenceGroup], SplitReport]:
+    report = SplitReport(seed=seed)
     sides: dict[str | None, list[PreferenceGroup]] = {"train": [], "test": [], None: []}
     for side, group in split_groups(groups, SplitPlan(shares={"train": 1 - share, "test": share}, seed=seed), report):
         sides[side].append(group)

@@ -16,7 +16,7 @@ from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.models.shared_prefix.packing import cut_shared_start
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.models.templates import count_lost_texts, count_same_tokens
-from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, preferences
+from rewardsmith.records import Completion, Estimate, Message, PreferenceGroup, TokenIds, number_prompts, preferences
 from rewardsmith.stats.intervals import clustered_share
 
 DEFAULT_MAX_LENGTH = 1024
@@ -152,7 +152,7 @@ def check_agreement_with_labels(subject: Subject) -> Iterator[Finding]:
         yield Finding("red", "agreement with labels", str(error), "see the findings above")
         return
     hits = [(one.group, _hits(one.group, row)) for one, row in zip(some, rewards, strict=True)]
-    overall = _share([values for _, values in hits])
+    overall = _share(hits)
     if overall.n == 0:
         return
     yield _overall(subject, overall, _said_of(some, encoded, limit))
@@ -206,11 +206,11 @@ def _overall(subject: Subject, share: Estimate, left_out: str) -> Finding:
 
 def _by_source(hits: Sequence[tuple[PreferenceGroup, list[float]]]) -> dict[str, Estimate]:
     """Return the share by source and subset, where there are several and enough groups."""
-    parts: dict[str, list[list[float]]] = defaultdict(list)
+    parts: dict[str, list[tuple[PreferenceGroup, list[float]]]] = defaultdict(list)
     for group, values in hits:
         for value in {group.source, group.metadata.get("subset"), group.metadata.get("source")}:
             if isinstance(value, str) and values:
-                parts[value].append(values)
+                parts[value].append((group, values))
     return {name: _share(groups) for name, groups in parts.items() if MIN_SOURCE <= len(groups) < len(hits)}
 
 
@@ -220,10 +220,11 @@ def _hits(group: PreferenceGroup, rewards: Sequence[float]) -> list[float]:
     return [0.5 if gap == 0 else float(gap > 0) for gap in gaps]
 
 
-def _share(groups: Sequence[list[float]]) -> Estimate:
-    """Return the share over all preferences; those of one group go together."""
-    values = [value for group in groups for value in group]
-    return clustered_share(values, [number for number, group in enumerate(groups) for _ in group])
+def _share(hits: Sequence[tuple[PreferenceGroup, list[float]]]) -> Estimate:
+    """Return the share over all preferences; those of one prompt go together, as in `evaluate`."""
+    prompts = number_prompts([group for group, _ in hits])
+    values = [value for _, found in hits for value in found]
+    return clustered_share(values, [prompt for prompt, (_, found) in zip(prompts, hits, strict=True) for _ in found])
 
 
 def _within_budget(encoded: list[Sequences], limit: int | None, tokens: int) -> list[Sequences]:

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2Tokenizer,
     set_seed,
 )
 
@@ -40,11 +41,15 @@ SHAPES = {
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer with a chat template, a pad token and an EOS token that differ."""
+    """Train a byte-level BPE tokenizer with a chat template, a pad token and an EOS token that differ.
+
+    It splits texts as the tokenizer of Qwen2 does: transformers loads every folder of that architecture with that class,
+    whatever is saved in it, and another rule would score other tokens than were trained on.
+    """
     if vocab_size < SMALLEST_VOCABULARY:
         raise ConfigError(f"tokenizer_vocab_size must be at least {SMALLEST_VOCABULARY} (all bytes), not {vocab_size}")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer, as_loaded = Tokenizer(models.BPE()), Qwen2Tokenizer().backend_tokenizer
+    tokenizer.normalizer, tokenizer.pre_tokenizer = as_loaded.normalizer, as_loaded.pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

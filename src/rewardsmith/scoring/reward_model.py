@@ -272,7 +272,8 @@ class RewardModel(RewardScorer):
         """Return P(first is preferred), less sure where the heads disagree or the head's distribution is wide.
 
         The logistic function of the difference: its mean over the heads of an ensemble; moderated by the difference's
-        variance (`rewardsmith.scoring.laplace.moderated`); plain for a model that has neither.
+        variance (`rewardsmith.scoring.laplace.moderated`); plain for a model that has neither. Rewards are divided by
+        the contract's temperature, which `rewardsmith evaluate --save-temperature` fits.
         """
         request = ScoreRequest(as_text(prompt), (as_completion(first), as_completion(second)))
         [[one, two]] = self.read_columns([request])
@@ -280,7 +281,8 @@ class RewardModel(RewardScorer):
 
     def probability_of_columns(self, first: Sequence[float], second: Sequence[float]) -> float:
         """Return P(first is preferred) of two texts from what `read_columns` gave."""
-        differences = [one - two for one, two in zip(first, second, strict=True)]
+        temperature = 1.0 if self.contract is None else self.contract.temperature
+        differences = [(one - two) / temperature for one, two in zip(first, second, strict=True)]
         if self.has_distribution:
             deviation = math.hypot(*differences[1:])
             return probability(differences[0] / math.sqrt(1 + math.pi * deviation**2 / 8))

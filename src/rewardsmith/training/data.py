@@ -248,16 +248,16 @@ def _split_files(folder: Path) -> dict[str, Path]:
 def _hold_out(data: TrainingData, share: float) -> TrainingData:
     """Hold out a share of the prompts, so that neither a prompt nor its near-duplicate is on both sides."""
     assert isinstance(data.train, list)
-    train, held_out, _ = hold_out(data.train, share)
+    train, held_out, report = hold_out(data.train, share)
     if not data.train:
         return data
     if not train or not held_out:
-        # The run still trains, and says that it was not tested. The same hash chose the train side of a `data split`.
-        why = f"nearly equal one another, fall short of the share {share:g} or are the train side of `data split`"
-        alike = f", which {why}" if len(data.train) > 1 else ""
+        # The run still trains, and says that it was not tested.
+        alike = f", which nearly equal one another or fall short of the share {share:g}" if len(data.train) > 1 else ""
         note = f"nothing is held out of {len(data.train)} prompts{alike}; give --eval_dataset_name to measure accuracy"
         return TrainingData(data.train, [], [*data.notes, note])
     note = f"held out {len(held_out)} of {len(data.train)} prompts by their hash (test_split_size={share:g})"
+    note += ", a second one: the first chose them all to train on, as `data split` does" if report.seed else ""
     left = len(data.train) - len(train) - len(held_out)
     notes = [f"left out {left} prompts that nearly equal prompts of both sides"] if left else []
     return TrainingData(train, held_out, [*data.notes, note, *notes])

@@ -120,6 +120,24 @@ def test_scores_that_sometimes_disagree_are_a_warning():
     assert (kinds(checked)["label against its scores"].count, checked.num_errors) == (25, 0)
 
 
+def test_raters_who_differ_from_the_mean_of_all_are_no_swapped_labels():
+    stars = {"ann": (5, 2), "bob": (4, 1), "cyd": (3, 4)}
+    rows = [
+        {"prompt": f"question {i}", "completion": answer, "score": given, "annotator": who}
+        for i in range(30)
+        for who, both in stars.items()
+        for answer, given in zip((f"a full answer {i}", f"a bare answer {i}"), both, strict=True)
+    ]
+    checked = check_preferences([rows])
+    assert "label against its scores" not in kinds(checked)
+    assert checked.num_errors == 0
+
+
+def test_a_soft_label_that_turns_its_pair_agrees_with_scores_that_do():
+    rows = [{**row, "probability": 0.2, "chosen_score": 1, "rejected_score": 3} for row in CLEAN]
+    assert "label against its scores" not in kinds(check_preferences([rows]))
+
+
 def test_swapped_copies_of_every_tenth_row_are_an_error():
     swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in CLEAN[::10]]
     finding = kinds(check_preferences([CLEAN + swapped]))["judged both ways"]

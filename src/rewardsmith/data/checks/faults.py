@@ -15,7 +15,7 @@ from rewardsmith.data.formats import cells
 from rewardsmith.data.formats.cells import plain_text
 from rewardsmith.data.texts import question_text
 from rewardsmith.findings import Finding, Level
-from rewardsmith.records import Comparison, PreferenceGroup, TokenIds, preferences
+from rewardsmith.records import Judgement, PreferenceGroup, TokenIds, preferences
 
 # From this share on a fault is no slip of single rows but how the file was made.
 SYSTEMATIC = 0.05
@@ -264,10 +264,14 @@ def _judgement_faults(group: PreferenceGroup) -> Iterator[str]:
             yield WEIGHTLESS
         if comparison.margin is not None and comparison.margin < 0:
             yield NEGATIVE_MARGIN
-        gaps = _score_gaps(group, comparison)
+    votes = Counter((judgement.better, judgement.worse) for judgement in preferences(group))
+    for judgement in preferences(group):
+        gaps = _score_gaps(group, judgement)
         if gaps:
             yield SCORED
-            if all(gap < 0 for gap in gaps):
+            # One rater may differ from the others, whose mean a score is; the most of them should not.
+            side = (judgement.better, judgement.worse)
+            if all(gap < 0 for gap in gaps) and votes[side] > votes[side[::-1]]:
                 yield AGAINST_SCORES
 
 
@@ -302,11 +306,9 @@ def _leaks(group: PreferenceGroup, texts: list[str], question: str) -> Iterator[
             yield ANSWER_IN_PROMPT
 
 
-def _score_gaps(group: PreferenceGroup, comparison: Comparison) -> list[float]:
-    """Give, for every score in the row that tells the two sides apart, by how much it prefers the preferred one."""
-    if comparison.is_tie:
-        return []
-    better, worse = comparison.better, comparison.worse
+def _score_gaps(group: PreferenceGroup, judgement: Judgement) -> list[float]:
+    """Return, for every score in the row that tells the two sides apart, by how much it prefers the preferred one."""
+    better, worse = judgement.better, judgement.worse
     gaps = []
     for scores in group.ratings.values():
         high, low = scores[better], scores[worse]
