@@ -43,8 +43,8 @@ SHAPES = {
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer with a chat template, a pad token and an EOS token that differ.
 
-    It splits texts as the tokenizer of Qwen2 does: transformers loads every folder of that architecture with that class,
-    whatever is saved in it, and another rule would score other tokens than were trained on.
+    It splits texts as the tokenizer of Qwen2 does: transformers loads every folder of that architecture with that
+    class, whatever is saved in it, and another rule would score other tokens than were trained on.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise ConfigError(f"tokenizer_vocab_size must be at least {SMALLEST_VOCABULARY} (all bytes), not {vocab_size}")
