@@ -10,7 +10,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.compiling import Work, compile_layers, repeated_layers, uncompiled
+from rewardsmith.models.compiling import Work, compile_layers, compiled_parts, repeated_layers, uncompiled
 from rewardsmith.models.shared_prefix.packing import ForkedChunk
 from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
@@ -178,6 +178,26 @@ def test_experts_and_models_without_layers_are_not_compiled():
     model.model.layers[0].experts = nn.Identity()
     assert "experts" in compile_layers(model, "on", LONG)
     assert "no list of like layers" in compile_layers(nn.Linear(2, 2), "on", LONG)
+
+
+def test_of_a_model_that_forks_every_kind_of_mlp_is_compiled_unless_it_holds_a_state():
+    class Layer(nn.Module):
+        def __init__(self, name, block):
+            super().__init__()
+            setattr(self, name, block)
+
+    class WithState(nn.Linear):
+        def forward(self, hidden, state=None):
+            return super().forward(hidden)
+
+    def parts(name, block):
+        return compiled_parts(nn.Sequential(nn.ModuleList([Layer(name, block)])), forked=True)
+
+    block = nn.Linear(2, 2)
+    assert [parts(name, block) for name in ("mlp", "feed_forward", "ffn")] == [[block]] * 3
+    assert parts("feed_forward", WithState(2, 2)) == []
+    without = nn.Sequential(nn.ModuleList([Layer("mixer", block)]))
+    assert "no layers with an MLP" in compile_layers(without, "on", LONG, forked=True)
 
 
 def test_another_word_than_the_three_is_refused_with_the_nearest():

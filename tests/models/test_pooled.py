@@ -61,6 +61,15 @@ def test_its_backbone_keeps_the_weights_of_the_language_model(granite):
         assert torch.equal(weight, model.model.get_parameter(name))
 
 
+def test_a_saved_head_of_ours_is_trained_on_without_permission_as_no_code_of_its_folder_runs(granite, tmp_path):
+    model, _ = load_sequence_classifier(str(granite), pooling="mean")
+    model.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "modeling_pooled_reward.py").write_text("raise SystemExit('the code of the folder runs')")
+    again, notes = load_sequence_classifier(str(tmp_path / "saved"), pooling="mean")
+    assert notes == []
+    assert compute_rewards(again, [IDS]) == compute_rewards(model, [IDS])
+
+
 def test_a_type_that_cannot_be_a_reward_model_is_named_in_a_line(tmp_path):
     CONFIG_MAPPING["clip_vision_model"]().save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="of type 'clip_vision_model', of which no reward model can be made") as e:

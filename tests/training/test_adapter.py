@@ -7,7 +7,9 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig
 from small_runs import config
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
+
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
@@ -61,6 +63,32 @@ def test_an_adapter_that_pools_by_itself_is_to_be_merged_for_other_tools(tmp_pat
     rows, args = Dataset.from_list(tiny_models.pairs(2)), config(tmp_path, pooling="mean")
     RewardTrainer(model, args, train_dataset=rows, tokenizer=tokenizer, peft_config=adapter)
     assert "cannot tell other tools of pooling='mean'" in caplog.text
+
+
+HEADLESS = {**tiny_models.SIZES, "vocab_size": 420, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2}
+
+
+def headless_base(folder, **changes):
+    """Save a language model of a family that transformers has no reward head for; returns its folder."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING["granite"](**HEADLESS, **changes))
+    for part in (model, tiny_models.qwen_tokenizer()):
+        part.save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_adapter_under_our_own_head_is_saved_merged_and_trained_on_without_permission(tmp_path, caplog):
+    base, adapter = headless_base(tmp_path / "base"), LoraConfig(r=2, target_modules="all-linear")
+    saved_with(tmp_path, adapter, base)
+    assert "transformers has no reward head for granite" in caplog.text
+    first = rewards_of(tmp_path / "out0")
+    assert rewards_of(tmp_path / "out0" / "merged") == pytest.approx(first, abs=1e-5)
+    caplog.clear()
+    saved_with(tmp_path, adapter, str(tmp_path / "out0" / "merged"), seed=1)
+    assert "no reward head" not in caplog.text
+    second = rewards_of(tmp_path / "out1")
+    assert rewards_of(tmp_path / "out1" / "merged") == pytest.approx(second, abs=1e-5)
+    assert second != pytest.approx(first, abs=1e-3)
 
 
 def trainer_with(tmp_path, adapter):

@@ -25,6 +25,7 @@ def config(tmp_path, **changes) -> RewardConfig:
         ({"seed": -1}, "seed must lie in"),
         ({"include_for_metrics": ["inputs"]}, "cannot hold 'inputs'"),
         ({"train_sampling_strategy": "batch_rebalance"}, "group_by_length"),
+        ({"auto_find_batch_size": True, "tokens_per_batch": 64}, "which tokens_per_batch does not read"),
         ({"compile": "onn"}, "did you mean 'on'"),
         ({"max_length": "long"}, "positive number of tokens"),
     ],

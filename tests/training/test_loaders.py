@@ -250,3 +250,10 @@ def test_a_buffer_for_rows_at_hand_is_refused(tmp_path):
         trainer_for(tmp_path, tiny_models.pairs(8), shuffle_buffer=5).train()
     with pytest.raises(ConfigError, match="number of groups"):
         trainer_for(tmp_path, tiny_models.pairs(8), shuffle_buffer=-1)
+
+
+def test_batches_of_a_stream_whose_size_is_to_be_found_are_refused(tmp_path):
+    rows = Dataset.from_list(tiny_models.pairs(8)).to_iterable_dataset()
+    trainer = trainer_for(tmp_path, rows, max_steps=2, auto_find_batch_size=True)
+    with pytest.raises(ConfigError, match="auto_find_batch_size halves .* which a stream and several processes"):
+        trainer.train()

@@ -150,6 +150,31 @@ def test_sharded_weights_are_computed_in_one_call_a_batch(tmp_path, family, ways
             plan_model(tiny_models.hybrid()[0], args)
 
 
+@pytest.mark.parametrize("family", ["qwen2", "hybrid"])
+def test_noise_that_is_drawn_for_every_row_is_given_rows(tmp_path, family):
+    from small_runs import config
+
+    args = config(tmp_path, neftune_noise_alpha=5.0)
+    plan = plan_model(getattr(tiny_models, family)()[0], args)
+    assert (plan.way, plan.reason) == ("rows", "neftune_noise_alpha draws noise for every row")
+    args.share_prefix = "on"
+    with pytest.raises(ConfigError, match="neftune_noise_alpha"):
+        plan_model(tiny_models.qwen2()[0], args)
+
+
+def test_rows_are_not_trained_under_an_attention_without_a_gradient_here(tmp_path):
+    from small_runs import config
+
+    def plan(**changes):
+        model, _ = tiny_models.qwen2()
+        model.set_attn_implementation("flex_attention")
+        return plan_model(model, config(tmp_path, share_prefix="off", **changes))
+
+    assert plan(freeze_backbone=True).way == "rows"
+    with pytest.raises(ConfigError, match="'flex_attention' has no gradient on a CPU"):
+        plan()
+
+
 def test_context_and_tensor_parallelism_name_what_to_use_instead():
     args = type("Args", (), {"parallelism_config": type("Config", (), {"cp_size": 2})()})()
     with pytest.raises(ConfigError, match=r"cp_size=2.*ms-swift"):

@@ -8,7 +8,9 @@ so do layers that go on from a forked cache and the last layer where it is compu
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +34,8 @@ MOST_VARIANTS = 64
 # Seconds of compiling, an upper estimate, and the share of a run that it saves, as docs/performance.md measured it.
 SECONDS_TO_COMPILE = {True: 60.0, False: 30.0}
 SHARE_SAVED = 0.05
+# What transformers calls the part of a layer that reads every token alone.
+MLPS = ("mlp", "feed_forward", "ffn")
 # A fast CPU's rate: with a slower one a run takes longer and compiling pays sooner.
 FLOPS_PER_SECOND = 3e11
 
@@ -94,8 +98,13 @@ def is_compiled(model: nn.Module) -> bool:
 def compiled_parts(model: nn.Module, forked: bool = False) -> list[nn.Module]:
     """Return the modules that `compile_layers` compiles: layers, or their MLPs where `forked`."""
     layers = repeated_layers(model)
-    blocks = [getattr(layer, "mlp", None) for layer in layers]
-    return [block for block in blocks if isinstance(block, nn.Module)] if forked else layers
+    blocks = [getattr(layer, name, None) for layer in layers for name in MLPS] if forked else layers
+    return [block for block in blocks if isinstance(block, nn.Module) and not (forked and _reads_state(block))]
+
+
+def _reads_state(block: nn.Module) -> bool:
+    """Whether a block goes on from what it read before, as RWKV's `feed_forward` does."""
+    return "state" in inspect.signature(type(block).forward).parameters
 
 
 def repeated_layers(model: nn.Module) -> list[nn.Module]:
@@ -113,8 +122,9 @@ def reason_not_to_compile(model: nn.Module, parts: Iterable[nn.Module]) -> str:
     """Return why the layers cannot be compiled here, or would gain nothing; empty when they can."""
     parts = list(parts)
     if not parts:
-        return f"{type(model).__name__} has no list of like layers"
-    if any(hasattr(module, "experts") for part in parts for module in part.modules()):
+        what = "layers with an MLP of their own" if repeated_layers(model) else "list of like layers"
+        return f"{type(model).__name__} has no {what}"
+    if chooses_experts(module for part in parts for module in part.modules()):
         return "its experts are chosen by the data, which cuts the code to pieces"
     if any(type(module).__module__.startswith("bitsandbytes") for part in parts for module in part.modules()):
         return "its weights are quantised"
@@ -122,6 +132,12 @@ def reason_not_to_compile(model: nn.Module, parts: Iterable[nn.Module]) -> str:
     if len(devices) != 1:
         return "its layers lie on several kinds of devices"
     return _reason_without_compiler(devices.pop())
+
+
+def chooses_experts(modules: Iterable[nn.Module]) -> bool:
+    """Whether any of `modules` sends its tokens to experts of its choice, whatever the family calls it."""
+    kinds = re.compile("expert|router|topk", re.IGNORECASE)
+    return any(hasattr(module, "experts") or kinds.search(type(module).__name__) for module in modules)
 
 
 def _reason_without_compiler(device: str) -> str:

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models import modeling_pooled_reward
-from rewardsmith.models.foreign.folder import read_config, why_not
+from rewardsmith.models.foreign.folder import why_not
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 from rewardsmith.models.zero3 import gathered, sharded
 
@@ -207,27 +207,33 @@ def _require_one_label(name: str, trust_remote_code: bool, revision: str | None)
 def _load_weights(
     name: str, config: PreTrainedConfig, pooling: str, trust_remote_code: bool, options: dict[str, Any]
 ) -> tuple[Any, Sequence[str], Sequence[str]]:
-    """Load transformers' own class where there is one, else a backbone under a head of ours.
+    """Load the class that transformers or we have of it, else a backbone under a head of ours.
+
+    Where a folder brings our code, it is our own that runs, so nobody has to allow it.
 
     Returns:
         The model, and the names of the weights that the checkpoint lacks, and of those that the model does not take.
     """
     has_class = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     loader: type[Any]
+    changes: dict[str, Any]
     own_code = getattr(config, "auto_map", None) or {}
-    if not has_class and AutoModelForSequenceClassification.__name__ not in own_code:
+    is_pooled = hasattr(config, "reward_pooling") and config.model_type in CONFIG_MAPPING
+    if is_pooled:
+        loader, changes = PooledRewardModel, {"config": config}
+    elif not has_class and AutoModelForSequenceClassification.__name__ not in own_code:
         _require_causal(name, config)
         loader, changes = AutoModel, {}
     else:
         loader, changes = AutoModelForSequenceClassification, {"num_labels": 1}
+    if not is_pooled:
+        changes["trust_remote_code"] = trust_remote_code
     try:
         with quiet_loading():
-            model, info = loader.from_pretrained(
-                name, trust_remote_code=trust_remote_code, output_loading_info=True, **changes, **options
-            )
+            model, info = loader.from_pretrained(name, output_loading_info=True, **changes, **options)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"cannot load {name!r} as a reward model: {why_not(error)[:300]}") from error
-    if loader is AutoModelForSequenceClassification:
+    if loader is not AutoModel:
         return model, info["missing_keys"], info["unexpected_keys"]
     return pool_backbone(model, pooling), [*info["missing_keys"], "score.weight"], info["unexpected_keys"]
 
@@ -324,14 +330,6 @@ def load_trained(path: str, trust_remote_code: bool, options: dict[str, Any]) ->
     Raises:
         CheckpointError: there is no trained head, or weights are missing: rewards would be random.
     """
-    if "reward_pooling" in read_config(path):
-        options.setdefault("dtype", torch.float32)
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        loaded: Any = PooledRewardModel.from_pretrained(path, config=config, output_loading_info=True, **options)
-        model, info = loaded
-        if missing := sorted(map(str, info["missing_keys"])):
-            raise CheckpointError(f"{path} lacks the weights {', '.join(missing[:4])}; rewards would be random")
-        return model, unused_note(path, model, unused_weights(info["unexpected_keys"]))
     found = open_classifier(path, "last", trust_remote_code, options)
     if found.has_new_head:
         own = [name for name in found.unused if name.split(".")[0] in HEAD_NAMES]

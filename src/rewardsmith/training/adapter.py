@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingExtraError, WrongTypeError, missing_extra
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
-from rewardsmith.models.foreign.folder import ADAPTER, open_folder
+from rewardsmith.models.foreign.folder import ADAPTER, open_folder, read_config
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.zero3 import whole_models
@@ -225,11 +225,27 @@ def note_what_others_miss(config: PreTrainedConfig, pad_on_disk: int | None, pad
             f"the adapter's base model names {before}, this run takes {pad}: tools that do not read the scoring "
             f"contract score the adapter folder wrongly; {remedy}"
         )
-    if (pooling := getattr(config, "reward_pooling", "last")) != "last":
+    pooling = getattr(config, "reward_pooling", None)
+    if pooling is None or _pooling_on_disk(str(config._name_or_path)) == pooling:
+        return
+    if pooling == "last":
+        notes.append(
+            f"transformers has no reward head for {config.model_type}, and an adapter's folder brings no code of ours: "
+            f"other tools cannot load it; {remedy}"
+        )
+    else:
         notes.append(
             f"an adapter's folder cannot tell other tools of pooling={pooling!r}: they would score its last "
             f"token; {remedy}"
         )
+
+
+def _pooling_on_disk(base: str) -> object:
+    """Return what the config of a base says of pooling; nothing where it does not, or cannot be read."""
+    try:
+        return read_config(base).get("reward_pooling")
+    except CheckpointError:
+        return None
 
 
 def _head_name(model: PreTrainedModel) -> str:

@@ -54,6 +54,7 @@ OPTIMISERS = {
     "torch_8bit": ("torchao", "torchao"),
     **dict.fromkeys(("8bit", "bnb", "paged", "lion", "ademamix"), ("bitsandbytes", "bitsandbytes")),
 }
+AUTO_BATCH = "auto_find_batch_size halves per_device_train_batch_size when memory is full, which"
 # Fields that count something: none of them can be 0.
 COUNTS = {
     "tokens_per_batch": "tokens",
@@ -241,6 +242,8 @@ class RewardConfig(TrainingArguments):
                 "train_sampling_strategy='batch_rebalance' reads padded rows; take 'group_by_length', or set "
                 "tokens_per_batch"
             )
+        if self.auto_find_batch_size and self.tokens_per_batch is not None:
+            raise ConfigError(f"{AUTO_BATCH} tokens_per_batch does not read; leave one of them out")
         if self.shuffle_buffer < 0:
             raise ConfigError(
                 f"shuffle_buffer must be a number of groups, not {self.shuffle_buffer}; 0 keeps the order"

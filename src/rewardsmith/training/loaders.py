@@ -26,6 +26,7 @@ from transformers import TrainerCallback, TrainerState
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, tokens_of_pairs, whole_dataloader
+from rewardsmith.training.config import AUTO_BATCH
 from rewardsmith.training.encoding import COLUMNS, FEATURES, token_costs
 from rewardsmith.training.processes import Share, StepSampler, WithFillers, own_batches
 from rewardsmith.training.streams import EncodedStream
@@ -47,9 +48,11 @@ def train_loader(trainer: RewardTrainer) -> DataLoader:
     """Return this process's batches, where those of transformers are not right: a stream, a budget, several processes.
 
     Raises:
-        ConfigError: a shuffle buffer for rows that are at hand.
+        ConfigError: a shuffle buffer for rows that are at hand; batches whose size is to be found, of those.
     """
     dataset, args = trainer.train_dataset, trainer.args
+    if args.auto_find_batch_size:
+        raise ConfigError(f"{AUTO_BATCH} a stream and several processes do not read; set the size yourself")
     if isinstance(dataset, EncodedStream):
         trainer.stream = _train_stream(trainer)
         return _stream_loader(trainer.stream, trainer.data_collator)

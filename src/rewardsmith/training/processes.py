@@ -151,13 +151,26 @@ class WithFillers(Dataset):
 def plan_model(model: torch.nn.Module, args: RewardConfig) -> ForwardPlan:
     """Decide how a model's prefixes are shared in a run.
 
-    Where weights are sharded, every process has to call the model equally often, whatever its groups are: packed, or
+    NEFTune draws noise for every row, the wider the shorter its batch, so rows are what it gets. Where weights are sharded, every process has to call the model equally often, whatever its groups are: packed, or
     in rows of one chunk.
 
     Raises:
-        ConfigError: sharing was asked for and cannot be exact, or is not possible in one call.
+        ConfigError: sharing was asked for and cannot be exact, or is not possible in one call; rows, of which the
+            attention that was asked for has no gradient here.
     """
-    plan = prepare_model(model, {"auto": None, "on": True, "off": False}[args.share_prefix], trains=True)
+    share = {"auto": None, "on": True, "off": False}[args.share_prefix]
+    noise = "neftune_noise_alpha draws noise for every row" if args.neftune_noise_alpha else ""
+    if share and noise:
+        raise ConfigError(f"prefixes cannot be shared exactly: {noise}; leave share_prefix on 'auto'")
+    plan = prepare_model(model, False if noise else share, trains=True)
+    if noise:
+        plan = replace(plan, reason=noise)
+    attention, is_trained = core_model(model).config._attn_implementation, not args.freeze_backbone
+    if attention == "flex_attention" and args.device.type == "cpu" and is_trained:
+        raise ConfigError(
+            "attn_implementation='flex_attention' has no gradient on a CPU, and rows that share no prefix would need "
+            "one: leave it out, or take 'sdpa'"
+        )
     if not args.fsdp and not is_deepspeed_zero3_enabled():
         return plan
     if plan.way != "forked":

@@ -159,6 +159,16 @@ def test_tokens_over_a_forked_cache_and_recomputed_layers_count_alike(family):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_checkpoints_that_lose_its_gradient_are_refused_where_they_do():
+    model = build("mixtral")
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    plan = prepare_model(model)
+    # A forked cache has checkpoints of its own.
+    assert model(reward_batch=plan.batch(ROUTING_GROUPS[:1], 4)).loss.requires_grad
+    with pytest.raises(ConfigError, match="leave use_reentrant out"):
+        model(reward_batch=plan.batch(ROUTING_GROUPS))
+
+
 def test_the_loss_is_asked_for_by_the_config_and_in_training_alone():
     model = build("mixtral")
     plan = prepare_model(model)

@@ -119,6 +119,11 @@ class Routing:
         passes = list(_passes(batch))
         if len(self.logits) != self.num_routers * len(passes):
             raise ScoringError(f"{len(self.logits)} router outputs do not fit {len(passes)} passes of the model")
+        if torch.is_grad_enabled() and not all(logits.requires_grad for logits in self.logits) and _is_reentrant(core):
+            raise ConfigError(
+                "router outputs have no gradient under reentrant checkpoints, so experts would not be balanced: leave "
+                "use_reentrant out of gradient_checkpointing_kwargs, or output_router_logits out of the config"
+            )
         chosen, probability, total = (torch.zeros((), device=self.logits[0].device) for _ in range(3))
         for number, logits in enumerate(self.logits):
             weights_N = passes[number // self.num_routers].to(logits.device)
@@ -129,6 +134,13 @@ class Routing:
             total = total + weights_N.sum()
         balance = len(probability) * (chosen / total * probability / total).sum()
         return float(getattr(config, "router_aux_loss_coef", 0.001)) * balance
+
+
+def _is_reentrant(core: PreTrainedModel) -> bool:
+    """Whether layers are computed without a graph first, and again in the backward pass."""
+    layers = (module for module in core.modules() if getattr(module, "gradient_checkpointing", False))
+    options = (getattr(getattr(layer, "_gradient_checkpointing_func", None), "keywords", {}) for layer in layers)
+    return any(given.get("use_reentrant", True) for given in options)
 
 
 @contextlib.contextmanager

@@ -1,23 +1,29 @@
 """Whether a model's prefixes can be shared exactly: what its config says, and a check on a few tokens.
 
 The check catches what no config tells, such as remote code that ignores position ids, and states whose gradient is
-lost.
+lost. A model that is stored in bf16 or fp16 is checked in fp32, where nothing but a wrong path makes a difference: in
+half precision a choice of experts that is nearly a tie falls either way.
 """
 
 from __future__ import annotations
 
 import dis
 import inspect
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import RewardsmithError
+from rewardsmith.models.compiling import chooses_experts, repeated_layers
 from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
@@ -42,49 +48,77 @@ def _sample(core: PreTrainedModel) -> list[list[int]]:
     return [ids[:9], [*ids[:6], *ids[7:12]], [*ids[:5], ids[0]]]
 
 
+# How far a shared forward may be from rows, relative to what rows give: rounding in fp32, and in half precision.
+ROUNDING, HALF_ROUNDING = 1e-4, 6e-2
+FAILED = "a check on a few tokens failed"
+
+
 def switch_attention(core: PreTrainedModel) -> tuple[str, bool]:
     """Switch to packed attention and check it. Returns why not, or nothing, and whether the last layer narrows."""
-    before = core.config._attn_implementation
-    group, training, narrows = _sample(core), core.training, True
-    core.eval()
-    try:
-        with torch.no_grad():
-            expected = _rows_hidden(core, group)
-            core.set_attn_implementation(IMPLEMENTATION)
-            packed = packing.pack([group], pad_to=padded_to(core)).to(core.device)
-            reason = _difference(core, packed, expected)
-            if reason:
-                # Mixtures of experts and the like: all tokens go through the last block.
-                narrows = False
-                reason = _difference(core, replace(packed, narrows=False), expected)
-    except CHECK_FAILURES as error:
-        reason = _failed(error)
-    finally:
-        core.train(training)
-    if reason and core.config._attn_implementation != before:
-        core.set_attn_implementation(before)
+    reason = _checked(core, partial(_packed_difference, core))
+    narrows = not reason
+    if reason:
+        # Mixtures of experts and the like: all tokens go through the last block.
+        reason = _checked(core, partial(_packed_difference, core, narrows=False))
+    if not reason:
+        core.set_attn_implementation(IMPLEMENTATION)
     return reason, narrows
 
 
 def check_forked(core: PreTrainedModel) -> str:
     """Compare the forked forward and its gradient with separate rows. Returns what is wrong, or nothing."""
-    group, training = _sample(core), core.training
-    batch = fork_groups([group], ForkedLayout(0)).to(core.device)
+    return _checked(core, partial(_forked_difference, core))
+
+
+def _checked(core: PreTrainedModel, differ: Callable[[float], str]) -> str:
+    """Run a comparison with a tolerance in fp32, and in the precision that the weights have. Returns what is wrong."""
+    training = core.training
     core.eval()
     try:
-        with torch.no_grad():
-            reason = _difference(core, batch, _rows_hidden(core, group))
-        return reason or _gradient_difference(core, batch, packing.pad_rows([group], pad_token_id=0).to(core.device))
-    except CHECK_FAILURES as error:
-        return _failed(error)
+        with in_float32(core) as is_other:
+            is_half = not is_other and core.dtype in HALVES
+            reason = _said(differ, HALF_ROUNDING if is_half else ROUNDING)
+        is_proven = not reason
+        if is_other and (is_proven or reason.startswith(FAILED)):
+            # A kernel may fail in one precision alone.
+            may_flip = is_proven and chooses_experts(core.modules())
+            reason = _said(differ, math.inf if may_flip else HALF_ROUNDING)
+        return reason
     finally:
         core.train(training)
 
 
-def _gradient_difference(core: PreTrainedModel, batch: RewardBatch, rows: RewardBatch) -> str:
-    """Compare gradients at the embeddings, summed over tokens. No gradient of a weight is computed or kept."""
-    actual, expected = _embedding_gradient(core, batch), _embedding_gradient(core, rows)
-    return _far(actual, expected, "the gradient of a few tokens differs")
+def _said(differ: Callable[[float], str], tolerance: float) -> str:
+    try:
+        return differ(tolerance)
+    except CHECK_FAILURES as error:
+        return f"{FAILED}: {(str(error) or type(error).__name__).splitlines()[0][:120]}"
+
+
+def _packed_difference(core: PreTrainedModel, tolerance: float, narrows: bool = True) -> str:
+    """Compare packed attention with separate rows under the attention that the model has."""
+    group, before = _sample(core), core.config._attn_implementation
+    packed = replace(packing.pack([group], pad_to=padded_to(core)), narrows=narrows).to(core.device)
+    with torch.no_grad():
+        expected = _rows_hidden(core, group)
+        try:
+            core.set_attn_implementation(IMPLEMENTATION)
+            return _difference(core, packed, expected, tolerance)
+        finally:
+            if core.config._attn_implementation != before:
+                core.set_attn_implementation(before)
+
+
+def _forked_difference(core: PreTrainedModel, tolerance: float) -> str:
+    group = _sample(core)
+    batch, rows = fork_groups([group], ForkedLayout(0)), packing.pad_rows([group], pad_token_id=0)
+    with torch.no_grad():
+        reason = _difference(core, batch.to(core.device), _rows_hidden(core, group), tolerance)
+    if reason:
+        return reason
+    # No gradient of a weight is computed or kept: those at the embeddings, summed over tokens, are compared.
+    actual, expected = (_embedding_gradient(core, part.to(core.device)) for part in (batch, rows))
+    return _far(actual, expected, "the gradient of a few tokens differs", tolerance)
 
 
 def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
@@ -114,23 +148,81 @@ def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
     return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
 
 
-def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor) -> str:
+def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor, tolerance: float) -> str:
     """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
-    try:
-        chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
-    except CHECK_FAILURES as error:
-        return _failed(error)
-    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs")
+    chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
+    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs", tolerance)
 
 
-def _far(actual: Tensor, expected: Tensor, what: str) -> str:
-    tolerance = 6e-2 if expected.dtype in (torch.bfloat16, torch.float16) else 1e-4
+def _far(actual: Tensor, expected: Tensor, what: str, tolerance: float) -> str:
     size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
     return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
 
 
-def _failed(error: BaseException) -> str:
-    return f"a check on a few tokens failed: {(str(error) or type(error).__name__).splitlines()[0][:120]}"
+HALVES = (torch.bfloat16, torch.float16)
+
+
+@contextmanager
+def in_float32(core: nn.Module) -> Iterator[bool]:
+    """Let a model of half precision compute in fp32 within the context, with the weights of one layer at a time.
+
+    Yields whether that is another precision than its own; quantised, sharded and absent weights stay as they are.
+    """
+    parameters = list(core.parameters())
+    if not all(map(_is_whole, parameters)) or not any(p.dtype in HALVES for p in parameters):
+        yield False
+        return
+    layers = repeated_layers(core)
+    inside = {module for layer in layers for module in layer.modules()}
+    stored: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Any:
+        own = stored.get(tensor.untyped_storage().data_ptr())
+        return tensor if own is None else (own, tensor.size(), tensor.stride(), tensor.storage_offset())
+
+    def unpack(packed: Any) -> Tensor:
+        return packed if isinstance(packed, Tensor) else packed[0].float().as_strided(*packed[1:])
+
+    with ExitStack() as handles:
+        for layer in layers:
+            _widen_while_called(layer, True, stored, handles)
+        for module in (module for module in core.modules() if module not in inside):
+            if isinstance(module, nn.Embedding):
+                # Of a table only a few rows are read.
+                handles.callback(module.register_forward_hook(lambda _, __, output: output.float()).remove)
+            else:
+                _widen_while_called(module, False, stored, handles)
+        # A graph would hold the fp32 weights of all layers.
+        handles.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, unpack))
+        yield True
+
+
+def _is_whole(parameter: nn.Parameter) -> bool:
+    """Whether a weight is here as what it is: not quantised, of a part of it, or elsewhere."""
+    plain = type(parameter.data) is Tensor and parameter.is_floating_point() and parameter.element_size() > 1
+    return plain and not parameter.is_meta and not hasattr(parameter, "ds_id")
+
+
+def _widen_while_called(module: nn.Module, recurse: bool, stored: dict[int, Tensor], handles: ExitStack) -> None:
+    """Hold a module's tensors in fp32 while it computes; `stored` maps the place of each to what it is else."""
+    held: list[tuple[Tensor, Tensor]] = []
+
+    def widen(*_: object) -> None:
+        for tensor in (*module.parameters(recurse), *module.buffers(recurse)):
+            if tensor.dtype in HALVES and tensor.numel():
+                held.append((tensor, tensor.data))
+                tensor.data = tensor.data.float()
+                stored[tensor.untyped_storage().data_ptr()] = held[-1][1]
+
+    def restore(*_: object) -> None:
+        while held:
+            tensor, own = held.pop()
+            stored.pop(tensor.untyped_storage().data_ptr(), None)
+            tensor.data = own
+
+    handles.callback(restore)
+    handles.callback(module.register_forward_pre_hook(widen).remove)
+    handles.callback(module.register_forward_hook(restore, always_call=True).remove)
 
 
 def padded_to(core: PreTrainedModel) -> int:
