@@ -7,8 +7,13 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig
 from small_runs import config
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
-
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith import RewardModel, RewardTrainer

@@ -255,5 +255,5 @@ def test_a_buffer_for_rows_at_hand_is_refused(tmp_path):
 def test_batches_of_a_stream_whose_size_is_to_be_found_are_refused(tmp_path):
     rows = Dataset.from_list(tiny_models.pairs(8)).to_iterable_dataset()
     trainer = trainer_for(tmp_path, rows, max_steps=2, auto_find_batch_size=True)
-    with pytest.raises(ConfigError, match="auto_find_batch_size halves .* which a stream and several processes"):
+    with pytest.raises(ConfigError, match=r"auto_find_batch_size halves .* which a stream and several processes"):
         trainer.train()

@@ -230,7 +230,8 @@ def _load_weights(
         changes["trust_remote_code"] = trust_remote_code
     try:
         with quiet_loading():
-            model, info = loader.from_pretrained(name, output_loading_info=True, **changes, **options)
+            loaded: Any = loader.from_pretrained(name, output_loading_info=True, **changes, **options)
+            model, info = loaded
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"cannot load {name!r} as a reward model: {why_not(error)[:300]}") from error
     if loader is not AutoModel:

@@ -151,8 +151,9 @@ class WithFillers(Dataset):
 def plan_model(model: torch.nn.Module, args: RewardConfig) -> ForwardPlan:
     """Decide how a model's prefixes are shared in a run.
 
-    NEFTune draws noise for every row, the wider the shorter its batch, so rows are what it gets. Where weights are sharded, every process has to call the model equally often, whatever its groups are: packed, or
-    in rows of one chunk.
+    NEFTune draws noise for every row, the wider the shorter its batch, so rows are what it gets. Where weights are
+    sharded, every process has to call the model equally often, whatever its groups are: packed, or in rows of one
+    chunk.
 
     Raises:
         ConfigError: sharing was asked for and cannot be exact, or is not possible in one call; rows, of which the

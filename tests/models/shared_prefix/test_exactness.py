@@ -226,4 +226,4 @@ def test_what_cannot_be_widened_stays_as_it_is():
     for made in (model, tiny_models.qwen2()[0]):
         with in_float32(made) as is_other:
             assert not is_other
-    assert HALVES == (torch.bfloat16, torch.float16)
+    assert (torch.bfloat16, torch.float16) == HALVES

@@ -180,7 +180,7 @@ def in_float32(core: nn.Module) -> Iterator[bool]:
         own = stored.get(tensor.untyped_storage().data_ptr())
         return tensor if own is None else (own, tensor.size(), tensor.stride(), tensor.storage_offset())
 
-    def unpack(packed: Any) -> Tensor:
+    def unpack(packed: Tensor | tuple[Any, ...]) -> Tensor:
         return packed if isinstance(packed, Tensor) else packed[0].float().as_strided(*packed[1:])
 
     with ExitStack() as handles:
