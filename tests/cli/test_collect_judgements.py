@@ -1,6 +1,7 @@
 """`rewardsmith collect agreement`: the numbers on the terminal and as JSON."""
 
 import json
+import re
 
 import pytest
 from cli.conftest import write_jsonl
@@ -39,6 +40,7 @@ def test_every_figure_has_its_interval_or_says_why_not(folder, capsys):
     assert "right on gold" in text
     assert "not yet" in text
     assert "divides people: item" in text
+    assert len(re.findall(r"imported-[0-9a-f]{8}", text)) == 3
 
 
 def test_the_json_holds_the_same_and_names_nobody(folder, capsys):

@@ -5,7 +5,7 @@ from collecting_people import annotator, answer, groups
 from rewardsmith.collecting import export_groups
 from rewardsmith.collecting.exporting import load_items
 from rewardsmith.collecting.items import add_items
-from rewardsmith.records import Comparison, PreferenceGroup
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 
 def test_pairs_are_cut_from_longer_lists_and_joined_again_in_the_export(make):
@@ -79,3 +79,17 @@ def test_an_export_that_comes_back_doubles_nobody(make):
     report = add_items(collection.store, collection.project, groups)
     assert (report.judgements, report.dropped["already there"]) == (0, 1)
     assert export_groups(collection.store, collection.project)[0].comparisons == groups[0].comparisons
+
+
+def test_what_the_page_cannot_show_is_left_out_and_counted(make):
+    collection = make()
+    part = {"type": "image", "image": "x.png"}
+    seen = (Message.from_dict({"role": "user", "content": [part, {"type": "text", "text": "what?"}]}),)
+    told = (Message.from_dict({"role": "user", "content": [{"type": "text", "text": "what?"}]}),)
+    groups = [
+        PreferenceGroup(seen, ("a cat", "a dog")),
+        PreferenceGroup("what?", ("a cat", "a dog"), metadata={"images": ["x.png"]}),
+        PreferenceGroup(told, ("a cat", "a dog")),
+    ]
+    report = add_items(collection.store, collection.project, groups)
+    assert (report.items, dict(report.dropped)) == (1, {"pictures or sound, which the page does not show": 2})

@@ -188,3 +188,22 @@ def test_outputs_without_an_answer_name_file_and_row(tmp_path):
     path.write_text('{"prompt": "q", "response": "a"}\n{"prompt": "q"}\n')
     with pytest.raises(DataError, match="row 2"):
         join_outputs([path])
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "reason"),
+    [
+        ({"prompt": "q", "completions": ["a", "b"]}, {"prompt": "q"}, "no prompt with answers"),
+        ({"prompt": "q", "response": "a"}, {"prompt": "q"}, "no prompt or no answer"),
+    ],
+)
+def test_rows_that_nobody_judged_and_cannot_be_used_are_skipped_where_it_is_asked_for(tmp_path, good, bad, reason):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(f"{line}\n" for line in (json.dumps(good), json.dumps(bad), '{"prompt": ', json.dumps(good)))
+    )
+    with pytest.raises(DataError, match="row 2"):
+        read_items([path])
+    lost = Counter()
+    assert read_items([path], dropped=lost, skip_bad=True)
+    assert (lost[reason], lost.total()) == (1, 2)

@@ -136,3 +136,11 @@ def test_rows_with_an_empty_prompt_are_counted(tmp_path, caplog):
     path.write_text('{"prompt": "a?"}\n{"prompt": ""}\n{"prompt": ""}\n{"prompt": "b?"}\n')
     assert load_prompts(str(path)) == ["a?", "b?"]
     assert "2 rows have an empty prompt" in caplog.text
+
+
+def test_turns_that_a_template_refuses_are_one_clear_line():
+    model, tokenizer = tiny_models.qwen2_causal()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    turns = (Message("system", "be kind"), Message("user", "q?"))
+    with pytest.raises(ConfigError, match="tiny: its chat template refuses turns of system, user: System role not"):
+        encode_prompt(Policy(model, tokenizer, "tiny"), turns)

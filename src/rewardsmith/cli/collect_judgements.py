@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rewardsmith.cli.collect_project import add_project_option, opened
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
@@ -63,7 +63,9 @@ def print_quality(quality: Quality) -> None:
     }
     for label, value in rows.items():
         console.print(f"  {label:<32} {_in_words(value)}")
-    table = Table("annotator", "judged", "with others", "gold", "with self", "first wins", "seconds", "ability")
+    # The pseudonym is what other commands ask for: it is never cut.
+    name = Column("annotator", no_wrap=True, min_width=max((len(r.alias) for r in quality.raters), default=9))
+    table = Table(name, "judged", "with others", "gold", "with self", "first wins", "seconds", "ability")
     for r in quality.raters:
         seconds = "-" if math.isnan(r.seconds) else f"{r.seconds:.0f}"
         cells = [_in_words(value) for value in (r.others, r.gold, r.consistency, r.first)]

@@ -32,6 +32,8 @@ MODELS = re.compile(
     r"\b(ChatGPT|GPT-?[345]\w*|OpenAI|Claude|Anthropic|Gemini|Bard|Llama|Mistral|Mixtral|Qwen|DeepSeek|Grok|Gemma)\b",
     re.IGNORECASE,
 )
+# Columns that hold what a prompt shows beside its text.
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 BATCH = 500
 # Imported judgements take seats of their own, far beyond the personal ones.
 IMPORTED = 10_000_000
@@ -65,28 +67,45 @@ class ImportReport:
 def add_items(
     store: Store, project: Project, groups: Iterable[PreferenceGroup], kind: Kind = "real", actor: str = "command line"
 ) -> ImportReport:
-    """Add groups as items, in one transaction; those that are there already are counted and left alone.
+    """Add groups as items; those that are there already are counted, and what people said of them since is added.
 
-    A gold or practice item takes its right answer from the comparisons of its group.
+    A gold or practice item takes its right answer from the comparisons of its group. Items are added a few hundred at
+    a time, so that whoever judges meanwhile waits for these alone; an import that was stopped goes on when it is run
+    again.
     """
     report = ImportReport()
     prepared = list(_prepare(project, groups, report))
     with store.transaction() as connection:
         known = set(connection.execute(sa.select(t.item.c.key)).scalars())
-        fresh: dict[str, tuple[PreferenceGroup, int]] = {}
-        for group, overlap in prepared:
-            key = item_key(group)
-            if key in known or key in fresh:
-                new = _add_later(connection, project, key, group) if key in known and kind == "real" else 0
-                report.judgements += new
-                report.dropped["already there"] += not new
-            elif kind != "real" and expected_answer(project, group) is None:
-                report.dropped["no right answer in the comparisons"] += 1
-            else:
-                fresh[key] = (group, overlap)
-        _insert_items(connection, project, fresh, kind, report)
+    later: list[tuple[str, PreferenceGroup]] = []
+    fresh: dict[str, tuple[PreferenceGroup, int]] = {}
+    for group, overlap in prepared:
+        key = item_key(group)
+        if key in known and kind == "real" and group.comparisons:
+            later.append((key, group))
+        elif key in known or key in fresh:
+            report.dropped["already there"] += 1
+        elif kind != "real" and expected_answer(project, group) is None:
+            report.dropped["no right answer in the comparisons"] += 1
+        else:
+            fresh[key] = (group, overlap)
+    _add_all_later(store, project, later, report)
+    _insert_items(store, project, fresh, kind, report)
+    with store.transaction() as connection:
         log_event(connection, actor, "import", kind, items=report.items, dropped=dict(report.dropped))
     return report
+
+
+def _add_all_later(
+    store: Store, project: Project, later: Sequence[tuple[str, PreferenceGroup]], report: ImportReport
+) -> None:
+    for start in range(0, len(later), BATCH):
+        with store.transaction() as connection:
+            for key, group in later[start : start + BATCH]:
+                new = _add_later(connection, project, key, group)
+                report.judgements += new
+                if not new:
+                    report.dropped["already there"] += 1
 
 
 def _prepare(
@@ -99,6 +118,8 @@ def _prepare(
         group = deduplicate(raw)
         if any(isinstance(completion, TokenIds) for completion in group.completions):
             report.dropped["token ids, not text"] += 1
+        elif has_media(group):
+            report.dropped["pictures or sound, which the page does not show"] += 1
         elif len(group) < project.fewest_answers:
             report.dropped["fewer than two different answers"] += 1
         elif steps_only and not steps_of(group):
@@ -110,6 +131,17 @@ def _prepare(
             report.dropped[f"more than {MOST_ANSWERS} answers"] += 1
         else:
             yield group, int(group.metadata.get("overlap") or project.overlap)
+
+
+def has_media(group: PreferenceGroup) -> bool:
+    """Whether a prompt or an answer has parts that are no text, without which nobody can judge it."""
+    if any(group.metadata.get(name) for name in MEDIA):
+        return True
+    texts = [as_plain(text) for text in (group.prompt, *group.completions)]
+    turns = [turn for text in texts if not isinstance(text, str) for turn in text]
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, Mapping) and "text" not in part for part in parts)
 
 
 def _choose_pairs(project: Project, group: PreferenceGroup) -> list[tuple[int, int]]:
@@ -146,34 +178,42 @@ def hash_to_unit(text: str) -> float:
 
 
 def _insert_items(
-    connection: Connection,
-    project: Project,
-    fresh: Mapping[str, tuple[PreferenceGroup, int]],
-    kind: Kind,
-    report: ImportReport,
+    store: Store, project: Project, fresh: Mapping[str, tuple[PreferenceGroup, int]], kind: Kind, report: ImportReport
 ) -> None:
     entries = list(fresh.items())
     for start in range(0, len(entries), BATCH):
         batch = entries[start : start + BATCH]
+        # What takes time is done before the database is held.
         rows = [_item_row(project, key, entry, kind, report) for key, entry in batch]
-        added = sa.insert(t.item).returning(t.item.c.id, sort_by_parameter_order=True)
-        ids = connection.execute(added, rows).scalars().all()
-        texts, slots = [], []
-        for item_id, row, (_, (group, overlap)) in zip(ids, rows, batch, strict=True):
-            models = group.models or (None,) * len(group)
-            for number, (text, model) in enumerate(zip(group.completions, models, strict=True)):
-                named = None if model is None else storable(model)
-                texts.append({"item_id": item_id, "number": number, "text": as_plain(text), "model": named})
-            seats = range(overlap if kind == "real" else 0)
-            state = {"again": False, "state": "open", "place": 0.0, "rank": row["rank"]}
-            slots += [{"item_id": item_id, "n": n, **state} for n in seats]
-            if kind == "real":
-                report.judgements += _add_judgements(connection, project, item_id, votes_of(group))
-        connection.execute(sa.insert(t.completion), texts)
-        if slots:
-            connection.execute(sa.insert(t.slot), slots)
+        votes = [votes_of(group) if kind == "real" else {} for _, (group, _) in batch]
+        with store.transaction() as connection:
+            report.completions += _insert_batch(connection, rows, batch)
+            if any(votes):
+                keys = sa.select(t.item.c.key, t.item.c.id).where(t.item.c.key.in_([key for key, _ in batch]))
+                numbers = {row.key: row.id for row in connection.execute(keys)}
+                for (key, _), said in zip(batch, votes, strict=True):
+                    report.judgements += _add_judgements(connection, project, numbers[key], said)
         report.items += len(batch)
-        report.completions += len(texts)
+
+
+def _insert_batch(
+    connection: Connection, rows: Sequence[dict[str, Any]], batch: Sequence[tuple[str, tuple[PreferenceGroup, int]]]
+) -> int:
+    """Insert items with their answers and seats; returns how many answers."""
+    added = sa.insert(t.item).returning(t.item.c.id, sort_by_parameter_order=True)
+    ids = connection.execute(added, rows).scalars().all()
+    texts, slots = [], []
+    for item_id, row, (_, (group, _)) in zip(ids, rows, batch, strict=True):
+        models = group.models or (None,) * len(group)
+        for number, (text, model) in enumerate(zip(group.completions, models, strict=True)):
+            named = None if model is None else storable(model)
+            texts.append({"item_id": item_id, "number": number, "text": as_plain(text), "model": named})
+        state = {"again": False, "state": "open", "place": 0.0, "rank": row["rank"]}
+        slots += [{"item_id": item_id, "n": n, **state} for n in range(row["overlap"])]
+    connection.execute(sa.insert(t.completion), texts)
+    if slots:
+        connection.execute(sa.insert(t.slot), slots)
+    return len(texts)
 
 
 def _item_row(
@@ -264,16 +304,18 @@ def _add_later(connection: Connection, project: Project, key: str, group: Prefer
     own = sa.select(t.person.c.alias).where(t.person.c.alias.in_(list(votes)))
     known |= set(connection.execute(own).scalars())
     new = {name: edges for name, edges in votes.items() if name not in known and _full_name(name) not in known}
-    return _add_judgements(connection, project, item_id, new) if new else 0
+    return _add_judgements(connection, project, item_id, new)
 
 
 def _add_judgements(
     connection: Connection, project: Project, item_id: int, by_person: Mapping[str, list[dict[str, Any]]]
 ) -> int:
     """Add judgements that were made elsewhere, one a person."""
-    settings_id = record_settings(connection, project) if by_person else 0
+    if not by_person:
+        return 0
+    settings_id = record_settings(connection, project)
     taken = sa.select(sa.func.max(t.slot.c.n)).where(t.slot.c.item_id == item_id, t.slot.c.n >= IMPORTED)
-    last = connection.execute(taken).scalar() if by_person else None
+    last = connection.execute(taken).scalar()
     first = 0 if last is None else last + 1 - IMPORTED
     for index, (name, edges) in enumerate(by_person.items(), first):
         person_id = imported_person(connection, name)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.exporting import JudgedItem, load_items
+from rewardsmith.collecting.items import BATCH
 from rewardsmith.collecting.store import Store, log_event
 from rewardsmith.errors import DataError
 from rewardsmith.stats.ordering import Order, Prediction
@@ -37,11 +38,19 @@ def rated_predictions(items: Sequence[JudgedItem], rating: str) -> list[Predicti
 
 
 def apply_order(store: Store, order: Order, values: Mapping[int, float], actor: str = "command line") -> None:
-    """Write the order of open items; leases and what was judged stay as they are."""
+    """Write the order of open items; leases and what was judged stay as they are.
+
+    A few hundred items at a time, so that whoever judges meanwhile does not wait for all of them.
+    """
+    item: sa.BindParameter[int] = sa.bindparam("of_item")
+    value: sa.BindParameter[float] = sa.bindparam("to_value")
+    items = sa.update(t.item).where(t.item.c.id == item).values(priority=value, order_name=order)
+    state = sa.or_(t.slot.c.state == "open", t.slot.c.state == "closed")
+    seats = sa.update(t.slot).where(t.slot.c.item_id == item, state).values(place=-value)
+    rows = [{"of_item": item_id, "to_value": float(worth)} for item_id, worth in values.items()]
+    for start in range(0, len(rows), BATCH):
+        with store.transaction() as connection:
+            for changed in (items, seats):
+                connection.execute(changed, rows[start : start + BATCH])
     with store.transaction() as connection:
-        for item_id, value in values.items():
-            changed = {"priority": value, "order_name": order}
-            connection.execute(sa.update(t.item).where(t.item.c.id == item_id).values(**changed))
-            seats = (t.slot.c.item_id == item_id, t.slot.c.state.in_(("open", "closed")))
-            connection.execute(sa.update(t.slot).where(*seats).values(place=-value))
         log_event(connection, actor, "order", order, items=len(values))

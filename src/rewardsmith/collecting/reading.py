@@ -51,10 +51,9 @@ def read_items(
             rows = (entry for path in places for entry in read_any_rows(path))
             return merge_groups(_read_records(rows, reader, lost, skip_bad))
         if reader is None and all(path.is_file() for path in places):
-            if all(map(is_output_file, places)):
-                return join_outputs(places)
-            if all(map(is_unjudged_file, places)):
-                return [_read_unjudged(row, where) for path in places for where, row in read_rows(path)]
+            for fits, read in ((is_output_file, join_outputs), (is_unjudged_file, _read_unjudged_files)):
+                if all(map(fits, places)):
+                    return read(places, lost if skip_bad else None)
     source: Any = paths[0] if len(paths) == 1 else list(paths)
     groups = load_preferences(source, reader=reader, on_error="count" if skip_bad else "raise")
     lost.update(groups.report.dropped)
@@ -86,9 +85,24 @@ def _read_records(
                 raise
 
 
+def _rows(path: Path, lost: Counter[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a file; those that are broken are counted in `lost`, without which they raise."""
+
+    def count(error: RowError) -> None:
+        if lost is not None:
+            lost[error.reason] += 1
+
+    yield from read_rows(path, on_broken=None if lost is None else count)
+
+
+def _first(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Return the first row that can be read."""
+    return next(_rows(path, Counter()), None)
+
+
 def is_output_file(path: Path) -> bool:
     """Whether the rows of a file are one model's answers, and no published data set, which has a reader of its own."""
-    first = next(iter(read_rows(path)), None)
+    first = _first(path)
     if first is None or not any(name in first[1] for name in OUTPUTS) or choose_for_path(path, None) is not None:
         return False
     try:
@@ -99,7 +113,7 @@ def is_output_file(path: Path) -> bool:
 
 def is_unjudged_file(path: Path) -> bool:
     """Whether the rows of a file have a prompt and several answers, and no layout that brings judgements."""
-    first = next(iter(read_rows(path)), None)
+    first = _first(path)
     if first is None or not (any(name in first[1] for name in LISTS) or _sides(first[1])):
         return False
     if choose_for_path(path, None) is not None:
@@ -113,6 +127,20 @@ def is_unjudged_file(path: Path) -> bool:
 
 def _sides(row: Mapping[str, Any]) -> tuple[str, ...]:
     return next((names for names in SIDES if all(row.get(name) is not None for name in names)), ())
+
+
+def _read_unjudged_files(paths: Sequence[Path], lost: Counter[str] | None = None) -> list[PreferenceGroup]:
+    """Read rows of a prompt with its answers; `lost` counts those that cannot be used, which raise without it."""
+    groups = []
+    for path in paths:
+        for where, row in _rows(path, lost):
+            try:
+                groups.append(_read_unjudged(row, where))
+            except DataError as error:
+                if lost is None:
+                    raise
+                lost[error.reason if isinstance(error, RowError) else "no prompt with answers"] += 1
+    return groups
 
 
 def _read_unjudged(row: Mapping[str, Any], where: str) -> PreferenceGroup:
@@ -130,15 +158,21 @@ def _read_unjudged(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     return PreferenceGroup(prompt, completions, models=named, **group_fields(row, where, {asked, *names, "models"}))
 
 
-def join_outputs(paths: Sequence[Path]) -> list[PreferenceGroup]:
-    """Join the answers of several models to groups, by prompt. Raises DataError for a row without one of both."""
+def join_outputs(paths: Sequence[Path], lost: Counter[str] | None = None) -> list[PreferenceGroup]:
+    """Join the answers of several models to groups, by prompt.
+
+    `lost` counts the rows without a prompt or an answer. Raises DataError for them where it is None.
+    """
     found: dict[str, list[tuple[Any, Any, str]]] = {}
     for path in paths:
-        for where, row in read_rows(path):
+        for where, row in _rows(path, lost):
             prompt, output = (
                 next((row[name] for name in names if row.get(name) not in (None, "")), None)
                 for names in (PROMPTS, OUTPUTS)
             )
+            if lost is not None and (prompt is None or output is None):
+                lost["no prompt or no answer"] += 1
+                continue
             if prompt is None or output is None:
                 raise DataError(f"{where}: needs a prompt ({', '.join(PROMPTS)}) and an answer ({', '.join(OUTPUTS)})")
             asked = as_text(prompt, f"{where} prompt")

@@ -12,7 +12,8 @@ from rewardsmith.collecting.store import Store
 def status_counts(store: Store) -> dict[str, int]:
     """Return how many items, seats, judgements and people there are."""
     slot = t.slot.c
-    real = sa.select(sa.func.count()).select_from(t.slot.join(t.item)).where(t.item.c.kind == "real", slot.n < PERSONAL)
+    # Of practice, gold and live items every seat is a person's own.
+    real = sa.select(sa.func.count()).select_from(t.slot).where(slot.n < PERSONAL)
     queries = {
         "items": sa.select(sa.func.count()).where(t.item.c.kind == "real"),
         "seats": real.where(slot.state != "closed"),

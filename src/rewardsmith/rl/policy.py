@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import write_prompt
-from rewardsmith.errors import CheckpointError, ConfigError, DataError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError, one_line
 from rewardsmith.files.reading import read_rows
 from rewardsmith.models.foreign.folder import nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import longest_input
@@ -266,9 +267,13 @@ def which_fit(policy: Policy, prompts: Sequence[Text], num_tokens: int) -> list[
 
 
 def render_turns(policy: Policy, turns: Sequence[Message], *, opens_answer: bool = False) -> str:
-    """Return what the policy's chat template writes, with `opens_answer` up to where an answer begins."""
+    """Return what the chat template writes, with `opens_answer` up to an answer. Raises ConfigError if it refuses."""
     messages = [turn.to_dict() for turn in turns]
-    return str(policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens_answer))
+    try:
+        return str(policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens_answer))
+    except TemplateError as error:
+        roles = ", ".join(turn.role for turn in turns)
+        raise ConfigError(f"{policy.name}: its chat template refuses turns of {roles}: {one_line(error)}") from error
 
 
 def encode_text(policy: Policy, text: str) -> list[int]:
