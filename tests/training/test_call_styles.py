@@ -230,12 +230,17 @@ def test_repeated_layers_are_refused_where_the_config_names_each_and_train_where
     assert not (tmp_path / "out" / "merged").exists()
 
 
-def test_tokens_that_come_with_another_template_are_saved_with_an_adapter(base, settings, tmp_path):
+def test_tokens_that_come_with_another_template_are_trained_and_saved_with_an_adapter(base, settings, tmp_path):
     for part in tiny_models.llama():
         part.save_pretrained(tmp_path / "llama")
     given = settings(chat_template_path=str(base), verify_saved_model=True)
     trainer = RewardTrainer(str(tmp_path / "llama"), given, train_dataset=CHATS, peft_config=lora(task_type="SEQ_CLS"))
+    texts = torch.tensor([trainer.processing_class.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>", "good"])])
+    embed = trainer.model.get_input_embeddings()
+    before = embed(texts).detach().clone()
     trainer.train()
+    moved = (embed(texts) != before).any(-1)[0].tolist()
+    assert moved == [True, True, False]
     trainer.save_model(str(tmp_path / "out"))
     asked = ([{"role": "user", "content": "good"}], [[{"role": "assistant", "content": "fine"}]])
     rewards = [RewardModel.from_pretrained(str(tmp_path / name)).score(*asked) for name in ("out", "out/merged")]

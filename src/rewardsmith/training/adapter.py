@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,10 +126,13 @@ def merged_start(name: str, args: RewardConfig, notes: list[str]) -> str:
     return str(merged)
 
 
-def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any:
+def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_tokens: Sequence[int] = ()) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
     The caller's configuration stays as it is, so that it can be used again.
+
+    Args:
+        new_tokens: ids whose embeddings are random, so that they are trained beside the adapter, as in TRL.
     """
     try:
         from peft import PeftConfig, get_peft_model
@@ -169,6 +173,7 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
     if str(getattr(peft_config.task_type, "value", peft_config.task_type)) != "SEQ_CLS" and head not in kept:
         notes.append(f"the adapter gets task_type='SEQ_CLS', so that the reward head '{head}' is trained and saved")
         peft_config.task_type = "SEQ_CLS"
+    _train_tokens(peft_config, model, new_tokens, notes)
     try:
         with quiet_renames():
             wrapped = get_peft_model(model, peft_config)
@@ -179,6 +184,22 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str]) -> Any
         raise ConfigError(
             f"the adapter does not fit the model: {error}; its linear layers are {', '.join(known)}"
         ) from error
+
+
+def _train_tokens(peft_config: object, model: PreTrainedModel, ids: Sequence[int], notes: list[str]) -> None:
+    """Have the embeddings of these tokens trained, where the adapter is LoRA and does not train them all."""
+    from peft import LoraConfig
+
+    table = model.get_input_embeddings()
+    name = next(name.split(".")[-1] for name, module in model.named_modules() if module is table)
+    if not ids or not isinstance(peft_config, LoraConfig):
+        return
+    if name in (peft_config.modules_to_save or ()) or name in (peft_config.target_modules or ()):
+        return
+    asked = peft_config.trainable_token_indices or {}
+    asked = dict(asked) if isinstance(asked, Mapping) else {name: list(asked)}
+    peft_config.trainable_token_indices = {**asked, name: sorted({*asked.get(name, ()), *ids})}
+    notes.append(f"{len(ids)} tokens are new with the chat template; the adapter trains their embeddings")
 
 
 def _lacks_pooler(model: PreTrainedModel) -> bool:
@@ -199,12 +220,6 @@ def _require_kinds_of_layers(config: PreTrainedConfig) -> None:
             f"({config.model_type}) as they were, so transformers cannot compute them: leave layer_replication out, or "
             "take a model without layer_types, such as Llama"
         )
-
-
-def require_precision(args: RewardConfig) -> None:
-    """Refuse fp16 where nothing computes in it: accelerate would train in float32 without a word."""
-    if args.fp16 and args.device.type == "cpu":
-        raise ConfigError("fp16=True needs a GPU, and there is none here: leave it out, or take bf16=True")
 
 
 def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:

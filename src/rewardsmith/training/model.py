@@ -28,6 +28,7 @@ from rewardsmith.training import adapter
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.config import RewardConfig, automatic_learning_rate
 from rewardsmith.training.encoding import token_costs
+from rewardsmith.training.precision import require_precision
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
@@ -91,10 +92,10 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         tokenizer = _load_tokenizer(tokenizer or name, args, None if tokenizer else options.get("revision"))
     _require_vocabulary(tokenizer, name)
     pad_on_disk = core.config.get_text_config().pad_token_id
-    _apply_special_tokens(core, tokenizer, args)
+    new_tokens = _apply_special_tokens(core, tokenizer, args)
     notes += prepare_tokenizer(tokenizer, core)
     if peft_config is not None:
-        model = adapter.wrap_adapter(model, peft_config, notes)
+        model = adapter.wrap_adapter(model, peft_config, notes, new_tokens)
     elif has_adapter:
         adapter.note_untrained_head(model, notes)
     if has_adapter:
@@ -253,7 +254,7 @@ def activation_offloading(args: RewardConfig) -> Callable[[], contextlib.Abstrac
 
 
 def _init_kwargs(args: RewardConfig) -> dict[str, Any]:
-    adapter.require_precision(args)
+    require_precision(args)
     given = args.model_init_kwargs or {}
     try:
         read = json.loads(given) if isinstance(given, str) else given
@@ -277,7 +278,7 @@ def _require_one_label(model: PreTrainedModel) -> None:
     labels = getattr(core_model(model).config, "num_labels", None)
     if labels != 1:
         raise ConfigError(
-            f"the model has num_labels={labels}, a reward model has 1: load it with "
+            f"the model has num_labels={labels}, reward models require `num_labels=1`: load it with "
             "AutoModelForSequenceClassification.from_pretrained(..., num_labels=1)"
         )
 
@@ -290,8 +291,8 @@ def _load_tokenizer(name: str, args: RewardConfig, revision: str | None) -> Any:
         raise ConfigError(said) from error
 
 
-def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None:
-    """Take the EOS token, pad token and chat template that the config names."""
+def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> list[int]:
+    """Take the EOS token, pad token and chat template that the config names; return the ids of tokens that are new."""
     vocabulary = tokenizer.get_vocab()
     for setting, value in (("eos_token", args.eos_token), ("pad_token", args.pad_token)):
         if value is None:
@@ -303,10 +304,10 @@ def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None
         core.config.get_text_config().eos_token_id = tokenizer.eos_token_id
     path = args.chat_template_path
     if path is None:
-        return
+        return []
     if Path(path).is_file() or path in BUILT_IN:
         tokenizer.chat_template = named_template(path, tokenizer)
-        return
+        return []
     try:
         source = AutoTokenizer.from_pretrained(path, trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:
@@ -321,6 +322,7 @@ def _apply_special_tokens(core: Any, tokenizer: Any, args: RewardConfig) -> None
         # The template ends turns in the EOS of its own tokenizer.
         tokenizer.eos_token = source.eos_token
         core.config.get_text_config().eos_token_id = tokenizer.eos_token_id
+    return list(tokenizer.convert_tokens_to_ids(missing))
 
 
 def named_model(

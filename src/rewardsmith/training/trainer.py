@@ -21,7 +21,7 @@ from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training import checkpoints, encoding, hub, loaders, processes, publishing
+from rewardsmith.training import checkpoints, encoding, hub, loaders, precision, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import collator_for, read_batch
@@ -298,10 +298,10 @@ class RewardTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Have the threshold of a tie model trained beside the weights."""
+        """Have the threshold of a tie model trained beside the weights, and float16 weights through copies."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        if self.step_loss.threshold is not None:
-            processes.train_threshold(self, optimizer)
+        precision.keep_copies(optimizer, self.accelerator.distributed_type, self.args)
+        processes.train_threshold(self, optimizer)
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
