@@ -11,6 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 TOKEN = "hf_of_this_test"
 # What git LFS keeps on the hub; the rest is committed as text.
 LARGE = (".safetensors", ".bin", ".npz", ".pt", ".pth", ".png", ".parquet")
@@ -239,3 +242,17 @@ def environment(url, home, token=TOKEN):
     own = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     own |= {"HF_TOKEN": token} if token else {}
     return {**kept, **own, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_ETAG_TIMEOUT": "5"}
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that this process takes for the only one, and is logged in to."""
+    found = Hub()
+    with running(found) as url:
+        own = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}
+        own |= {"HUGGINGFACE_CO_URL_TEMPLATE": f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"}
+        own |= {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_PROGRESS_BARS": True}
+        for name, value in own.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield found

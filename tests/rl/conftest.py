@@ -1,5 +1,6 @@
-"""The live server of the tests."""
+"""The live server and the local hub of the tests."""
 
 from live_server import reward_model, running, start_server, url
+from local_hub import hub
 
-__all__ = ["reward_model", "running", "start_server", "url"]
+__all__ = ["hub", "reward_model", "running", "start_server", "url"]

@@ -11,7 +11,6 @@ import local_hub
 import pytest
 import tiny_models
 import torch
-from huggingface_hub import constants
 from local_hub import Hub, running
 from peft import LoraConfig
 from small_runs import config
@@ -26,20 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")
 ROWS = tiny_models.pairs(8)
 ALWAYS = {"README.md", "config.json", "scoring_contract.json", "tokenizer.json", "tokenizer_config.json"}
 WHOLE = {*ALWAYS, "model.safetensors", "chat_template.jinja", "training_data.json"}
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub that this process takes for the only one, and is logged in to."""
-    found = Hub()
-    with running(found) as url:
-        own = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}
-        own |= {"HUGGINGFACE_CO_URL_TEMPLATE": f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"}
-        own |= {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_PROGRESS_BARS": True}
-        for name, value in own.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", local_hub.TOKEN)
-        yield found
 
 
 def trainer_for(folder, base=None, adapter=None, **changes):
@@ -190,8 +175,15 @@ def test_a_hub_that_refuses_is_named_before_anything_is_trained(hub, tmp_path, m
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     with pytest.raises(HubError, match=r"does not take run: .*401.*; log in with `hf auth login`"):
         trainer_for(tmp_path / "run")
-    with pytest.raises(HubError, match=r"does not take a/b/c: .*; log in"):
+    with pytest.raises(HubError, match=r"does not take a/b/c: .*; write it as owner/name; or"):
         trainer_for(tmp_path / "run", hub_model_id="a/b/c")
+
+
+def test_a_push_by_hand_makes_the_branch_that_it_names(hub, tmp_path):
+    trainer = trainer_for(tmp_path / "run", push_to_hub=False)
+    trainer.push_to_hub(revision="third")
+    assert hub.files("tester/run", "third").keys() >= ALWAYS
+    assert not hub.files("tester/run")
 
 
 def test_a_branch_is_made_and_read_by_its_name(hub, tmp_path):
@@ -266,3 +258,53 @@ def test_the_command_pushes_its_report_and_another_process_reads_model_and_rows_
     assert "the hub does not take me/run" in again.stderr.splitlines()[-1]
     assert reward(tmp_path / "run")
     assert (tmp_path / "run" / "run.json").is_file()
+
+
+OF_TWO = """
+import sys
+import tiny_models
+from policy_runs import PROMPTS, config, letters
+from small_runs import config as of_rewards
+from rewardsmith import PPOTrainer, RewardTrainer
+
+pushes = {"push_to_hub": True, "hub_model_id": "me/run", "save_strategy": "steps", "save_steps": 1}
+if sys.argv[1] == "reward":
+    model, tokenizer = tiny_models.qwen2()
+    args = of_rewards("run", max_steps=2, gradient_checkpointing=False, **pushes)
+    trainer = RewardTrainer(model, args, train_dataset=tiny_models.pairs(12), processing_class=tokenizer)
+else:
+    model, tokenizer = tiny_models.qwen2_causal()
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    trainer = PPOTrainer(config("ppo", "run", **pushes), tokenizer, model, reward_model=letters, train_dataset=rows)
+trainer.train()
+trainer.save_model()
+pushed = trainer.push_to_hub(blocking=True)
+assert (pushed is None) == (trainer.args.process_index > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["reward", "ppo"])
+def test_of_two_processes_the_main_one_alone_pushes(tmp_path, kind, repository):
+    (tmp_path / "two.py").write_text(OF_TWO)
+    hub = Hub()
+    with running(hub) as url:
+        own = local_hub.environment(url, tmp_path / "home")
+        own["PYTHONPATH"] = f"{repository / 'tests'}:{repository / 'src'}"
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            "two.py",
+            kind,
+        ]
+        done = subprocess.run(command, env=own, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert hub.messages.count("Model save") == 1
+    assert hub.messages.count("End of training") == 1
+    assert len([1 for method, path in hub.requests if path.endswith("repos/create")]) == 1
+    whole = {"reward_contracts.json"} if kind == "ppo" else {"scoring_contract.json"}
+    assert hub.files("me/run").keys() >= {"model.safetensors", "tokenizer.json", "README.md"} | whole

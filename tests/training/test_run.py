@@ -1,6 +1,7 @@
 """run.json holds what a reader needs to judge and to repeat a run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_heads_are_opened_by_the_folder_with_the_spread_of_every_answer(heads_fo
     careful = RewardModel.from_pretrained(heads_folder, combine="mean_minus_std", penalty=2.0)
     expected = [part.reward - 2 * part.spread for part in parts]
     assert careful.score("good?", ["bad", "nice"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_finished_ensemble_trains_nothing_more_and_is_written_down_anew(models_folder, tmp_path, caplog):
+    folder = shutil.copytree(models_folder, tmp_path / "out")
+    names = ("member-1/model.safetensors", "member-2/model.safetensors", "ensemble.json")
+    left = {name: (folder / name).read_bytes() for name in names}
+    record = json.loads((folder / "run.json").read_text())
+    for name in ("run.json", "README.md"):
+        (folder / name).unlink()
+    trained(folder, ensemble=2, ensemble_kind="models", resume_from_checkpoint="true")
+    assert {name: (folder / name).read_bytes() for name in names} == left
+    assert "holds all 2 members: nothing more is trained" in caplog.text
+    again = json.loads((folder / "run.json").read_text())
+    assert (again["held_out"], again["history"]) == (record["held_out"], record["history"])
+    assert (folder / "README.md").is_file()
 
 
 def test_plain_transformers_loads_the_mean_of_the_heads(heads_folder):

@@ -120,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
     print_blocks(run_blocks(result))
     print(f"\npolicy, samples.jsonl, curve.jsonl, run.json: {result.folder}")
     print(f"report with plots: {result.folder / REPORT}")
+    if result.not_pushed is not None:
+        raise result.not_pushed
     return 0
 
 

@@ -21,11 +21,13 @@ from rewardsmith.models.wide_head import num_heads
 from rewardsmith.records import Message, ScoreRequest, fingerprint
 
 FILE_NAME = "scoring_contract.json"
+# What a run writes about itself beside its model.
+RECORD, CURVES = "run.json", "training_curves.png"
 FORMAT_VERSION = 1
 PACKAGES = ("rewardsmith", "torch", "transformers", "tokenizers", "peft")
 # What a reward is computed from; records, reports and the state of a training run stand in the same folder.
 REWARD_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py", ".npz")
-NOT_REWARD_FILES = {FILE_NAME, "run.json", "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
+NOT_REWARD_FILES = {FILE_NAME, RECORD, "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
 # Golden texts are ours, so that no training data travels with a model.
 GOLDEN = (
     ("What is the capital of France?", "Paris is the capital of France."),

@@ -17,6 +17,7 @@ from rewardsmith.blocks.text import CARD, new_card, print_blocks
 from rewardsmith.errors import ConfigError, MissingExtraError, require_known
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import require_writable
+from rewardsmith.models.contract import CURVES, RECORD
 from rewardsmith.training.adapter import ModelConfig, require_extras
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
 from rewardsmith.training.config import RewardConfig, read_config
@@ -24,7 +25,7 @@ from rewardsmith.training.data import DEFAULT_HELD_OUT, DatasetMixtureConfig, Sc
 from rewardsmith.training.hub import push_run
 from rewardsmith.training.model import named_model
 from rewardsmith.training.recipes import CONFIGS
-from rewardsmith.training.record import CURVES, RECORD, RunSummary
+from rewardsmith.training.record import RunSummary
 from rewardsmith.training.run import train_one_or_several
 
 if TYPE_CHECKING:

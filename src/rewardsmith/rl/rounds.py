@@ -23,6 +23,7 @@ from rewardsmith.errors import ConfigError, DataError, nearest_or_known
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import write_rows
 from rewardsmith.files.writing import write_json
+from rewardsmith.models.contract import RECORD
 from rewardsmith.records import (
     Estimate,
     PreferenceGroup,
@@ -43,7 +44,6 @@ from rewardsmith.stats.ordering import Order, Prediction, order_values
 from rewardsmith.training.checkpoints import last_whole
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import load_given
-from rewardsmith.training.record import RECORD
 from rewardsmith.training.run import train_run
 
 CANDIDATES, PICKED, JUDGED, REWARD, POLICY = "candidates.jsonl", "picked.jsonl", "judgements.jsonl", "reward", "policy"

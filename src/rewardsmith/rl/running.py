@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,21 @@ from transformers import (
     TrainingArguments,
 )
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, HubError
 from rewardsmith.files.writing import write_json
+from rewardsmith.models.contract import RECORD
 from rewardsmith.records import Scorer, Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.guard import Guard, GuardStopped, steps_per_update
 from rewardsmith.rl.measuring import CURVE, SAMPLES, Asking, Meter, Point, Turn, find_turn, steps_to_measure
 from rewardsmith.rl.policy import Policy, Sampling, frozen_copy, merge_adapter, which_fit
 from rewardsmith.rl.ppo import PPOConfig, PPOTrainer
 from rewardsmith.rl.ppo.opening import Given
+from rewardsmith.rl.publishing import contracts_of, refusal_of
 from rewardsmith.rl.raft import RaftConfig, run_raft
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.trl_trainers import TRL_KINDS, build_trl_trainer, trl_classes
 from rewardsmith.training import checkpoints
-from rewardsmith.training.record import RECORD, TrainingProgress, provenance
+from rewardsmith.training.record import TrainingProgress, provenance, without_secrets
 
 logger = logging.getLogger(__name__)
 ALGORITHMS = (*TRL_KINDS, "ppo", "raft")
@@ -128,7 +131,10 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did; `points` are in order of steps, the first one before any training."""
+    """What a run did; `points` are in order of steps, the first one before any training.
+
+    `not_pushed` says why the hub did not take the policy, where it should have gone there.
+    """
 
     folder: Path
     algorithm: str
@@ -136,6 +142,7 @@ class RunResult:
     turn: Turn | None
     history: Sequence[Mapping[str, Any]]
     record: Mapping[str, Any]
+    not_pushed: HubError | None = None
 
     @property
     def before(self) -> Point:
@@ -189,13 +196,14 @@ def optimise(plan: RunPlan) -> RunResult:
     )
     result = replace(result, record={**_record(plan, result), "num_too_long": fits.count(False)})
     write_json(plan.folder / RECORD, result.record)
-    return result
+    return result if history.push is None else replace(result, not_pushed=refusal_of(history.push))
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
     meter: Meter
     rows: Sequence[Mapping[str, Any]]
+    push: Callable[[], object] | None = None
 
 
 def _meter(plan: RunPlan, policy: Policy, start: PreTrainedModel | None) -> Meter:
@@ -244,9 +252,11 @@ def _train(plan: RunPlan) -> _Done:
         trainer._save_checkpoint(trainer.model, None)  # type: ignore[arg-type]
     except _FinishedBefore:
         pass
-    trainer.save_model(str(plan.folder))
+    saving: Given = trainer
+    saving.save_here(plan.folder)
     policy.tokenizer.save_pretrained(plan.folder)
-    return _Done(meter, trainer.state.log_history)
+    push = partial(trainer.push_to_hub, commit_message="Model save") if plan.config.push_to_hub else None
+    return _Done(meter, trainer.state.log_history, push)
 
 
 def _trainer(plan: RunPlan) -> tuple[Trainer, Policy]:
@@ -363,7 +373,7 @@ def _record(plan: RunPlan, result: RunResult) -> dict[str, Any]:
         "algorithm": plan.algorithm,
         "policy": plan.policy.name,
         "reward": plan.reward.name,
-        "reward_contracts": [_contract(source) for source in plan.reward.sources],
+        "reward_contracts": [contracts_of(source) for source in plan.reward.sources],
         "gold": None if plan.gold is None else plan.gold.name,
         "num_prompts": len(plan.prompts),
         "num_held_out": len(plan.held_out),
@@ -382,13 +392,6 @@ def _record(plan: RunPlan, result: RunResult) -> dict[str, Any]:
         "guard": None if plan.guard is None else plan.guard.record(result.points),
         "settings": plan.config.to_dict(),
         **provenance(),
-        "command": ["rewardsmith", *sys.argv[1:]],
+        "command": ["rewardsmith", *without_secrets(sys.argv[1:])],
         "history": result.history,
     }
-
-
-def _contract(source: object) -> Any:
-    """Return the contracts of a reward model's members, or of the model itself."""
-    members = getattr(source, "members", ()) or (source,)
-    found = [getattr(member, "contract", None) for member in members]
-    return [None if contract is None else contract.model_dump() for contract in found]

@@ -19,8 +19,9 @@ from rewardsmith.errors import ConfigError, missing_extra
 from rewardsmith.records import Text, as_plain, fingerprint, text_key
 from rewardsmith.rl.policy import Policy, ask
 from rewardsmith.rl.ppo.opening import Given
+from rewardsmith.rl.publishing import policy_files, write_reward_contracts
 from rewardsmith.rl.rewards import RewardFunction
-from rewardsmith.training import checkpoints
+from rewardsmith.training import checkpoints, hub
 
 logger = logging.getLogger(__name__)
 TRL_KINDS = ("grpo", "rloo")
@@ -83,6 +84,7 @@ def build_trl_trainer(
             f"{len(prompts)} prompts are fewer than the {size} that are answered at a time "
             "(per_device_train_batch_size times steps_per_generation over num_generations); give more or lower one"
         )
+    trainer.reward_sources = reward.sources  # type: ignore[attr-defined]
     trainer.identity = {  # type: ignore[attr-defined]
         "data": fingerprint([text_key(prompt) for prompt in prompts]),
         "model": checkpoints.fingerprint_model(policy.model),
@@ -162,6 +164,11 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
         begun: _Begun | None = None
         fetched_at: int | None = None
         taken_up: str | None = None
+        reward_sources: Sequence[object] = ()
+        saved_in: Path | None = None
+        init_hf_repo = hub.init_hf_repo
+        push_to_hub = hub.push_to_hub
+        _push_from_checkpoint = hub.push_checkpoint
 
         def _prepare_inputs(self, generation_batch: object) -> object:
             if self.model.training and (self.begun is None or self.begun.step != self.state.global_step):
@@ -182,6 +189,30 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
         def _now(self) -> _Begun:
             return _Begun(self.state.global_step, self._step, self._buffered_inputs, _keep_random())
 
+        def train(self, *args: object, **kwargs: object) -> object:
+            self.saved_in = None
+            return super().train(*args, **kwargs)
+
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            if _internal_call:
+                super().save_model(output_dir, _internal_call=True)
+                return
+            self.save_here(Path(output_dir or str(self.args.output_dir)))
+            hub.push_saved(self)
+
+        def save_here(self, folder: Path) -> None:
+            super().save_model(str(folder), _internal_call=True)
+            if self.args.should_save:
+                write_reward_contracts(folder, self.reward_sources)
+            self.saved_in = folder
+
+        def _save(self, *args: object, **kwargs: object) -> None:
+            with hub.token_apart(self.args):
+                super()._save(*args, **kwargs)
+
+        def files_to_push(self, folder: Path) -> list[str]:
+            return policy_files(folder, self.processing_class)
+
         def _save_checkpoint(self, model: object, trial: object) -> None:
             now = self._now()
             begun = self.begun if self.begun is not None and self.begun.step == now.step else now
@@ -191,8 +222,10 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
 
             def save() -> None:
                 write(model, trial)
-                name = f"{checkpoints.PREFIX_CHECKPOINT_DIR}-{now.step}"
-                _write_samples(self, Path(self._get_output_dir(trial)) / name, begun, is_begun)
+                folder = Path(self._get_output_dir(trial)) / f"{checkpoints.PREFIX_CHECKPOINT_DIR}-{now.step}"
+                _write_samples(self, folder, begun, is_begun)
+                if self.args.should_save:
+                    write_reward_contracts(folder, self.reward_sources)
 
             begun.draw_again()
             checkpoints.save_whole(self, self.args.output_dir, save, {}, self.identity)

@@ -114,6 +114,12 @@ class RewardScorer(ABC):
         """
         return "" if how == "off" else "layers are not compiled: its own code computes the rewards"
 
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, revision: str | None = None) -> str:
+        """Push the folder that was opened, members too, and return the commit's address. Raises HubError."""
+        from rewardsmith.models.hub import Place, push_folder
+
+        return push_folder(self.name, Place(repo_id, revision=revision), "Upload of a reward model", private).commit_url
+
     @property
     @abstractmethod
     def text_rule(self) -> str:

@@ -18,11 +18,11 @@ from rewardsmith.errors import CheckpointError, ConfigError, MissingExtraError, 
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import ADAPTER, open_folder, read_config
 from rewardsmith.models.heads import find_head, quiet_renames
+from rewardsmith.models.hub import MERGED
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.zero3 import whole_models
 from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.config import RewardConfig, option
-from rewardsmith.training.publishing import MERGED
 
 # What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
 HEADS_OF_OTHERS = ("classifier", "score", "lm_head")

@@ -61,6 +61,12 @@ def train_loader(trainer: RewardTrainer) -> DataLoader:
     return _shared_loader(trainer) if args.world_size > 1 else _token_loader(trainer, dataset, shuffle=True)
 
 
+def last_step(trainer: RewardTrainer) -> int:
+    """Return the step with which the run of a trainer ends, those before a checkpoint included."""
+    steps: int = trainer.args.max_steps
+    return steps if steps > 0 else trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+
+
 def eval_loader(trainer: RewardTrainer, dataset: object) -> DataLoader | None:
     """Return all rows on every process, filled by tokens where training is; None where transformers' own is right."""
     args = trainer.args

@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.errors import ConfigError, one_line
+from rewardsmith.models.contract import RECORD
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training.data import (
@@ -26,7 +27,6 @@ from rewardsmith.training.data import (
     load_training_data,
 )
 from rewardsmith.training.engines import FROZEN, GB, USABLE, Engine, ModelSize, Resources, engines
-from rewardsmith.training.record import RECORD
 from rewardsmith.training.sizing import SHAPES, DataSize, size_data, size_model
 
 MEASURED_STEPS = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import ADAPTER
+from rewardsmith.models.hub import MERGED, WEIGHTS
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns
 from rewardsmith.models.wide_head import LAPLACE_FILE
@@ -34,6 +34,7 @@ from rewardsmith.scoring.exporting import ExportOptions, export_model
 from rewardsmith.training.checkpoints import STAGING, removed_unless_written
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
+from rewardsmith.training.hub import token_apart
 from rewardsmith.training.processes import shards_weights, whole_root, whole_weights
 from rewardsmith.training.streams import STREAMS, EncodedStream
 
@@ -44,11 +45,8 @@ logger = logging.getLogger(__name__)
 
 # Where a model goes that was trained but does not pass its check.
 UNVERIFIED = "unverified-model"
-# Where the merged model of an adapter goes: `pipeline` and trainers that load by path read it as they read any model.
-MERGED = "merged"
 # Below, the copy costs little beside training.
 MERGED_BELOW = 2_000_000_000
-WEIGHTS = re.compile(r"(pytorch_model|model|adapter_model)[-\w]*\.(safetensors|bin)(\.index\.json)?")
 # Enough groups for a mean and a standard deviation, few enough to cost little beside training.
 STATISTICS_GROUPS = 256
 
@@ -95,17 +93,11 @@ class FinalModel:
 
 
 def save_complete(trainer: RewardTrainer, folder: str, save: Callable[[], None]) -> None:
-    """Have `save` write the model's own files, with what other tools read and how its rewards are computed beside.
-
-    The token of the hub stays out of the settings, which are pickled into every folder.
-    """
+    """Have `save` write the model's own files, with what other tools read and how its rewards are computed beside."""
     core, args, encoder = core_model(trainer.model), trainer.args, trainer.encoder
     checkpoint.prepare_config(core, trainer.processing_class)
-    token, args.hub_token = args.hub_token, None
-    try:
+    with token_apart(args):
         save()
-    finally:
-        args.hub_token = token
     checkpoint.complete_folder(folder, core, trainer.processing_class)
     if args.should_save:
         rule = {"max_length": encoder.max_length, "overflow": encoder.overflow}

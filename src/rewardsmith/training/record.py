@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from rewardsmith.evaluation.verdict import HeldOutResult
 from rewardsmith.files.progress import ProgressBar
-from rewardsmith.models.contract import package_versions
+from rewardsmith.models.contract import RECORD, package_versions
 from rewardsmith.training.frozen import SweepRow
 
 SHOWN = ("loss", "accuracy", "margin", "eval_loss", "eval_accuracy")
@@ -66,8 +66,6 @@ class TrainingProgress(TrainerCallback):
             self._bar.__exit__(None, None, None)
             self._bar = None
 
-
-RECORD, CURVES = "run.json", "training_curves.png"
 
 PACKAGES = ("rewardsmith", "torch", "transformers", "datasets", "tokenizers", "accelerate", "peft", "numpy")
 

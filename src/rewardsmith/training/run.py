@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import logging
 import math
 import shutil
 import sys
@@ -24,6 +26,7 @@ from rewardsmith.data import training_record
 from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError, one_line
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
+from rewardsmith.models.contract import RECORD
 from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.exactness import fixed_positions
@@ -41,6 +44,7 @@ from rewardsmith.training.data import TrainingData
 from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, write_record
 from rewardsmith.training.trainer import RewardTrainer
 
+logger = logging.getLogger(__name__)
 TOKENS_PER_FORWARD = 8192
 
 
@@ -253,7 +257,13 @@ def train_one_or_several(
         shutil.copyfile(source, folder / source.name)
     write_members(folder, members)
     if not summaries:
-        raise ConfigError(f"{folder} holds all {config.ensemble} members; leave resume_from_checkpoint out")
+        logger.warning("%s holds all %d members: nothing more is trained", folder, config.ensemble)
+        # What they logged is in their own records, where they came to one; they are measured and written down anew.
+        found = folder / members[-1] / RECORD
+        record = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else {"history": []}
+        nothing = Speed(0.0, 0.0, math.nan)
+        settings, text = {"reward": config.to_dict()}, data.text_fingerprint()
+        summaries = [RunSummary(folder, *names, None, nothing, settings, text, data.notes, record["history"])]
     held_out, notes = _measure(folder, config, data.held_out)
     summary = replace(
         summaries[-1],

@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Pr
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
+from rewardsmith.models.hub import model_files
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.training import checkpoints, encoding, hub, loaders, precision, processes, publishing
@@ -322,7 +323,8 @@ class RewardTrainer(Trainer):
             processes.keep_steps(self, folder)
             state = checkpoints.saved_state(folder)
             self.first_step = state.global_step
-            if 0 < self.args.max_steps <= state.global_step:
+            if state.global_step >= (last := loaders.last_step(self)):
+                logger.warning("%s is the end of its run (%d steps): nothing more is trained", folder, last)
                 return self._take_up(folder, state)
         with self.stopper.listening(self.args):
             output = super().train(folder, *args, **kwargs)
@@ -385,14 +387,11 @@ class RewardTrainer(Trainer):
         """Save as `save_model` does, without a push."""
         publishing.save_whole(self, folder, lambda aside: super(RewardTrainer, self).save_model(aside, True))
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Open the repository that is pushed to."""
-        if self.is_world_process_zero():
-            self.hub_model_id = hub.open_repository(self.args, token, private)
+    def files_to_push(self, folder: Path) -> list[str]:
+        """Return what of a folder goes to the hub."""
+        return model_files(folder, bool(self.args.save_merged), hub.OF_RUN)
 
-    def push_to_hub(self, *args: object, **kwargs: object) -> Any:
-        """Push the saved model and its card, with transformers' arguments; one not saved yet is saved first."""
-        return hub.push_trained(self, hub.Push.of(args, kwargs), kwargs)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        hub.push_checkpoint(self, Path(checkpoint_folder))
+    # Trainers of policies push in the same way.
+    init_hf_repo = hub.init_hf_repo  # type: ignore[assignment]
+    push_to_hub = hub.push_to_hub  # type: ignore[assignment]
+    _push_from_checkpoint = hub.push_checkpoint  # type: ignore[assignment]

@@ -17,6 +17,7 @@ from transformers.trainer_utils import TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
+from rewardsmith.models.contract import RECORD
 from rewardsmith.models.heads import copy_code
 from rewardsmith.models.shared_prefix.exactness import disable_dropout
 from rewardsmith.rl.policy import Answer, Sampling, frozen_copy, generate
@@ -34,8 +35,10 @@ from rewardsmith.rl.ppo.rollout import (
     read_prompts,
     score_answers,
 )
-from rewardsmith.training import checkpoints, processes
-from rewardsmith.training.record import RECORD, provenance
+from rewardsmith.rl.publishing import contracts_of, policy_files, write_card, write_reward_contracts
+from rewardsmith.rl.rewards import RewardFunction
+from rewardsmith.training import checkpoints, hub, processes
+from rewardsmith.training.record import provenance
 
 logger = logging.getLogger(__name__)
 VALUE_FOLDER, WEIGHTS = "value_model", "ppo_weights.safetensors"
@@ -69,6 +72,8 @@ class PPOTrainer(Trainer):
 
     args: PPOConfig
     model: Given
+    hub_model_id: str | None  # type: ignore[assignment]
+    saved_in: Path | None = None
     _tag_names = ("rewardsmith", "ppo", "trl")
 
     def __init__(
@@ -105,6 +110,7 @@ class PPOTrainer(Trainer):
         self.eval_prompts = read_prompts(list(eval_dataset), policy, room)[0] if eval_dataset is not None else []
         self.rewards, source = rewards_of(given, args, policy, any(p.text is None for p in self.prompts))
         self.reward_source = source
+        self.reward_sources = given.sources if isinstance(given, RewardFunction) else [source]
         value_model = value_model or value_model_from(source, policy.model, policy.tokenizer)
         is_adapted = hasattr(policy.model, "peft_config")
         self.ref_model = ref_model or (None if is_adapted else frozen_copy(policy.model))
@@ -137,7 +143,7 @@ class PPOTrainer(Trainer):
         Whatever stops a run between two updates (a signal, a server that stays away, a reward that is no number)
         leaves a checkpoint of the last update behind.
         """
-        args = self.args
+        args, self.saved_in = self.args, None
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(args.output_dir))
         total = args.max_steps if args.max_steps > 0 else int(args.num_total_batches or 1)
         if args.gradient_checkpointing:
@@ -319,18 +325,43 @@ class PPOTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the policy with its tokenizer, and outside of checkpoints the value model in `value_model/`."""
         folder = Path(output_dir or str(self.args.output_dir))
+        if not _internal_call:
+            self.save_here(folder)
+            hub.push_saved(self)
+        elif self.args.should_save:
+            self._write_policy(folder)
+            trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+            save_file(trained, folder / WEIGHTS)
+
+    def save_here(self, folder: Path) -> None:
+        """Save as `save_model` does, without a push."""
         if self.args.should_save:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.policy.model.save_pretrained(folder)
-            self.policy.tokenizer.save_pretrained(folder)
-            if _internal_call:
-                trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
-                save_file(trained, folder / WEIGHTS)
-            else:
-                self.model.value_model.save_pretrained(folder / VALUE_FOLDER)
-                copy_code(folder / VALUE_FOLDER, self.model.value_model)
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+            self._write_policy(folder)
+            self.model.value_model.save_pretrained(folder / VALUE_FOLDER)
+            copy_code(folder / VALUE_FOLDER, self.model.value_model)
+        self.saved_in = folder
+
+    def _write_policy(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.policy.model.save_pretrained(folder)
+        self.policy.tokenizer.save_pretrained(folder)
+        write_reward_contracts(folder, self.reward_sources)
+
+    def create_model_card(  # type: ignore[override]
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: Sequence[str] = (), **_: object
+    ) -> None:
+        """Write the model card; names are those of TRL's trainers."""
+        if self.is_world_process_zero():
+            folder = Path(str(self.args.output_dir))
+            write_card(folder, model_name or folder.name, self.policy.name, tags or self._tag_names, dataset_name)
+
+    def files_to_push(self, folder: Path) -> list[str]:
+        """Return what of a folder goes to the hub."""
+        return policy_files(folder, self.policy.tokenizer)
+
+    init_hf_repo = hub.init_hf_repo  # type: ignore[assignment]
+    push_to_hub = hub.push_to_hub  # type: ignore[assignment]
+    _push_from_checkpoint = hub.push_checkpoint  # type: ignore[assignment]
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
         save = partial(super()._save_checkpoint, model, trial)  # type: ignore[arg-type]
@@ -355,12 +386,11 @@ class PPOTrainer(Trainer):
         if not self.args.should_save:
             return
         members = getattr(self.reward_source, "members", ()) or (self.reward_source,)
-        contracts = [getattr(member, "contract", None) for member in members]
         record = {
             "policy": self.policy.name,
             "reward_model": getattr(self.reward_source, "name", type(self.reward_source).__name__),
             "reward_members": [str(getattr(member, "name", "")) for member in members],
-            "reward_contracts": [None if contract is None else contract.model_dump() for contract in contracts],
+            "reward_contracts": contracts_of(self.reward_source),
             "num_prompts": len(self.prompts),
             "settings": self.args.to_dict(),
             **provenance(),
