@@ -240,15 +240,18 @@ def test_a_damaged_checkpoint_that_is_named_is_refused_in_one_line(run):
         tiny_run(run[0]).train(resume_from_checkpoint=str(run[0] / "checkpoint-6"))
 
 
-@pytest.mark.parametrize("changes", [{"max_steps": 4}, {"num_train_epochs": 1.5, "per_device_train_batch_size": 12}])
-def test_no_step_is_trained_after_the_last(tmp_path, caplog, changes):
-    trainer = tiny_run(tmp_path, save_steps=1, **changes)
-    steps = trainer.train().global_step
-    weights = [parameter.detach().clone() for parameter in trainer.model.parameters()]
-    resumed = tiny_run(tmp_path, save_steps=1, **changes)
-    assert resumed.train(resume_from_checkpoint=True).global_step == steps
-    assert is_same(resumed, weights)
-    assert f"is the end of its run ({steps} steps): nothing more is trained" in caplog.text
+@pytest.mark.parametrize(("setting", "value"), [("max_steps", 2), ("num_train_epochs", 1 / 3)])
+def test_no_step_is_trained_after_the_last(tmp_path, caplog, setting, value):
+    def trained(resume):
+        trainer = tiny_run(tmp_path)
+        setattr(trainer.args, setting, value)
+        assert trainer.train(resume_from_checkpoint=resume).global_step == 2
+        return trainer
+
+    weights = [parameter.detach().clone() for parameter in trained(None).model.parameters()]
+    assert "nothing more is trained" not in caplog.text
+    assert is_same(trained(True), weights)
+    assert "is the end of its run (2 steps): nothing more is trained" in caplog.text
 
 
 def test_a_run_may_go_on_for_longer_and_says_so(run, caplog):
