@@ -65,7 +65,7 @@ def build_trl_trainer(
     """
     kind = type(config).__name__.removesuffix("Config").lower()
     rows = Dataset.from_list([{"prompt": as_plain(ask(policy, prompt))} for prompt in prompts])
-    whole: Callable[..., Trainer] = _with_whole_checkpoints(trl_classes(kind)[0])
+    whole: Callable[..., Trainer] = _with_whole_checkpoints(_with_pushes(trl_classes(kind)[0]))
     try:
         trainer = whole(
             model=policy.model,
@@ -151,43 +151,15 @@ def _read_samples(trainer: Trainer, folder: Path) -> str | None:
     return str(folder) if held["is_begun"] else None
 
 
-def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
-    """Return a trainer whose checkpoints are whole or absent and of this run, and which goes on as if it never stopped.
+def _with_pushes(kind: type[Trainer]) -> type[Trainer]:
+    """Return a trainer that says what its policy was optimised by, and pushes it with that alone."""
 
-    TRL keeps samples for several optimizer steps (`steps_per_generation`, `num_iterations`) in memory alone, counts
-    from 0 again where it goes on, and begins with the first epoch's order of prompts. Here a checkpoint holds samples
-    and count, and that of a step that failed the random numbers which the step began with.
-    """
-
-    class WholeTrainer(kind):  # type: ignore[valid-type, misc]
-        identity: dict[str, Any]
-        begun: _Begun | None = None
-        fetched_at: int | None = None
-        taken_up: str | None = None
+    class PushingTrainer(kind):  # type: ignore[valid-type, misc]
         reward_sources: Sequence[object] = ()
         saved_in: Path | None = None
         init_hf_repo = hub.init_hf_repo
         push_to_hub = hub.push_to_hub
         _push_from_checkpoint = hub.push_checkpoint
-
-        def _prepare_inputs(self, generation_batch: object) -> object:
-            if self.model.training and (self.begun is None or self.begun.step != self.state.global_step):
-                if self.taken_up is not None:
-                    self._load_rng_state(self.taken_up)
-                    self.taken_up = None
-                self.begun = self._now()
-            return super()._prepare_inputs(generation_batch)
-
-        def get_batch_samples(self, *args: object) -> object:
-            found = super().get_batch_samples(*args)
-            self.fetched_at = self.state.global_step
-            return found
-
-        def _get_train_sampler(self, dataset: object = None) -> _EpochOrder:
-            return _EpochOrder(super()._get_train_sampler(dataset), self)
-
-        def _now(self) -> _Begun:
-            return _Begun(self.state.global_step, self._step, self._buffered_inputs, _keep_random())
 
         def train(self, *args: object, **kwargs: object) -> object:
             self.saved_in = None
@@ -212,6 +184,42 @@ def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
 
         def files_to_push(self, folder: Path) -> list[str]:
             return policy_files(folder, self.processing_class)
+
+    return PushingTrainer
+
+
+def _with_whole_checkpoints(kind: type[Trainer]) -> type[Trainer]:
+    """Return a trainer whose checkpoints are whole or absent and of this run, and which goes on as if it never stopped.
+
+    TRL keeps samples for several optimizer steps (`steps_per_generation`, `num_iterations`) in memory alone, counts
+    from 0 again where it goes on, and begins with the first epoch's order of prompts. Here a checkpoint holds samples
+    and count, and that of a step that failed the random numbers which the step began with.
+    """
+
+    class WholeTrainer(kind):  # type: ignore[valid-type, misc]
+        identity: dict[str, Any]
+        begun: _Begun | None = None
+        fetched_at: int | None = None
+        taken_up: str | None = None
+
+        def _prepare_inputs(self, generation_batch: object) -> object:
+            if self.model.training and (self.begun is None or self.begun.step != self.state.global_step):
+                if self.taken_up is not None:
+                    self._load_rng_state(self.taken_up)
+                    self.taken_up = None
+                self.begun = self._now()
+            return super()._prepare_inputs(generation_batch)
+
+        def get_batch_samples(self, *args: object) -> object:
+            found = super().get_batch_samples(*args)
+            self.fetched_at = self.state.global_step
+            return found
+
+        def _get_train_sampler(self, dataset: object = None) -> _EpochOrder:
+            return _EpochOrder(super()._get_train_sampler(dataset), self)
+
+        def _now(self) -> _Begun:
+            return _Begun(self.state.global_step, self._step, self._buffered_inputs, _keep_random())
 
         def _save_checkpoint(self, model: object, trial: object) -> None:
             now = self._now()
