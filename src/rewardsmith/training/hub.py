@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -36,7 +36,6 @@ PUSHING = ".pushing"
 class Pushed(Protocol):
     """What is asked of a trainer whose model goes to the hub, of a reward model or of a policy."""
 
-    args: Any
     state: TrainerState
     control: TrainerControl
     callback_handler: CallbackHandler
@@ -44,13 +43,16 @@ class Pushed(Protocol):
     saved_in: Path | None
 
     @property
+    def args(self) -> TrainingArguments: ...
+    @property
+    def create_model_card(self) -> Callable[..., None]: ...
+    @property
     def _tag_names(self) -> Sequence[str]: ...
     def save_here(self, folder: Path) -> None: ...
     def files_to_push(self, folder: Path) -> list[str]: ...
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None: ...
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
     def is_world_process_zero(self) -> bool: ...
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any: ...
+    def push_to_hub(self, *args: object, **kwargs: object) -> object: ...
 
 
 def open_repository(args: TrainingArguments, token: str | None = None, private: bool | None = None) -> str:
@@ -105,7 +107,7 @@ def init_hf_repo(trainer: Pushed, token: str | None = None, private: bool | None
         trainer.hub_model_id = open_repository(trainer.args, token, private)
 
 
-def push_to_hub(trainer: Pushed, *given: object, **card: Any) -> CommitInfo | Future[CommitInfo] | None:
+def push_to_hub(trainer: Pushed, *given: object, **card: object) -> CommitInfo | Future[CommitInfo] | None:
     """Push the model that the trainer saved last, or saves now, with a new card, when earlier pushes are through.
 
     Takes transformers' arguments, and those of a model card.
@@ -122,8 +124,9 @@ def push_to_hub(trainer: Pushed, *given: object, **card: Any) -> CommitInfo | Fu
         trainer.save_here(folder)
     if not trainer.is_world_process_zero():
         return None
-    tags = card.get("tags") or ()
-    card["tags"] = [*dict.fromkeys([*([tags] if isinstance(tags, str) else tags), *trainer._tag_names])]
+    tags = card.get("tags")
+    own = tags if isinstance(tags, list | tuple | set) else [tags] if tags else []
+    card["tags"] = [*dict.fromkeys([*own, *trainer._tag_names])]
     repo_id = str(trainer.hub_model_id)
     trainer.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
     if folder != Path(str(args.output_dir)):
