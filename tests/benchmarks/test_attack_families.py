@@ -7,10 +7,11 @@ import sys
 import pytest
 import torch
 
+from rewardsmith.models.shared_prefix.exactness import disable_dropout
 from rewardsmith.models.shared_prefix.plan import prepare_model
 
 # One of each kind: a window, chunks of states, sinks, attention of its own, a hybrid, positions that grow.
-HARD = ("qwen2/window", "mamba2/chunks", "gpt_oss", "gptj", "jamba", "llama/dynamic")
+HARD = ("qwen2/window", "mamba2/chunks", "gpt_oss/harsh", "gptj", "jamba/harsh", "llama/dynamic", "gemma2/harsh")
 
 
 @pytest.fixture
@@ -64,6 +65,26 @@ def test_float64_is_float64_also_where_a_family_casts_to_float32(attack, tmp_pat
         rewards = subject.rows(input_ids=torch.arange(3, 20)[None]).logits
     assert len(set(close.flatten().tolist())) == 32
     assert rewards.dtype == torch.float64
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_dropout_of_every_family_can_be_switched_off(attack):
+    from hostile_cases import NOT_MADE, rates_of
+    from tiny_families import decoder_families, tiny_language_model
+
+    differ, ids = [], torch.arange(3, 40)[None]
+    for name in sorted(set(decoder_families()) - NOT_MADE):
+        rates = dict.fromkeys(rates_of(name), 0.5)
+        model = tiny_language_model(name, **rates).train() if rates else None
+        if model is None:
+            continue
+        disable_dropout(model)
+        with torch.no_grad():
+            first, second = (model(input_ids=ids, use_cache=False).logits for _ in range(2))
+        if not torch.equal(first, second):
+            differ.append(name)
+    assert differ == []
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ DROPS = {
     "bloom": {"hidden_dropout": 0.1, "attention_dropout": 0.1},
     "llama": {"attention_dropout": 0.1},
     "falcon": {"hidden_dropout": 0.1, "attention_dropout": 0.1},
+    "persimmon": {"hidden_dropout": 0.1, "attention_dropout": 0.1, "intermediate_size": 32},
 }
 
 
