@@ -26,7 +26,11 @@ def in_double() -> Iterator[None]:
     double = torch.float64
     try:
         names = mock.patch.multiple(torch, float32=double, float=double)
-        with names, mock.patch.object(Tensor, "float", Tensor.double), mock.patch.object(moe, KERNEL, return_value=False):
+        with (
+            names,
+            mock.patch.object(Tensor, "float", Tensor.double),
+            mock.patch.object(moe, KERNEL, return_value=False),
+        ):
             yield
     finally:
         torch.set_default_dtype(before)
