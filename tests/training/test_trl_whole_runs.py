@@ -5,7 +5,6 @@ import json
 
 import pytest
 import tiny_models
-import torch
 import trl
 from datasets import Dataset
 from peft import LoraConfig
