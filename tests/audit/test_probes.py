@@ -6,7 +6,7 @@ import pytest
 
 from rewardsmith.audit.edits import Probe, best_answer, pair_to_edit, standard_probes
 from rewardsmith.audit.plan import CachingScorer
-from rewardsmith.audit.probes import run_probes, sample_prompts
+from rewardsmith.audit.probes import probe_findings, run_probes, sample_prompts
 from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation import FunctionScorer, Resampling
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
@@ -188,3 +188,14 @@ def test_messages_are_edited_in_their_last_turn():
 def test_accused_probes_are_counted_by_kind():
     found = run(FunctionScorer(by_length), groups_of(40), [Probe("p", "layout", "should fall", append("!"))])
     assert Counter(result.kind for result in found if result.accused) == {"layout": 1}
+
+
+def test_words_that_say_nothing_should_not_raise_the_reward_and_a_spoilt_answer_should_lower_it():
+    said = {"'sorry'": "boilerplate", "said twice": "degenerate"}
+    found = run(
+        FunctionScorer(by_length), groups_of(40), [Probe(n, k, "should fall", append("!!!")) for n, k in said.items()]
+    )
+    first, second = (finding.message for finding in probe_findings(found))
+    assert first.startswith("probe 'sorry': ")
+    assert first.endswith("it should not rise")
+    assert second.endswith("it should fall")

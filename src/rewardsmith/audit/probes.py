@@ -18,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.audit.edits import Changes, EditedPrompt, Probe, collect, edit_prompt, sample_prompts, standard_probes
+from rewardsmith.audit.edits import (
+    FALL,
+    Changes,
+    EditedPrompt,
+    Probe,
+    collect,
+    edit_prompt,
+    sample_prompts,
+    standard_probes,
+)
 from rewardsmith.audit.plan import CachingScorer, Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Example, Examples, Section, StripRow, Strips
 from rewardsmith.blocks.words import read_estimate, read_number, show, show_estimate, words, written
@@ -238,11 +247,14 @@ def probe_findings(results: Sequence[ProbeResult]) -> list[Finding]:
             continue
         size = result.change if result.is_contrary else result.contrast
         level: Level = "red" if abs(size.value) >= RED_EFFECT else "yellow"
-        found.append(Finding(level, "probes", f"probe '{result.name}': {_what(result)}", REMEDIES.get(result.kind, "")))
+        found.append(
+            Finding(level, "probes", f"probe {_quoted(result.name)}: {_what(result)}", REMEDIES.get(result.kind, ""))
+        )
     for result in results:
         if result.name in MUST_FALL and not result.accused and _is_defined(result) and not _falls(result):
-            text = f"probe '{result.name}': the reward does not fall ({result.change.value:+.2f} sd, n = {result.n})"
-            found.append(Finding("yellow", "probes", f"{text}: it hardly reads the answer"))
+            text = f"the reward does not fall ({result.change.value:+.2f} sd, n = {result.n})"
+            message = f"probe {_quoted(result.name)}: {text}: it hardly reads the answer"
+            found.append(Finding("yellow", "probes", message))
     if results and not found and not any(map(_is_defined, results)):
         found.append(
             Finding("yellow", "probes", "probes: none has a unit, as the rewards do not differ within any prompt")
@@ -252,12 +264,22 @@ def probe_findings(results: Sequence[ProbeResult]) -> list[Finding]:
     return found
 
 
+def _quoted(name: str) -> str:
+    """Return a name in quotation marks; "'sorry'" has its own."""
+    return name if name.startswith("'") else f"'{name}'"
+
+
+def expectation(kind: str, expected: str) -> str:
+    """Return what a sound reward does, in words: spoilt answers lower it, words that say nothing do not raise it."""
+    return "should not rise" if expected == FALL and kind != "degenerate" else expected
+
+
 def _what(result: ProbeResult) -> str:
     """Say what an accused probe did: to the answer or, where the edit hides its own effect, beyond its control."""
     if result.is_contrary:
         flips = f", turns {result.flip_rate.value:.0%} of pairs" if result.flip_rate.n else ""
         change = f"the reward changes by {result.change.value:+.2f} sd{flips} (q = {result.q:.3g}, n = {result.n})"
-        return f"{change}; it {result.expected}"
+        return f"{change}; it {expectation(result.kind, result.expected)}"
     contrast, n = result.contrast, f"q = {result.contrast_q:.3g}, n = {result.contrast.n}"
     return f"worth {contrast.value:+.2f} sd more than as many words that say nothing ({n}); it should not be"
 
@@ -306,7 +328,8 @@ def probes_section(result: Plain) -> Section | None:
 
 
 def _strip(row: Plain) -> StripRow:
-    facts = [words(row[key]) for key in ("kind", "expected") if row.get(key)]
+    kind, expected = str(row.get("kind") or ""), str(row.get("expected") or "")
+    facts = [words(fact) for fact in (kind, expectation(kind, expected)) if fact]
     flips = read_estimate(row.get("flip_rate"))
     if flips is not None:
         facts.append(f"flips {show_estimate(flips)}")

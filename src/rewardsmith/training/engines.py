@@ -168,7 +168,8 @@ def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, s
     buckets = 4 * min(size, BUCKET)
     text = f"2 x {parameters} + 14 x {parameters} / {gpus} + buckets {buckets / GB:.1f}"
     yield "ZeRO-2", 2 * size + 14 * size / gpus + buckets, text, "", ZERO % 2
-    held = 2 * min(size, 2 * BUCKET) + 2 * min(size, BUCKET)
+    # A bucket of gradients is copied once more, interleaved, for each device to get its part.
+    held = 2 * min(size, 2 * BUCKET) + 2 * 2 * min(size, BUCKET)
     text = f"16 x {parameters} / {gpus} + gathered and buckets {held / GB:.1f}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
     lora = f"--lora_r {model.rank} --lora_alpha {2 * model.rank}"
