@@ -45,10 +45,10 @@ class BrokenAnswer(Exception):
 
 
 @router.get("/arena")
-def arena(here: Here, visitor: Someone) -> Response:
-    """Show the page where prompts are typed."""
+def arena(here: Here, visitor: Someone, saved: str = "") -> Response:
+    """Show the page where prompts are typed, after a vote with a word that it is stored."""
     _open_arena(here, visitor)
-    return here.page("arena.html", visitor, longest=LONGEST_PROMPT)
+    return here.page("arena.html", visitor, longest=LONGEST_PROMPT, is_saved=bool(saved))
 
 
 def _open_arena(here: Context, visitor: Visitor) -> None:
@@ -236,4 +236,4 @@ def vote(here: Here, visitor: Someone, item_id: int, form: Checked) -> Response:
         if current == "live":
             add_judgement(connection, collection.settings_id, dict(slot), visitor.person_id, sent)
             connection.execute(sa.update(t.slot).where(t.slot.c.id == slot["id"]).values(state="done", token=None))
-    return RedirectResponse("/arena", 303)
+    return RedirectResponse("/arena?saved=yes", 303)
