@@ -34,6 +34,8 @@ from transformers.utils import logging as transformers_logging
 FAR = 1e-9
 # What is shared may be so much further from float64 than rows of the same precision are: times, and relative.
 ROOM = 3.0
+# Of processor time for a case; gated delta rules and hyper-connections without their kernels take minutes.
+SECONDS = 1200
 LEAST = {"float32": 3e-6, "bf16": 0.03}
 
 
@@ -308,7 +310,7 @@ def attack(cases: Sequence[str], settings: Sequence[str]) -> Iterator[dict[str, 
     """Examine cases in processes of their own."""
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
-            yield {"case": case, **in_a_process(partial(examine, settings=settings), case, folder)}
+            yield {"case": case, **in_a_process(partial(examine, settings=settings), case, folder, SECONDS)}
 
 
 def main() -> None:

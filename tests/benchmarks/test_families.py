@@ -3,8 +3,28 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
+
+
+def _works_without_end(name, folder):
+    while True:
+        pass
+
+
+def _waits(name, folder):
+    time.sleep(1.2)
+    return {"way": "packed"}
+
+
+@pytest.mark.slow
+def test_a_family_has_seconds_of_processor_time_whatever_else_the_machine_does(repository, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    from families import in_a_process
+
+    assert in_a_process(_works_without_end, "llama", str(tmp_path), 1) == {"reason": "took over 1 s"}
+    assert in_a_process(_waits, "llama", str(tmp_path), 1) == {"way": "packed"}
 
 
 @pytest.mark.slow
