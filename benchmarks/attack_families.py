@@ -57,11 +57,10 @@ def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subj
     if not made.exists():
         settings = settings_of(case) | dict.fromkeys(rates_of(case) if setting.drops else (), setting.drops)
         tiny_language_model(case.split("/")[0], **settings).save_pretrained(made)
-    model, _ = load_sequence_classifier(str(made), pooling=setting.pooling)
-    if setting.rounds == "bf16":
-        model.to(torch.bfloat16)
-    elif not setting.rounds:
-        model.double()
+    # Decays and angles that a layer computes when it is made are float64 as well.
+    with contextlib.nullcontext() if setting.rounds else in_double():
+        model, _ = load_sequence_classifier(str(made), pooling=setting.pooling)
+    model.to(torch.bfloat16 if setting.rounds == "bf16" else torch.float32 if setting.rounds else torch.float64)
     return Subject(model, copy.deepcopy(model))
 
 

@@ -122,7 +122,7 @@ def _relative(values: torch.Tensor, expected: torch.Tensor) -> float:
 def in_a_process(
     task: Callable[[str, str], dict[str, Any]], name: str, folder: str, seconds: int = SECONDS
 ) -> dict[str, Any]:
-    """Run a task in a fork, within seconds of processor time and MEMORY. Returns what it did, or `{"reason": why not}`."""
+    """Run a task in a fork, within seconds of processor time and MEMORY. Returns what it did, or `{"reason": ...}`."""
     answer = Path(folder) / "answer.json"
     answer.unlink(missing_ok=True)
     process = multiprocessing.get_context("fork").Process(target=_answer, args=(task, name, folder, answer, seconds))
@@ -137,9 +137,7 @@ def in_a_process(
     return json.loads(answer.read_text()) if answer.exists() else {"reason": f"ended with {process.exitcode}"}
 
 
-def _answer(
-    task: Callable[[str, str], dict[str, Any]], name: str, folder: str, answer: Path, seconds: int
-) -> None:
+def _answer(task: Callable[[str, str], dict[str, Any]], name: str, folder: str, answer: Path, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     warnings.simplefilter("ignore")
