@@ -155,7 +155,8 @@ def server_process(command: Sequence[str], port: int, health: str = "/health", s
                     time.sleep(0.2)
             yield address, process
         finally:
-            os.killpg(process.pid, 15)
+            if process.poll() is None:
+                os.killpg(process.pid, 15)
             process.wait(timeout=60)
 
 

@@ -46,7 +46,7 @@ def test_bad_rows_are_reported_and_no_row_at_all_is_a_failure(command, tiny_mode
     (tmp_path / "in.jsonl").write_text('{"text": "good answer"}\n{"text": null}\n')
     code, out, err = command("score", tiny_model, "in.jsonl", "out.csv")
     assert (code, "wrote 1 of 2 rows" in out) == (0, True)
-    assert "not scored: 1 rows (wrong type); see out.csv.errors.jsonl" in err
+    assert "not scored: 1 rows (null value); see out.csv.errors.jsonl" in err
     (tmp_path / "bad.jsonl").write_text('{"text": null}\n')
     assert command("score", tiny_model, "bad.jsonl", "none.csv")[0] == 1
 

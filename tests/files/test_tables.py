@@ -4,7 +4,15 @@ import pytest
 
 from rewardsmith.errors import DataError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.files.tables import hub_files, is_hub_id, read_hub, spreadsheet_cells, write_rows
+from rewardsmith.files.tables import (
+    hub_files,
+    in_subset,
+    is_hub_id,
+    read_hub,
+    split_revision,
+    spreadsheet_cells,
+    write_rows,
+)
 
 
 @pytest.mark.parametrize("name", ["owner/name", "owner/name/subset"])
@@ -22,6 +30,49 @@ def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
         next(read_hub("pairs.jsonl", None))
     with pytest.raises(DataError, match="no such file or folder, and not a hub id"):
         hub_files("pairs.jsonl", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "revision"),
+    [
+        ("owner/name@v2", "owner/name", "v2"),
+        ("owner/name/subset@refs/pr/1", "owner/name/subset", "refs/pr/1"),
+        ("gpt2@main", "gpt2", "main"),
+        ("owner/name", "owner/name", None),
+        ("owner/name@", "owner/name@", None),
+        ("./a@b", "./a@b", None),
+        ("me@host/rows.jsonl", "me@host/rows.jsonl", None),
+    ],
+)
+def test_a_revision_stands_behind_the_place(name, place, revision):
+    assert split_revision(name) == (place, revision)
+
+
+def test_a_folder_of_such_a_name_is_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data@v2").mkdir()
+    assert split_revision("data@v2") == ("data@v2", None)
+
+
+def test_a_configuration_stands_before_the_revision():
+    assert in_subset("owner/name@v2", "small") == "owner/name/small@v2"
+    assert (in_subset("owner/name", "small"), in_subset("owner/name@v2", None)) == ("owner/name/small", "owner/name@v2")
+
+
+@pytest.mark.parametrize("name", ["owner/name@v2", "owner/name/small@v2", "owner/name/folder@v2"])
+def test_rows_are_asked_for_at_the_revision(name, monkeypatch):
+    asked = []
+
+    def load(*place, **options):
+        asked.append((place, options))
+        return [{"prompt": "q"}]
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    monkeypatch.setattr("datasets.get_dataset_config_names", lambda repo, revision: {"v2": ["small"]}[revision])
+    assert list(read_hub(name, None)) == [(f"{name}:row 0", {"prompt": "q"})]
+    [(place, options)] = asked
+    assert place[0] == "owner/name"
+    assert options["revision"] == "v2"
 
 
 def test_splits_of_a_downloaded_set_are_asked_for(tmp_path, monkeypatch):

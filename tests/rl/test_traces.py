@@ -5,7 +5,7 @@ import pytest
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.traces import score_trace, score_traces
-from rewardsmith.scoring.scorer import make_request
+from rewardsmith.scoring.answers import make_request
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "adds", "parameters": {}}}]

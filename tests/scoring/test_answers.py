@@ -1,10 +1,22 @@
 """An answer that has no reward costs itself: which ones are at fault is found, and the others keep their places."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from rewardsmith.errors import ScoringError, TooLongError, UnreachableError
-from rewardsmith.records import ScoreRequest
-from rewardsmith.scoring.answers import MISSING, NO_ANSWER, NoAnswer, in_places, is_missing, present, without_lost
+from rewardsmith.records import ScoreRequest, TokenIds
+from rewardsmith.scoring.answers import (
+    MISSING,
+    NO_ANSWER,
+    NoAnswer,
+    in_places,
+    is_missing,
+    make_request,
+    present,
+    require_vocabulary,
+    without_lost,
+)
 
 
 def lengths(request):
@@ -53,3 +65,19 @@ def test_what_fails_only_together_loses_all():
 def test_a_missing_answer_says_why_and_is_taken_out():
     assert (is_missing(NoAnswer("a number")), is_missing(""), NoAnswer("a number").reason) == (True, False, "a number")
     assert present(ScoreRequest("q", ("a", NO_ANSWER))).completions == ("a",)
+
+
+def test_an_answer_is_a_text_messages_or_ids_and_nothing_else():
+    said = {"role": "assistant", "content": "a"}
+    answers = ["a", [1, 2], [said], said, True, 5, [True], [1.5], [3, "a"], [-1], {"a": 1}, [], b"a"]
+    read = make_request("q", answers, partial=True).completions
+    assert read[:2] == ("a", (1, 2))
+    assert read[2] == read[3]
+    assert all(map(is_missing, read[4:]))
+
+
+def test_ids_outside_the_vocabulary_are_named():
+    scorer = SimpleNamespace(tokenizer=range(10))
+    require_vocabulary(scorer, TokenIds([0, 9]))
+    with pytest.raises(ScoringError, match="token id 10 is outside the vocabulary of 10"):
+        require_vocabulary(scorer, TokenIds([1, 10]))

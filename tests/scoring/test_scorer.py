@@ -6,7 +6,8 @@ import pytest
 
 from rewardsmith.errors import ConfigError, DataError, ScoringError
 from rewardsmith.records import TokenIds
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, make_request, probability
+from rewardsmith.scoring.answers import make_request
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer, check_truncation, probability
 
 
 def test_texts_and_token_ids_make_a_request():

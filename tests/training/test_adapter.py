@@ -19,7 +19,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.shared_prefix.plan import compute_rewards
-from rewardsmith.scoring.scorer import make_request
+from rewardsmith.scoring.answers import make_request
 from rewardsmith.training.adapter import ModelConfig, peft_config, require_cuda
 
 

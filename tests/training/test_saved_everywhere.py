@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import ConfigError
-from rewardsmith.scoring.scorer import make_request
+from rewardsmith.scoring.answers import make_request
 
 pytestmark = pytest.mark.slow
 

@@ -188,7 +188,7 @@ def model_variants(scorer: Scorer, path: str, how: ModelOptions | None = None) -
     other = torch.float32 if own == torch.bfloat16 else torch.bfloat16
 
     def load(**options: Any) -> RewardModel:
-        kept = ("trust_remote_code", "aggregate", "tokens_per_batch", "special_tokens", "chat_template")
+        kept = ("trust_remote_code", "aggregate", "tokens_per_batch", "special_tokens", "chat_template", "revision")
         options = {"device": scorer.device, "dtype": own, "truncation": scorer.truncation, **options}
         model: RewardModel = RewardModel.from_pretrained(path, **{n: getattr(how, n) for n in kept}, **options)
         return model

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("DATA was given twice; give it once")
     data = args.data or args.data_alone
     reading = {name: value for name, value in input_options(args).items() if name != "on_error" and value is not None}
-    flags = ("max_length", "trust_remote_code", "device", "dtype", "tokens_per_batch", "truncate_prompt")
+    flags = ("max_length", "trust_remote_code", "device", "dtype", "tokens_per_batch", "truncate_prompt", "revision")
     found = doctor(args.model, data, watch=track, **{name: getattr(args, name) for name in flags}, **reading)
     show(found, args.json)
     return int(found.level == "red" or (args.strict and found.level == "yellow"))

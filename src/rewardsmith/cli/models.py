@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from rewardsmith.cli.options import add_source
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -20,7 +22,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
         help="leave out the bias of a value head: rewards shift by one constant, and no code of ours is needed to load",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+    add_source(parser)
     parser.add_argument(
         "--no-verify",
         action="store_true",
@@ -32,7 +34,9 @@ def run_export(args: argparse.Namespace) -> int:
     """Export and say what was written and how far the rewards agree."""
     from rewardsmith.scoring.exporting import ExportOptions, export_model
 
-    options = ExportOptions(args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code, not args.no_verify)
+    options = ExportOptions(
+        args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code, not args.no_verify, args.revision
+    )
     report = export_model(args.model, args.out, options)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -109,8 +113,8 @@ def run_laplace(args: argparse.Namespace) -> int:
 
 def configure_verify(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("folder", help="a model that train or export wrote")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that the model brings")
+    parser.add_argument("folder", help="a model that train or export wrote: folder or hub id")
+    add_source(parser)
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -121,7 +125,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
     logging.disable_progress_bar()
     failed = 0
-    for found in verify_folder(args.folder, args.trust_remote_code):
+    for found in verify_folder(args.folder, args.trust_remote_code, args.revision):
         failed += not found.passed
         print(f"{'ok  ' if found.passed else 'FAIL'}  {found.check}: {found.message}")
     return int(failed > 0)

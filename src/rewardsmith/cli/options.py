@@ -30,8 +30,15 @@ def add_loading_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     group = parser.add_argument_group("model")
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
     group.add_argument("--dtype", help="float32 (default on a CPU), bfloat16 (default on a GPU), ...")
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
+    add_source(group)
     return group
+
+
+def add_source(parser: argparse._ActionsContainer) -> None:
+    """Add which state of a model's repository is read, and whether code that it brings may run."""
+    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
+    text = "branch, tag or commit of a hub id; owner/name@NAME says it for one model of several, and for data"
+    parser.add_argument("--revision", metavar="NAME", help=text)
 
 
 def add_size_options(group: argparse._ArgumentGroup) -> None:
@@ -159,6 +166,7 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         aggregate=args.aggregate,
         compile=args.compile,
         chat_template=args.chat_template,
+        revision=args.revision,
         # A server's work has no end.
         expected_tokens=math.inf if hasattr(args, "served_name") else count_tokens_about(data),
     )

@@ -21,7 +21,7 @@ from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
 
 GROUPS = {
-    "policy, prompts and rewards": "model_name dataset_name split train_limit reward_ gold trust_remote",
+    "policy, prompts and rewards": "model_name model_revision dataset_name split train_limit reward_ gold trust_remote",
     "what is measured": "num_eval eval_answers num_measure guard",
     "what is done to rewards": "combine penalty length_penalty normalized uncertainty clip wait_seconds",
     "how reward models run": "device batch_tokens truncate_prompt special_tokens compile chat_template",
@@ -35,10 +35,8 @@ GROUPS = {
     "output": "output_dir overwrite_output resume save_ logging_ report_to run_name",
 }
 # Of ModelConfig what says nothing to a policy: it is loaded as it is.
-UNREAD = (
-    *("model_revision", "attn_implementation", "load_in_8bit", "load_in_4bit"),
-    *("from_config", "tokenizer_name_or_path", "tokenizer_vocab_size"),
-)
+UNREAD = ("attn_implementation", "load_in_8bit", "load_in_4bit", "from_config", "tokenizer_name_or_path")
+UNREAD += ("tokenizer_vocab_size",)
 
 
 @dataclass
@@ -168,7 +166,11 @@ def _plan(arguments: argparse.Namespace) -> Any:
     return RunPlan(
         arguments.algorithm,
         open_policy(
-            script.model_name_or_path, device=device, dtype=adapter.dtype or "float32", trust_remote_code=remote
+            script.model_name_or_path,
+            device=device,
+            dtype=adapter.dtype or "float32",
+            trust_remote_code=remote,
+            revision=None if adapter.model_revision == "main" else adapter.model_revision,
         ),
         prompts[held_out:],
         prompts[:held_out],

@@ -38,7 +38,8 @@ from rewardsmith.clients.exchange import (
 )
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.records import Scorer, ScoreRequest, as_text, text_key
-from rewardsmith.scoring.scorer import RewardParts, make_request
+from rewardsmith.scoring.answers import make_request
+from rewardsmith.scoring.scorer import RewardParts
 
 __all__ = ["AsyncRewardClient", "ClientOptions", "RewardClient"]
 

@@ -103,6 +103,6 @@ def _require_no_model_options(name: str, options: ModelOptions, ensemble: Sequen
     if ensemble:
         raise ConfigError(f"{name} is no local model, so it has no further members; leave --ensemble out")
     settings = {"--device": options.device, "--dtype": options.dtype, "--batch-tokens": options.tokens_per_batch}
-    settings["--chat-template"] = options.chat_template
+    settings |= {"--chat-template": options.chat_template, "--revision": options.revision}
     if unused := [flag for flag, value in settings.items() if value is not None]:
         logger.warning("%s is no local model: %s had no effect on it", name, ", ".join(unused))

@@ -21,7 +21,7 @@ from rewardsmith.data.sets import CATALOGUE
 from rewardsmith.errors import ConfigError, DataError, RowError, listed, nearest_or_known, row_error
 from rewardsmith.files import reading
 from rewardsmith.files.reading import data_files
-from rewardsmith.files.tables import OnBroken, Row
+from rewardsmith.files.tables import OnBroken, Row, split_revision
 from rewardsmith.records import SYSTEM_ROLES, Message, PreferenceGroup
 
 # Names under which people keep what was asked, in the order in which they are tried; then others that carry meaning.
@@ -299,6 +299,7 @@ def _claims(format: Format, names: frozenset[str]) -> bool:
 
 def find_name(source: str) -> str | None:
     """Return the reader of a hub id ("owner/name" or "owner/name/subset") that exactly one entry declares."""
+    source, _ = split_revision(source)
     exact = [name for name, _, place in PLACES if place == source]
     title = "/".join(source.split("/")[:2])
     names = exact or [name for name, hub_id, _ in PLACES if hub_id == title]

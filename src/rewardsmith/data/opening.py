@@ -12,7 +12,7 @@ from rewardsmith.data.sets import find
 from rewardsmith.data.sets.entry import Entry, Read, Rows
 from rewardsmith.errors import ConfigError, DataError, RowError
 from rewardsmith.files.reading import SPLITS, choose_split, data_files
-from rewardsmith.files.tables import OnBroken, read_hub
+from rewardsmith.files.tables import OnBroken, read_hub, split_revision
 from rewardsmith.records import PreferenceGroup
 
 
@@ -31,8 +31,10 @@ def open_rows(
         if isinstance(source, Path) or source.count("/") < 1:
             where = f"the hub id {entry.hub_id}" if entry.hub_id else entry.homepage
             raise ConfigError(f"reader {entry.name!r} found no file at {source}; get the data set from {where}")
-        place = entry.hub_place if source == entry.hub_id else source
-        rows: Rows = read_hub(str(place), split or entry.split)
+        name, revision = split_revision(str(source))
+        # The entry knows which configuration of its data set it reads.
+        place = f"{entry.hub_place}{f'@{revision}' if revision else ''}" if name == entry.hub_id else str(source)
+        rows: Rows = read_hub(place, split or entry.split)
     else:
         rows = _read_local(entry, Path(source), split, on_broken, notes)
     return entry.unfold(rows) if entry.unfold else rows

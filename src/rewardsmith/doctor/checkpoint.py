@@ -23,7 +23,7 @@ from rewardsmith.models.checkpoint import (
     load_reward_model,
 )
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
-from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, fetch, nobody_asked, why_not
+from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, fetch, named_revision, nobody_asked, why_not
 from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -37,14 +37,15 @@ OTHER_HEADS = ("v_head", "value_head", "reward_head", "regression_layer", "rank_
 OWN_KINDS = ("Reward", "TokenClassification", "Ranker", "Comparer")
 
 
-def folder_of(path: str | Path) -> Path:
+def folder_of(path: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a checkpoint; a hub id is fetched. Raises CheckpointError."""
-    folder = Path(path)
+    name, revision = named_revision(str(path), revision)
+    folder = Path(name)
     if folder.is_dir():
         return folder
-    if folder.exists() or str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
+    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"{path}: no such folder, and not a hub id like 'owner/name'")
-    return fetch(str(path))
+    return fetch(name, revision)
 
 
 def stored_names(folder: Path, files: Iterable[str] = FULL) -> set[str] | None:
@@ -209,7 +210,7 @@ def examine_loaded(
 def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) -> Iterator[Finding]:
     """Check files, then tokens as the files have them, then the loaded model, then the data through it."""
     try:
-        folder = folder_of(model)
+        folder = folder_of(model, how.revision)
         saved, has_head = check_head_saved(folder)
         yield saved
         with nobody_asked():
@@ -248,9 +249,9 @@ def _look(model: str | Path, groups: list[PreferenceGroup], how: Examination) ->
 def _config(folder: Path, tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool) -> Any:
     """Read the text config; an adapter has its base's, and its pad token comes with the tokenizer."""
     name: str | Path = folder
-    if (folder / ADAPTER).is_file():
-        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path") or folder
-    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).get_text_config()
+    settings = _read_json(folder / ADAPTER) if (folder / ADAPTER).is_file() else {}
+    name, revision = settings.get("base_model_name_or_path") or folder, settings.get("revision")
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code).get_text_config()
     if name != folder:
         config.pad_token_id = tokenizer.pad_token_id
     return config

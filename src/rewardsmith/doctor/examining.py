@@ -151,6 +151,7 @@ def doctor(
     dtype: str | None = None,
     tokens_per_batch: int | None = None,
     truncate_prompt: bool = False,
+    revision: str | None = None,
     watch: Watch[Any] = unwatched,
     **reading: Unpack[ReadOptions],
 ) -> Diagnosis:
@@ -164,6 +165,7 @@ def doctor(
         device, dtype: where and in which precision the model is loaded.
         tokens_per_batch: distinct tokens of one forward.
         truncate_prompt: cut the start of the prompt where a text is too long, as `score` and `evaluate` can.
+        revision: branch, tag or commit of a hub id.
         watch: wraps what takes long, for a progress bar.
         reading: of `iter_preferences`: reader, split, limit.
 
@@ -185,7 +187,7 @@ def doctor(
         require_device(device, dtype)
     if tokens_per_batch is not None and tokens_per_batch < 1:
         raise ConfigError(f"tokens_per_batch is {tokens_per_batch}; give 1 or more")
-    place = (device, dtype, watch, tokens_per_batch, truncate_prompt)
+    place = (device, dtype, watch, tokens_per_batch, truncate_prompt, revision)
     how = Examination(max_length, reading, trust_remote_code, *place)
     return Diagnosis(examine(model, data, how), model, data)
 

@@ -52,6 +52,7 @@ class Examination:
         watch: wraps what takes long, for a progress bar.
         tokens_per_batch: distinct tokens of one forward; None takes a number that suits the device.
         truncate_prompt: cut the start of the prompt where a text is too long, as scoring and training can.
+        revision: branch, tag or commit of a hub id.
     """
 
     max_length: int | None = None
@@ -62,6 +63,7 @@ class Examination:
     watch: Watch[Any] = unwatched
     tokens_per_batch: int | None = None
     truncate_prompt: bool = False
+    revision: str | None = None
 
 
 class Reading(NamedTuple):

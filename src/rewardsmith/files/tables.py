@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -262,7 +263,8 @@ HUB_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", 
 def read_hub(name: str, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield (where, row) for every row of "owner/name", or of "owner/name/subset"; nothing is held in memory.
 
-    A subset is a configuration of the data set, or else a folder of its repository. The split is "train" when None.
+    "@REVISION" at the end names a branch, tag or commit. A subset is a configuration of the data set, or else a folder
+    of its repository. The split is "train" when None.
 
     Raises:
         DataError: the name is no hub id, or the hub cannot give the data set or the split.
@@ -291,6 +293,22 @@ def hub_files(name: str, split: str | None) -> tuple[Path, ...]:
     return tuple(Path(entry["filename"]) for entry in found[split or next(iter(found))].cache_files)
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return what "owner/name@REVISION" names: a place of the hub, and its branch, tag or commit.
+
+    A file or folder that is there, and what has no such end, comes back as it is, with None.
+    """
+    place, _, revision = name.partition("@")
+    is_place = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)*", place) is not None and Path(name).suffix not in HUB_SUFFIXES
+    return (place, revision) if revision and is_place and not Path(name).exists() else (name, None)
+
+
+def in_subset(name: str, subset: str | None) -> str:
+    """Return the name of a configuration of a data set of the hub, its revision at the end."""
+    place, revision = split_revision(name)
+    return f"{place}/{subset}{f'@{revision}' if revision else ''}" if subset else name
+
+
 def is_hub_id(name: str) -> bool:
     """Whether a text can be a hub id; a path of a data file is none."""
     return name.count("/") >= 1 and not name.startswith((".", "/", "~")) and Path(name).suffix not in HUB_SUFFIXES
@@ -302,12 +320,13 @@ def _load(name: str, **options: Any) -> Any:
         raise DataError(f"{name[:200]!r}: no such file or folder, and not a hub id like 'owner/name'")
     from datasets import load_dataset
 
-    owner, title, *subset = name.split("/", 2)
-    repository = f"{owner}/{title}"
+    place, revision = split_revision(name)
+    owner, title, *subset = place.split("/", 2)
+    repository, options = f"{owner}/{title}", {**options, "revision": revision}
     try:
         if not subset:
             return load_dataset(repository, **options)
-        if subset[0] in _configurations(repository):
+        if subset[0] in _configurations(repository, revision):
             return load_dataset(repository, subset[0], **options)
         return load_dataset(repository, data_dir=subset[0], **options)
     except Exception as error:
@@ -315,7 +334,7 @@ def _load(name: str, **options: Any) -> Any:
         raise DataError(f"{name}: no such file or folder, and the hub cannot give it: {one_line(error)}") from error
 
 
-def _configurations(repository: str) -> list[str]:
+def _configurations(repository: str, revision: str | None) -> list[str]:
     from datasets import get_dataset_config_names
 
-    return list(get_dataset_config_names(repository))
+    return list(get_dataset_config_names(repository, revision=revision))

@@ -344,7 +344,7 @@ def _load_adapter(
     base, pooling = adapter_config.base_model_name_or_path, "last" if contract is None else contract.pooling
     if not base:
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
-    found = heads.open_classifier(base, pooling, trust_remote_code, options)
+    found = heads.open_classifier(base, pooling, trust_remote_code, {**options, "revision": adapter_config.revision})
     model = found.model
     if contract is not None and pooling != contracts.pooling_of(model):
         model = heads.to_pooled(model, pooling)

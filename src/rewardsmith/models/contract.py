@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,8 @@ FILE_NAME = "scoring_contract.json"
 RECORD, CURVES = "run.json", "training_curves.png"
 FORMAT_VERSION = 1
 PACKAGES = ("rewardsmith", "torch", "transformers", "tokenizers", "peft")
+# Where the cache of the hub keeps a commit of a repository.
+SNAPSHOT = re.compile(r"(?:^|/)models--([^/]+)/snapshots/([0-9a-f]{40})")
 # What a reward is computed from; records, reports and the state of a training run stand in the same folder.
 REWARD_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py", ".npz")
 NOT_REWARD_FILES = {FILE_NAME, RECORD, "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
@@ -57,6 +60,7 @@ class ScoringContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     format_version: int = FORMAT_VERSION
+    source: str | None = None  # owner/name@commit of the hub that weights were read from, before or without training
     architecture: str
     pooling: str
     scored_token: str
@@ -185,6 +189,7 @@ def describe(
 ) -> ScoringContract:
     """Write down how `model` and `tokenizer` score."""
     return ScoringContract(
+        source=hub_source(model.config),
         architecture=type(model).__name__,
         pooling=pooling_of(model),
         scored_token="last" if pooling_of(model) == "last" else "pooled",
@@ -248,6 +253,15 @@ def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def hub_source(config: object) -> str | None:
+    """Return "owner/name@commit" of the repository that a model was read from; None for one of a folder, or new."""
+    name, commit = str(getattr(config, "_name_or_path", "")), getattr(config, "_commit_hash", None)
+    found = SNAPSHOT.search(Path(name).as_posix())
+    if found:
+        return f"{found[1].replace('--', '/')}@{found[2]}"
+    return f"{name}@{commit}" if commit and name and not Path(name).exists() else None
 
 
 def read_policy(values: Mapping[str, Any]) -> TextPolicy:

@@ -152,9 +152,9 @@ def new_model(
     return model
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, revision: str | None = None) -> Any:
     """Load a tokenizer. Raises ConfigError with the remedy."""
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no tokenizer at {name!r}; leave the flag out to train one") from error

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
 from rewardsmith.models import modeling_pooled_reward
-from rewardsmith.models.foreign.folder import why_not
+from rewardsmith.models.foreign.folder import cached_commit, why_not
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
 from rewardsmith.models.zero3 import gathered, sharded
 
@@ -121,6 +121,8 @@ def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: d
         options["dtype"] = getattr(torch, options["dtype"])
     config = _require_one_label(name, trust_remote_code, options.get("revision"))
     model, missing, unexpected = _load_weights(name, config, pooling, trust_remote_code, options)
+    # What a contract says of its source; transformers forgets it.
+    model.config._commit_hash = cached_commit(name, options.get("revision"))
     head = find_head(model)
     names = {n for n, module in model.named_modules() if module is head}
     lacking = sorted(str(key) for key in missing if str(key).split(".")[0] not in names)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rewardsmith.errors import CheckpointError, RewardsmithError
 from rewardsmith.models.checkpoint import golden_difference, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, hash_reward_files, read_contract
-from rewardsmith.models.foreign.folder import member_folders
+from rewardsmith.models.foreign.folder import local_folder, member_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,19 @@ class Verified:
     message: str
 
 
-def verify_folder(folder: str | Path, trust_remote_code: bool = False) -> Iterator[Verified]:
+def verify_folder(
+    folder: str | Path, trust_remote_code: bool = False, revision: str | None = None
+) -> Iterator[Verified]:
     """Check contract, files and golden rewards of a saved model, one after the other.
+
+    `folder` may be a hub id, and `revision` a branch, tag or commit of it.
 
     A contract that cannot be read, or files that changed, do not keep the later checks from being made.
 
     Raises:
         CheckpointError: there is no such folder.
     """
+    folder = local_folder(str(folder), revision)
     if not Path(folder).is_dir():
         raise CheckpointError(f"{folder}: no such folder; name one that train or export wrote")
     if (members := member_folders(str(folder))) != [str(folder)]:

@@ -22,7 +22,7 @@ from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import write_prompt
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, one_line
 from rewardsmith.files.reading import read_rows
-from rewardsmith.models.foreign.folder import nobody_asked, why_not
+from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.records import Completion, Message, Text, as_text, text_key
 
@@ -41,6 +41,7 @@ class Policy:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str = "policy"
+    revision: str | None = None
 
     @property
     def pad_token_id(self) -> int:
@@ -104,18 +105,24 @@ class Answer:
 
 @nobody_asked()
 def open_policy(
-    name: str, *, device: str | None = None, dtype: str | torch.dtype = "float32", trust_remote_code: bool = False
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | torch.dtype = "float32",
+    trust_remote_code: bool = False,
+    revision: str | None = None,
 ) -> Policy:
-    """Open a language model by hub id or folder, an adapter's folder included.
+    """Open a language model by hub id, perhaps with a revision or "@REVISION", or by folder, an adapter's included.
 
     Raises:
         CheckpointError: nothing can be loaded, it is no language model, or a weight would be random.
     """
+    name, revision = named_revision(name, revision)
     if _is_classifier(Path(name) / "config.json"):
         raise CheckpointError(
             f"{name} is a reward model, not a policy; name the language model that shall be optimised"
         )
-    options = {"trust_remote_code": trust_remote_code}
+    options = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         model, info = _load_causal(name, dtype=dtype, output_loading_info=True, **options)
@@ -126,7 +133,7 @@ def open_policy(
     if tokenizer.eos_token_id is None:
         raise CheckpointError(f"{name}: its tokenizer has no EOS token, so no answer would end; set eos_token")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Policy(model.to(place), tokenizer, name)  # type: ignore[arg-type]
+    return Policy(model.to(place), tokenizer, name, revision)  # type: ignore[arg-type]
 
 
 # Its declared type is that of a call without loading info.
@@ -142,7 +149,8 @@ def merge_adapter(policy: Policy) -> Policy:
         return policy
     from peft import AutoPeftModelForCausalLM
 
-    adapted = AutoPeftModelForCausalLM.from_pretrained(policy.name, dtype=policy.model.dtype)
+    options: dict[str, Any] = {"dtype": policy.model.dtype, "revision": policy.revision}
+    adapted = AutoPeftModelForCausalLM.from_pretrained(policy.name, **options)
     whole: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
     return Policy(whole.to(policy.model.device), policy.tokenizer, policy.name)  # type: ignore[arg-type]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from rewardsmith.errors import RewardsmithError, ScoringError, TooLongError, UnreachableError
-from rewardsmith.records import Completion, ScoreRequest, TokenIds
+from rewardsmith.errors import DataError, RewardsmithError, ScoringError, TooLongError, UnreachableError
+from rewardsmith.records import Completion, ScoreRequest, TokenIds, as_text
 
 Result = TypeVar("Result")
 Value = TypeVar("Value")
@@ -31,6 +31,52 @@ class NoAnswer(TokenIds):
 
 
 NO_ANSWER = NoAnswer()
+
+
+def make_request(prompt: object, completions: Sequence[Any], partial: bool = False) -> ScoreRequest:
+    """Build a request from what a user gives; None is a missing answer, and with `partial` what cannot be read is one.
+
+    Raises:
+        DataError: an answer that is neither text, messages nor token ids, unless `partial`.
+    """
+    asked = as_text(prompt, "prompt") if prompt else ""
+    answers: list[Completion] = []
+    for completion in completions:
+        try:
+            answers.append(NO_ANSWER if completion is None else as_completion(completion))
+        except DataError as error:
+            if not partial:
+                raise
+            answers.append(NoAnswer(str(error)))
+    return ScoreRequest(asked, tuple(answers))
+
+
+def as_completion(value: object) -> Completion:
+    """Return an answer as a record holds it: text, messages (or one of them), or token ids. Raises DataError."""
+    if is_ids(value):
+        return TokenIds(value)
+    return as_text([value] if isinstance(value, Mapping) and "role" in value else value, "completion")
+
+
+def is_ids(value: object) -> TypeGuard[Sequence[int]]:
+    """Whether an answer is the token ids of its whole text."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence) or not value:
+        return False
+    return all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in value)
+
+
+def vocabulary_size(scorer: object) -> int:
+    """Return how many token ids a model has embeddings for."""
+    config: Any = getattr(getattr(scorer, "model", None), "config", None)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return int(getattr(text_config, "vocab_size", None) or len(getattr(scorer, "tokenizer", ())))
+
+
+def require_vocabulary(scorer: object, ids: TokenIds) -> None:
+    """Refuse token ids that a model has no embeddings for. Raises ScoringError."""
+    size = vocabulary_size(scorer)
+    if bad := next((token for token in ids if not 0 <= token < size), None):
+        raise ScoringError(f"token id {bad} is outside the vocabulary of {size}")
 
 
 def is_missing(completion: Completion) -> bool:

@@ -23,7 +23,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.models import wide_head
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden, save_reward_model
 from rewardsmith.models.contract import template_hash
-from rewardsmith.models.foreign.folder import member_folders
+from rewardsmith.models.foreign.folder import local_folder, member_folders
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import comparisons_of_groups
@@ -74,7 +74,7 @@ def average_models(
         ConfigError: fewer than two, another architecture, tokenizer, template or base, or a folder that is taken.
     """
     out = Path(out)
-    folders = [member for folder in folders for member in member_folders(str(folder))]
+    folders = [member for folder in folders for member in member_folders(local_folder(str(folder)))]
     if len(folders) < 2:
         raise ConfigError(f"averaging needs two or more models, not {len(folders)}")
     if out.exists() and any(out.iterdir()):

@@ -33,7 +33,7 @@ from rewardsmith.models.checkpoint import (
     write_contract,
 )
 from rewardsmith.models.contract import golden_requests
-from rewardsmith.models.foreign.folder import ADAPTER, read_config
+from rewardsmith.models.foreign.folder import ADAPTER, local_folder, read_config
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.models.wide_head import collapse
@@ -66,6 +66,7 @@ class ExportOptions:
         overwrite: replace a folder that is there.
         trust_remote_code: allow Python code that the model brings.
         verify: also load the result in a fresh process and compare its golden rewards.
+        revision: branch, tag or commit of a hub id.
     """
 
     dtype: str | None = None
@@ -73,6 +74,7 @@ class ExportOptions:
     overwrite: bool = False
     trust_remote_code: bool = False
     verify: bool = True
+    revision: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,8 +131,9 @@ def export_model(source: str, out: str | Path, options: ExportOptions | None = N
     """
     options, out = options or ExportOptions(), Path(out)
     _check_place(source, out, options.overwrite)
-    dtype = options.dtype or _own_dtype(source)
-    loaded = load_reward_model(source, trust_remote_code=options.trust_remote_code, dtype=dtype)
+    place = local_folder(source, options.revision)
+    dtype = options.dtype or _own_dtype(place)
+    loaded = load_reward_model(place, trust_remote_code=options.trust_remote_code, dtype=dtype)
     require_golden(loaded, source)
     if loaded.imported is not None and loaded.imported.refusal:
         raise ConfigError(f"{source} cannot be written in the standard layout: {loaded.imported.refusal}")
@@ -155,7 +158,7 @@ def export_model(source: str, out: str | Path, options: ExportOptions | None = N
             )
         if options.verify:
             verify_in_fresh_process(folder)
-        record = Path(source) / training_record.FILE_NAME
+        record = Path(place) / training_record.FILE_NAME
         if record.is_file():
             shutil.copy(record, folder)
     name = type(core).__name__

@@ -32,6 +32,7 @@ class ModelOptions:
         aggregate: how the scores of a step model become one.
         compile: compile the layers: "on", "off", or "auto", where a CPU's work repays it.
         chat_template: a Jinja file, "plain" or "chatml", for a model that was not trained on a template that it holds.
+        revision: branch, tag or commit of a hub id that names none itself ("owner/name@REVISION").
         expected_tokens: about how many tokens will be scored, for "auto"; 0 where nobody knows.
     """
 
@@ -47,6 +48,7 @@ class ModelOptions:
     aggregate: str = "min"
     compile: str = "off"
     chat_template: str | None = None
+    revision: str | None = None
     expected_tokens: float = field(default=0.0, compare=False)
 
 
@@ -65,6 +67,7 @@ class OpenOptions(TypedDict, total=False):
     aggregate: str
     compile: str
     chat_template: str | None
+    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class ModelSpec:
             special_tokens=how.special_tokens,
             truncation="truncate_prompt" if how.truncate_prompt else None,
             chat_template=how.chat_template,
+            revision=how.revision,
         )
         bad = find_bad_weight(model)
         if bad is not None:

@@ -25,14 +25,14 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns, prepare_model
 from rewardsmith.models.wide_head import LAPLACE_FILE, load_distribution, num_heads
-from rewardsmith.records import Completion, ScoreRequest, Text, as_text
+from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds, as_text
+from rewardsmith.scoring.answers import as_completion, require_vocabulary
 from rewardsmith.scoring.comparer import PairComparer
 from rewardsmith.scoring.ensemble import EnsembleModel, combine_part, combine_rewards, require_spread, spread_of
 from rewardsmith.scoring.scorer import (
     Fitted,
     RewardParts,
     RewardScorer,
-    as_completion,
     check_truncation,
     fit_completions,
     probability,
@@ -335,6 +335,8 @@ class RewardModel(RewardScorer):
         return self.renderer.compose(prompt, self._prepare(completion), request.tools, request.chat_template_kwargs)
 
     def _encode_one(self, request: ScoreRequest, prompt: Text, completion: Completion, limit: int | None) -> list[int]:
+        if isinstance(completion, TokenIds):
+            require_vocabulary(self, completion)
         ids = self.renderer.ids(self._compose(request, prompt, completion), limit)
         if self._reader is not None:
             self._reader.check(ids)

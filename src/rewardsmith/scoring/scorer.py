@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
-from rewardsmith.errors import ConfigError, DataError, RewardsmithError, TooLongError, try_halves
-from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, as_text
-from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer, in_places, present, without_lost
+from rewardsmith.errors import ConfigError, RewardsmithError, TooLongError, try_halves
+from rewardsmith.records import Completion, Message, ScoreRequest, Text
+from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer, in_places, make_request, present, without_lost
 
 logger = logging.getLogger(__name__)
 TRUNCATIONS = ("error", "truncate_prompt")
@@ -275,24 +275,6 @@ def scale_of(scorer: object) -> tuple[float, float]:
     return mean, std
 
 
-def make_request(prompt: object, completions: Sequence[Any], partial: bool = False) -> ScoreRequest:
-    """Build a request from what a user gives; None is a missing answer, and with `partial` what cannot be read is one.
-
-    Raises:
-        DataError: an answer that is neither text, messages nor token ids, unless `partial`.
-    """
-    asked = as_text(prompt, "prompt") if prompt else ""
-    answers: list[Completion] = []
-    for completion in completions:
-        try:
-            answers.append(NO_ANSWER if completion is None else as_completion(completion))
-        except DataError as error:
-            if not partial:
-                raise
-            answers.append(NoAnswer(str(error)))
-    return ScoreRequest(asked, tuple(answers))
-
-
 def score_answers(
     score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]], requests: Sequence[ScoreRequest], partial: bool
 ) -> list[list[RewardParts | None]]:
@@ -341,13 +323,6 @@ def _is_list_of_prompts(prompt: object, completions: Any) -> bool:
     if prompt and isinstance(prompt[0], dict | Message):
         return False
     return len(prompt) == len(completions) and all(isinstance(c, list | tuple) for c in completions)
-
-
-def as_completion(value: object) -> Completion:
-    """Return an answer as a record holds it: text, messages, or token ids."""
-    if isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], int):
-        return TokenIds(value)
-    return as_text(value, "completion")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities
-from rewardsmith.errors import RewardsmithError, TooLongError
+from rewardsmith.errors import RewardsmithError, ScoringError, TooLongError
 from rewardsmith.models.templates import refused_options
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
-from rewardsmith.scoring.answers import MISSING, NO_ANSWER, NoAnswer
+from rewardsmith.scoring.answers import MISSING, NO_ANSWER, NoAnswer, require_vocabulary
 from rewardsmith.scoring.scorer import Fitted
 from rewardsmith.serving.limits import Failure, Refusal, draining, invalid, too_large
 
@@ -231,23 +231,16 @@ def _check_template_arguments(request: ScoreRequest, number: int) -> None:
 def _check_part(model: ServedModel, part: Text | Completion, where: str) -> None:
     """Raise Refusal for ids outside the vocabulary and for text that is no valid Unicode."""
     if isinstance(part, TokenIds):
-        size = vocabulary_size(model)
-        bad = next((i for i in part if not 0 <= i < size), None)
-        if bad is not None:
-            raise invalid(f"{where}: token id {bad} is outside the vocabulary of {size}")
+        try:
+            require_vocabulary(model, part)
+        except ScoringError as error:
+            raise invalid(f"{where}: {error}") from error
         return
     try:
         repr_bytes = part if isinstance(part, str) else "".join(str(message.content) for message in part)
         repr_bytes.encode("utf-8")
     except UnicodeEncodeError as error:
         raise invalid(f"{where} holds a lone surrogate, which is no Unicode text; remove it") from error
-
-
-def vocabulary_size(model: ServedModel) -> int:
-    """Return how many token ids the model has embeddings for."""
-    config: Any = getattr(getattr(model, "model", None), "config", None)
-    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return int(getattr(text_config, "vocab_size", None) or len(model.tokenizer))
 
 
 def _cut(ids: list[int], limit: int | None, truncation: Truncation) -> list[int]:

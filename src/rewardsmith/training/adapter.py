@@ -126,7 +126,13 @@ def merged_start(name: str, args: RewardConfig, notes: list[str]) -> str:
     return str(merged)
 
 
-def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_tokens: Sequence[int] = ()) -> Any:
+def wrap_adapter(
+    model: PreTrainedModel,
+    given: object,
+    notes: list[str],
+    new_tokens: Sequence[int] = (),
+    revision: str | None = None,
+) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
     The caller's configuration stays as it is, so that it can be used again.
@@ -155,6 +161,8 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_to
             "do: its ranks would stay as they began; train LoRA, DoRA or rsLoRA"
         )
     peft_config = copy.deepcopy(given)
+    # Whoever loads the adapter reads the same base.
+    peft_config.revision = peft_config.revision or (None if revision == "main" else revision)
     if given.inference_mode:
         notes.append("peft_config is that of a saved adapter (inference_mode=True): a new adapter like it is trained")
         peft_config.inference_mode = False
@@ -274,7 +282,7 @@ class ModelConfig:
     """Which model, in which precision, with which adapter: TRL's flags, and a model from a config, which is ours."""
 
     model_name_or_path: str | None = option(None, "Model id or folder.")
-    model_revision: str = option("main", "Branch, tag or commit of the model.")
+    model_revision: str = option("main", "Branch, tag or commit of the model.", aliases=["--revision"])
     dtype: str | None = option(
         "float32", "Precision of the weights.", choices=["auto", "bfloat16", "float16", "float32"]
     )

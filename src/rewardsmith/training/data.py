@@ -16,7 +16,7 @@ from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
-from rewardsmith.files.tables import read_hub, stream_hub
+from rewardsmith.files.tables import in_subset, read_hub, split_revision, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
 from rewardsmith.training.config import RewardConfig, option
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
@@ -110,7 +110,7 @@ def _open_stream(script: ScriptArguments, mixture: DatasetMixtureConfig) -> Trai
     notes = [f"{name}: read as a stream; prompts are not merged, and nothing is held out of it"]
     path = Path(name).expanduser()
     if not path.exists():
-        hub = f"{name}/{script.dataset_config}" if script.dataset_config else name
+        hub = in_subset(name, script.dataset_config)
         return TrainingData(DatasetStream(stream_hub(hub, script.dataset_train_split), name), [], notes)
     files = _split_files(path) if path.is_dir() else {}
     split = script.dataset_train_split
@@ -196,10 +196,11 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
     if path.is_file():
         train, notes = _load(str(path), script, merge, None, script.train_limit)
         return TrainingData(train, [], notes)
-    if not path.exists() and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") > 1):
+    if not path.exists() and (
+        name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or split_revision(name)[0].count("/") > 1
+    ):
         raise ConfigError(f"data file {name!r} does not exist; check --dataset_name")
-    if script.dataset_config and not path.exists():
-        name = f"{name}/{script.dataset_config}"
+    name = name if path.exists() else in_subset(name, script.dataset_config)
     train, notes = _load(name, script, merge, script.dataset_train_split, script.train_limit)
     try:
         held_out, _ = _load(name, script, merge, script.dataset_test_split, script.eval_limit)
@@ -353,7 +354,7 @@ def _source(entry: MixtureSource, where: str) -> tuple[str | list[str], str | No
             raise ConfigError(f"{where}: no file {str(base / str(patterns[files.index([])]))!r}; check data_files")
         return list(chain.from_iterable(files)), None
     if not Path(entry.path).exists():
-        return "/".join(part for part in (entry.path, entry.name, entry.data_dir) if part), entry.split
+        return in_subset(entry.path, "/".join(part for part in (entry.name, entry.data_dir) if part)), entry.split
     if entry.name:
         raise ConfigError(f"{where}: 'name' is for data sets of the hub, and {entry.path!r} is local; leave it out")
     if folder.is_dir():

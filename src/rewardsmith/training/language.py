@@ -25,7 +25,7 @@ from transformers import (
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.writing import write_json
 from rewardsmith.models import fresh_model
-from rewardsmith.models.foreign.folder import nobody_asked, why_not
+from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.long_texts import first_ids
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.tokenizer import prepare_tokenizer
@@ -155,13 +155,16 @@ def _model(model: ModelConfig, config: RewardConfig, groups: Sequence[Preference
     if not model.model_name_or_path:
         raise ConfigError("no model: set model_name_or_path to an id or a folder, or from_config to start fresh")
     set_seed(config.seed)
-    options = {"revision": model.model_revision, "trust_remote_code": config.trust_remote_code}
+    asked = None if model.model_revision == "main" else model.model_revision
+    place, revision = named_revision(model.model_name_or_path, asked)
+    options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
     try:
-        core = AutoModelForCausalLM.from_pretrained(model.model_name_or_path, **options)
+        core = AutoModelForCausalLM.from_pretrained(place, **options)
     except (OSError, ValueError) as error:
         reason = why_not(error)
         raise ConfigError(f"no language model could be loaded from {model.model_name_or_path!r}: {reason}") from error
-    return core, fresh_model.load_tokenizer(str(name))
+    own = model.tokenizer_name_or_path
+    return core, fresh_model.load_tokenizer(own) if own else fresh_model.load_tokenizer(place, revision)
 
 
 def _tied(config: PreTrainedConfig, **options: object) -> PreTrainedModel:

@@ -15,9 +15,10 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.tables import split_revision
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
-from rewardsmith.models.foreign.folder import nobody_asked, why_not
+from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
@@ -50,7 +51,7 @@ class Parts:
 def default_output_dir(model: object) -> str:
     """Return `<model name>-Reward`, as TRL does."""
     name = model if isinstance(model, str) else getattr(core_model(model).config, "_name_or_path", "") or "model"
-    return f"{Path(name).name}-Reward"
+    return f"{Path(split_revision(name)[0]).name}-Reward"
 
 
 @nobody_asked()
@@ -59,11 +60,11 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if not isinstance(args, RewardConfig):
         theirs = f"{type(args).__module__.split('.')[0]}.{type(args).__name__}"
         raise ConfigError(f"args must be a rewardsmith.RewardConfig, not {theirs}: import it from rewardsmith")
-    # A new head is random, so the seed is set before the model is loaded.
-    set_seed(args.seed)
+    set_seed(args.seed)  # before the model is loaded: a new head is random
     notes, options = list[str](), _init_kwargs(args)
     if isinstance(model, str):
-        name = model if peft_config is None else adapter.merged_start(model, args, notes)
+        place = _take_revision(model, options)
+        name = place if peft_config is None else adapter.merged_start(place, args, notes)
         model, said = _load(name, args, options, quantization_config)
         notes += said
     else:
@@ -95,7 +96,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     new_tokens = _apply_special_tokens(core, tokenizer, args)
     notes += prepare_tokenizer(tokenizer, core)
     if peft_config is not None:
-        model = adapter.wrap_adapter(model, peft_config, notes, new_tokens)
+        model = adapter.wrap_adapter(model, peft_config, notes, new_tokens, options.get("revision"))
     elif has_adapter:
         adapter.note_untrained_head(model, notes)
     if has_adapter:
@@ -114,6 +115,14 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         args.learning_rate = automatic_learning_rate(parameters, has_adapter)
         notes.append(f"learning_rate='auto' chose {args.learning_rate:g} for {parameters / 1e6:.1f}M parameters")
     return Parts(model, tokenizer, notes)
+
+
+def _take_revision(name: str, options: dict[str, Any]) -> str:
+    """Return a model's name without its revision, which goes into the options of loading. Raises CheckpointError."""
+    asked = options.get("revision")
+    name, revision = named_revision(name, None if asked == "main" else asked)
+    options |= {"revision": revision} if revision else {}
+    return name
 
 
 def _load(
@@ -385,7 +394,7 @@ def _given(config: RewardConfig) -> dict[str, Any]:
 def _require_folder(name: str) -> None:
     """Refuse what is plainly a path and does not exist, before anybody asks the hub for it."""
     path = Path(name)
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    looks_local = name.startswith((".", "/", "~")) or split_revision(name)[0].count("/") > 1
     if looks_local and not path.is_dir():
         raise ConfigError(f"model folder {name!r} does not exist; check --model_name_or_path")
     if path.is_dir() and not any((path / f).is_file() for f in ("config.json", "adapter_config.json")):

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from rewardsmith.errors import ConfigError, DataError, nearest_or_known, one_line
+from rewardsmith.files.tables import split_revision
 from rewardsmith.models.foreign.folder import nobody_asked
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.exactness import fixed_positions, reason_not_to_share
@@ -150,7 +151,8 @@ def _config(name: str) -> PreTrainedConfig:
         raise ConfigError(f"{name!r} is no folder and no hub id; {nearest_or_known(name, SHAPES)}")
     try:
         with nobody_asked():
-            return AutoConfig.from_pretrained(name, num_labels=1)
+            place, revision = split_revision(name)
+            return AutoConfig.from_pretrained(place, revision=revision, num_labels=1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no config of {name!r} could be read ({one_line(error)})") from error
 
@@ -198,7 +200,8 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
         return None
     try:
         with nobody_asked():
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+            place, revision = split_revision(model)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, revision=revision)
     except (OSError, ValueError):
         return None
     prepare_tokenizer(tokenizer)

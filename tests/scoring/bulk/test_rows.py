@@ -9,7 +9,7 @@ import pytest
 import zstandard
 from letter_scorer import Letters
 
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import ConfigError, DataError, RowError
 from rewardsmith.scoring.answers import is_missing
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
 from rewardsmith.scoring.bulk.rows import HubInput, find_source, hash_source, read_answers, read_request, read_source
@@ -131,3 +131,21 @@ def test_an_answer_that_cannot_be_read_keeps_its_place_and_its_reason():
         read_request(row, "row 3")
     with pytest.raises(DataError, match="row 4"):
         read_answers({"prompt": "q", "completions": [None, 5]}, "row 4")
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"prompt": "q", "completion": None}, "completion"),
+        ({"prompt": "q", "completions": [None, None]}, "completions[0]"),
+        ({"prompt": "q", "completions": None}, "completions"),
+        ({"prompt": "q", "chosen": None, "rejected": None}, "chosen"),
+        ({"chosen_ids": None, "rejected_ids": None}, "chosen_ids"),
+        ({"text": None}, "text"),
+        ({"messages": None}, "messages"),
+    ],
+)
+def test_a_row_of_nulls_alone_is_named_so(row, column):
+    with pytest.raises(RowError, match="is null") as caught:
+        read_answers(row, "row 5")
+    assert (caught.value.reason, f"'{column}'" in str(caught.value)) == ("null value", True)

@@ -62,12 +62,16 @@ def test_a_null_completion_has_a_null_reward_and_costs_no_other(ask, reward_mode
 
 
 def test_with_partial_what_cannot_be_read_or_encoded_costs_itself_alone(ask, reward_model):
-    bad = [[{"content": "no role"}], [10**6], "good " * 5000]
+    bad = [[{"content": "no role"}], [10**6], "good " * 5000, 5, True, [1.5], [True], [3, "a"], {"a": 1}, [[1]], [None]]
     body = {"prompt": "is maybe", "completions": [" fine", *bad]}
     assert "error" in ask("/v1/reward", body, 422)
     result = ask("/v1/reward", {**body, "partial": True})["results"][0]
     assert result["rewards"][:1] == near(reward_model.score("is maybe", [" fine"]))
-    assert result["rewards"][1:] == [None, None, None]
+    assert result["rewards"][1:] == [None] * len(bad) == reward_model.score("is maybe", bad, partial=True)
+    refused = ask("/v1/reward", {"prompt": "is maybe", "completions": ["secret", 5]}, 422)["error"]["message"]
+    assert refused == (
+        "the body: completion 1 must be a text, a list of token ids or a list of messages, not a int of another kind"
+    )
     assert "needs a role" in result["errors"]["1"]
     assert "outside the vocabulary" in result["errors"]["2"]
     assert "the model reads" in result["errors"]["3"]

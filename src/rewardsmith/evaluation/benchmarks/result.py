@@ -22,6 +22,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, best_of_k, margins, prompt_clusters
 from rewardsmith.evaluation.verdict import RULES, Rule
 from rewardsmith.files.reading import data_files, read_json_lines
+from rewardsmith.files.tables import split_revision
 from rewardsmith.records import Comparison, Estimate, PreferenceGroup, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share
 
@@ -132,20 +133,21 @@ def _json_lines(path: Path) -> list[Any] | None:
 
 def _hub_rows(name: str, split: str) -> Iterator[Row]:
     """Read all configurations of a hub data set."""
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    place, revision = split_revision(name)
+    if place.count("/") != 1 or place.startswith((".", "/", "~")):
         raise DataError(f"{name}: no such file or folder, and not a hub id like 'owner/name'")
     from datasets import get_dataset_config_names, load_dataset
 
     try:
-        configs = get_dataset_config_names(name)
-        parts = [(config, load_dataset(name, config, split=split)) for config in configs]
+        configs = get_dataset_config_names(place, revision=revision)
+        parts = [(config, load_dataset(place, config, split=split, revision=revision)) for config in configs]
     except Exception as error:
         # The hub's client raises errors of many libraries; all mean that this data set cannot be had.
         raise DataError(f"{name}: the hub cannot give it: {' '.join(str(error).split())[:200]}") from error
     for config, rows in parts:
-        place = f"{config}/{split}" if len(parts) > 1 else split
+        file = f"{config}/{split}" if len(parts) > 1 else split
         for index, row in enumerate(rows):
-            yield f"{name}:{config}:row {index}", {**row, FILE: place}
+            yield f"{name}:{config}:row {index}", {**row, FILE: file}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rewardsmith.errors import CheckpointError, one_line
-from rewardsmith.files.tables import is_hub_id
+from rewardsmith.files.tables import is_hub_id, split_revision
 from rewardsmith.files.writing import write_json
 
 ADAPTER = "adapter_config.json"
@@ -178,8 +178,21 @@ def fetch(name: str, revision: str | None = None) -> Path:
         raise CheckpointError(f"{name}: no such folder, and the hub cannot give {what}: {one_line(error)}") from error
 
 
+def named_revision(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """Return a model's name and the revision to read: what stands behind its @, else `revision`.
+
+    Raises:
+        CheckpointError: a revision of a folder, which has none.
+    """
+    place, own = split_revision(name)
+    revision = own or revision
+    if revision and (Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") > 1):
+        raise CheckpointError(f"{place} is no hub id, so it has no revision {revision!r}; leave the revision out")
+    return place, revision
+
+
 def local_folder(path: str, revision: str | None = None) -> str:
-    """Return where a model lies: its folder, or for a hub id what was downloaded.
+    """Return where a model lies: its folder, or for a hub id, perhaps with "@REVISION", what was downloaded.
 
     Without a network a name comes back as it is: transformers may have cached what it needs of that model.
 
@@ -188,10 +201,8 @@ def local_folder(path: str, revision: str | None = None) -> str:
     """
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    is_here = Path(path).exists() or not is_hub_id(path)
-    if is_here and revision:
-        raise CheckpointError(f"{path} is no hub id, so it has no revision {revision!r}; leave the revision out")
-    if is_here:
+    path, revision = named_revision(path, revision)
+    if Path(path).exists() or not (is_hub_id(path) or revision):
         return path
     try:
         return str(fetch(path, revision))
@@ -199,6 +210,16 @@ def local_folder(path: str, revision: str | None = None) -> str:
         if revision or not isinstance(error.__cause__, LocalEntryNotFoundError):
             raise
         return path
+
+
+def cached_commit(name: str, revision: str | None) -> str | None:
+    """Return the commit of a hub id that was read last; None for a folder."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(name).exists():
+        return None
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def open_folder(path: str, config: Mapping[str, Any]) -> Folder:

@@ -79,7 +79,7 @@ def base_of(folder: Folder) -> str:
     """Name where the backbone's config lies: the folder, or the base model of an adapter."""
     if not folder.is_adapter or folder.config:
         return str(folder.path)
-    return _adapter_base(folder)
+    return _adapter_base(folder)[0]
 
 
 def _set_head(model: Any, folder: Folder, head: LinearHead) -> None:
@@ -97,25 +97,27 @@ def _set_head(model: Any, folder: Folder, head: LinearHead) -> None:
             model.score.bias.copy_(tensors[head.bias].reshape(1))
 
 
-def _adapter_base(folder: Folder) -> str:
+def _adapter_base(folder: Folder) -> tuple[str, str | None]:
+    """Return the name of an adapter's base model, and its revision where the adapter says one."""
     try:
         from peft import PeftConfig
     except ImportError as error:
         raise missing_extra("peft", "peft") from error
-    base = PeftConfig.from_pretrained(str(folder.path)).base_model_name_or_path
+    found = PeftConfig.from_pretrained(str(folder.path))
+    base: str | None = found.base_model_name_or_path
     if not base:
         raise CheckpointError(f"{folder.path} names no base model; write its path into base_model_name_or_path")
-    return base
+    return base, found.revision
 
 
 def _merged_weights(folder: Folder, options: ImportOptions) -> dict[str, Tensor]:
     """Merge a LoRA adapter of a language model into its base and give the weights."""
-    base = _adapter_base(folder)
+    base, revision = _adapter_base(folder)
     from peft import PeftModel
 
     with quiet_loading():
         language_model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, trust_remote_code=options.trust_remote_code
+            base, revision=revision, dtype=torch.float32, trust_remote_code=options.trust_remote_code
         )
         merged: Any = PeftModel.from_pretrained(language_model, str(folder.path)).merge_and_unload()  # type: ignore[operator]
     return merged.state_dict()

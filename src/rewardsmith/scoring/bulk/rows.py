@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from rewardsmith._version import __version__
 from rewardsmith.data.detecting import prompt_column, read_rows, system_column, with_system
-from rewardsmith.data.formats.cells import check_ids, check_list, find_unreadable
+from rewardsmith.data.formats.cells import check_ids, check_list, find_unreadable, require
 from rewardsmith.data.formats.pairs import group_fields, join_prompt
 from rewardsmith.errors import ConfigError, RowError, row_error
 from rewardsmith.files.tables import hub_files, is_hub_id
-from rewardsmith.records import Completion, ScoreRequest, TokenIds, fingerprint
+from rewardsmith.records import Completion, ScoreRequest, fingerprint
 from rewardsmith.scoring.answers import NO_ANSWER
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def spec_fingerprints(spec: ModelSpec, model: RewardScorer) -> dict[str, str]:
 def _model_fingerprints(model: RewardScorer, path: str) -> dict[str, str]:
     """Return weights, template, precision, batches and package versions of a loaded model."""
     from rewardsmith.models.compiling import is_compiled
-    from rewardsmith.models.contract import package_versions, template_hash
+    from rewardsmith.models.contract import hub_source, package_versions, template_hash
 
     if len(model.members) > 1:
         own = [_model_fingerprints(member, member.name) for member in model.members]
@@ -129,7 +129,7 @@ def _model_fingerprints(model: RewardScorer, path: str) -> dict[str, str]:
     if is_compiled(model.model):
         weights = (*weights, "compiled")
     return {
-        "model": hash_files(folder) if folder.is_dir() else f"{path}@{config._commit_hash}",
+        "model": hash_files(folder) if folder.is_dir() else hub_source(config) or path,
         "template": fingerprint([str(template_hash(model.tokenizer)), model.text_rule]),
         "dtype": " ".join(map(str, weights)),
         "packages": " ".join(f"{name}={version}" for name, version in sorted(package_versions().items())),
@@ -220,13 +220,14 @@ def read_answers(row: Mapping[str, Any], where: str) -> AskedRow:
     prompt = None if form in ("text", "messages") else row.get("prompt")
     sides = [row[name] for name in names]
     if form == "completions":
-        sides = [_answer(entry) for entry in check_list(row["completions"], where, "completions")]
+        sides = [_answer(entry) for entry in check_list(require(row, "completions", where), where, "completions")]
         names = tuple(f"completions[{place}]" for place in range(len(sides)))
         if not sides:
             raise row_error(where, "empty list", "column 'completions' is empty; give at least one or remove the row")
     lost: dict[int, Exception] = dict(find_unreadable(sides, where, names))
-    # Where none can be read, what reads them all says why.
-    kept = [place for place in range(len(sides)) if place not in lost] or range(len(sides))
+    kept = [place for place in range(len(sides)) if place not in lost]
+    if not kept:
+        raise lost[0]
     read_as = [names[place] for place in kept]
     asked, completions = join_prompt(prompt, [sides[place] for place in kept], where, "prompt", read_as)
     fields = group_fields(row, where, set(row) - {"tools", "chat_template_kwargs"})
@@ -241,7 +242,7 @@ def _read_ids(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Ask
     lost: dict[int, Exception] = {}
     for place, name in enumerate(names):
         try:
-            found.append(TokenIds(check_ids(row[name], where, name)))
+            found.append(check_ids(require(row, name, where), where, name))
         except RowError as error:
             lost[place] = error
     if not found:

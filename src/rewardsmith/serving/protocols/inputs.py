@@ -11,14 +11,15 @@ from pydantic import Field, WithJsonSchema
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Completion, Message, ScoreRequest, TokenIds, as_text
-from rewardsmith.scoring.answers import NO_ANSWER
+from rewardsmith.scoring.answers import NO_ANSWER, is_ids
 from rewardsmith.serving.limits import invalid
 from rewardsmith.serving.metrics import VISIT
 from rewardsmith.serving.service import ids_request, text_request
 
 # The first wrong element ends the reading of a list: errors of a million elements cost minutes and gigabytes.
 FIRST_ERROR = Field(fail_fast=True)
-TokenId = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+MOST_IDS = 2**31
+TokenId = Annotated[int, Field(ge=0, lt=MOST_IDS, strict=True)]
 Label = Annotated[str, Field(max_length=512)]
 Texts = Annotated[list[str], FIRST_ERROR]
 Ids = Annotated[list[TokenId], FIRST_ERROR]
@@ -101,13 +102,18 @@ def requests_of(value: ManyTexts) -> list[ScoreRequest]:
     return [text_request(item) if isinstance(item, str) else ids_request(item) for item in value]  # type: ignore[arg-type]
 
 
-def to_completion(value: str | list[int] | list[dict[str, Any]], where: str) -> Completion:
-    """Read a completion: text, token ids of the whole sequence, or messages."""
+def to_completion(value: object, where: str) -> Completion:
+    """Read a completion: text, token ids of the whole sequence, or messages. Raises Refusal 422 for anything else."""
     if isinstance(value, str):
         return value
-    if value and isinstance(value[0], int):
-        return TokenIds(value)  # type: ignore[arg-type]
-    return to_messages(value, where)  # type: ignore[arg-type]
+    if is_ids(value) and max(value) < MOST_IDS:
+        return TokenIds(value)
+    messages = [value] if isinstance(value, dict) and "role" in value else value
+    if isinstance(messages, list) and all(isinstance(message, dict) for message in messages):
+        return to_messages(messages, where)
+    # What was sent is not quoted: it may be a text.
+    kind = type(value).__name__
+    raise invalid(f"{where} must be a text, a list of token ids or a list of messages, not a {kind} of another kind")
 
 
 def to_document(value: str | Mapping[str, Any] | None) -> Completion:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from rewardsmith.records import Completion, ScoreRequest
 from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer
@@ -27,7 +28,8 @@ from rewardsmith.serving.protocols.inputs import (
 from rewardsmith.serving.requests import Truncation
 from rewardsmith.serving.service import Scored, Service, conversation_request, ids_request, text_request
 
-CompletionBody = str | Ids | Messages | None
+# What is none of these is refused by `to_completion`, or costs itself alone where that is asked for.
+CompletionBody = Annotated[str | Ids | Messages | SkipJsonSchema[Any] | None, Field(union_mode="left_to_right")]
 
 
 class RewardInput(BaseModel):
@@ -128,7 +130,7 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _completion(value: CompletionBody, where: str, partial: bool) -> Completion:
+def _completion(value: object, where: str, partial: bool) -> Completion:
     """Read a completion; null is one that is missing, and with `partial` so is what cannot be read."""
     try:
         return NO_ANSWER if value is None else to_completion(value, where)
@@ -162,7 +164,8 @@ def _request(item: RewardInput, where: str, partial: bool) -> ScoreRequest:
     if item.messages is not None:
         return conversation_request(to_messages(item.messages, where), item.tools, item.chat_template_kwargs)
     prompt = item.prompt if isinstance(item.prompt, str) else to_messages(item.prompt, where) if item.prompt else ""
-    completions = tuple(_completion(value, where, partial) for value in item.completions or ())
+    answers = enumerate(item.completions or ())
+    completions = tuple(_completion(value, f"{where}: completion {place}", partial) for place, value in answers)
     return ScoreRequest(prompt, completions, item.tools, item.chat_template_kwargs)
 
 
