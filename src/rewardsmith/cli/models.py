@@ -23,20 +23,16 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
     add_source(parser)
-    parser.add_argument(
-        "--no-verify",
-        action="store_true",
-        help="do not load the result once more in a fresh process; rewards are compared in any case",
-    )
+    text = "do not load the result once more in a fresh process; rewards are compared in any case"
+    parser.add_argument("--no-verify", action="store_true", help=text)
 
 
 def run_export(args: argparse.Namespace) -> int:
     """Export and say what was written and how far the rewards agree."""
     from rewardsmith.scoring.exporting import ExportOptions, export_model
 
-    options = ExportOptions(
-        args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code, not args.no_verify, args.revision
-    )
+    flags = (args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code)
+    options = ExportOptions(*flags, not args.no_verify, args.revision)
     report = export_model(args.model, args.out, options)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -58,12 +54,8 @@ def run_export(args: argparse.Namespace) -> int:
 def configure_average(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("out", help="a new folder")
-    parser.add_argument(
-        "models",
-        nargs="+",
-        metavar="MODEL",
-        help="full models that were fine-tuned from one base, or an ensemble of such",
-    )
+    text = "full models that were fine-tuned from one base, or an ensemble of such"
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=text)
     parser.add_argument("--held-out", metavar="DATA", help="judgements that set the scale of the rewards anew")
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
 

@@ -35,8 +35,10 @@ GROUPS = {
     "output": "output_dir overwrite_output resume save_ logging_ report_to run_name",
 }
 # Of ModelConfig what says nothing to a policy: it is loaded as it is.
-UNREAD = ("attn_implementation", "load_in_8bit", "load_in_4bit", "from_config", "tokenizer_name_or_path")
-UNREAD += ("tokenizer_vocab_size",)
+UNREAD = (
+    *("attn_implementation", "load_in_8bit", "load_in_4bit"),
+    *("from_config", "tokenizer_name_or_path", "tokenizer_vocab_size"),
+)
 
 
 @dataclass
@@ -163,15 +165,11 @@ def _plan(arguments: argparse.Namespace) -> Any:
     adapter.lora_task_type = "CAUSAL_LM"
     if adapter.use_peft and arguments.algorithm == "raft":
         raise ConfigError("raft trains all weights; leave --use_peft out, or take ppo, grpo or rloo")
+    revision = adapter.model_revision
+    policy = str(script.model_name_or_path) + ("" if revision == "main" else f"@{revision}")
     return RunPlan(
         arguments.algorithm,
-        open_policy(
-            script.model_name_or_path,
-            device=device,
-            dtype=adapter.dtype or "float32",
-            trust_remote_code=remote,
-            revision=None if adapter.model_revision == "main" else adapter.model_revision,
-        ),
+        open_policy(policy, device=device, dtype=adapter.dtype or "float32", trust_remote_code=remote),
         prompts[held_out:],
         prompts[:held_out],
         reward,

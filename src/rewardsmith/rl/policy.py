@@ -41,7 +41,6 @@ class Policy:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str = "policy"
-    revision: str | None = None
 
     @property
     def pad_token_id(self) -> int:
@@ -105,27 +104,22 @@ class Answer:
 
 @nobody_asked()
 def open_policy(
-    name: str,
-    *,
-    device: str | None = None,
-    dtype: str | torch.dtype = "float32",
-    trust_remote_code: bool = False,
-    revision: str | None = None,
+    name: str, *, device: str | None = None, dtype: str | torch.dtype = "float32", trust_remote_code: bool = False
 ) -> Policy:
-    """Open a language model by hub id, perhaps with a revision or "@REVISION", or by folder, an adapter's included.
+    """Open a language model by hub id, perhaps with "@REVISION" at its end, or by folder, an adapter's included.
 
     Raises:
         CheckpointError: nothing can be loaded, it is no language model, or a weight would be random.
     """
-    name, revision = named_revision(name, revision)
+    source, revision = named_revision(name)
     if _is_classifier(Path(name) / "config.json"):
         raise CheckpointError(
             f"{name} is a reward model, not a policy; name the language model that shall be optimised"
         )
     options = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        model, info = _load_causal(name, dtype=dtype, output_loading_info=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model, info = _load_causal(source, dtype=dtype, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise CheckpointError(f"no policy at {name!r}: {why_not(error)}") from error
     if missing := sorted(info.get("missing_keys") or ()):
@@ -133,7 +127,7 @@ def open_policy(
     if tokenizer.eos_token_id is None:
         raise CheckpointError(f"{name}: its tokenizer has no EOS token, so no answer would end; set eos_token")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Policy(model.to(place), tokenizer, name, revision)  # type: ignore[arg-type]
+    return Policy(model.to(place), tokenizer, name)  # type: ignore[arg-type]
 
 
 # Its declared type is that of a call without loading info.
@@ -149,8 +143,8 @@ def merge_adapter(policy: Policy) -> Policy:
         return policy
     from peft import AutoPeftModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": policy.model.dtype, "revision": policy.revision}
-    adapted = AutoPeftModelForCausalLM.from_pretrained(policy.name, **options)
+    source, revision = named_revision(policy.name)
+    adapted = AutoPeftModelForCausalLM.from_pretrained(source, revision=revision, dtype=policy.model.dtype)  # type: ignore[arg-type]
     whole: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
     return Policy(whole.to(policy.model.device), policy.tokenizer, policy.name)  # type: ignore[arg-type]
 

@@ -106,15 +106,15 @@ def quantization_config(model: ModelConfig) -> Any:
     )
 
 
-def merged_start(name: str, args: RewardConfig, notes: list[str]) -> str:
-    """Return the model that a new adapter is trained on: of a folder with an adapter, the merged one.
+def merged_start(name: str, given: object, args: RewardConfig, notes: list[str]) -> str:
+    """Return the model that a new adapter is trained on: of a folder with an adapter, the merged one; else `name`.
 
     It is the one beside the adapter, or is written once beside the run, by the first process.
 
     Raises:
         CheckpointError: the adapter cannot be loaded, or merged without other rewards.
     """
-    if not (Path(name) / ADAPTER).is_file():
+    if given is None or not (Path(name) / ADAPTER).is_file():
         return name
     merged = Path(name) / MERGED
     if not (merged / CONTRACT).is_file():
@@ -126,13 +126,7 @@ def merged_start(name: str, args: RewardConfig, notes: list[str]) -> str:
     return str(merged)
 
 
-def wrap_adapter(
-    model: PreTrainedModel,
-    given: object,
-    notes: list[str],
-    new_tokens: Sequence[int] = (),
-    revision: str | None = None,
-) -> Any:
+def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_tokens: Sequence[int] = ()) -> Any:
     """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
 
     The caller's configuration stays as it is, so that it can be used again.
@@ -162,7 +156,7 @@ def wrap_adapter(
         )
     peft_config = copy.deepcopy(given)
     # Whoever loads the adapter reads the same base.
-    peft_config.revision = peft_config.revision or (None if revision == "main" else revision)
+    peft_config.revision = peft_config.revision or getattr(model.config, "_commit_hash", None)
     if given.inference_mode:
         notes.append("peft_config is that of a saved adapter (inference_mode=True): a new adapter like it is trained")
         peft_config.inference_mode = False

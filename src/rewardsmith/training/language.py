@@ -155,8 +155,7 @@ def _model(model: ModelConfig, config: RewardConfig, groups: Sequence[Preference
     if not model.model_name_or_path:
         raise ConfigError("no model: set model_name_or_path to an id or a folder, or from_config to start fresh")
     set_seed(config.seed)
-    asked = None if model.model_revision == "main" else model.model_revision
-    place, revision = named_revision(model.model_name_or_path, asked)
+    place, revision = named_revision(model.model_name_or_path, model.model_revision)
     options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
     try:
         core = AutoModelForCausalLM.from_pretrained(place, **options)

@@ -63,8 +63,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     set_seed(args.seed)  # before the model is loaded: a new head is random
     notes, options = list[str](), _init_kwargs(args)
     if isinstance(model, str):
-        place = _take_revision(model, options)
-        name = place if peft_config is None else adapter.merged_start(place, args, notes)
+        name = adapter.merged_start(_take_revision(model, options), peft_config, args, notes)
         model, said = _load(name, args, options, quantization_config)
         notes += said
     else:
@@ -96,7 +95,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     new_tokens = _apply_special_tokens(core, tokenizer, args)
     notes += prepare_tokenizer(tokenizer, core)
     if peft_config is not None:
-        model = adapter.wrap_adapter(model, peft_config, notes, new_tokens, options.get("revision"))
+        model = adapter.wrap_adapter(model, peft_config, notes, new_tokens)
     elif has_adapter:
         adapter.note_untrained_head(model, notes)
     if has_adapter:
@@ -119,8 +118,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
 
 def _take_revision(name: str, options: dict[str, Any]) -> str:
     """Return a model's name without its revision, which goes into the options of loading. Raises CheckpointError."""
-    asked = options.get("revision")
-    name, revision = named_revision(name, None if asked == "main" else asked)
+    name, revision = named_revision(name, options.get("revision"))
     options |= {"revision": revision} if revision else {}
     return name
 

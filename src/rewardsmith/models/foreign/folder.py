@@ -179,13 +179,13 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
 
 def named_revision(name: str, revision: str | None = None) -> tuple[str, str | None]:
-    """Return a model's name and the revision to read: what stands behind its @, else `revision`.
+    """Return a model's name and the revision to read: what stands behind its @, else `revision`; None for "main".
 
     Raises:
         CheckpointError: a revision of a folder, which has none.
     """
     place, own = split_revision(name)
-    revision = own or revision
+    revision = own or (None if revision == "main" else revision)
     if revision and (Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") > 1):
         raise CheckpointError(f"{place} is no hub id, so it has no revision {revision!r}; leave the revision out")
     return place, revision
