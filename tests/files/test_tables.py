@@ -1,5 +1,9 @@
 """Data sets of the hub: one reading of names, one message for what cannot be had."""
 
+import shutil
+from pathlib import Path
+
+import datasets
 import pytest
 
 from rewardsmith.errors import DataError
@@ -115,3 +119,23 @@ def test_no_cell_is_a_formula_for_spreadsheets_where_that_is_asked_for(tmp_path,
     assert cells.split(mark) == ["'=HYPERLINK(1)", "'+1", "'-x", "a=b", "-1.5", "'@me", ""]
     write_rows(path, lambda: iter([row]))
     assert path.read_text().splitlines()[1].split(mark)[:3] == ["=HYPERLINK(1)", "+1", "-x"]
+
+
+def test_a_configuration_that_is_cached_is_read_while_the_hub_is_out_of_reach(monkeypatch, tmp_path):
+    """As on the nodes of a cluster: the cache names no configurations, and a folder of that name was not loaded."""
+    folder, names = tmp_path / "name", ("easy", "hard")
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.jsonl").write_text(f'{{"chosen": "{name}", "rejected": "b"}}\n')
+    listed = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in names)
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
+    for name in names:
+        found = datasets.load_dataset(str(folder), name, cache_dir=str(tmp_path / "first"))
+        kept = tmp_path / "cache" / "owner___name" / name / "0.0.0" / "0123456789abcdef"
+        shutil.copytree(Path(found["train"].cache_files[0]["filename"]).parent, kept)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    for name in ("easy", "hard"):
+        assert [row["chosen"] for _, row in read_hub(f"owner/name/{name}", None)] == [name]
+    with pytest.raises(DataError, match=r"owner/name/other: .*Couldn't find cache"):
+        next(read_hub("owner/name/other", None))

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
@@ -328,7 +328,10 @@ def _load(name: str, **options: Any) -> Any:
             return load_dataset(repository, **options)
         if subset[0] in _configurations(repository, revision):
             return load_dataset(repository, subset[0], **options)
-        return load_dataset(repository, data_dir=subset[0], **options)
+        # A cache of a hub out of reach names no configurations, and says so with a ValueError.
+        with suppress(ValueError):
+            return load_dataset(repository, data_dir=subset[0], **options)
+        return load_dataset(repository, subset[0], **options)
     except Exception as error:
         # The hub's client raises errors of many libraries; all mean that this data set cannot be had.
         raise DataError(f"{name}: no such file or folder, and the hub cannot give it: {one_line(error)}") from error
