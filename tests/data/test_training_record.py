@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,15 @@ def test_an_empty_sample_holds_nothing():
     assert empty.count(np.array([1], dtype=np.uint64)) == 0
     again = HashSample.from_dict(empty.to_dict())
     assert len(again.hashes) == 0
+
+
+def test_a_record_after_another_tells_of_the_data_of_both():
+    first = TrainingRecord.of_groups([group("What is the capital of France?")])
+    both = TrainingRecord.of_groups([group("What is the capital of Spain?")]).after(first)
+    assert both.groups == 2
+    assert both.has_prompt(group("what is the capital of France")) is True
+    assert both.has_prompt(group("what is the capital of Spain")) is True
+    assert both.has_prompt(group("what is the capital of Peru")) is False
+    # Of what a sample left out, the joined one does not tell either.
+    few = replace(first, prompts=HashSample(first.prompts.hashes[:0], 1))
+    assert both.after(few).has_prompt(group("what is the capital of Spain")) is None

@@ -14,7 +14,7 @@ from rewardsmith.errors import CheckpointError
 from rewardsmith.models import checkpoint
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.training import publishing
-from rewardsmith.training.publishing import record_training_data
+from rewardsmith.training.publishing import record_training_data, trained_before
 
 ROWS = [{"prompt": f"good question number {i}?", "chosen": " a fine answer", "rejected": " awful"} for i in range(6)]
 
@@ -37,6 +37,27 @@ def test_a_saved_model_knows_which_prompts_it_was_trained_on(tmp_path, as_groups
     assert record.groups == 6
     assert record.has_prompt(asked("Good question, number 3")) is True
     assert record.has_prompt(asked("good question number 6?")) is False
+
+
+def test_a_model_that_goes_on_from_another_tells_of_the_data_of_both(tmp_path):
+    model, tokenizer = tiny_models.qwen2()
+    how = {"report_to": "none", "use_cpu": True, "verify_saved_model": False, "gradient_checkpointing": False}
+    first = RewardTrainer(
+        model,
+        RewardConfig(str(tmp_path / "a"), **how),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=tokenizer,
+    )
+    first.save_model()
+    others = Dataset.from_list([{**row, "prompt": f"Another {i} of them"} for i, row in enumerate(ROWS)])
+    RewardTrainer(str(tmp_path / "a"), RewardConfig(str(tmp_path / "b"), **how), train_dataset=others).save_model()
+    record = read_training_record(tmp_path / "b")
+    assert record.groups == 12
+    assert record.has_prompt(asked("another 3 of them")) is True
+    assert record.has_prompt(asked("Good question, number 3")) is True
+    assert trained_before(str(tmp_path / "a" / "checkpoint-1")) is None
+    (tmp_path / "a" / "checkpoint-1").mkdir()
+    assert trained_before(str(tmp_path / "a" / "checkpoint-1")).groups == 6
 
 
 def test_a_stream_leaves_no_record_and_none_of_an_earlier_model(tmp_path):

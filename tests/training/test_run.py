@@ -10,15 +10,17 @@ import torch
 from small_runs import trainer_for
 from transformers import AutoModelForSequenceClassification
 
-from rewardsmith import RewardModel, train
+from rewardsmith import RewardModel, load_preferences, train
 from rewardsmith.doctor import doctor
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.verify import verify_folder
 from rewardsmith.models.wide_head import num_heads
+from rewardsmith.records import PreferenceGroup
 from rewardsmith.rl.rewards import reward_function
 from rewardsmith.rl.shaping import RewardOptions
 from rewardsmith.serving.limits import ServerSettings
 from rewardsmith.serving.service import Service
+from rewardsmith.training.run import notes_on_known
 
 SETTINGS = {
     "max_steps": 3,
@@ -72,6 +74,14 @@ def test_a_finished_ensemble_trains_nothing_more_and_is_written_down_anew(models
     again = json.loads((folder / "run.json").read_text())
     assert (again["held_out"], again["history"]) == (record["held_out"], record["history"])
     assert (folder / "README.md").is_file()
+
+
+def test_held_out_prompts_that_the_model_was_trained_on_are_counted_and_said(heads_folder):
+    groups = list(load_preferences(tiny_models.pairs(40)))
+    [note] = notes_on_known(heads_folder, groups)
+    assert f" of {len(groups)} prompts already, so the accuracy is not that of new prompts" in note
+    assert notes_on_known(heads_folder, [PreferenceGroup("asked by nobody", ("a", "b"))]) == []
+    assert notes_on_known(None, groups) == []
 
 
 def test_plain_transformers_loads_the_mean_of_the_heads(heads_folder):

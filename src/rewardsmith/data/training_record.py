@@ -141,6 +141,15 @@ class TrainingRecord:
                 ngrams.add(_run_hashes(text))
         return cls(count, without_text, prompts.sample(), ngrams.sample())
 
+    def after(self, before: TrainingRecord) -> TrainingRecord:
+        """Return the record of a model that was trained on what `before` tells of, and then on this."""
+        return TrainingRecord(
+            before.groups + self.groups,
+            before.without_text + self.without_text,
+            _joined(self.prompts, before.prompts, MAX_PROMPTS),
+            _joined(self.ngrams, before.ngrams, MAX_NGRAMS),
+        )
+
     def has_prompt(self, group: PreferenceGroup) -> bool | None:
         """Whether the prompt was trained on; None where the record does not say (left out of it, or no prompt)."""
         told = self.prompts.tells(_prompt_hash(words_of(question_text(group))))
@@ -165,6 +174,15 @@ class TrainingRecord:
         }
         write_json(path, values, indent=1)
         return path
+
+
+def _joined(one: HashSample, other: HashSample, most: int) -> HashSample:
+    """Return the sample of the values of both; of what lies beyond either's limit it does not tell."""
+    sampler = Sampler(most)
+    sampler.limit = min(one.limit, other.limit)
+    for sample in (one, other):
+        sampler.add(sample.hashes)
+    return sampler.sample()
 
 
 def read_training_record(folder: str | Path) -> TrainingRecord | None:

@@ -139,7 +139,7 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
             "FULL_STATE_DICT, or merge the last checkpoint with `accelerate merge-weights`"
         )
     try:
-        record_training_data(final.rows, staging)
+        record_training_data(final.rows, staging, trained_before(final.core.name_or_path))
         _write_contract(final, staging)
         if final.args.verify_saved_model:
             checkpoint.verify_in_fresh_process(staging, trust_remote_code=final.args.trust_remote_code)
@@ -235,9 +235,27 @@ def set_aside(staging: Path, folder: Path) -> Path:
     return kept
 
 
-def record_training_data(rows: Iterable[object], folder: str | Path) -> None:
+def trained_before(name: str | None) -> training_record.TrainingRecord | None:
+    """Return what the model of a folder was trained on, as it says itself; of a checkpoint, what its run says.
+
+    Raises:
+        CheckpointError: its record cannot be read.
+    """
+    if not name or not Path(name).is_dir():
+        return None
+    folder = Path(name).resolve()
+    found = training_record.read_training_record(folder)
+    if found is None and folder.name.startswith("checkpoint-"):
+        found = training_record.read_training_record(folder.parent)
+    return found
+
+
+def record_training_data(
+    rows: Iterable[object], folder: str | Path, before: training_record.TrainingRecord | None = None
+) -> None:
     """Write hashes of the training data beside the model, so that it can be found in evaluation data later.
 
+    `before` is what the model was trained on already: it is in the weights, so it stays in the record.
     A stream cannot be read again and encoded rows hold no text: then no record is written, and none left behind.
     """
     (Path(folder) / training_record.FILE_NAME).unlink(missing_ok=True)
@@ -246,7 +264,7 @@ def record_training_data(rows: Iterable[object], folder: str | Path) -> None:
         return
     record = training_record.TrainingRecord.of_groups(_readable(rows))
     if record.groups:
-        record.save(folder)
+        (record if before is None else record.after(before)).save(folder)
 
 
 def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:

@@ -41,6 +41,7 @@ from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.publishing import trained_before
 from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, write_record
 from rewardsmith.training.trainer import RewardTrainer
 
@@ -61,6 +62,9 @@ def train_run(
         parts: `model` and what else of the trainer's arguments concerns it.
         names: of the model and of the data, for the report.
     """
+    known = notes_on_known(model_settings.get("model_name_or_path"), data.held_out)
+    for note in known:
+        print(note, file=sys.stderr)
     trainer = build_trainer(parts, config, data)
     started = time.perf_counter()
     try:
@@ -88,6 +92,7 @@ def train_run(
         text_fingerprint=data.text_fingerprint(),
         notes=[
             *data.notes,
+            *known,
             *(f"{name}: {report}" for name, report in trainer.encoding_reports.items()),
             *rows.notes,
         ],
@@ -96,6 +101,18 @@ def train_run(
     if trainer.is_world_process_zero():
         write_record(summary)
     return summary
+
+
+def notes_on_known(model: str | None, held_out: list[PreferenceGroup]) -> list[str]:
+    """Say how many held-out prompts the model that training starts from has been trained on, as far as it says."""
+    record = trained_before(model)
+    count = sum(record.has_prompt(group) is True for group in held_out) if record is not None else 0
+    if not count:
+        return []
+    return [
+        f"held-out: {model} was trained on {count} of {len(held_out)} prompts already, so the accuracy is not that of "
+        "new prompts; name others with --eval_dataset_name"
+    ]
 
 
 def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingData) -> RewardTrainer:
