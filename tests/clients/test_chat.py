@@ -50,3 +50,29 @@ def test_a_server_error_is_asked_again_and_what_stays_one_is_that_questions_own(
 
 def test_braces_inside_words_stay():
     assert fill("{a} {b} {c}", {"a": "{b}", "b": "x"}) == "{b} x {c}"
+
+
+def test_a_server_that_takes_the_newer_name_of_the_limit_is_asked_by_it(monkeypatch):
+    told = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    asked = []
+
+    def post(http, endpoint, body):
+        asked.append(sorted(set(body) & {"max_tokens", "max_completion_tokens"}))
+        if "max_tokens" in body:
+            return httpx.Response(400, json={"error": {"message": told}})
+        return httpx.Response(200, json={"choices": [{"message": {"content": "fine"}}]})
+
+    monkeypatch.setattr(chat, "_send", post)
+    model = ChatModel("http://h:1", "m", options=ChatOptions(max_attempts=1, max_concurrent_calls=1))
+    assert model.ask_all([[{"role": "user", "content": "?"}]] * 2) == ["fine", "fine"]
+    assert asked == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"), ([], None), (5, None)]
+)
+def test_a_text_may_come_in_parts(monkeypatch, content, text):
+    answer = httpx.Response(200, json={"choices": [{"message": {"content": content}}]})
+    monkeypatch.setattr(chat, "_send", lambda *_: answer)
+    [found] = ChatModel("http://h:1", "m").ask_each([[{"role": "user", "content": "?"}]])
+    assert found == text if text else isinstance(found, ScoringError)

@@ -75,7 +75,7 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_names():
         check_answer(busy, "http://host", 4)
     with pytest.raises(UnreachableError, match="answered 502 after 3 attempts, without JSON"):
         check_answer(httpx.Response(502, text="<html>Bad Gateway"), "http://host", 3)
-    with pytest.raises(ScoringError, match="without JSON; is it a reward server"):
+    with pytest.raises(ScoringError, match="without JSON; is it the right server"):
         check_answer(httpx.Response(200, text="<html>"), "http://host", 1)
 
 

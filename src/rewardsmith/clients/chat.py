@@ -25,6 +25,7 @@ from rewardsmith.errors import ConfigError, ScoringError, UnreachableError
 Messages = Sequence[Mapping[str, str]]
 # What such servers also answer for a moment; the protocol's own client asks again at these, too.
 RETRIED = frozenset({409, 500})
+NEWER_LIMIT = "max_completion_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class ChatModel:
         [self._address] = read_addresses(url)
         base = self._address.url.removesuffix("/chat/completions").removesuffix("/v1")
         self.endpoint, self.name, self.options = f"{base}/v1/chat/completions", model, options or ChatOptions()
+        self._limit = "max_tokens"
         self._headers = key_headers(api_key or os.environ.get(KEY_VARIABLE))
 
     def ask_all(self, questions: Sequence[Messages]) -> list[str]:
@@ -101,23 +103,45 @@ class ChatModel:
         except ScoringError as error:
             return error
 
-    def _ask(self, http: httpx.Client, messages: Messages) -> str:
+    def _answer(self, http: httpx.Client, messages: Messages, limit: str) -> tuple[Answer, int]:
+        """Return what a server says of a conversation, and at which attempt."""
         how = self.options
-        body = {"model": self.name, "messages": list(messages), "max_tokens": how.max_tokens}
+        body = {"model": self.name, "messages": list(messages), limit: how.max_tokens}
         body |= {"temperature": how.temperature}
         for attempt in range(1, how.max_attempts + 1):
             answer = _send(http, self.endpoint, body)
             if not _is_passing(answer) or attempt == how.max_attempts:
                 break
             time.sleep(pause_seconds(answer, attempt))
+        return answer, attempt
+
+    def _ask(self, http: httpx.Client, messages: Messages) -> str:
+        limit = self._limit
+        answer, attempt = self._answer(http, messages, limit)
+        if limit != NEWER_LIMIT and _wants_newer_limit(answer):
+            self._limit = NEWER_LIMIT
+            answer, attempt = self._answer(http, messages, NEWER_LIMIT)
         found = check_answer(answer, self.endpoint, attempt)
         try:
-            text = found["choices"][0]["message"]["content"]
+            text = _text_of(found["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError) as error:
             raise ScoringError(f"{self.endpoint} answered without choices[0].message.content") from error
         if not isinstance(text, str):
             raise ScoringError(f"{self.endpoint} answered no text; raise max_tokens where it thinks first")
         return text
+
+
+def _wants_newer_limit(answer: Answer) -> bool:
+    """Whether a server takes the newer name of the length of an answer only, as OpenAI's own does of newer models."""
+    return isinstance(answer, httpx.Response) and answer.status_code == 400 and NEWER_LIMIT in answer.text
+
+
+def _text_of(content: object) -> object:
+    """Return the text of a message's content, which some servers give in parts."""
+    if not isinstance(content, list):
+        return content
+    parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(part for part in parts if isinstance(part, str)) if parts else None
 
 
 def _is_passing(answer: Answer) -> bool:

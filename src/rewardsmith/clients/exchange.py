@@ -153,7 +153,7 @@ def read_rewards(
     try:
         return _read_rewards(answer, requests, options, with_parts)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ScoringError("the server's answer has another form than rewards; is it a reward server?") from error
+        raise ScoringError("the server's answer has another form than rewards; is it the right server?") from error
 
 
 def read_card(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def read_card(answer: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return dict(answer["data"][0])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ScoringError("the server's answer names no model; is it a reward server?") from error
+        raise ScoringError("the server's answer names no model; is it the right server?") from error
 
 
 def _read_rewards(
@@ -241,7 +241,7 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
             f"{name} cannot be reached after {attempts} attempts: {type(answer).__name__}"
         ) from answer
     if isinstance(answer, httpx.RequestError):
-        raise ScoringError(f"{name} answered what cannot be decoded; is it a reward server?") from answer
+        raise ScoringError(f"{name} answered what cannot be decoded; is it the right server?") from answer
     kind = UnreachableError if answer.status_code in RETRIED else ScoringError
     try:
         body = answer.json()
@@ -249,7 +249,7 @@ def check_answer(answer: Answer, name: str, attempts: int) -> Any:
         # A proxy before a server that restarts answers in HTML.
         if kind is UnreachableError:
             raise kind(f"{name} answered {answer.status_code} after {attempts} attempts, without JSON") from error
-        raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it a reward server?") from error
+        raise ScoringError(f"{name} answered {answer.status_code} without JSON; is it the right server?") from error
     if answer.status_code == 200:
         return body
     problem = body.get("error") if isinstance(body, dict) else None
