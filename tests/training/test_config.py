@@ -57,12 +57,26 @@ def test_trls_torch_compile_is_ours_and_keeps_trainer_from_compiling_the_whole_m
         ("adamw_8bit", "bitsandbytes"),
         ("galore_adamw", "galore-torch"),
         ("lomo", "lomo"),
+        ("adamw_anyprecision", "torchdistx"),
+        ("adamw_torch_xla", "torch-xla"),
+        ("adamw_torch_npu_fused", "torch-npu"),
     ],
 )
 def test_an_optimiser_whose_package_is_missing_is_refused(tmp_path, monkeypatch, name, package):
     monkeypatch.setattr("rewardsmith.training.config.find_spec", lambda package: None)
     with pytest.raises(ConfigError, match=f"{name}.*pip install {package}"):
         RewardConfig(str(tmp_path), optim=name)
+
+
+def test_kernels_that_are_missing_and_options_that_checkpoints_do_not_know_are_refused(tmp_path, monkeypatch):
+    known = config(tmp_path, gradient_checkpointing_kwargs='{"use_reentrant": true, "every_n_layers": 2}')
+    assert known.gradient_checkpointing_kwargs == {"use_reentrant": True, "every_n_layers": 2}
+    for given in ({"use_reentrent": False}, '{"use_reentrent": false}'):
+        with pytest.raises(ConfigError, match="has no 'use_reentrent'; did you mean 'use_reentrant'"):
+            config(tmp_path, gradient_checkpointing_kwargs=given)
+    monkeypatch.setattr("rewardsmith.training.config.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match="pip install liger-kernel"):
+        config(tmp_path, use_liger_kernel=True)
 
 
 def test_a_loss_on_texts_is_refused_where_the_backbone_is_frozen(tmp_path):

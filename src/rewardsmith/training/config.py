@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import os
@@ -10,9 +11,10 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import TrainingArguments
 
-from rewardsmith.errors import ConfigError, nearest
+from rewardsmith.errors import ConfigError, nearest, nearest_or_known
 from rewardsmith.models.compiling import COMPILE
 from rewardsmith.objectives import OBJECTIVES, OPTIONS
 from rewardsmith.training.launching import require_deepspeed
@@ -50,6 +52,9 @@ OPTIMISERS = {
     "schedule_free": ("schedulefree", "schedulefree"),
     "grokadamw": ("grokadamw", "grokadamw"),
     "stable_adamw": ("optimi", "torch-optimi"),
+    "anyprecision": ("torchdistx", "torchdistx"),
+    "torch_xla": ("torch_xla", "torch-xla"),
+    "npu": ("torch_npu", "torch-npu"),
     "torch_4bit": ("torchao", "torchao"),
     "torch_8bit": ("torchao", "torchao"),
     **dict.fromkeys(("8bit", "bnb", "paged", "lion", "ademamix"), ("bitsandbytes", "bitsandbytes")),
@@ -205,6 +210,7 @@ class RewardConfig(TrainingArguments):
         take_torch_compile(self)
         super().__post_init__()
         require_optimiser(str(getattr(self.optim, "value", self.optim)))
+        self._check_memory()
         # Trainer reads no more of it than this, and finds no backend to compile the whole model with.
         self.torch_compile = self.compile == "on"
         require_known_parallelism(self)
@@ -257,6 +263,16 @@ class RewardConfig(TrainingArguments):
         for name in ("center_rewards_coefficient", "l2_rewards_coefficient", "lm_loss_coefficient"):
             if getattr(self, name) is not None:
                 _require_not_negative(name, _number(name, getattr(self, name)))
+
+    def _check_memory(self) -> None:
+        """Refuse kernels that are not here, and options that checkpoints do not know, before data are read."""
+        if self.use_liger_kernel and find_spec("liger_kernel") is None:
+            raise ConfigError("use_liger_kernel needs liger-kernel: pip install liger-kernel, or leave it out")
+        known = {*inspect.signature(checkpoint).parameters} | {"preserve_rng_state", "every_n_layers"}
+        given = self.gradient_checkpointing_kwargs
+        if isinstance(given, dict) and (unknown := sorted(given.keys() - known)):
+            hint = nearest_or_known(unknown[0], known - {"function", "args", "kwargs"})
+            raise ConfigError(f"gradient_checkpointing_kwargs has no {unknown[0]!r}; {hint}")
 
     def _check_frozen(self) -> None:
         """Refuse settings of a frozen backbone that would have no effect."""
