@@ -57,11 +57,21 @@ def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subj
     if not made.exists():
         settings = settings_of(case) | dict.fromkeys(rates_of(case) if setting.drops else (), setting.drops)
         tiny_language_model(case.split("/")[0], **settings).save_pretrained(made)
-    # Decays and angles that a layer computes when it is made are float64 as well.
-    with contextlib.nullcontext() if setting.rounds else in_double():
-        model, _ = load_sequence_classifier(str(made), pooling=setting.pooling)
-    model.to(torch.bfloat16 if setting.rounds == "bf16" else torch.float32 if setting.rounds else torch.float64)
+    model, _ = load_sequence_classifier(str(made), pooling=setting.pooling)
+    if not setting.rounds:
+        model = _in_float64(model)
+    elif setting.rounds == "bf16":
+        model.to(torch.bfloat16)
     return Subject(model, copy.deepcopy(model))
+
+
+def _in_float64(model: Any) -> Any:
+    """Return the model with weights of float64, and constants that its layers compute when they are made."""
+    with in_double():
+        made = type(model)(model.config).to(torch.float64)
+    for own, given in zip(made.parameters(), model.parameters(), strict=True):
+        own.data.copy_(given)
+    return made.train(model.training)
 
 
 def shapes_of(rows: Any) -> dict[str, Groups]:
