@@ -67,8 +67,10 @@ def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subj
 
 def _in_float64(model: Any) -> Any:
     """Return the model with weights of float64, and constants that its layers compute when they are made."""
+    config = copy.deepcopy(model.config)
+    config.dtype = torch.float64
     with in_double():
-        made = type(model)(model.config).to(torch.float64)
+        made = type(model)(config).to(torch.float64)
     for own, given in zip(made.parameters(), model.parameters(), strict=True):
         own.data.copy_(given)
     return made.train(model.training)
