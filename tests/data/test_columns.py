@@ -9,7 +9,7 @@ from rewardsmith.cli.main import main
 from rewardsmith.data import load_preferences
 from rewardsmith.data.columns import parse_columns, parse_score_margin
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.records import Comparison
+from rewardsmith.records import Comparison, judgements
 
 NAMES = {"left": "answer_a", "right": "answer_b", "vote": "winner", "q": "prompt"}
 
@@ -52,6 +52,26 @@ def test_ties_are_a_column_of_flags_or_a_value_of_the_winner():
         "l",
         "tie",
     ]
+
+
+def test_counts_of_votes_are_a_soft_label_of_the_side_with_more():
+    counted = [
+        {"prompt": "p", "answer_a": "l", "answer_b": "r", "ayes": a, "noes": b, "both": tie}
+        for a, b, tie in [(3, 1, 0), ("0", "2", ""), (1, 2, 1), (2, 2, 0), (0, 0, 3)]
+    ]
+    names = {"ayes": "votes_a", "noes": "votes_b", "both": "votes_tie"}
+    groups = load_preferences(counted, columns=names, merge_prompts=False)
+    assert [group.completions[0][0] for group in groups] == ["l", "r", "r", "l", "l"]
+    assert [judged.is_tie for group in groups for judged in judgements(group)] == [False, False, False, True, True]
+    assert [g.comparisons[0].probability for g in groups] == [0.75, 1.0, 0.625, 0.5, 0.5]
+    with pytest.raises(DataError, match="row 0: columns 'ayes' and 'noes' hold no vote"):
+        load_preferences([counted[0] | {"ayes": 0, "noes": 0}], columns=names)
+    with pytest.raises(DataError, match="votes are 0 or more"):
+        load_preferences([counted[0] | {"ayes": -1}], columns=names)
+    with pytest.raises(ConfigError, match="columns name answer_a and answer_b and votes_a but not votes_b"):
+        load_preferences(counted, columns={"ayes": "votes_a"})
+    with pytest.raises(DataError, match="hold two answers, no verdict; say --columns YOURS=winner"):
+        load_preferences(counted)
 
 
 @pytest.mark.parametrize(("votes", "row"), [(["a", "perhaps"], 1), ([1, 1, 1], 0), ([0, 1, 2], 0), (["a", None], 1)])

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 from datasets import Dataset, IterableDataset
+from transformers import AutoTokenizer
 
 from rewardsmith import RewardConfig, RewardModel, RewardTrainer
 from rewardsmith.data.training_record import read_training_record
@@ -58,6 +59,17 @@ def test_a_model_that_goes_on_from_another_tells_of_the_data_of_both(tmp_path):
     assert trained_before(str(tmp_path / "a" / "checkpoint-1")) is None
     (tmp_path / "a" / "checkpoint-1").mkdir()
     assert trained_before(str(tmp_path / "a" / "checkpoint-1")).groups == 6
+
+
+def test_a_tokenizer_that_transformers_loads_as_another_is_said(tmp_path, caplog):
+    model, tokenizer = tiny_models.qwen2()
+    trained(tmp_path / "own", model, tokenizer).save_model()
+    assert "loads the tokenizer of" in caplog.text
+    assert "Qwen2Tokenizer" in caplog.text
+    caplog.clear()
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "own")
+    trained(tmp_path / "loaded", tiny_models.qwen2()[0], loaded).save_model()
+    assert "loads the tokenizer of" not in caplog.text
 
 
 def test_a_stream_leaves_no_record_and_none_of_an_earlier_model(tmp_path):
@@ -113,7 +125,7 @@ def test_an_adapter_on_a_base_that_is_stored_in_bf16_is_saved(tmp_path):
 def test_an_adapter_is_also_saved_merged_with_one_reward_in_every_tool(tmp_path):
     """The base's template ends in a newline and the base has no pad token: by path, tools would score other tokens."""
     from peft import LoraConfig
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+    from transformers import AutoModelForSequenceClassification, pipeline
 
     model, tokenizer = tiny_models.qwen2_causal()
     for part in (model, tokenizer):
@@ -160,8 +172,6 @@ def test_the_built_in_template_goes_with_a_model_that_was_trained_on_conversatio
     config = RewardConfig(str(tmp_path), max_steps=1, report_to="none", use_cpu=True, verify_saved_model=False)
     trainer = RewardTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.save_model()
-    from transformers import AutoTokenizer
-
     messages = [*rows[0]["prompt"], *rows[0]["chosen"]]
     text = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(messages, tokenize=False)
     assert text.startswith("\n\nHuman: good question")

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.formats.cells import check_flag
+from rewardsmith.data.formats.cells import check_flag, check_number
 from rewardsmith.errors import ConfigError, RowError, describe, listed, nearest, row_error
 
 Columns = Mapping[str, str] | Sequence[str]
 ROLES = (
     *("prompt", "system", "chosen", "rejected", "answer_a", "answer_b", "winner", "tie", "annotator", "margin"),
+    *("votes_a", "votes_b", "votes_tie"),
     *("weight", "probability", "time", "rationale", "completions", "ranks", "scores", "ratings", "models"),
     *("source", "group_id", "tools", "chat_template_kwargs", "context", "messages", "rejected_response"),
     *("completion", "label", "text", "score"),
@@ -63,7 +64,8 @@ def map_columns(
     Args:
         columns: a mapping between the file's columns and ours, in either direction (the file tells which is which):
             prompt, chosen, rejected, completions and so on, or `answer_a`, `answer_b` and `winner`, and perhaps `tie`,
-            a column of flags or the winner's value that says tie. A list keeps these columns alone.
+            a column of flags or the winner's value that says tie; `votes_a`, `votes_b` and perhaps `votes_tie` in place
+            of the winner are counts of votes. A list keeps these columns alone.
         on_broken: called with the error of a row that lacks a column or names no winner; None raises it.
 
     Raises:
@@ -90,18 +92,27 @@ def _mapper(start: Sequence[tuple[str, Any]], columns: Columns) -> Callable[[Any
     names = dict.fromkeys(str(name) for _, row in start if isinstance(row, Mapping) for name in row)
     roles = _roles(columns, names) if start else {}
     tie_value = roles.pop("tie") if "tie" in roles and roles["tie"] not in names else None
-    judged = {"answer_a", "answer_b", "winner"} & roles.keys()
-    if judged and len(judged) < 3:
-        missing = min({"answer_a", "answer_b", "winner"} - judged)
-        raise ConfigError(f"columns name {' and '.join(sorted(judged))} but not {missing}; give all three")
-    winners = [row.get(roles["winner"]) for _, row in start if isinstance(row, Mapping)] if judged else []
+    by_votes = bool({"votes_a", "votes_b", "votes_tie"} & roles.keys())
+    whole = {"answer_a", "answer_b"} | ({"votes_a", "votes_b"} if by_votes else {"winner"})
+    judged = whole & roles.keys()
+    # One of ours that stands in the file under its own name need not be said.
+    roles |= {role: role for role in whole - judged if judged and role in names}
+    judged = whole & roles.keys()
+    if judged and judged != whole:
+        missing = min(whole - judged)
+        raise ConfigError(f"columns name {' and '.join(sorted(judged))} but not {missing}; give all of them")
+    winners = [row.get(roles.get("winner", "")) for _, row in start if isinstance(row, Mapping)] if judged else []
     base = _base(winners)
     taken = set(roles.values())
 
     def mapped(row: Any, where: str) -> dict[str, Any]:
         found = {role: _cell(row, column, where) for role, column in roles.items()}
         others = {name: value for name, value in row.items() if name not in taken and name not in found}
-        return {**(_judged(found, roles, (base, tie_value), where) if judged else found), **others}
+        if by_votes:
+            found = _voted(found, roles, where)
+        elif judged:
+            found = _judged(found, roles, (base, tie_value), where)
+        return {**found, **others}
 
     return mapped
 
@@ -168,6 +179,27 @@ def _judged(
     first = 0 if place in (None, 2) else int(place or 0)
     pair = {**row, "chosen": sides[first], "rejected": sides[1 - first]}
     return {**pair, "tie": True} if is_tie or place == 2 else pair
+
+
+def _voted(row: dict[str, Any], roles: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Turn two answers and how many votes each got into a pair with the share of votes as its soft label.
+
+    A vote for a tie is half a vote for each side. The answer with more votes is the chosen one.
+    """
+    sides, counts = (row.pop("answer_a"), row.pop("answer_b")), []
+    for role in ("votes_a", "votes_b", "votes_tie"):
+        value = row.pop(role, 0)
+        number = check_number(value, where, roles.get(role, role)) if value not in (None, "") else 0.0
+        if number < 0:
+            raise row_error(where, "no votes", f"column {roles[role]!r} is {describe(value)}; votes are 0 or more")
+        counts.append(number)
+    first, second, ties = counts
+    if not first + second + ties:
+        columns = " and ".join(repr(roles[role]) for role in ("votes_a", "votes_b"))
+        raise row_error(where, "no votes", f"columns {columns} hold no vote; leave the row out, or count its votes")
+    share = (max(first, second) + ties / 2) / (first + second + ties)
+    place = int(second > first)
+    return {**row, "chosen": sides[place], "rejected": sides[1 - place], "probability": share}
 
 
 def _winner(

@@ -285,6 +285,8 @@ def _fail(columns: Iterable[str]) -> NoReturn:
             f"the columns ({shown}) hold an answer and a score under names that are not read as such; say --columns "
             "YOURS=completion YOURS=score (rows of one prompt are compared by their scores)"
         )
+    if {"answer_a", "answer_b"} <= names:
+        raise DataError(f"the columns ({shown}) hold two answers, no verdict; say --columns YOURS=winner, or =votes_a")
     raise DataError(
         f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "
         f"--columns YOURS=chosen ..., or name one of: {', '.join(FORMATS)}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.data import training_record
 from rewardsmith.data.detecting import parse_row
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 UNVERIFIED = "unverified-model"
 # Below, the copy costs little beside training.
 MERGED_BELOW = 2_000_000_000
+# Numbers, blanks, lines, marks and a composed letter: what tokenizers split and fold differently.
+TELLING = "In 1969, at 20:17:\n\n  - It's the cafe\u0301 (NO. 3)!\n"
 # Enough groups for a mean and a standard deviation, few enough to cost little beside training.
 STATISTICS_GROUPS = 256
 
@@ -139,6 +141,7 @@ def seal(final: FinalModel, staging: Path, folder: Path) -> None:
             "FULL_STATE_DICT, or merge the last checkpoint with `accelerate merge-weights`"
         )
     try:
+        warn_of_other_tokens(final.tokenizer, staging, final.args.trust_remote_code)
         record_training_data(final.rows, staging, trained_before(final.core.name_or_path))
         _write_contract(final, staging)
         if final.args.verify_saved_model:
@@ -233,6 +236,25 @@ def set_aside(staging: Path, folder: Path) -> Path:
     shutil.rmtree(kept, ignore_errors=True)
     os.replace(staging, kept)
     return kept
+
+
+def warn_of_other_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path, trust_remote_code: bool = False) -> None:
+    """Log where transformers loads the saved tokenizer as one that splits a telling text otherwise.
+
+    For some architectures it takes the class of that architecture, whatever class is saved (Qwen2's for Qwen2).
+    """
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError):
+        # The check in a fresh process says so.
+        return
+    if loaded(TELLING)["input_ids"] != tokenizer(TELLING)["input_ids"]:
+        logger.warning(
+            "transformers loads the tokenizer of %s as a %s, which splits numbers, lines or marks otherwise than the "
+            "one that was trained with: rewards of such texts differ; train with what AutoTokenizer loads there",
+            folder.parent,
+            type(loaded).__name__,
+        )
 
 
 def trained_before(name: str | None) -> training_record.TrainingRecord | None:
