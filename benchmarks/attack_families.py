@@ -73,6 +73,10 @@ def _in_float64(model: Any) -> Any:
         made = type(model)(config).to(torch.float64)
     for own, given in zip(made.parameters(), model.parameters(), strict=True):
         own.data.copy_(given)
+    for module in made.modules():
+        if hasattr(module, "_rnn_scan"):
+            # RecurrentGemma's sums are of a precision that is a default of its arguments.
+            module._rnn_scan = partial(module._rnn_scan, acc_dtype=torch.float64)
     return made.train(model.training)
 
 
