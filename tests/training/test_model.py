@@ -7,6 +7,9 @@ import logging
 import pytest
 import tiny_models
 import torch
+from accelerate.utils import DynamoBackend
+from datasets import Dataset
+from safetensors.torch import load_file
 from small_runs import config, trainer_for
 from torch._dynamo.utils import counters
 from transformers import AutoModelForSequenceClassification, TrainingArguments
@@ -169,3 +172,46 @@ def test_auto_leaves_a_short_run_as_it_is_and_says_from_where_it_would_not(tmp_p
         trainer = trainer_for(tmp_path, tiny_models.pairs(4), compile="auto")
     assert not is_compiled(trainer.model)
     assert any("repays its cost from about" in record.message for record in caplog.records)
+
+
+def test_what_accelerate_would_compile_as_a_whole_is_compiled_layer_by_layer(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "compile_layers", functools.partial(compile_layers, backend="eager"))
+    trainer = trainer_for(tmp_path, tiny_models.pairs(4))
+    plugin = trainer.accelerator.state.dynamo_plugin
+    plugin.backend = DynamoBackend.INDUCTOR
+    models.compile_model(trainer)
+    assert is_compiled(trainer.model)
+    assert plugin.backend == DynamoBackend.NO
+    assert trainer.args.compile == "on"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_a_run_whose_compiler_fails_on_the_way_is_not_lost_and_goes_on_without_one(tmp_path, monkeypatch, caplog):
+    seen = []
+
+    def failing(graph, inputs):
+        seen.append(graph)
+        if len(seen) > 4:
+            raise RuntimeError("no such instruction")
+        return graph.forward
+
+    monkeypatch.setattr(models, "compile_layers", functools.partial(compile_layers, backend=failing))
+    torch._dynamo.reset()
+    rows = tiny_models.pairs(16)
+    how = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
+    runs = {}
+    for name, compiling in (("plain", "off"), ("failing", "on")):
+        runs[name] = trainer_for(tmp_path / name, rows, eval_rows=Dataset.from_list(rows[:4]), compile=compiling, **how)
+        runs[name].train()
+    assert len(seen) == 5
+    assert len([r for r in caplog.records if "compiling failed" in r.message]) == 1
+    resumed = trainer_for(tmp_path / "failing", rows, eval_rows=Dataset.from_list(rows[:4]), **how)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "failing" / "checkpoint-2"))
+    runs["failing"].save_model()
+    saved = load_file(tmp_path / "failing" / "model.safetensors")
+    assert not any("_orig_mod" in name for name in saved)
+    for name, weight in runs["plain"].model.state_dict().items():
+        for other in (runs["failing"].model.state_dict(), resumed.model.state_dict(), saved):
+            torch.testing.assert_close(other[name], weight, rtol=1e-5, atol=1e-6)
+    torch._dynamo.reset()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -206,15 +207,14 @@ def log_plan(plan: ForwardPlan, notes: list[str]) -> None:
 
 def compile_model(trainer: RewardTrainer) -> None:
     """Compile the layers where the settings say so, and say what was done."""
-    args = trainer.args
+    args, plugin = trainer.args, trainer.accelerator.state.dynamo_plugin
+    if plugin.backend != DynamoBackend.NO:
+        # What `accelerate launch --dynamo_backend` asks for would be the model as a whole, anew for every layout.
+        args.compile, plugin.backend = "on", DynamoBackend.NO
     if args.compile == "off":
         return
-    wrapped = {
-        "FSDP": trainer.is_fsdp_enabled,
-        "DeepSpeed": trainer.is_deepspeed_enabled,
-        "DataParallel": args.n_gpu > 1,
-    }
-    others = [name for name, is_on in wrapped.items() if is_on]
+    by = {"FSDP": trainer.is_fsdp_enabled, "DeepSpeed": trainer.is_deepspeed_enabled, "DataParallel": args.n_gpu > 1}
+    others = [name for name, is_on in by.items() if is_on]
     if others:
         logger.warning("layers are not compiled: %s takes them apart", others[0])
         return
