@@ -26,13 +26,35 @@ def test_an_open_address_without_keys_is_refused_before_the_model_is_loaded(caps
 
 
 def test_no_model_is_an_error_that_says_so(capsys):
-    assert main(["serve"]) == 1
+    assert main(["serve"]) == 2
     assert "name a model" in capsys.readouterr().err
 
 
 def test_a_flag_that_only_requests_can_mean_is_refused(capsys):
-    assert main(["serve", "nothing", "--truncate-prompt"]) == 1
+    assert main(["serve", "nothing", "--truncate-prompt"]) == 2
     assert "truncate='prompt'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"),
+    [
+        ("--port", ["-1", "70000"]),
+        ("--max-queued-requests", ["0", "-1"]),
+        ("--max-body-mib", ["0", "nan", "inf"]),
+        ("--max-total-body-mib", ["-1", "nan"]),
+        ("--max-connections", ["0"]),
+        ("--deadline-seconds", ["0", "nan", "inf"]),
+        ("--header-seconds", ["inf"]),
+        ("--write-seconds", ["-2"]),
+        ("--shutdown-seconds", ["-1", "nan", "inf"]),
+        ("--prefix-cache-tokens", ["-1"]),
+    ],
+)
+def test_a_number_that_no_limit_can_be_is_one_line_before_the_model_is_loaded(flag, values, capsys):
+    for value in values:
+        assert main(["serve", "no-such-model", flag, value]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert flag.strip("-") in line
 
 
 def test_keys_come_from_the_file_and_the_environment(tmp_path, monkeypatch):

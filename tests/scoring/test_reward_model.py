@@ -1,5 +1,6 @@
 """One text, one reward: in every loader, in any company, padded on any side."""
 
+import shutil
 import subprocess
 import sys
 
@@ -167,6 +168,20 @@ def test_a_changed_weight_is_found_by_the_golden_texts(tmp_path, request):
     request.getfixturevalue("fresh_process")
     with pytest.raises(CheckpointError, match="golden rewards differ"):
         verify_in_fresh_process(folder)
+
+
+def test_a_file_that_is_written_over_changes_no_model_that_is_loaded(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "model")
+    model = RewardModel.from_pretrained(str(tmp_path / "model"))
+    before = model.score(PROMPTS[0], ANSWERS)
+    file = tmp_path / "model" / "model.safetensors"
+    with file.open("r+b") as stream:
+        stream.write(bytes(file.stat().st_size))
+    assert model.score(PROMPTS[0], ANSWERS) == before
+    # Weights that were still a map of the file would end the process.
+    with file.open("r+b") as stream:
+        stream.truncate(0)
+    assert model.score(PROMPTS[0], ANSWERS) == before
 
 
 def test_normalised_rewards_need_statistics_and_use_them(tmp_path):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import UsageError
 
 if TYPE_CHECKING:
     from rewardsmith.records import Scorer
@@ -152,7 +152,7 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
 
     data = getattr(args, "input", None) or getattr(args, "data", None)
     if args.tokens_per_batch is not None and args.tokens_per_batch < 1:
-        raise ConfigError(f"--batch-tokens is {args.tokens_per_batch}; give 1 or more")
+        raise UsageError(f"--batch-tokens is {args.tokens_per_batch}; give 1 or more")
     return ModelOptions(
         device=args.device,
         dtype=args.dtype,

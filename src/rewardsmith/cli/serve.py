@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rewardsmith.cli.options import add_model_options, model_spec
-from rewardsmith.errors import ConfigError, missing_extra
+from rewardsmith.errors import ConfigError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from rewardsmith.scoring.scorer import RewardScorer
@@ -75,13 +75,15 @@ def run(args: argparse.Namespace) -> int:
     if args.new_key is not None:
         return _make_key(args.new_key)
     if args.model is None:
-        raise ConfigError("name a model to serve: rewardsmith serve MODEL")
+        raise UsageError("name a model to serve: rewardsmith serve MODEL")
     if args.truncate_prompt:
-        raise ConfigError("a server cuts what a request asks it to cut: send truncate='prompt' instead of the flag")
+        raise UsageError("a server cuts what a request asks it to cut: send truncate='prompt' instead of the flag")
     from rewardsmith.serving.auth import KeyRing, require_keys_off_loopback
+    from rewardsmith.serving.limits import require_limits
     from rewardsmith.serving.metrics import open_access_log
     from rewardsmith.serving.run import serve
 
+    require_limits(vars(args))
     address = _address(args)
     has_keys = bool(KeyRing(_environment_digests(), args.key_file))
     require_keys_off_loopback(args.host, has_keys)
@@ -100,7 +102,7 @@ def _address(args: argparse.Namespace) -> Address:
     from rewardsmith.serving.run import Address, Tls
 
     if args.ssl_certfile is None and (args.ssl_keyfile or args.ssl_ca_certs):
-        raise ConfigError("--ssl-keyfile and --ssl-ca-certs go with --ssl-certfile FILE")
+        raise UsageError("--ssl-keyfile and --ssl-ca-certs go with --ssl-certfile FILE")
     tls = Tls(args.ssl_certfile, args.ssl_keyfile, args.ssl_ca_certs) if args.ssl_certfile else None
     if tls:
         tls.check()
@@ -119,8 +121,7 @@ def _environment_digests() -> tuple[str, ...]:
     """Return the digest of the key in the environment."""
     from rewardsmith.serving.auth import digest
 
-    key = os.environ.get(KEY_VARIABLE)
-    return (digest(key),) if key else ()
+    return tuple(map(digest, filter(None, [os.environ.get(KEY_VARIABLE)])))
 
 
 def _choice(model: RewardScorer) -> int:

@@ -151,6 +151,13 @@ def unused_note(name: str, model: nn.Module, unused: Sequence[str]) -> list[str]
     ]
 
 
+def own_weights(model: nn.Module) -> None:
+    """Copy weights, which may be maps of a file: whoever writes over it would change rewards, or end the process."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
+
+
 def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal") -> tuple[Any, list[str]]:
     """Return the same decoder with another pooling and a new head of the width it needs."""
     if pooling == "last":

@@ -19,6 +19,7 @@ from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, requir
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import local_folder, member_folders
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
+from rewardsmith.models.heads import own_weights
 from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.models.shared_prefix.forward import core_model
@@ -138,7 +139,7 @@ class RewardModel(RewardScorer):
             ensemble.truncation = check_truncation(truncation or "error")
             return ensemble
         loaded = load_reward_model(folders[0], **how)
-        loaded.model.to(place)
+        own_weights(loaded.model.to(place))
         loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
         if verify:
             require_golden(loaded, str(path))

@@ -6,14 +6,26 @@ failure ends one sequence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rewardsmith.errors import ConfigError, ScoringError
+from rewardsmith.errors import ConfigError, ScoringError, UsageError
 from rewardsmith.scoring.scorer import RewardParts
 
 MEBIBYTE = 2**20
+MAY_BE_ZERO = ("prefix_cache_tokens", "shutdown_seconds")
+
+
+def require_limits(flags: Mapping[str, Any]) -> None:
+    """Refuse values of the command's flags, by their names in Python, that no limit can be. Raises UsageError."""
+    for name, value in flags.items():
+        is_limit = name.startswith("max_") or name.endswith("_seconds") or name in MAY_BE_ZERO
+        if is_limit and not (0 < value < math.inf or (value == 0 and name in MAY_BE_ZERO)):
+            what = "0 or more" if name in MAY_BE_ZERO else "a number above 0"
+            raise UsageError(f"--{name.replace('_', '-')} is {value:g}; give {what}, and no infinite one")
 
 
 def _require_positive(record: object, *names: str) -> None:
@@ -79,6 +91,8 @@ class ServerSettings:
     shutdown_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        if not all(self.served_names):
+            raise ConfigError("a served-model-name is empty; name the model as requests shall")
         _require_positive(self, "max_body_bytes", "max_total_body_bytes", "max_sequences", "max_connections")
         _require_positive(self, "body_timeout_seconds", "header_timeout_seconds", "write_timeout_seconds")
 

@@ -23,7 +23,7 @@ import uvicorn
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, UsageError
 from rewardsmith.serving.app import RewardApp
 from rewardsmith.serving.auth import bare_host, require_keys_off_loopback
 
@@ -183,7 +183,7 @@ class Address:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ConfigError(f"there is no port {self.port}; ports are 0 to 65535")
+            raise UsageError(f"there is no port {self.port}; ports are 0 to 65535")
 
     @property
     def url(self) -> str:

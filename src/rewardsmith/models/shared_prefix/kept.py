@@ -22,6 +22,7 @@ from torch import nn
 
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.shared_prefix.exactness import check_forked
 from rewardsmith.models.shared_prefix.forked import SHORTEST_REST, Rest, into_parts, plain_layers, rest_rows
 from rewardsmith.models.shared_prefix.forward import batch_columns, core_model, head_columns, token_head
 from rewardsmith.models.shared_prefix.packing import (
@@ -104,7 +105,7 @@ class KeptPrefixes:
         if max_tokens < SHORTEST_KEPT:
             reason = f"{max_tokens} tokens hold none; {SHORTEST_KEPT} or more do"
         elif not (plan.way == "forked" or plan.forks):
-            reason = f"it cannot go on from them ({plan.reason})"
+            reason = f"it cannot go on from them ({check_forked(self.core) or plan.reason})"
         elif plan.longest is not None:
             reason = "its positions depend on the length of a text"
         elif getattr(self.core.config, "reward_pooling", "last") != "last":
