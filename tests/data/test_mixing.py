@@ -2,7 +2,15 @@
 
 import pytest
 
-from rewardsmith.data.mixing import MixtureSource, Portion, group_rank, mix_groups, plan_counts, rank_threshold
+from rewardsmith.data.mixing import (
+    MixtureSource,
+    Portion,
+    describe_mixture,
+    group_rank,
+    mix_groups,
+    plan_counts,
+    rank_threshold,
+)
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import PreferenceGroup
 
@@ -48,3 +56,9 @@ def test_an_entry_of_a_mixture_names_the_nearest_key():
     assert MixtureSource.read("pairs.jsonl", "datasets entry 0").path == "pairs.jsonl"
     with pytest.raises(ConfigError, match="datasets entry 3: unknown key 'fracton'; did you mean 'fraction'"):
         MixtureSource.read({"path": "x", "fracton": 1}, "datasets entry 3")
+
+
+def test_a_mixture_says_what_it_takes_of_each_source_where_it_cuts_one():
+    said = describe_mixture(["a.jsonl", "b.jsonl"], ["xxxx", "yy"], ["xx", "yy"])
+    assert said == ["mixture by fractions: 2 of 4 groups of a.jsonl, 2 of 2 groups of b.jsonl"]
+    assert describe_mixture(["a.jsonl"], ["xx"], ["xx"]) == []

@@ -88,6 +88,7 @@ def test_json_files_hold_arrays_of_any_size_or_lines(tmp_path):
         ("a.csv", b"a,b\n1,2\n3\n", "a.csv:row 2: 1 cells"),
         ("a.csv", b"a,a\n1,2\n", "names 'a' twice"),
         ("a.csv", b"a,b\n\xff,2\n", "cannot be read as csv"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "save the file as UTF-8"),
         ("a.parquet", b"PAR1 no parquet", "cannot be read as parquet"),
         ("a.arrow", b"no arrow", "cannot be read as arrow"),
         ("a.jsonl.gz", gzip.compress(LINES)[:-12], "damaged"),

@@ -89,6 +89,18 @@ def mix_groups(
     return chosen
 
 
+def describe_mixture(
+    names: Sequence[str], sources: Sequence[Sequence[object]], chosen: Sequence[Sequence[object]]
+) -> list[str]:
+    """Say how many groups of each source are in a mixture; nothing where all of them are."""
+    parts = [
+        f"{len(taken)} of {len(source)} groups of {name}"
+        for name, source, taken in zip(names, sources, chosen, strict=True)
+    ]
+    cut = any(len(taken) < len(source) for source, taken in zip(sources, chosen, strict=True))
+    return [f"mixture by fractions: {', '.join(parts)}"] if cut else []
+
+
 class MixtureSource(BaseModel):
     """One data set of a mixture, as a recipe writes it: the keys of `trl reward`.
 

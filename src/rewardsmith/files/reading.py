@@ -69,7 +69,9 @@ def read_rows(
     except RewardsmithError:
         raise
     except (OSError, EOFError, UnicodeError, ValueError, RecursionError, lzma.LZMAError) as error:
-        raise DataError(f"{path.name}: cannot be read as {kind[1:]}: {one_line(error)}") from error
+        # Tables that spreadsheets save are often of another encoding.
+        remedy = "; save the file as UTF-8" if isinstance(error, UnicodeError) else ""
+        raise DataError(f"{path.name}: cannot be read as {kind[1:]}: {one_line(error)}{remedy}") from error
 
 
 def row_number(where: str) -> int:

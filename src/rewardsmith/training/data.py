@@ -13,7 +13,7 @@ from rewardsmith.data.columns import map_columns, parse_columns, parse_score_mar
 from rewardsmith.data.detecting import parse_row, read_rows
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.merging import MergedGroups, merge_groups
-from rewardsmith.data.mixing import MixtureSource, Portion, mix_groups
+from rewardsmith.data.mixing import MixtureSource, Portion, describe_mixture, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
 from rewardsmith.files.tables import in_subset, read_hub, split_revision, stream_hub
@@ -253,7 +253,6 @@ def _hold_out(data: TrainingData, share: float) -> TrainingData:
     if not data.train:
         return data
     if not train or not held_out:
-        # The run still trains, and says that it was not tested.
         alike = f", which nearly equal one another or fall short of the share {share:g}" if len(data.train) > 1 else ""
         note = f"nothing is held out of {len(data.train)} prompts{alike}; give --eval_dataset_name to measure accuracy"
         return TrainingData(data.train, [], [*data.notes, note])
@@ -323,6 +322,7 @@ def load_mixture(entries: Sequence[MixtureSource], read: Read) -> tuple[list[Pre
         sources.append(groups)
         notes += said
     chosen = mix_groups(sources, [Portion(entry.fraction) for entry in entries])
+    notes += describe_mixture([entry.path for entry in entries], sources, chosen)
     return [group for source in chosen for group in source], notes
 
 
