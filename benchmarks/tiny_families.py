@@ -30,6 +30,11 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts"), 2),
     **dict.fromkeys(("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"), 1),
     **dict.fromkeys(("n_group", "topk_group", "num_expert_groups"), 1),
+    # Of the gated delta rule, whose states would be larger than the rest of the model.
+    **dict.fromkeys(("linear_num_heads", "linear_num_value_heads"), 4),
+    "linear_num_key_heads": 2,
+    **dict.fromkeys(("linear_head_dim", "linear_key_head_dim", "linear_value_head_dim"), 8),
+    **dict.fromkeys(("hc_lowrank", "o_lora_rank"), 16),
     "rotary_dim": 4,
     "num_kv_shared_layers": 0,
     "vocab_size": VOCABULARY,
@@ -97,7 +102,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 512},
         "indexer_compress_ratio": 1,
     },
-    "qwen3_next": {"linear_num_value_heads": 4, "linear_num_key_heads": 2},
 }
 
 
