@@ -167,11 +167,13 @@ def build(case: Case, folder: Path) -> list[str]:
 
 def asks(model: Any, prompt: str, answers: list[str], rng: random.Random) -> Ask:
     """Return one request about a prompt and its answers, over a protocol drawn by `rng`."""
+    from rewardsmith.records import ScoreRequest
+
     full = [prompt + answer for answer in answers]
     one = rng.randrange(len(answers))
     pairs = lambda: model.score(prompt, answers)  # noqa: E731
-    plain = lambda: model.score_texts(full)  # noqa: E731
-    ids = [model.renderer.encode_text(text) for text in full]
+    plain = lambda: model.score("", full)  # noqa: E731
+    ids = [model.encode(ScoreRequest("", (text,)))[0] for text in full]
     talk = [{"role": "user", "content": prompt or "hi"}]
     replies = [[{"role": "assistant", "content": answer}] for answer in answers]
     unpack = lambda a: [struct.unpack("<f", base64.b64decode(e["embedding"]))[0] for e in a["data"]]  # noqa: E731

@@ -1,6 +1,8 @@
 """The command's own work: keys, refusals, and what reaches the settings."""
 
 import argparse
+import signal
+import socket
 
 import pytest
 
@@ -10,6 +12,7 @@ from rewardsmith.cli.main import main
 from rewardsmith.errors import ConfigError
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.serving.auth import KeyRing, digest, read_keys
+from rewardsmith.serving.run import Address, prepare_to_listen
 
 
 def test_a_new_key_is_printed_once_and_only_its_digest_is_kept(tmp_path, capsys):
@@ -55,6 +58,21 @@ def test_a_number_that_no_limit_can_be_is_one_line_before_the_model_is_loaded(fl
         assert main(["serve", "no-such-model", flag, value]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert flag.strip("-") in line
+
+
+def test_a_port_in_use_is_said_before_the_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", "no-such-model", "--port", port]) == 1
+    assert f"cannot listen on 127.0.0.1:{port}; is the port in use?" in capsys.readouterr().err
+
+
+def test_a_hangup_while_the_model_is_loaded_ends_nothing(monkeypatch):
+    set_to = {}
+    monkeypatch.setattr(signal, "signal", set_to.__setitem__)
+    prepare_to_listen(Address(port=0))
+    assert set_to == {signal.SIGHUP: signal.SIG_IGN}
 
 
 def test_keys_come_from_the_file_and_the_environment(tmp_path, monkeypatch):

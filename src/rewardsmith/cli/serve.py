@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from rewardsmith.serving.auth import KeyRing, require_keys_off_loopback
     from rewardsmith.serving.limits import require_limits
     from rewardsmith.serving.metrics import open_access_log
-    from rewardsmith.serving.run import serve
+    from rewardsmith.serving.run import prepare_to_listen, serve
 
     require_limits(vars(args))
     address = _address(args)
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     require_keys_off_loopback(args.host, has_keys)
     if args.access_log:
         open_access_log(args.access_log)
+    prepare_to_listen(address)
     app = _app(args)
     print(f"serving {app.service.name} on {address.url} (description: /docs)", file=sys.stderr)
     if not has_keys:

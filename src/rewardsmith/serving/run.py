@@ -263,6 +263,27 @@ class GracefulServer(uvicorn.Server):
         self.should_exit = True
 
 
+def prepare_to_listen(address: Address) -> None:
+    """Try the address before a model is loaded, and let no SIGHUP, which is about keys, end the loading.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    host = bare_host(address.host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, address.port), family=family).close()
+    except OSError as error:
+        raise _cannot_listen(address) from error
+
+
+def _cannot_listen(address: Address) -> ConfigError:
+    place = f"{address.host}:{address.port}"
+    return ConfigError(f"cannot listen on {place}; is the port in use? choose another with --port")
+
+
 def serve(app: RewardApp, address: Address) -> None:
     """Serve until a signal.
 
@@ -278,9 +299,7 @@ def serve(app: RewardApp, address: Address) -> None:
     try:
         server.run()
     except SystemExit as error:
-        raise ConfigError(
-            f"cannot listen on {address.host}:{address.port}; is the port in use? choose another with --port"
-        ) from error
+        raise _cannot_listen(address) from error
     if server.signal == signal.SIGINT:
         raise KeyboardInterrupt
 

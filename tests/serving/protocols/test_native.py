@@ -70,7 +70,7 @@ def test_with_partial_what_cannot_be_read_or_encoded_costs_itself_alone(ask, rew
     assert result["rewards"][1:] == [None] * len(bad) == reward_model.score("is maybe", bad, partial=True)
     refused = ask("/v1/reward", {"prompt": "is maybe", "completions": ["secret", 5]}, 422)["error"]["message"]
     assert refused == (
-        "the body: completion 1 must be a text, a list of token ids or a list of messages, not a int of another kind"
+        "the body: completion 1 must be a text, a list of token ids or a list of messages; what came is another int"
     )
     assert "needs a role" in result["errors"]["1"]
     assert "outside the vocabulary" in result["errors"]["2"]

@@ -113,7 +113,7 @@ def to_completion(value: object, where: str) -> Completion:
         return to_messages(messages, where)
     # What was sent is not quoted: it may be a text.
     kind = type(value).__name__
-    raise invalid(f"{where} must be a text, a list of token ids or a list of messages, not a {kind} of another kind")
+    raise invalid(f"{where} must be a text, a list of token ids or a list of messages; what came is another {kind}")
 
 
 def to_document(value: str | Mapping[str, Any] | None) -> Completion:
