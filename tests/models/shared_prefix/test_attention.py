@@ -123,6 +123,7 @@ LAYOUTS = {
     "prefix longer than all else": PrefixLayout(((70, (1, 2)), (2, (3,)))),
     "padding": PrefixLayout(((5, (2, 3)),), padding=6),
     "twelve answers": PrefixLayout(((9, tuple(range(1, 13))),)),
+    "halved twice, and an odd length": PrefixLayout(((600, (3, 257)), (0, (255,)))),
 }
 
 
@@ -168,6 +169,34 @@ def test_outputs_and_gradients_equal_dense_masked_attention_in_float64(name, sca
 def test_lower_precision_stays_within_its_rounding(dtype, tolerance):
     for ours, dense in both(LAYOUTS["twelve answers"], dtype, None):
         torch.testing.assert_close(ours, dense, rtol=tolerance, atol=tolerance)
+
+
+def test_long_segments_are_halved_until_each_pair_of_tokens_is_met_once_in_short_ones():
+    layout = LAYOUTS["halved twice, and an odd length"]
+    plan = segment_plan(layout).halved
+    assert max(own.stop - own.start for own, _ in plan.segments) < attention.HALVED_FROM
+    met = torch.zeros(layout.num_tokens, layout.num_tokens, dtype=torch.int)
+    for own, keys in plan.segments:
+        met[own, keys] += torch.ones(own.stop - own.start, keys.stop - keys.start, dtype=torch.int).tril()
+    for queries, keys in plan.prefixes:
+        met[queries, keys] += 1
+    assert torch.equal(met, dense_mask(layout).int())
+
+
+def test_rows_that_go_on_from_a_cache_are_halved_too():
+    torch.manual_seed(0)
+    query, (key, value) = torch.randn(2, 2, 300, 8), torch.randn(2, 2, 2, 330, 8)
+    ours = attend_by_segments(query, key, value, attention.SegmentPlan.after(30, 300), (None, None))
+    mask = torch.ones(300, 330).tril(30).bool()
+    torch.testing.assert_close(ours, scaled_dot_product_attention(query, key, value, mask), rtol=1e-5, atol=1e-5)
+
+
+def test_bf16_meets_no_more_parts_than_it_must(monkeypatch):
+    monkeypatch.setattr(attention, "HALVED_FROM", 4)
+    query, key, value = (tensor.detach() for tensor in inputs(LAYOUTS["pairs"], torch.bfloat16))
+    few = attend_by_segments(query, key, value, segment_plan(LAYOUTS["pairs"]), (None, None))
+    monkeypatch.undo()
+    assert torch.equal(few, attend_by_segments(query, key, value, segment_plan(LAYOUTS["pairs"]), (None, None)))
 
 
 def test_scores_too_large_for_exp_stay_finite_and_exact():

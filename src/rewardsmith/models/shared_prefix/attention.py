@@ -14,8 +14,9 @@ By segments: every segment (a prefix, or an answer's own tokens) attends causall
 attend to their prefix in one call without a mask. A softmax over both parts is the parts' outputs weighted by
 `exp(lse_part - lse)`, and the backward of each part is the ordinary one with the merged output and log-sum-exp: the
 decomposition of FlashAttention-2 (arXiv 2307.08691, section 3.1) at the border between prefix and answer. No key is
-copied for each answer, and no mask is built. Padding short segments into one batch was tried and was slower: the copies
-cost more than the calls.
+copied for each answer, and no mask is built. A long segment is cut into halves in the same way, again and again, since
+the kernel computes most of what lies above the diagonal too. Padding short segments into one batch was tried and was
+slower: the copies cost more than the calls.
 
 Shapes: G groups, L packed tokens, H heads, D head size, `query [1, H, L, D]`.
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,6 +41,8 @@ from rewardsmith.models.shared_prefix.packing import PrefixLayout
 from rewardsmith.models.shared_prefix.store import Span
 
 IMPLEMENTATION = "rewardsmith_shared_prefix"
+# From here on two halves and their meeting cost less, forward and backward, than one causal square.
+HALVED_FROM = 256
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,21 @@ class SegmentPlan:
     segments: tuple[tuple[slice, slice], ...]
     prefixes: tuple[tuple[slice, slice], ...]
 
+    @cached_property
+    def halved(self) -> SegmentPlan:
+        """Return the same attention with no segment of `HALVED_FROM` tokens or more."""
+        long, short, seen = list(self.segments), [], []
+        while long:
+            own, keys = long.pop()
+            half = (own.stop - own.start) // 2
+            if 2 * half < HALVED_FROM:
+                short.append((own, keys))
+                continue
+            early, late = slice(keys.start, keys.start + half), slice(own.start + half, own.stop)
+            seen.append((late, early))
+            long += [(slice(own.start, late.start), early), (late, slice(early.stop, keys.stop))]
+        return SegmentPlan(tuple(short), (*seen, *self.prefixes))
+
     @classmethod
     def after(cls, num_read: int, num_tokens: int) -> SegmentPlan:
         """Plan for rows that go on from a cache: they see every token read before, and themselves causally."""
@@ -302,7 +321,8 @@ def attend_by_segments(
     if torch.is_autocast_enabled("cpu"):
         # Rotary embeddings leave query and key in fp32 beside a bf16 value; autocast knows SDPA, not its kernels.
         query, key, value = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (query, key, value))
-    return _SegmentAttention.apply(query, key, value, plan, *scores)
+    # Each meeting of two parts rounds the output, which bf16 would notice.
+    return _SegmentAttention.apply(query, key, value, plan if query.dtype == torch.bfloat16 else plan.halved, *scores)
 
 
 class _SegmentAttention(torch.autograd.Function):
