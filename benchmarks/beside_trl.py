@@ -42,34 +42,34 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-trl.md"
 NEAR = {"weights": 1e-9, "logs": 2e-6}
 NEAR_FLOAT32 = {"weights": 2e-6, "logs": 2e-6}
 # What a clock says, and what the libraries call themselves.
-UNTOLD = ("runtime", "per_second", "total_flos")
+UNTOLD = ("runtime", "per_second", "total_flos", "_mem_")
 
 
 @contextlib.contextmanager
 def all_in_double() -> Iterator[None]:
     """Leave what is float64 as it is where a family computes a part in float32."""
-    to, to_float, soft = torch.Tensor.to, torch.Tensor.float, nn.functional.softmax
+    homes = {(torch.Tensor, "to"), (torch.Tensor, "float"), (torch.Tensor, "softmax"), (nn.functional, "softmax")}
+    kept = {home: getattr(*home) for home in homes}
 
-    def stay(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if tensor.dtype == torch.float64 and torch.float32 in (*args, *kwargs.values()):
+    def staying(call: Any, name: str) -> Any:
+        def stay(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            if tensor.dtype != torch.float64:
+                return call(tensor, *args, **kwargs)
+            if name == "float":
+                return tensor
             args = tuple(torch.float64 if value is torch.float32 else value for value in args)
             kwargs = {name: torch.float64 if value is torch.float32 else value for name, value in kwargs.items()}
-        return to(tensor, *args, **kwargs)
+            return call(tensor, *args, **kwargs)
 
-    def softmax(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if tensor.dtype == torch.float64:
-            kwargs.pop("dtype", None)
-        return soft(tensor, *args, **kwargs)
+        return stay
 
-    torch.Tensor.to, torch.Tensor.float, nn.functional.softmax = (  # type: ignore[method-assign]
-        stay,
-        lambda tensor: tensor if tensor.dtype == torch.float64 else to_float(tensor),
-        softmax,
-    )
+    for (owner, name), call in kept.items():
+        setattr(owner, name, staying(call, name))
     try:
         yield
     finally:
-        torch.Tensor.to, torch.Tensor.float, nn.functional.softmax = to, to_float, soft  # type: ignore[method-assign]
+        for (owner, name), call in kept.items():
+            setattr(owner, name, call)
 
 
 @dataclass
@@ -85,7 +85,6 @@ class Outcome:
 def run(library: Any, style: Style, place: Place) -> Outcome:
     """Run a style with TRL or with Rewardsmith."""
     place = place.beside(library.__name__)
-    gc.collect()
     torch.manual_seed(0)
     try:
         with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
@@ -181,6 +180,8 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     disable_progress_bars()
+    # What is imported is most of what a collection of garbage looks at, and Trainer collects at every start.
+    gc.freeze()
     page = " ".join(PAGE.read_text(encoding="utf-8").split())
     chosen = {name: s for name, s in STYLES.items() if not given.names or any(part in name for part in given.names)}
     results = json.loads(given.json.read_text()) if given.json and given.json.is_file() else {}

@@ -116,7 +116,9 @@ class Place:
         return str(path)
 
     def model(self, family: str = "qwen2", **options: Any) -> Any:
-        """Load the reward model of a family."""
+        """Load the reward model of a family; grouped products of experts know no float64."""
+        if hasattr(tiny_config(family.partition(" dropout ")[0]).get_text_config(), "num_experts_per_tok"):
+            options["experts_implementation"] = "eager"
         return AutoModelForSequenceClassification.from_pretrained(self.base(family), dtype=self.dtype, **options)
 
 
@@ -213,12 +215,13 @@ FAMILIES = (
         "qwen3_moe",
     ),
     *("mixtral", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "stablelm", "starcoder2", "gpt_oss", "gpt_bigcode"),
-    *("mpt", "olmo2", "cohere2", "granite", "smollm3", "glm4", "deepseek_v3", "bert", "roberta", "distilbert"),
-    *("modernbert", "deberta", "deberta_v2", "electra", "albert", "xlm-roberta", "qwen3_5_text", "lfm2"),
+    *("mpt", "olmo2", "smollm3", "glm4", "deepseek_v3", "bert", "roberta", "distilbert"),
+    *("modernbert", "deberta", "deberta-v2", "electra", "xlm-roberta", "lfm2"),
 )
 DROPOUT = "dropout: noise of"
-RAGGED = "every comparison counts alike"
-EXTREMES = "extremes"
+RAGGED = "every comparison counts alike, in the loss"
+EXTREMES = "mean of the extremes of batches"
+MEANS = "mean of the means of batches"
 STEPS = {"eval_strategy": "steps", "eval_steps": 1}
 SCHEDULES = {
     "cosine_with_min_lr": {"min_lr": 1e-3},
@@ -245,7 +248,6 @@ def _settings() -> dict[str, Style]:
         "adam_beta1": {"adam_beta1": 0.5, "adam_beta2": 0.9, "adam_epsilon": 1e-6},
         "max_grad_norm 0": {"max_grad_norm": 0},
         "max_grad_norm small": {"max_grad_norm": 0.01},
-        "learning_rate as text": {"learning_rate": "0.01"},
         "warmup_steps": {"warmup_steps": 2},
         "warmup ratio": {"warmup_steps": 0.5},
         "warmup_ratio": {"warmup_ratio": 0.5},
@@ -268,10 +270,6 @@ def _settings() -> dict[str, Style]:
         "uneven batches": {"accelerator_config": {"even_batches": False}},
         "non-blocking": {"accelerator_config": {"non_blocking": True}},
         "dispatch batches": {"accelerator_config": {"dispatch_batches": True}},
-        "accelerator accumulation": {
-            "gradient_accumulation_steps": 2,
-            "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
-        },
         "max_steps within an epoch": {"max_steps": 2},
         "max_steps beyond an epoch": {"max_steps": 6},
         "max_steps with epochs": {"max_steps": 3, "num_train_epochs": 5},
@@ -280,11 +278,9 @@ def _settings() -> dict[str, Style]:
         "half an epoch": {"num_train_epochs": 0.5},
         "batch of one": {"per_device_train_batch_size": 1},
         "batch over all rows": {"per_device_train_batch_size": 32, "num_train_epochs": 3},
-        "accumulation of all rows": {"gradient_accumulation_steps": 16},
         "no checkpointed layers": {"gradient_checkpointing": False},
         "reentrant": {"gradient_checkpointing_kwargs": {"use_reentrant": True}},
         "activation_checkpointing": {"activation_checkpointing": True, "gradient_checkpointing": False},
-        "activation offloading": {"activation_offloading": True},
         "auto_find_batch_size": {"auto_find_batch_size": True},
         "torch_empty_cache_steps": {"torch_empty_cache_steps": 1},
         "average_tokens_across_devices": {"average_tokens_across_devices": False},
@@ -314,17 +310,23 @@ def _settings() -> dict[str, Style]:
         "remove_unused_columns": {"remove_unused_columns": False},
         "do_train": {"do_train": True, "do_eval": True},
         "debug": {"debug": "underflow_overflow"},
-        "torch_compile": {"torch_compile": True},
     }  # fmt: skip
     found |= {f"setting {name}": Style(settings) for name, settings in one.items()}
-    ragged = {
+    ragged: dict[str, dict[str, Any]] = {
+        "accelerator accumulation": {
+            "gradient_accumulation_steps": 2,
+            "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
+        },
         "accumulation": {"gradient_accumulation_steps": 2},
         "accumulation over epochs": {"gradient_accumulation_steps": 3, "num_train_epochs": 2},
         "accumulation and max_steps": {"gradient_accumulation_steps": 2, "max_steps": 5},
     }
     found |= {f"setting {name}, ragged": Style(settings, page=RAGGED) for name, settings in ragged.items()}
+    for name in ("logging every two", "logging a share", "logging the first", "logging by epoch", "no logging"):
+        found[f"setting {name}"] = replace(found[f"setting {name}"], page=MEANS)
     even = {"gradient_accumulation_steps": 2, "dataloader_drop_last": True, "num_train_epochs": 2}
-    found["setting accumulation, even"] = Style(even, lambda place: {"train_dataset": Dataset.from_list(pairs(16))})
+    of_16 = lambda place: {"train_dataset": Dataset.from_list(pairs(16))}  # noqa: E731
+    found["setting accumulation, even"] = Style(even, of_16, page=EXTREMES)
     other = {
         "group_by_length": ({"train_sampling_strategy": "group_by_length"}, "fails on preference columns"),
         "batch_rebalance": ({"train_sampling_strategy": "batch_rebalance"}, "batch_rebalance"),
@@ -335,7 +337,10 @@ def _settings() -> dict[str, Style]:
             {"include_num_input_tokens_seen": "non_padding"}, "include_num_input_tokens_seen",
         ),
         "fp16": ({"fp16": True}, "on a CPU trains in float32 without a word"),
-        "bf16": ({"bf16": True}, ""),
+        "torch_compile": ({"torch_compile": True}, "layers one by one; weights differ by rounding"),
+        "activation offloading": ({"activation_offloading": True}, "`activation_offloading` without an accelerator"),
+        "learning_rate as text": ({"learning_rate": "0.01"}, "a number, or `\"auto\"`"),
+        "accumulation of all rows": ({"gradient_accumulation_steps": 16}, RAGGED),
     }  # fmt: skip
     found |= {f"setting {name}": Style(settings, page=page) for name, (settings, page) in other.items()}
     found["setting dropout"] = replace(found["setting dropout"], family="gpt2 dropout 0.1")

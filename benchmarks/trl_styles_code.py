@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import peft
@@ -20,7 +21,7 @@ from transformers import (
 )
 from transformers.trainer_callback import DefaultFlowCallback, ProgressCallback
 from trl import TrlParser
-from trl_styles import CHATS, ROWS, STEPS, Place, Style, evaluated, make_tokenizer, turn
+from trl_styles import CHATS, EXTREMES, RAGGED, ROWS, STEPS, Place, Style, evaluated, make_tokenizer, turn
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 SAVES = {"save_strategy": "steps", "save_steps": 1}
@@ -104,10 +105,12 @@ def _data() -> dict[str, Style]:
         "a list": lambda place: {"train_dataset": ROWS},
         "nothing": lambda place: {"train_dataset": None},
     }
+    unread = ("no column", "chosen alone", "numbers for texts", "none for a text")
     pages = {
-        "input beside": "", "one row": "", "no column": "", "a list": "a list of rows", "users": "",
-        "none for a text": "", "numbers for texts": "", "chosen alone": "",
-    }  # fmt: skip
+        "a list": "a list of rows is taken",
+        **dict.fromkeys(unread, "rows that cannot be read"),
+        "a DatasetDict": "splits where",
+    }
     styles = {f"data {name}": Style(arguments=make, page=pages.get(name, "")) for name, make in found.items()}
     styles["data identical sides"] = Style(arguments=rows(same), page="They are ties")
     styles["data user messages at the end"] = Style(arguments=rows(users), page="sides end in a user message")
@@ -157,7 +160,6 @@ def _adapters() -> dict[str, Style]:
         "LoRA layers": lambda: LoraConfig(r=4, layers_to_transform=[1], **layers),
         "LoRA patterns": lambda: LoraConfig(r=4, rank_pattern={"q_proj": 2}, **layers),
         "LoRA gaussian": lambda: LoraConfig(r=4, init_lora_weights="gaussian", **layers),
-        "LoRA pissa": lambda: LoraConfig(r=4, init_lora_weights="pissa", **layers),
         "DoRA": lambda: LoraConfig(r=4, use_dora=True, **layers),
         "IA3": lambda: peft.IA3Config(
             target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="SEQ_CLS"
@@ -183,6 +185,7 @@ def _adapters() -> dict[str, Style]:
     found["adapter with dropout"] = Style({"disable_dropout": False}, dropped, page="dropout: noise of")
     found["adapter with dropout switched off"] = Style(arguments=dropped)
     found["adapter no checkpointed layers"] = Style({"gradient_checkpointing": False}, _adapter(kinds["LoRA"]))
+    found["adapter AdaLoRA"] = replace(found["adapter AdaLoRA"], page="`AdaLoraConfig`")
     found["adapter a dictionary"] = Style(arguments=lambda place: {"peft_config": {"r": 1}})
     found["adapter around the model"] = Style(arguments=lambda place: {"model": _wrapped(place)})
     twice = lambda place: {"model": _wrapped(place), "peft_config": kinds["LoRA"]()}  # noqa: E731
@@ -190,7 +193,9 @@ def _adapters() -> dict[str, Style]:
     cloned = lambda place: {  # noqa: E731
         "peft_config": kinds["LoRA"](), "train_dataset": Dataset.from_list(CHATS), "model": place.model("llama")
     }  # fmt: skip
-    found["adapter and a template of a tokenizer"] = Style({"chat_template_path": "TOKENIZER"}, cloned)
+    found["adapter and a template of a tokenizer"] = Style(
+        {"chat_template_path": "TOKENIZER"}, cloned, page="tokens that come with it"
+    )
     return found
 
 
@@ -215,16 +220,17 @@ def _models() -> dict[str, Style]:
         make_tokenizer().save_pretrained(folder)
         return {"model": str(folder)}
 
-    double = {"model_init_kwargs": {"dtype": "float64"}}
+    double: dict[str, Any] = {"model_init_kwargs": {"dtype": torch.float64}}
+    eager = {"model_init_kwargs": {"dtype": torch.float64, "attn_implementation": "eager"}}
+    labelled = {"model_init_kwargs": {"dtype": torch.float64, "num_labels": 1}}
+    rounded = {"model_init_kwargs": {"dtype": "bfloat16"}}
     new = "1/sqrt(d+1)"
     return {
         "model by its path": Style(double, by_path),
-        "model by its path, eager": Style(
-            {"model_init_kwargs": {"dtype": "float64", "attn_implementation": "eager"}}, by_path
-        ),
+        "model by its path, eager": Style(eager, by_path),
         "model by its path, remote code allowed": Style({**double, "trust_remote_code": True}, by_path),
-        "model by its path, num_labels": Style({"model_init_kwargs": {"dtype": "float64", "num_labels": 1}}, by_path),
-        "model by its path, in bf16": Style({"model_init_kwargs": {"dtype": "bfloat16"}}, by_path, page="in bfloat16"),
+        "model by its path, num_labels": Style(labelled, by_path),
+        "model by its path, in bf16": Style(rounded, by_path, page="weights in bfloat16"),
         "model without a head": Style(double, headless, page=new),
         "model without a head, kept as it is": Style(double, headless, ours={"head_init": "keep"}),
         "model nowhere": Style(arguments=lambda place: {"model": "./nowhere"}),
@@ -232,7 +238,7 @@ def _models() -> dict[str, Style]:
             arguments=lambda place: {"model": place.model(num_labels=2, ignore_mismatched_sizes=True)}
         ),
         "model eager": Style(arguments=lambda place: {"model": place.model(attn_implementation="eager")}),
-        "model with options that are too late": Style({"model_init_kwargs": {"dtype": "float64"}}),
+        "model with options that are too late": Style({"model_init_kwargs": {"dtype": torch.float64}}),
         "model in evaluation mode": Style(arguments=lambda place: {"model": place.model().eval()}),
         "model frozen below": Style(arguments=lambda place: {"model": _frozen(place)}),
         "tokenizer by the old name": Style(
@@ -340,7 +346,7 @@ def _callbacks() -> dict[str, Style]:
     found = {
         "callback events": Style({**STEPS, **SAVES}, evaluated, events),
         "callback events of accumulation": Style(
-            {"gradient_accumulation_steps": 2}, evaluated, events, page="every comparison counts alike"
+            {"gradient_accumulation_steps": 2}, evaluated, events, page=RAGGED
         ),
         "callback taken and given back": Style(act=popped),
         "callback early stopping": Style(
@@ -351,7 +357,7 @@ def _callbacks() -> dict[str, Style]:
     for name, want in stops.items():
         settings = {"logging_steps": 3}
         make = lambda place, want=want: {**evaluated(place), "callbacks": [StopAt(2, **{want: True})]}  # noqa: E731
-        found[f"callback that asks to {name}"] = Style(settings, make)
+        found[f"callback that asks to {name}"] = Style(settings, make, page=EXTREMES)
     return found
 
 
@@ -361,7 +367,7 @@ def _scripts() -> dict[str, Style]:
     def parsed(trainer: Any) -> dict[str, Any]:
         kind = type(trainer.args)
         flags = ["--output_dir", "x", "--max_steps", "3", "--learning_rate", "1e-3", "--use_cpu", "--report_to", "none"]
-        flags += ["--model_init_kwargs", '{"dtype": "float64"}', "--bf16", "False", "--max_length", "12"]
+        flags += ["--model_init_kwargs", '{"dtype": torch.float64}', "--bf16", "False", "--max_length", "12"]
         facts = {}
         for parser in (HfArgumentParser, TrlParser):
             args = parser((kind,)).parse_args_into_dataclasses(flags)[0]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_constant_schedule
 from trl.trainer.reward_trainer import DataCollatorForPreference
-from trl_styles import ROWS, STEPS, Place, Style, evaluated, make_tokenizer, several
+from trl_styles import RAGGED, ROWS, STEPS, Place, Style, evaluated, make_tokenizer, several
 from trl_styles_code import SAVES, tokenised
 
 PACKED = "packed groups"
@@ -235,15 +235,15 @@ def _methods() -> dict[str, Style]:
         "training twice": Style(act=train_again),
         "evaluate after training": Style({}, evaluated, evaluate),
         "evaluate before training": Style({}, evaluated, evaluate_first),
-        "evaluate other sets": Style({}, evaluated, evaluate_others),
+        "evaluate other sets": Style({}, evaluated, evaluate_others, page="stand under `eval_` in the log"),
         "evaluate a set by its name": Style({}, several, evaluate_by_name),
-        "predict": Style({}, evaluated, predict, page="`trainer.predict` takes raw rows"),
+        "predict": Style({}, evaluated, predict, page="one column of predictions"),
         "save_model": Style(act=save),
         "save_model elsewhere": Style(act=save_elsewhere),
         "checkpoints": Style(SAVES, act=checkpoints, page=readme),
         "checkpoints rotated": Style({**SAVES, "save_total_limit": 2}, act=checkpoints, page=readme),
         "checkpoints of the model only": Style({**SAVES, "save_only_model": True}, act=checkpoints, page=readme),
-        "resume": Style({**SAVES, "save_steps": 2, "num_train_epochs": 2}, act=resume, page="it goes on"),
+        "resume": Style({**SAVES, "save_steps": 2, "num_train_epochs": 2}, act=resume, page="trains no further step"),
         "resume by path": Style({**SAVES}, act=resume_by_path, page="it goes on"),
         "resume without a checkpoint": Style(act=resume_nothing),
         "what it says": Style({"weight_decay": 0.1}, act=says),
@@ -362,9 +362,7 @@ def _subclasses() -> dict[str, Style]:
     found["subclass that reads inputs, with TRL's collator"] = Style(STEPS, collated, kind=reads_inputs)
     found["subclass that prepares rows"] = Style(STEPS, evaluated, kind=prepares, page="_prepare_dataset")
     found["collator of TRL"] = Style(STEPS, collated)
-    found["collator of TRL, accumulation"] = Style(
-        {**STEPS, "gradient_accumulation_steps": 2}, collated, page="every comparison counts alike"
-    )
+    found["collator of TRL, accumulation"] = Style({**STEPS, "gradient_accumulation_steps": 2}, collated, page=RAGGED)
     found["collator of one's own"] = Style(STEPS, lambda place: evaluated(place) | {"data_collator": _Own()})
     extra = [{**row, "source": f"a{i}"} for i, row in enumerate(tokenised())]
     found["collator of one's own, every column"] = Style(
