@@ -39,7 +39,7 @@ import rewardsmith
 STYLES = {**trl_styles.STYLES, **trl_styles_code.STYLES, **trl_styles_methods.STYLES}
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-trl.md"
 # Relative. Trainer sums the loss that it logs in float32 whatever the model is.
-NEAR = {"weights": 1e-9, "logs": 2e-6}
+NEAR = {"weights": 1e-8, "logs": 2e-6}
 NEAR_FLOAT32 = {"weights": 2e-6, "logs": 2e-6}
 # What a clock says, and what the libraries call themselves.
 UNTOLD = ("runtime", "per_second", "total_flos", "_mem_")

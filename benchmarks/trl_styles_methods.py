@@ -190,11 +190,6 @@ def _methods() -> dict[str, Style]:
     def batch(trainer: Any) -> dict[str, Any]:
         return {"keys": {"input_ids", "attention_mask"} <= set(next(iter(trainer.get_train_dataloader())))}
 
-    def step(trainer: Any) -> dict[str, Any]:
-        trainer.create_optimizer_and_scheduler(4)
-        loss = trainer.training_step(trainer.model, next(iter(trainer.get_train_dataloader())))
-        return {"loss": float(loss)}
-
     def loss_of_batch(trainer: Any) -> dict[str, Any]:
         loss, outputs = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader())), True)
         return {"loss": float(loss), "logits": outputs.logits.squeeze(-1).tolist()}
@@ -245,13 +240,12 @@ def _methods() -> dict[str, Style]:
         "checkpoints of the model only": Style({**SAVES, "save_only_model": True}, act=checkpoints, page=readme),
         "resume": Style({**SAVES, "save_steps": 2, "num_train_epochs": 2}, act=resume, page="trains no further step"),
         "resume by path": Style({**SAVES}, act=resume_by_path, page="it goes on"),
-        "resume without a checkpoint": Style(act=resume_nothing),
+        "resume without a checkpoint": Style(act=resume_nothing, page="a checkpoint that is not there"),
         "what it says": Style({"weight_decay": 0.1}, act=says),
         "metric files": Style(act=metric_files),
         "model card": Style(act=card),
         "columns": Style(act=packed["columns"], page="is asked for its column `chosen_ids`"),
         "batch": Style(act=packed["batch"], page=PACKED),
-        "training_step": Style(act=step),
         "compute_loss on a batch": Style(act=loss_of_batch),
         "prediction_step": Style({}, evaluated, prediction),
         "tags": Style(act=tags),

@@ -154,6 +154,26 @@ def test_a_subclass_reads_the_rewards_of_both_sides_off_the_outputs(base, settin
     assert seen == pytest.approx([0.0] * len(seen), abs=1e-5)
 
 
+def test_what_a_subclass_adds_to_the_loss_is_in_that_of_the_evaluation(base, settings):
+    class Adds(RewardTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            return (loss + 5, outputs) if return_outputs else loss + 5
+
+    losses = [
+        kind(str(base), settings(per_device_eval_batch_size=17), train_dataset=ROWS, eval_dataset=ROWS).evaluate()
+        for kind in (Adds, RewardTrainer)
+    ]
+    assert losses[0]["eval_loss"] == pytest.approx(losses[1]["eval_loss"] + 5, abs=1e-5)
+
+
+def test_a_model_card_made_by_hand_has_the_names_and_the_order_of_trl(base, settings, tmp_path):
+    trainer = RewardTrainer(str(base), settings(), train_dataset=ROWS)
+    trainer.create_model_card("mine", "owner/rows", "own")
+    card = (tmp_path / "README.md").read_text()
+    assert all(word in card for word in ("# mine", "owner/rows", "- own", "- reward-trainer", "- trl"))
+
+
 def test_the_loss_that_a_subclass_computes_by_itself_is_that_of_the_evaluation(base, settings):
     class Own(RewardTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -46,8 +46,6 @@ class Pushed(Protocol):
     def args(self) -> TrainingArguments: ...
     @property
     def create_model_card(self) -> Callable[..., None]: ...
-    @property
-    def _tag_names(self) -> Sequence[str]: ...
     def save_here(self, folder: Path) -> None: ...
     def files_to_push(self, folder: Path) -> list[str]: ...
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None: ...
@@ -101,6 +99,12 @@ class Push:
         return cls(*given, **{field.name: named.pop(field.name) for field in fields(cls) if field.name in named})
 
 
+def all_tags(given: object, own: Sequence[str]) -> list[str]:
+    """Return the tags that a caller gives a model card, one or several, and those of the trainer."""
+    several = given if isinstance(given, list | tuple | set) else [given] if given else []
+    return list(dict.fromkeys([*map(str, several), *own]))
+
+
 def init_hf_repo(trainer: Pushed, token: str | None = None, private: bool | None = None) -> None:
     """Open the repository that a trainer pushes to. Raises HubError."""
     if trainer.is_world_process_zero():
@@ -124,9 +128,6 @@ def push_to_hub(trainer: Pushed, *given: object, **card: object) -> CommitInfo |
         trainer.save_here(folder)
     if not trainer.is_world_process_zero():
         return None
-    tags = card.get("tags")
-    own = tags if isinstance(tags, list | tuple | set) else [tags] if tags else []
-    card["tags"] = [*dict.fromkeys([*own, *trainer._tag_names])]
     repo_id = str(trainer.hub_model_id)
     trainer.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
     if folder != Path(str(args.output_dir)):

@@ -269,6 +269,8 @@ class RewardTrainer(Trainer):
         with checkpoint.unrounded(self.model, self.args.full_eval_in_16_bits and not self.is_in_train):
             output = super().evaluation_loop(dataloader, *how)
         own = {**self._metrics["eval"].evaluated(), "num_tokens": float(self._num_tokens)}
+        if type(self).compute_loss is not RewardTrainer.compute_loss:  # it may have added to the loss
+            own.pop("loss", None)
         assert output.metrics is not None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in own.items()})
         return output
@@ -284,10 +286,14 @@ class RewardTrainer(Trainer):
         """Return the rewards of both sides of every comparison, in any form of data that training takes."""
         return super().predict(self._prepare(test_dataset, "test"), *args, **kwargs)
 
-    def create_model_card(self, *args: Any, dataset_name: object = None, **kwargs: Any) -> None:
-        """Write the model card that goes to the hub; `dataset_name` is what TRL's scripts call `dataset`."""
-        dataset = {} if dataset_name is None else {"dataset": dataset_name}
-        super().create_model_card(*args, **{**dataset, **kwargs})
+    def create_model_card(  # type: ignore[override]
+        self, model_name: str | None = None, dataset_name: object = None, tags: object = None, **kwargs: Any
+    ) -> None:
+        """Write the model card that goes to the hub; names and their order are TRL's."""
+        named = {} if dataset_name is None else {"dataset": dataset_name}
+        super().create_model_card(
+            model_name=model_name, tags=hub.all_tags(tags, self._tag_names), **{**named, **kwargs}
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
@@ -347,8 +353,7 @@ class RewardTrainer(Trainer):
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         epochs, batches = super()._init_training_state(*args)
-        # The stream itself goes on from its place; nothing is left to skip.
-        return (0, 0) if self.stream is not None else (epochs, batches)
+        return (0, 0) if self.stream is not None else (epochs, batches)  # a stream goes on from its place itself
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         def save() -> None:
@@ -391,7 +396,5 @@ class RewardTrainer(Trainer):
         """Return what of a folder goes to the hub."""
         return model_files(folder, bool(self.args.save_merged), hub.OF_RUN)
 
-    # Trainers of policies push in the same way.
-    init_hf_repo = hub.init_hf_repo  # type: ignore[assignment]
-    push_to_hub = hub.push_to_hub  # type: ignore[assignment]
+    init_hf_repo, push_to_hub = hub.init_hf_repo, hub.push_to_hub  # type: ignore[assignment]
     _push_from_checkpoint = hub.push_checkpoint  # type: ignore[assignment]

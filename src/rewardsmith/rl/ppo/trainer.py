@@ -348,12 +348,12 @@ class PPOTrainer(Trainer):
         write_reward_contracts(folder, self.reward_sources)
 
     def create_model_card(  # type: ignore[override]
-        self, model_name: str | None = None, dataset_name: str | None = None, tags: Sequence[str] = (), **_: object
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: object = None, **_: object
     ) -> None:
         """Write the model card; names are those of TRL's trainers."""
+        folder, shown = Path(str(self.args.output_dir)), hub.all_tags(tags, self._tag_names)
         if self.is_world_process_zero():
-            folder = Path(str(self.args.output_dir))
-            write_card(folder, model_name or folder.name, self.policy.name, tags or self._tag_names, dataset_name)
+            write_card(folder, model_name or folder.name, self.policy.name, shown, dataset_name)
 
     def files_to_push(self, folder: Path) -> list[str]:
         """Return what of a folder goes to the hub."""
