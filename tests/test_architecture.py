@@ -51,6 +51,7 @@ READY = {
     ("training/record.py", "__init__"),
     ("training/record.py", "on_train_begin"),
     ("cli/evaluate.py", "about"),
+    ("files/tables.py", "split_revision"),
 }
 DISPATCH = {"cli/main.py", "training/launching.py"}
 MOST_FILES = {"train": 23, "evaluate": 25}
