@@ -47,6 +47,7 @@ READY = {
     ("training/processes.py", "plan_model"),
     ("training/processes.py", "require_processes"),
     ("training/streams.py", "require_steps"),
+    ("training/publishing.py", "trained_before"),
     ("training/processes.py", "close_at_exit"),
     ("training/record.py", "__init__"),
     ("training/record.py", "on_train_begin"),
