@@ -56,6 +56,10 @@ READY = {
     ("training/record.py", "on_train_begin"),
     ("cli/evaluate.py", "about"),
     ("files/tables.py", "split_revision"),
+    ("training/precision.py", "keep_copies"),
+    ("training/processes.py", "train_threshold"),
+    ("training/precision.py", "require_precision"),
+    ("training/publishing.py", "trained_before"),
 }
 DISPATCH = {"cli/main.py", "training/launching.py"}
 MOST_FILES = {"train": 23, "evaluate": 25}
