@@ -74,8 +74,8 @@ def test_what_cannot_be_scored_is_left_out_and_counted_when_asked(tmp_path):
 def test_every_configuration_of_a_hub_data_set_is_read(monkeypatch):
     import datasets
 
-    def load(name, config, split):
-        assert (name, split) == ("owner/name", "test")
+    def load(name, config, split, revision):
+        assert (name, split, revision) == ("owner/name", "test", "v2")
         return [
             {
                 "input": config,
@@ -83,9 +83,9 @@ def test_every_configuration_of_a_hub_data_set_is_read(monkeypatch):
             }
         ]
 
-    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: ["x", "y"])
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name, revision: ["x", "y"])
     monkeypatch.setattr(datasets, "load_dataset", load)
-    result = run_benchmark("hhh", by_number, "owner/name", how=HOW)
+    result = run_benchmark("hhh", by_number, "owner/name@v2", how=HOW)
     assert (result.parts["x"].value, result.parts["y"].value) == (1, 0)
 
 
