@@ -117,7 +117,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_no_row(ray_here
     report = score_file_on_ray(ModelSpec.of(str(model_path)), job, Cluster(workers=2), kill_one)
     assert killed
     assert (report.rows, report.scored, sum(parts)) == (240, 239, 240)
-    assert report.failed == {"wrong type": 1}
+    assert report.failed == {"null value": 1}
     assert contents(tmp_path) == whole
     rows = [json.loads(line) for line in job.out.read_text().splitlines()]
     assert [row["id"] for row in rows] == [i for i in range(240) if i != 17]
