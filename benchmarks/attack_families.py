@@ -139,7 +139,7 @@ def relative(found: list[Tensor], wanted: list[Tensor]) -> float:
 def typical(found: list[Tensor], wanted: list[Tensor]) -> float:
     """Return the median difference, relative to the largest value wanted."""
     apart = torch.cat([(a - b).detach().abs().flatten() for a, b in zip(found, wanted, strict=True)])
-    return float(apart.median() / max(float(value.detach().abs().max()) for value in wanted))
+    return float(apart.median()) / max(*(float(value.detach().abs().max()) for value in wanted), 1e-30)
 
 
 def examine(case: str, folder: str, settings: Sequence[str] = ()) -> dict[str, Any]:
