@@ -29,6 +29,22 @@ def test_the_block_mask_of_flex_attention_equals_the_dense_reference(window):
     assert layout.block_mask(window, torch.device("cpu")) is block
 
 
+@pytest.mark.parametrize("window", [None, 13, 300])
+@pytest.mark.parametrize("padding", [0, 177])
+def test_the_block_mask_lists_the_blocks_that_flex_attention_would_find(window, padding):
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    layout = PrefixLayout(((500, (130, 290, 1)), (0, (50,)), (7, (129, 60))), padding=padding)
+    ours, length = layout.block_mask(window, torch.device("cpu")), layout.num_tokens
+    found = create_block_mask(ours.mask_mod, None, None, length, length, device="cpu")
+    assert ours.shape == found.shape == (1, 1, length, length)
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert torch.equal(getattr(ours, name), getattr(found, name)), name
+    for name in ("kv_indices", "full_kv_indices", "q_indices", "full_q_indices"):
+        assert torch.equal(getattr(ours, name), getattr(found, name)), name
+    assert bool((ours.full_kv_num_blocks > 0).any()) == (window != 13)
+
+
 @pytest.mark.parametrize("window", [None, 13])
 @pytest.mark.parametrize("softcap", [None, 0.05])
 def test_segments_and_flex_attention_compute_the_dense_attention(window, softcap):

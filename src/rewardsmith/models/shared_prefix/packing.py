@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask
 
 from rewardsmith.errors import TooLongError
 from rewardsmith.models.shared_prefix.store import Memory, Span
@@ -127,8 +128,19 @@ class PrefixLayout:
             causal = same & (q >= kv)
             return causal if window is None else causal & (position_L[q] - position_L[kv] < window)
 
-        length = self.num_tokens
-        return create_block_mask(attends, None, None, length, length, device=str(device), BLOCK_SIZE=FLEX_BLOCK)
+        # Counted a row of blocks at a time: `create_block_mask` holds all `[L, L]` pairs in memory unless it is compiled.
+        length, pairs = self.num_tokens, []
+        keys_L = torch.arange(length, device=device)
+        for start in range(0, length, FLEX_BLOCK):
+            seen_QL = attends(keys_L, keys_L, keys_L[start : start + FLEX_BLOCK, None], keys_L)
+            seen_QL = functional.pad(seen_QL, (0, -length % FLEX_BLOCK))
+            pairs.append(seen_QL.unflatten(1, (-1, FLEX_BLOCK)).sum((0, 2)))
+        pairs_NN = torch.stack(pairs)
+        is_full_NN = pairs_NN == FLEX_BLOCK**2
+        partial = _listed((pairs_NN > 0) & ~is_full_NN)
+        return BlockMask.from_kv_blocks(
+            *partial, *_listed(is_full_NN), BLOCK_SIZE=FLEX_BLOCK, mask_mod=attends, seq_lengths=(length, length)
+        )
 
     def attending_from(self, queries_U: Tensor) -> PrefixLayout:
         """Return this layout, with the attention of `queries_U` alone to be read."""
@@ -239,6 +251,12 @@ class RewardBatch:
         """Move every tensor to `device`."""
         chunks = tuple(_moved(chunk, device) for chunk in self.chunks)
         return replace(self, chunks=chunks, sequence_B=self.sequence_B.to(device))
+
+
+def _listed(chosen_NN: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many blocks each row chooses `[1, 1, N]` and which, in order, before the others `[1, 1, N, N]`."""
+    order_NN = chosen_NN.int().argsort(dim=1, descending=True, stable=True)
+    return chosen_NN.sum(1, dtype=torch.int32)[None, None], order_NN.int()[None, None]
 
 
 def _moved(chunk: Chunk | Rests, device: torch.device | str) -> Any:
