@@ -76,6 +76,11 @@ class TooLongError(ScoringError):
         self.tokens, self.answers = tokens, dict(answers or {})
 
 
+def answer_is_long(tokens: str, limit: int) -> str:
+    """Say that cutting its prompt does not make a text fit."""
+    return f"the answer and its markup alone have {tokens} tokens, the model reads {limit}; it is not cut"
+
+
 class TemplateError(ScoringError):
     """A conversation that the chat template refuses."""
 

@@ -6,10 +6,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rewardsmith.errors import ScoringError, TooLongError
+from rewardsmith.errors import ScoringError, TooLongError, answer_is_long
 from rewardsmith.models.long_texts import cuttable_ids
 from rewardsmith.models.rendering import Composed, Renderer
-from rewardsmith.models.shared_prefix.packing import answer_is_long, cut_shared_start
+from rewardsmith.models.shared_prefix.packing import cut_shared_start
 from rewardsmith.records import Completion, Message, Text, TokenIds
 from rewardsmith.scoring.scorer import Encode, Fitted, sized
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask
 
-from rewardsmith.errors import TooLongError
+from rewardsmith.errors import TooLongError, answer_is_long
 from rewardsmith.models.shared_prefix.store import Memory, Span
 
 Sequences = Sequence[Sequence[int]]
@@ -128,19 +128,16 @@ class PrefixLayout:
             causal = same & (q >= kv)
             return causal if window is None else causal & (position_L[q] - position_L[kv] < window)
 
-        # Counted a row of blocks at a time: `create_block_mask` holds all `[L, L]` pairs in memory unless it is compiled.
-        length, pairs = self.num_tokens, []
-        keys_L = torch.arange(length, device=device)
-        for start in range(0, length, FLEX_BLOCK):
-            seen_QL = attends(keys_L, keys_L, keys_L[start : start + FLEX_BLOCK, None], keys_L)
-            seen_QL = functional.pad(seen_QL, (0, -length % FLEX_BLOCK))
+        # Counted a row of blocks at a time: `create_block_mask` holds all pairs in memory unless it is compiled.
+        index_L, pairs = torch.arange(self.num_tokens, device=device), []
+        for queries_Q in index_L.split(FLEX_BLOCK):
+            seen_QL = attends(queries_Q, queries_Q, queries_Q[:, None], index_L)
+            seen_QL = functional.pad(seen_QL, (0, -self.num_tokens % FLEX_BLOCK))
             pairs.append(seen_QL.unflatten(1, (-1, FLEX_BLOCK)).sum((0, 2)))
         pairs_NN = torch.stack(pairs)
         is_full_NN = pairs_NN == FLEX_BLOCK**2
-        partial = _listed((pairs_NN > 0) & ~is_full_NN)
-        return BlockMask.from_kv_blocks(
-            *partial, *_listed(is_full_NN), BLOCK_SIZE=FLEX_BLOCK, mask_mod=attends, seq_lengths=(length, length)
-        )
+        blocks = (*_listed((pairs_NN > 0) & ~is_full_NN), *_listed(is_full_NN))
+        return BlockMask.from_kv_blocks(*blocks, FLEX_BLOCK, attends, seq_lengths=(self.num_tokens, self.num_tokens))
 
     def attending_from(self, queries_U: Tensor) -> PrefixLayout:
         """Return this layout, with the attention of `queries_U` alone to be read."""
@@ -380,11 +377,6 @@ def distinct(sequences: Iterable[Sequence[int]]) -> tuple[list[tuple[int, ...]],
     numbers: dict[tuple[int, ...], int] = {}
     index = [numbers.setdefault(tuple(sequence), len(numbers)) for sequence in sequences]
     return list(numbers), index
-
-
-def answer_is_long(tokens: str, limit: int) -> str:
-    """Say that cutting its prompt does not make a text fit."""
-    return f"the answer and its markup alone have {tokens} tokens, the model reads {limit}; it is not cut"
 
 
 def cut_shared_start(sequences: Sequence[list[int]], limit: int) -> list[list[int]]:
