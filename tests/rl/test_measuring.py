@@ -3,6 +3,7 @@ import math
 import pytest
 import tiny_models
 import torch
+from policy_runs import Gold, letters
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import Message
@@ -11,17 +12,6 @@ from rewardsmith.rl.policy import Policy, Sampling, frozen_copy
 from rewardsmith.rl.rewards import reward_function
 
 PROMPTS = ("is it good", "is it bad", (Message("user", "the question"),))
-
-
-def letters(prompts, completions, **_):
-    return [float(str(text).count("a")) for text in completions]
-
-
-class Gold:
-    name = "gold"
-
-    def score_requests(self, requests):
-        return [[-float(len(str(text))) for text in request.completions] for request in requests]
 
 
 def meter_in(folder, answers=1, gold=None):
