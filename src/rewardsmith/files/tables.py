@@ -314,6 +314,11 @@ def is_hub_id(name: str) -> bool:
     return name.count("/") >= 1 and not name.startswith((".", "/", "~")) and Path(name).suffix not in HUB_SUFFIXES
 
 
+def looks_local(name: str) -> bool:
+    """Whether a text is written as a path, of something that is here or not: a repository has one slash at most."""
+    return name.startswith((".", "/", "~")) or split_revision(name)[0].count("/") > 1
+
+
 def _load(name: str, **options: Any) -> Any:
     """Load what `name` says with `datasets`. Raises DataError."""
     if not is_hub_id(name):

@@ -16,7 +16,7 @@ from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, describe_mixture, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
-from rewardsmith.files.tables import in_subset, read_hub, split_revision, stream_hub
+from rewardsmith.files.tables import in_subset, looks_local, read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
 from rewardsmith.training.config import RewardConfig, option
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
@@ -196,9 +196,7 @@ def _load_one(script: ScriptArguments, merge: bool) -> TrainingData:
     if path.is_file():
         train, notes = _load(str(path), script, merge, None, script.train_limit)
         return TrainingData(train, [], notes)
-    if not path.exists() and (
-        name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or split_revision(name)[0].count("/") > 1
-    ):
+    if not path.exists() and (looks_local(name) or name.endswith(SUFFIXES)):
         raise ConfigError(f"data file {name!r} does not exist; check --dataset_name")
     name = name if path.exists() else in_subset(name, script.dataset_config)
     train, notes = _load(name, script, merge, script.dataset_train_split, script.train_limit)

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.files.tables import split_revision
+from rewardsmith.files.tables import looks_local, split_revision
 from rewardsmith.models import fresh_model, heads, wide_head
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
@@ -392,8 +392,7 @@ def _given(config: RewardConfig) -> dict[str, Any]:
 def _require_folder(name: str) -> None:
     """Refuse what is plainly a path and does not exist, before anybody asks the hub for it."""
     path = Path(name)
-    looks_local = name.startswith((".", "/", "~")) or split_revision(name)[0].count("/") > 1
-    if looks_local and not path.is_dir():
+    if looks_local(name) and not path.is_dir():
         raise ConfigError(f"model folder {name!r} does not exist; check --model_name_or_path")
     if path.is_dir() and not any((path / f).is_file() for f in ("config.json", "adapter_config.json")):
         raise ConfigError(f"model folder {name!r} has no config.json; it does not hold a model")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rewardsmith.errors import CheckpointError, one_line
-from rewardsmith.files.tables import is_hub_id, split_revision
+from rewardsmith.files.tables import is_hub_id, looks_local, split_revision
 from rewardsmith.files.writing import write_json
 
 ADAPTER = "adapter_config.json"
@@ -186,7 +186,7 @@ def named_revision(name: str, revision: str | None = None) -> tuple[str, str | N
     """
     place, own = split_revision(name)
     revision = own or (None if revision == "main" else revision)
-    if revision and (Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") > 1):
+    if revision and (Path(place).exists() or looks_local(place)):
         raise CheckpointError(f"{place} is no hub id, so it has no revision {revision!r}; leave the revision out")
     return place, revision
 
