@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import Trainer
+from transformers.trainer_utils import TrainOutput
 
 from rewardsmith.errors import ConfigError, missing_extra
 from rewardsmith.records import Text, as_plain, fingerprint, text_key
@@ -21,7 +22,8 @@ from rewardsmith.rl.policy import Policy, ask
 from rewardsmith.rl.ppo.opening import Given
 from rewardsmith.rl.publishing import policy_files, write_reward_contracts
 from rewardsmith.rl.rewards import RewardFunction
-from rewardsmith.training import checkpoints, hub
+from rewardsmith.training import checkpoints
+from rewardsmith.training.hub import HubMixin, token_apart
 
 logger = logging.getLogger(__name__)
 TRL_KINDS = ("grpo", "rloo")
@@ -154,23 +156,12 @@ def _read_samples(trainer: Trainer, folder: Path) -> str | None:
 def _with_pushes(kind: type[Trainer]) -> type[Trainer]:
     """Return a trainer that says what its policy was optimised by, and pushes it with that alone."""
 
-    class PushingTrainer(kind):  # type: ignore[valid-type, misc]
+    class PushingTrainer(HubMixin, kind):  # type: ignore[valid-type, misc]
         reward_sources: Sequence[object] = ()
-        saved_in: Path | None = None
-        init_hf_repo = hub.init_hf_repo
-        push_to_hub = hub.push_to_hub
-        _push_from_checkpoint = hub.push_checkpoint
 
-        def train(self, *args: object, **kwargs: object) -> object:
+        def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
             self.saved_in = None
             return super().train(*args, **kwargs)
-
-        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-            if _internal_call:
-                super().save_model(output_dir, _internal_call=True)
-                return
-            self.save_here(Path(output_dir or str(self.args.output_dir)))
-            hub.push_saved(self)
 
         def save_here(self, folder: Path) -> None:
             super().save_model(str(folder), _internal_call=True)
@@ -178,12 +169,12 @@ def _with_pushes(kind: type[Trainer]) -> type[Trainer]:
                 write_reward_contracts(folder, self.reward_sources)
             self.saved_in = folder
 
-        def _save(self, *args: object, **kwargs: object) -> None:
-            with hub.token_apart(self.args):
+        def _save(self, *args: Any, **kwargs: Any) -> None:
+            with token_apart(self.args):
                 super()._save(*args, **kwargs)
 
         def files_to_push(self, folder: Path) -> list[str]:
-            return policy_files(folder, self.processing_class)
+            return policy_files(folder, self.processing_class)  # type: ignore[arg-type]
 
     return PushingTrainer
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi
-from transformers import TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import CallbackHandler
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
@@ -31,26 +30,6 @@ logger = logging.getLogger(__name__)
 OF_RUN = {CHECKSUMS, IDENTITY, OBJECTIVE, STREAM}
 # A copy of the checkpoint that is on its way: the checkpoint itself may be rotated away meanwhile.
 PUSHING = ".pushing"
-
-
-class Pushed(Protocol):
-    """What is asked of a trainer whose model goes to the hub, of a reward model or of a policy."""
-
-    state: TrainerState
-    control: TrainerControl
-    callback_handler: CallbackHandler
-    hub_model_id: str | None
-    saved_in: Path | None
-
-    @property
-    def args(self) -> TrainingArguments: ...
-    @property
-    def create_model_card(self) -> Callable[..., None]: ...
-    def save_here(self, folder: Path) -> None: ...
-    def files_to_push(self, folder: Path) -> list[str]: ...
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None: ...
-    def is_world_process_zero(self) -> bool: ...
-    def push_to_hub(self, *args: object, **kwargs: object) -> object: ...
 
 
 def open_repository(args: TrainingArguments, token: str | None = None, private: bool | None = None) -> str:
@@ -105,51 +84,6 @@ def all_tags(given: object, own: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*map(str, several), *own]))
 
 
-def init_hf_repo(trainer: Pushed, token: str | None = None, private: bool | None = None) -> None:
-    """Open the repository that a trainer pushes to. Raises HubError."""
-    if trainer.is_world_process_zero():
-        trainer.hub_model_id = open_repository(trainer.args, token, private)
-
-
-def push_to_hub(trainer: Pushed, *given: object, **card: object) -> CommitInfo | Future[CommitInfo] | None:
-    """Push the model that the trainer saved last, or saves now, with a new card, when earlier pushes are through.
-
-    Takes transformers' arguments, and those of a model card.
-
-    Raises:
-        HubError: the hub does not take it.
-    """
-    args, push = trainer.args, Push.of(given, card)
-    trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
-    if trainer.hub_model_id is None:
-        trainer.init_hf_repo(push.token, push.private)
-    folder = trainer.saved_in or Path(str(args.output_dir))
-    if trainer.saved_in is None:
-        trainer.save_here(folder)
-    if not trainer.is_world_process_zero():
-        return None
-    repo_id = str(trainer.hub_model_id)
-    trainer.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
-    if folder != Path(str(args.output_dir)):
-        shutil.copyfile(Path(str(args.output_dir)) / CARD, folder / CARD)
-    if (running := getattr(trainer, "push_in_progress", None)) is not None:
-        wait(running.jobs)
-    place = Place(repo_id, push.token or args.hub_token, push.revision or args.hub_revision)
-    if push.revision not in (None, args.hub_revision):
-        place = open_place(place, push.private, f"{folder} has it whole")
-    what = (place, folder, trainer.files_to_push(folder), push.commit_message or "End of training")
-    return commit(*what) if push.blocking else HfApi().run_as_future(commit, *what)
-
-
-def push_saved(trainer: Pushed) -> None:
-    """Push a model that was just saved, where the settings ask for it; a hub that fails is said."""
-    if trainer.args.push_to_hub:
-        try:
-            trainer.push_to_hub(commit_message="Model save")
-        except HubError as error:
-            logger.warning("the model is saved, and not pushed: %s", error)
-
-
 class Pushing(PushInProgress):
     """Pushes in the background; the end of training does not wait, as a hub may hang before the model is saved."""
 
@@ -157,26 +91,96 @@ class Pushing(PushInProgress):
         """Leave them to themselves; `push_to_hub` waits for them, when the model is saved."""
 
 
-def push_checkpoint(trainer: Pushed, checkpoint_folder: str) -> None:
-    """Push the model of a checkpoint in the background, and the checkpoint itself where the strategy says so."""
-    args, folder, strategy = trainer.args, Path(checkpoint_folder), HubStrategy(trainer.args.hub_strategy)
-    running: PushInProgress | None = getattr(trainer, "push_in_progress", None)
-    is_busy = running is not None and not running.is_done() and not args.hub_always_push
-    if not trainer.is_world_process_zero() or strategy == HubStrategy.END or is_busy:
-        return
-    trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
-    aside = folder.parent / PUSHING / folder.name
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(folder, aside, copy_function=_link)
-    trainer.create_model_card(model_name=str(trainer.hub_model_id).split("/")[-1])
-    with suppress(OSError):
-        shutil.copyfile(Path(str(args.output_dir)) / CARD, aside / CARD)
-    inside = {HubStrategy.CHECKPOINT: "last-checkpoint/", HubStrategy.ALL_CHECKPOINTS: f"{folder.name}/"}.get(strategy)
-    place = Place(str(trainer.hub_model_id), args.hub_token, args.hub_revision)
-    sent = (trainer.files_to_push(aside), inside)
-    job = HfApi().run_as_future(_push_aside, place, aside, sent, trainer.state.global_step)
-    jobs = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
-    vars(trainer)["push_in_progress"] = Pushing(jobs)  # type: ignore[arg-type]
+class HubMixin(Trainer):
+    """Give a trainer its way to the hub: what it saves and pushes are one folder, and no push loses a save.
+
+    RewardTrainer, PPOTrainer and TRL's GRPO and RLOO take it. A mixin, and not their base class: TRL's trainers have
+    bases of their own. It stands first among the bases, so its `super()` is the trainer behind it. A trainer adds
+    `save_here`, which sets `saved_in`, and `files_to_push`, and clears `saved_in` when it trains.
+    """
+
+    hub_model_id: str | None  # type: ignore[assignment]
+    # The folder that holds the model as it is.
+    saved_in: Path | None = None
+
+    def save_here(self, folder: Path) -> None:
+        """Save as `save_model` does, without a push."""
+        raise NotImplementedError
+
+    def files_to_push(self, folder: Path) -> list[str]:
+        """Return what of a folder goes to the hub."""
+        raise NotImplementedError
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, and push it where the settings ask for it; a hub that fails is said."""
+        if _internal_call:
+            super().save_model(output_dir, _internal_call=True)
+            return
+        self.save_here(Path(output_dir or str(self.args.output_dir)))
+        if self.args.push_to_hub:
+            try:
+                self.push_to_hub(commit_message="Model save")
+            except HubError as error:
+                logger.warning("the model is saved, and not pushed: %s", error)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Open the repository that a trainer pushes to. Raises HubError."""
+        if self.is_world_process_zero():
+            self.hub_model_id = open_repository(self.args, token, private)
+
+    def push_to_hub(  # type: ignore[override]
+        self, *given: Any, **card: Any
+    ) -> CommitInfo | Future[CommitInfo] | None:
+        """Push the model that the trainer saved last, or saves now, with a new card, when earlier pushes are through.
+
+        Takes transformers' arguments, and those of a model card.
+
+        Raises:
+            HubError: the hub does not take it.
+        """
+        args, push = self.args, Push.of(given, card)
+        self.callback_handler.on_push_begin(args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(push.token, push.private)
+        folder = self.saved_in or Path(str(args.output_dir))
+        if self.saved_in is None:
+            self.save_here(folder)
+        if not self.is_world_process_zero():
+            return None
+        repo_id = str(self.hub_model_id)
+        self.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
+        if folder != Path(str(args.output_dir)):
+            shutil.copyfile(Path(str(args.output_dir)) / CARD, folder / CARD)
+        if (running := getattr(self, "push_in_progress", None)) is not None:
+            wait(running.jobs)
+        place = Place(repo_id, push.token or args.hub_token, push.revision or args.hub_revision)
+        if push.revision not in (None, args.hub_revision):
+            place = open_place(place, push.private, f"{folder} has it whole")
+        what = (place, folder, self.files_to_push(folder), push.commit_message or "End of training")
+        return commit(*what) if push.blocking else HfApi().run_as_future(commit, *what)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push the model of a checkpoint in the background, and the checkpoint itself where the strategy says so."""
+        args, folder, strategy = self.args, Path(checkpoint_folder), HubStrategy(self.args.hub_strategy)
+        running: PushInProgress | None = getattr(self, "push_in_progress", None)
+        is_busy = running is not None and not running.is_done() and not args.hub_always_push
+        if not self.is_world_process_zero() or strategy == HubStrategy.END or is_busy:
+            return
+        self.callback_handler.on_push_begin(args, self.state, self.control)
+        aside = folder.parent / PUSHING / folder.name
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(folder, aside, copy_function=_link)
+        self.create_model_card(model_name=str(self.hub_model_id).split("/")[-1])
+        with suppress(OSError):
+            shutil.copyfile(Path(str(args.output_dir)) / CARD, aside / CARD)
+        inside = {HubStrategy.CHECKPOINT: "last-checkpoint/", HubStrategy.ALL_CHECKPOINTS: f"{folder.name}/"}.get(
+            strategy
+        )
+        place = Place(str(self.hub_model_id), args.hub_token, args.hub_revision)
+        sent = (self.files_to_push(aside), inside)
+        job = HfApi().run_as_future(_push_aside, place, aside, sent, self.state.global_step)
+        jobs = [*(running.jobs if running is not None else ()), job]  # type: ignore[misc]
+        vars(self)["push_in_progress"] = Pushing(jobs)  # type: ignore[arg-type]
 
 
 def _push_aside(place: Place, aside: Path, sent: tuple[Sequence[str], str | None], step: int) -> None:

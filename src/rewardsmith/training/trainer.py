@@ -22,20 +22,21 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.hub import model_files
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training import checkpoints, encoding, hub, loaders, precision, processes, publishing
+from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import collator_for, read_batch
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import Encoder, EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
+from rewardsmith.training.hub import OF_RUN, HubMixin, all_tags
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
 from rewardsmith.training.streams import STREAMS, EncodedStream, require_steps
 
 logger = logging.getLogger(__name__)
 
 
-class RewardTrainer(Trainer):
+class RewardTrainer(HubMixin, Trainer):
     """Train a reward model on pairs, rankings, ties and soft labels.
 
     A drop-in for TRL's RewardTrainer: the same arguments, data sets and metric names give the same losses, with every
@@ -67,11 +68,9 @@ class RewardTrainer(Trainer):
     model: Any
     train_dataset: Any
     eval_dataset: Any
-    # The place in a stream, the checkpoint that a run goes on from, the folder that holds the model as it is.
+    # The place in a stream, the checkpoint that a run goes on from.
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
-    hub_model_id: str | None  # type: ignore[assignment]
-    saved_in: Path | None = None
     frozen: FrozenRun | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
@@ -291,9 +290,7 @@ class RewardTrainer(Trainer):
     ) -> None:
         """Write the model card that goes to the hub; names and their order are TRL's."""
         named = {} if dataset_name is None else {"dataset": dataset_name}
-        super().create_model_card(
-            model_name=model_name, tags=hub.all_tags(tags, self._tag_names), **{**named, **kwargs}
-        )
+        super().create_model_card(model_name=model_name, tags=all_tags(tags, self._tag_names), **{**named, **kwargs})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the training metrics to a training log."""
@@ -380,21 +377,10 @@ class RewardTrainer(Trainer):
         folder = output_dir or str(self.args.output_dir)
         publishing.save_complete(self, folder, lambda: super(RewardTrainer, self)._save(folder, state_dict))
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Replace a folder by the model as a whole, checked in a fresh process; CheckpointError keeps it aside."""
-        if _internal_call:
-            super().save_model(output_dir, _internal_call=True)
-            return
-        self.save_here(Path(output_dir or str(self.args.output_dir)))
-        hub.push_saved(self)
-
     def save_here(self, folder: Path) -> None:
-        """Save as `save_model` does, without a push."""
+        """Replace a folder by the model as a whole, checked in a fresh process; CheckpointError keeps it aside."""
         publishing.save_whole(self, folder, lambda aside: super(RewardTrainer, self).save_model(aside, True))
 
     def files_to_push(self, folder: Path) -> list[str]:
         """Return what of a folder goes to the hub."""
-        return model_files(folder, bool(self.args.save_merged), hub.OF_RUN)
-
-    init_hf_repo, push_to_hub = hub.init_hf_repo, hub.push_to_hub  # type: ignore[assignment]
-    _push_from_checkpoint = hub.push_checkpoint  # type: ignore[assignment]
+        return model_files(folder, bool(self.args.save_merged), OF_RUN)

@@ -37,7 +37,8 @@ from rewardsmith.rl.ppo.rollout import (
 )
 from rewardsmith.rl.publishing import contracts_of, policy_files, write_card, write_reward_contracts
 from rewardsmith.rl.rewards import RewardFunction
-from rewardsmith.training import checkpoints, hub, processes
+from rewardsmith.training import checkpoints, processes
+from rewardsmith.training.hub import HubMixin, all_tags
 from rewardsmith.training.record import provenance
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ VALUE_FOLDER, WEIGHTS = "value_model", "ppo_weights.safetensors"
 BATCHES_WITHOUT_SIGNAL = 5
 
 
-class PPOTrainer(Trainer):
+class PPOTrainer(HubMixin, Trainer):
     """Optimise a policy against a reward model by PPO.
 
     Args:
@@ -72,8 +73,6 @@ class PPOTrainer(Trainer):
 
     args: PPOConfig
     model: Given
-    hub_model_id: str | None  # type: ignore[assignment]
-    saved_in: Path | None = None
     _tag_names = ("rewardsmith", "ppo", "trl")
 
     def __init__(
@@ -324,11 +323,10 @@ class PPOTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the policy with its tokenizer, and outside of checkpoints the value model in `value_model/`."""
-        folder = Path(output_dir or str(self.args.output_dir))
         if not _internal_call:
-            self.save_here(folder)
-            hub.push_saved(self)
+            super().save_model(output_dir)
         elif self.args.should_save:
+            folder = Path(output_dir or str(self.args.output_dir))
             self._write_policy(folder)
             trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
             save_file(trained, folder / WEIGHTS)
@@ -351,17 +349,13 @@ class PPOTrainer(Trainer):
         self, model_name: str | None = None, dataset_name: str | None = None, tags: object = None, **_: object
     ) -> None:
         """Write the model card; names are those of TRL's trainers."""
-        folder, shown = Path(str(self.args.output_dir)), hub.all_tags(tags, self._tag_names)
+        folder, shown = Path(str(self.args.output_dir)), all_tags(tags, self._tag_names)
         if self.is_world_process_zero():
             write_card(folder, model_name or folder.name, self.policy.name, shown, dataset_name)
 
     def files_to_push(self, folder: Path) -> list[str]:
         """Return what of a folder goes to the hub."""
         return policy_files(folder, self.policy.tokenizer)
-
-    init_hf_repo = hub.init_hf_repo  # type: ignore[assignment]
-    push_to_hub = hub.push_to_hub  # type: ignore[assignment]
-    _push_from_checkpoint = hub.push_checkpoint  # type: ignore[assignment]
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
         save = partial(super()._save_checkpoint, model, trial)  # type: ignore[arg-type]
