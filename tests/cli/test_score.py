@@ -19,15 +19,17 @@ def model(tiny_model):
 
 
 def test_a_file_gets_the_rewards_that_python_gives(command, pairs_file, tiny_model, model, tmp_path):
-    code, out, err = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16)
+    code, out, err = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16, "--probabilities")
     assert code == 0, err
     assert "wrote 40 of 40 rows" in out
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     for row in rows:
         expected = model.score(row["prompt"], [row["chosen"], row["rejected"]])
         assert [row["chosen_reward"], row["rejected_reward"]] == pytest.approx(expected, abs=1e-5)
+        likely = model.preference_probability(row["prompt"], row["chosen"], row["rejected"])
+        assert row["chosen_probability"] == pytest.approx(likely, abs=1e-5)
     before = (tmp_path / "out.jsonl").read_bytes()
-    code, out, _ = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16)
+    code, out, _ = command("score", tiny_model, pairs_file, "out.jsonl", "--rows-per-part", 16, "--probabilities")
     assert (code, "40 were done before" in out) == (0, True)
     assert (tmp_path / "out.jsonl").read_bytes() == before
 

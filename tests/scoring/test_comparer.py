@@ -32,6 +32,7 @@ def test_two_answers_are_compared_in_both_orders(pair):
     expected = by_hand(log_odds, *ANSWERS[:2])
     assert model.compare(PROMPT, *ANSWERS[:2]) == pytest.approx(expected, abs=1e-5)
     assert model.score(PROMPT, ANSWERS[:2]) == pytest.approx([expected, 1 - expected], abs=1e-5)
+    assert model.outcome_probabilities(PROMPT, *ANSWERS[:2]) == (*model.score(PROMPT, ANSWERS[:2]), None)
 
 
 def test_the_number_of_an_answer_is_its_mean_chance_against_the_others(pair):

@@ -15,9 +15,9 @@ from rewardsmith.scoring.laplace import (
     Curvature,
     by_marginal_likelihood,
     fit_laplace,
-    moderated,
     with_prior,
 )
+from rewardsmith.scoring.outcomes import moderated
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", metavar="I/N", help="score part of the rows (I from 0); then run once without it")
     parser.add_argument("--overwrite", action="store_true", help="throw away an output or ledger that is there")
     parser.add_argument("--parts", action="store_true", help="also write members, attributes and steps of each reward")
+    parser.add_argument(
+        "--probabilities", action="store_true", help="rows of two answers: P(preferred) of each, P(tie)"
+    )
     add_scoring_options(parser)
 
 
@@ -49,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from rewardsmith.scoring.bulk.ledger import Shard
 
     shard = Shard.parse(args.shard) if args.shard else Shard()
-    report = score(args, args.input, args.out, shard, args.parts)
+    beside = {"with_parts": args.parts, "probabilities": args.probabilities}
+    report = score(args, args.input, args.out, shard, beside)
     for line in report.lines(Path(f"{args.out}.errors.jsonl")):
         print(line, file=sys.stderr)
     if shard.count > 1:
@@ -61,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def score(
-    args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, with_parts: bool = False
+    args: argparse.Namespace, source: str | Path, out: Path, shard: Shard | None = None, beside: dict | None = None
 ) -> BulkReport:
-    """Load the model, score `source` into `out` and give the report."""
+    """Load the model, score `source` into `out` and give the report; `beside` are a job's fields beside rewards."""
     from rewardsmith.data.columns import parse_columns
     from rewardsmith.scoring.bulk.job import BulkJob, advance, score_file
     from rewardsmith.scoring.bulk.ledger import Shard
@@ -78,9 +82,9 @@ def score(
         args.rows_per_part,
         shard or Shard(),
         args.overwrite,
-        with_parts=with_parts,
         limit=args.limit,
         columns=parse_columns(args.columns),
+        **(beside or {}),
     )
     spec = model_spec(args)
     spec.require_outside(out)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch import Tensor
+
 from rewardsmith.objectives.comparisons import (
     Comparisons,
     bradley_terry,
@@ -24,7 +26,14 @@ from rewardsmith.objectives.comparisons import (
     with_ties,
 )
 from rewardsmith.objectives.listwise import best_against_rest, plackett_luce
-from rewardsmith.objectives.tie_models import davidson, davidson_start, rao_kupper, rao_kupper_start
+from rewardsmith.objectives.tie_models import (
+    davidson,
+    davidson_outcomes,
+    davidson_start,
+    rao_kupper,
+    rao_kupper_outcomes,
+    rao_kupper_start,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -59,6 +68,7 @@ class Objective:
         reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
         options: fields of the training config that it reads, each with the argument of `function` that takes it.
         start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
+        log_outcomes: for tie models, `f(lead_P, threshold)`: the logarithms of P(better), P(worse) and P(tie).
     """
 
     function: Callable[..., Any]
@@ -66,6 +76,7 @@ class Objective:
     reduction: Literal["comparisons", "groups"] = "comparisons"
     options: Mapping[str, str] = field(default_factory=dict)
     start_threshold: Callable[[float], float] | None = None
+    log_outcomes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None
 
 
 SMOOTHED = {"label_smoothing": "label_smoothing"}
@@ -76,8 +87,8 @@ OBJECTIVES = {
     "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups"),
     "scaled_bradley_terry": Objective(scaled_bradley_terry, options=SMOOTHED),
     "hinge": Objective(hinge),
-    "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start),
-    "davidson": Objective(davidson, start_threshold=davidson_start),
+    "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start, log_outcomes=rao_kupper_outcomes),
+    "davidson": Objective(davidson, start_threshold=davidson_start, log_outcomes=davidson_outcomes),
 }
 # Every field of the training config that some objective reads.
 OPTIONS = tuple(dict.fromkeys(name for objective in OBJECTIVES.values() for name in objective.options))

@@ -30,12 +30,16 @@ def rao_kupper(rewards_B: Tensor, comparisons: Comparisons, log_threshold: Tenso
 
     Shapes: rewards_B (B,), log_threshold () -> losses_P (P,).
     """
+    return _outcome_loss(comparisons, *rao_kupper_outcomes(comparisons.differences(rewards_B), log_threshold))
+
+
+def rao_kupper_outcomes(lead_P: Tensor, log_threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logarithms of `P(w)`, `P(l)` and `P(tie)`. Shapes: lead_P (P,), log_threshold () -> (P,) each."""
     threshold = _held_above(at_least_float32(log_threshold), SMALLEST_LOG_THRESHOLD)
-    lead_P = comparisons.differences(rewards_B)
     log_win_P, log_loss_P = logsigmoid(lead_P - threshold), logsigmoid(-lead_P - threshold)
     # log(exp(2t) - 1), written so that a large t does not overflow.
     log_tie_P = 2 * threshold + torch.log(-torch.expm1(-2 * threshold)) + log_win_P + log_loss_P
-    return _outcome_loss(comparisons, log_win_P, log_loss_P, log_tie_P)
+    return log_win_P, log_loss_P, log_tie_P
 
 
 def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Tensor:
@@ -53,10 +57,15 @@ def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Ten
 
     Shapes: rewards_B (B,), log_nu () -> losses_P (P,).
     """
-    half_P = comparisons.differences(rewards_B) / 2
+    return _outcome_loss(comparisons, *davidson_outcomes(comparisons.differences(rewards_B), log_nu))
+
+
+def davidson_outcomes(lead_P: Tensor, log_nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logarithms of `P(w)`, `P(l)` and `P(tie)`. Shapes: lead_P (P,), log_nu () -> (P,) each."""
+    half_P = lead_P / 2
     log_tie_strength_P = at_least_float32(log_nu).expand_as(half_P)
     total_P = torch.logsumexp(torch.stack([half_P, -half_P, log_tie_strength_P]), dim=0)
-    return _outcome_loss(comparisons, half_P - total_P, -half_P - total_P, log_tie_strength_P - total_P)
+    return half_P - total_P, -half_P - total_P, log_tie_strength_P - total_P
 
 
 def rao_kupper_start(tie_share: float) -> float:

@@ -103,6 +103,7 @@ class JobOptions(OpenOptions, total=False):
     shard: str | Shard
     overwrite: bool
     with_parts: bool
+    probabilities: bool
     limit: int | None
     columns: Columns | None
 
@@ -134,8 +135,8 @@ def score_file(
         out: .jsonl (.gz, .zst), .json, .csv or .parquet.
         how: how a model that is named is run; or its fields, such as device and truncate_prompt, among the options.
         ensemble: further members of a model.
-        options: fields of `BulkJob` (split, column, rows_per_part, shard, overwrite, with_parts, limit, columns) and of
-            `ModelOptions`.
+        options: fields of `BulkJob` (split, column, rows_per_part, shard, overwrite, with_parts, probabilities, limit,
+            columns) and of `ModelOptions`.
 
     Raises:
         CheckpointError, ConfigError: a job with another model, input or options was begun at `out`.

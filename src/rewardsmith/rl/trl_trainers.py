@@ -159,9 +159,9 @@ def _with_pushes(kind: type[Trainer]) -> type[Trainer]:
     class PushingTrainer(HubMixin, kind):  # type: ignore[valid-type, misc]
         reward_sources: Sequence[object] = ()
 
-        def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        def train(self, *args: object, **kwargs: object) -> TrainOutput:
             self.saved_in = None
-            return super().train(*args, **kwargs)
+            return super().train(*args, **kwargs)  # type: ignore[arg-type]
 
         def save_here(self, folder: Path) -> None:
             super().save_model(str(folder), _internal_call=True)
@@ -169,9 +169,9 @@ def _with_pushes(kind: type[Trainer]) -> type[Trainer]:
                 write_reward_contracts(folder, self.reward_sources)
             self.saved_in = folder
 
-        def _save(self, *args: Any, **kwargs: Any) -> None:
+        def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
             with token_apart(self.args):
-                super()._save(*args, **kwargs)
+                super()._save(output_dir, state_dict)
 
         def files_to_push(self, folder: Path) -> list[str]:
             return policy_files(folder, self.processing_class)  # type: ignore[arg-type]

@@ -7,13 +7,18 @@ passes it by. Its neighbours are scored as they would be without it. A prompt fa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from rewardsmith.errors import DataError, RewardsmithError, ScoringError, TooLongError, UnreachableError
+from rewardsmith.errors import DataError, RewardsmithError, ScoringError, TooLongError, UnreachableError, try_halves
 from rewardsmith.records import Completion, ScoreRequest, TokenIds, as_text
 
+if TYPE_CHECKING:
+    from rewardsmith.scoring.scorer import RewardParts
+
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 MISSING = "there is no answer (null)"
@@ -154,3 +159,39 @@ def _culprits(
             if isinstance(error, TooLongError) or not isinstance(own, TooLongError):
                 found[index] = own
     return found or dict.fromkeys(everybody, error)
+
+
+def score_answers(
+    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]], requests: Sequence[ScoreRequest], partial: bool
+) -> list[list[RewardParts | None]]:
+    """Score requests, None for an answer that is missing; with `partial` also for one that cannot be scored."""
+    whole = [present(request) for request in requests]
+    asked = [request for request in whole if request.completions]
+    found: Sequence[list[RewardParts] | Exception]
+    found = try_halves(score, asked, RewardsmithError) if partial else score(asked) if asked else []
+    stream, rows = iter(found), []
+    for request, left in zip(requests, whole, strict=True):
+        missing = {place: answer for place, answer in enumerate(request.completions) if isinstance(answer, NoAnswer)}
+        for place, answer in missing.items():
+            if answer is not NO_ANSWER:
+                logger.warning("completion %d has no reward: %s", place, answer.reason)
+        row: list[RewardParts | None] = list(_rest(score, left, next(stream))) if left.completions else []
+        rows.append(in_places(row, missing, len(request.completions)))
+    return rows
+
+
+def _rest(
+    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]],
+    request: ScoreRequest,
+    found: list[RewardParts] | Exception,
+) -> Sequence[RewardParts | None]:
+    """Return what was found for a request; of one that failed, what its answers give without those at fault."""
+    if not isinstance(found, Exception):
+        return found
+    try:
+        parts, lost = without_lost(lambda asked: score([asked])[0], request)
+    except RewardsmithError as error:
+        parts, lost = [], dict.fromkeys(range(len(request.completions)), error)
+    for place, why in lost.items():
+        logger.warning("completion %d has no reward: %s", place, why)
+    return in_places(parts, lost, len(request.completions))

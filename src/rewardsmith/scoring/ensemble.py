@@ -240,7 +240,8 @@ class EnsembleModel(RewardScorer):
             if name in shared
         }
         reward = combine_rewards(rewards, self.combine, self.penalty)
-        return RewardParts(reward, spread_of(rewards), rewards, attributes)
+        columns = tuple(column for part in parts for column in part.columns)
+        return RewardParts(reward, spread_of(rewards), rewards, attributes, columns=columns)
 
     def _require_one_tokenisation(self) -> None:
         if not self.tokenises_alike:

@@ -26,7 +26,6 @@ from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.objectives.comparisons import comparisons_of_groups
 from rewardsmith.records import PreferenceGroup, ScoreRequest
 from rewardsmith.scoring.reward_model import RewardModel
-from rewardsmith.scoring.scorer import probability
 from rewardsmith.stats.calibration import log_losses
 
 GROUPS_AT_ONCE = 64
@@ -162,18 +161,6 @@ def with_prior(curvature: Curvature, prior_precision: float, chosen_by: str = "g
     factor = vectors / np.sqrt(eigenvalues + prior_precision)
     effective = float((eigenvalues / (eigenvalues + prior_precision)).sum())
     return LaplaceFit(prior_precision, effective, curvature.comparisons, curvature.centre, factor, chosen_by)
-
-
-def moderated(difference: float, deviation: float) -> float:
-    """Return P(first is preferred) where the difference of rewards is normal: `sigmoid(m / sqrt(1 + pi v / 8))`.
-
-    MacKay (1992), "The evidence framework applied to classification networks", eq. 10.
-
-    Example:
-        >>> round(moderated(2.0, 0.0), 4), round(moderated(2.0, 2.0), 4)
-        (0.8808, 0.7862)
-    """
-    return probability(difference / math.sqrt(1 + math.pi * deviation**2 / 8))
 
 
 def _features(

@@ -36,7 +36,6 @@ from rewardsmith.scoring.scorer import (
     RewardScorer,
     check_truncation,
     fit_completions,
-    probability,
     scale_of,
 )
 from rewardsmith.scoring.truncation import fit_dialogues, truncated
@@ -72,14 +71,14 @@ class RewardModel(RewardScorer):
         self.renderer, self.contract, self.notes = loaded.renderer, loaded.contract, loaded.notes
         self.name, self.imported = name, loaded.imported
         self.combine, self.penalty = "mean", 1.0
-        # Whether the head has a normal distribution, of `rewardsmith.scoring.laplace`, beside its weights.
-        self.has_distribution, self.gives_spread = False, num_heads(loaded.model) > 1
+        self.gives_spread = num_heads(loaded.model) > 1
         self.rule, self.findings = _rule_of(loaded), loaded.findings
         self.num_cut = 0  # texts whose prompt was cut to fit, since the model was loaded
         # Longest sequence that the model can read, in tokens; None when its positions have no end.
         self.max_length = longest_input(loaded.model.config.get_text_config())
         self._kept: KeptPrefixes | None = None
         self._reader = loaded.imported.reader if loaded.imported else None
+        self.has_head = self._reader is None
         if self._reader is None:
             self.plan = prepare_model(self.model, share)
         else:
@@ -261,34 +260,13 @@ class RewardModel(RewardScorer):
         """Read what the head gave of one text: the reward, then each head's, on one zero."""
         reward, *rest = columns
         if not rest or self.has_distribution:
-            return RewardParts(reward, math.hypot(*rest) if rest else math.nan)
+            return RewardParts(reward, math.hypot(*rest) if rest else math.nan, columns=(columns,))
         means = self.contract.head_means if self.contract is not None else []
         # Comparisons leave each head's zero open; without this a spread would mostly be of zeros.
         if len(means) == len(rest):
             centre = math.fsum(means) / len(means)
             rest = [value - mean + centre for value, mean in zip(rest, means, strict=True)]
-        return RewardParts(reward, spread_of(rest), tuple(rest))
-
-    def preference_probability(self, prompt: Text, first: Completion, second: Completion) -> float:
-        """Return P(first is preferred), less sure where the heads disagree or the head's distribution is wide.
-
-        The logistic function of the difference: its mean over the heads of an ensemble; moderated by the difference's
-        variance (`rewardsmith.scoring.laplace.moderated`); plain for a model that has neither. Rewards are divided by
-        the contract's temperature, which `rewardsmith evaluate --save-temperature` fits.
-        """
-        request = ScoreRequest(as_text(prompt), (as_completion(first), as_completion(second)))
-        [[one, two]] = self.read_columns([request])
-        return self.probability_of_columns(one, two)
-
-    def probability_of_columns(self, first: Sequence[float], second: Sequence[float]) -> float:
-        """Return P(first is preferred) of two texts from what `read_columns` gave."""
-        temperature = 1.0 if self.contract is None else self.contract.temperature
-        differences = [(one - two) / temperature for one, two in zip(first, second, strict=True)]
-        if self.has_distribution:
-            deviation = math.hypot(*differences[1:])
-            return probability(differences[0] / math.sqrt(1 + math.pi * deviation**2 / 8))
-        heads = differences[1:] or differences
-        return math.fsum(map(probability, heads)) / len(heads)
+        return RewardParts(reward, spread_of(rest), tuple(rest), columns=(columns,))
 
     def read_columns(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:
         """Return what the head gives for every text of the requests, the reward first; long prompts as scoring does."""

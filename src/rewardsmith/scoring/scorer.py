@@ -7,14 +7,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
-from rewardsmith.errors import ConfigError, RewardsmithError, TooLongError, try_halves
-from rewardsmith.records import Completion, Message, ScoreRequest, Text
-from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer, in_places, make_request, present, without_lost
+from rewardsmith.errors import ConfigError, TooLongError
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, as_text
+from rewardsmith.scoring.answers import as_completion, make_request, score_answers
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.outcomes import Outcomes
 
 logger = logging.getLogger(__name__)
 TRUNCATIONS = ("error", "truncate_prompt")
@@ -55,7 +58,9 @@ class RewardScorer(ABC):
     """Scores texts; a `rewardsmith.records.Scorer`. What differs is how requests become `RewardParts`.
 
     `truncation` is what happens to a text that is too long where a call does not say: one of TRUNCATIONS.
-    `gives_spread` says whether rewards have a standard deviation, of several members or of a head that knows its own.
+    `gives_spread` says whether rewards have a standard deviation, of several members or of a head that knows its own;
+    `has_head` whether they are those of a head, whose differences are log odds; `has_distribution` whether that head
+    has a normal distribution, of `rewardsmith.scoring.laplace`, beside its weights.
     """
 
     name: str
@@ -66,6 +71,8 @@ class RewardScorer(ABC):
     tokens_per_batch: int
     truncation: str = "error"
     gives_spread: bool = False
+    has_head: bool = False
+    has_distribution: bool = False
     keeps_prefixes: bool = False
 
     @property
@@ -178,6 +185,22 @@ class RewardScorer(ABC):
             return rows
         return rows[0][0] if is_one else rows[0]
 
+    def outcome_probabilities(self, prompt: object, first: object, second: object) -> Outcomes:
+        """Return the probabilities that the first answer is preferred, the second, and neither; see `outcomes_of`."""
+        from rewardsmith.scoring.outcomes import outcomes_of
+
+        request = ScoreRequest(as_text(prompt) if prompt else "", (as_completion(first), as_completion(second)))
+        [[one, two]] = self.score_parts([request])
+        return outcomes_of(self, one, two)
+
+    def preference_probability(self, prompt: object, first: object, second: object) -> float:
+        """Return the probability that the first answer is preferred where one of the two is.
+
+        The logistic function of the difference of rewards, divided by the contract's temperature, which `rewardsmith
+        evaluate --save-temperature` fits; less sure where members disagree or a head's distribution is wide.
+        """
+        return self.outcome_probabilities(prompt, first, second).preference
+
     def score_stream(
         self,
         requests: Iterable[ScoreRequest | tuple[Any, Sequence[Any]]],
@@ -275,42 +298,6 @@ def scale_of(scorer: object) -> tuple[float, float]:
     return mean, std
 
 
-def score_answers(
-    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]], requests: Sequence[ScoreRequest], partial: bool
-) -> list[list[RewardParts | None]]:
-    """Score requests, None for an answer that is missing; with `partial` also for one that cannot be scored."""
-    whole = [present(request) for request in requests]
-    asked = [request for request in whole if request.completions]
-    found: Sequence[list[RewardParts] | Exception]
-    found = try_halves(score, asked, RewardsmithError) if partial else score(asked) if asked else []
-    stream, rows = iter(found), []
-    for request, left in zip(requests, whole, strict=True):
-        missing = {place: answer for place, answer in enumerate(request.completions) if isinstance(answer, NoAnswer)}
-        for place, answer in missing.items():
-            if answer is not NO_ANSWER:
-                logger.warning("completion %d has no reward: %s", place, answer.reason)
-        row: list[RewardParts | None] = list(_rest(score, left, next(stream))) if left.completions else []
-        rows.append(in_places(row, missing, len(request.completions)))
-    return rows
-
-
-def _rest(
-    score: Callable[[Sequence[ScoreRequest]], list[list[RewardParts]]],
-    request: ScoreRequest,
-    found: list[RewardParts] | Exception,
-) -> Sequence[RewardParts | None]:
-    """Return what was found for a request; of one that failed, what its answers give without those at fault."""
-    if not isinstance(found, Exception):
-        return found
-    try:
-        parts, lost = without_lost(lambda asked: score([asked])[0], request)
-    except RewardsmithError as error:
-        parts, lost = [], dict.fromkeys(range(len(request.completions)), error)
-    for place, why in lost.items():
-        logger.warning("completion %d has no reward: %s", place, why)
-    return in_places(parts, lost, len(request.completions))
-
-
 def shown(rows: Sequence[Sequence[RewardParts | None]], parts: bool) -> list[list[Any]]:
     """Return rewards, or their parts where they are asked for."""
     return [[part if parts or part is None else part.reward for part in row] for row in rows]
@@ -336,6 +323,8 @@ class RewardParts:
         members: the reward of each member, in their order.
         attributes: name -> score of a head with several objectives; "gate/NAME" is the weight of one.
         steps: score of each step of a solution.
+        columns: what the head of each model gave before anything was combined: the reward, then that of each of its own
+            heads. Nothing where the rewards are not those of a head.
     """
 
     reward: float
@@ -343,11 +332,12 @@ class RewardParts:
     members: tuple[float, ...] = ()
     attributes: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[float, ...] = ()
+    columns: tuple[Sequence[float], ...] = field(default=(), repr=False, compare=False)
 
     def rescaled(self, mean: float, std: float) -> RewardParts:
         """Subtract `mean` and divide by `std`; attributes and steps keep their own scales."""
         members = tuple((value - mean) / std for value in self.members)
-        return RewardParts((self.reward - mean) / std, self.spread / std, members, self.attributes, self.steps)
+        return replace(self, reward=(self.reward - mean) / std, spread=self.spread / std, members=members)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts that are there, beside the reward, for JSON and extra columns."""

@@ -129,7 +129,7 @@ class HubMixin(Trainer):
             self.hub_model_id = open_repository(self.args, token, private)
 
     def push_to_hub(  # type: ignore[override]
-        self, *given: Any, **card: Any
+        self, *given: object, **card: object
     ) -> CommitInfo | Future[CommitInfo] | None:
         """Push the model that the trainer saved last, or saves now, with a new card, when earlier pushes are through.
 
@@ -148,7 +148,7 @@ class HubMixin(Trainer):
         if not self.is_world_process_zero():
             return None
         repo_id = str(self.hub_model_id)
-        self.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})
+        self.create_model_card(**{"model_name": repo_id.split("/")[-1], **card})  # type: ignore[arg-type]
         if folder != Path(str(args.output_dir)):
             shutil.copyfile(Path(str(args.output_dir)) / CARD, folder / CARD)
         if (running := getattr(self, "push_in_progress", None)) is not None:

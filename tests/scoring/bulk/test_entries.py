@@ -6,7 +6,7 @@ import pytest
 
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import ScoringError, TemplateError, TooLongError
-from rewardsmith.scoring.bulk.entries import score_entries
+from rewardsmith.scoring.bulk.entries import Wanted, score_entries
 from rewardsmith.scoring.scorer import RewardParts, fit_completions
 from rewardsmith.scoring.truncation import truncated
 
@@ -148,6 +148,6 @@ def test_an_answer_without_a_reward_costs_itself_alone(bad, reason):
 
 
 def test_a_comparer_compares_the_answers_that_are_left():
-    (found,) = score_entries(Comparer(), named([{"prompt": "q", "completions": ["b", None, "a"]}]), with_parts=True)
+    (found,) = score_entries(Comparer(), named([{"prompt": "q", "completions": ["b", None, "a"]}]), Wanted(parts=True))
     assert found.rewards == (1.0, None, 0.0)
     assert json.loads(found.parts)[1] is None

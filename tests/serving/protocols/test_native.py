@@ -75,3 +75,13 @@ def test_with_partial_what_cannot_be_read_or_encoded_costs_itself_alone(ask, rew
     assert "needs a role" in result["errors"]["1"]
     assert "outside the vocabulary" in result["errors"]["2"]
     assert "the model reads" in result["errors"]["3"]
+
+
+def test_two_completions_have_the_probabilities_of_their_comparison(ask, reward_model):
+    inputs = [{"prompt": "is maybe", "completions": [" fine", " awful"]}, {"prompt": "a", "completions": ["b", None]}]
+    first, second = ask("/v1/reward", {"inputs": inputs, "return_probabilities": True, "normalized": True})["results"]
+    likely = reward_model.preference_probability("is maybe", " fine", " awful")
+    assert first["probabilities"] == {"first": near(likely), "second": near(1 - likely), "tie": None}
+    assert second["probabilities"] is None
+    refused = ask("/v1/reward", {"text": "a", "return_probabilities": True}, 422)["error"]["message"]
+    assert refused == "input 0 has 1 completions; return_probabilities takes two of one prompt"

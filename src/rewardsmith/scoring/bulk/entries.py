@@ -22,6 +22,7 @@ from rewardsmith.records import ScoreRequest, fingerprint, text_key
 from rewardsmith.scoring.answers import in_places, without_lost
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.bulk.rows import AskedRow, Entry, read_answers
+from rewardsmith.scoring.outcomes import outcomes_of, require_outcomes
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
 
 
@@ -36,16 +37,32 @@ class EncodedRow:
     asked: AskedRow
 
 
-def score_entries(model: RewardScorer, entries: Sequence[Entry], with_parts: bool = False) -> list[Verdict]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is kept beside rewards: what each is made of, and the probabilities of a row's two answers."""
+
+    parts: bool = False
+    probabilities: bool = False
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether the rewards alone are not enough."""
+        return self.parts or self.probabilities
+
+
+def score_entries(model: RewardScorer, entries: Sequence[Entry], wanted: Wanted | None = None) -> list[Verdict]:
     """Score rows; those with one prompt as one group, so that it is computed once.
 
     A model that gives no reward to one sequence alone, such as one that compares answers, sees row after row instead.
     A text that is too long is an error, unless the model was opened to cut prompts. An answer that cannot be read or
     scored costs its own reward by the rule of `rewardsmith.scoring.answers`; a row without any is an error.
 
-    Args:
-        with_parts: keep what each reward is made of.
+    Raises:
+        ConfigError: probabilities are wanted, and the model gives none.
     """
+    wanted = wanted or Wanted()
+    if wanted.probabilities:
+        require_outcomes(model)
     verdicts: list[Verdict] = [Verdict(where) for where, _ in entries]
     encoded: list[EncodedRow] = []
     for index, (where, row) in enumerate(entries):
@@ -53,19 +70,23 @@ def score_entries(model: RewardScorer, entries: Sequence[Entry], with_parts: boo
             if isinstance(row, RowError):
                 raise row
             asked = read_answers(row, where)
+            if wanted.probabilities and len(asked.names) != 2:
+                raise row_error(where, "not a pair", f"{len(asked.names)} answers; --probabilities takes rows with two")
             if model.capabilities.scores_ids:
                 encoded.append(_encode(cast(IdScorer, model), asked, index))
             else:
-                verdicts[index] = _score_alone(model, asked, with_parts)
+                verdicts[index] = _score_alone(model, asked, wanted)
         except (RewardsmithError, TypeError, ValueError, KeyError) as error:
             verdicts[index] = _failure(where, error)
-    results = try_halves(lambda rows: _score_rows(cast(IdScorer, model), rows, with_parts), encoded, ScoringError)
+    reads_parts = wanted.reads_parts
+    results = try_halves(lambda rows: _score_rows(cast(IdScorer, model), rows, reads_parts), encoded, ScoringError)
     for found, result in zip(encoded, results, strict=True):
         if isinstance(result, Exception) and len(found.sequences) > 1:
-            result = _score_each(cast(IdScorer, model), found, with_parts)
-        where = found.asked.where
-        failed = isinstance(result, Exception)
-        verdicts[found.index] = _failure(where, result) if failed else _verdict(found.asked, result, found.num_cut)  # type: ignore[arg-type]
+            result = _score_each(cast(IdScorer, model), found, reads_parts)
+        if isinstance(result, Exception):
+            verdicts[found.index] = _failure(found.asked.where, result)
+        else:
+            verdicts[found.index] = _verdict(model, found.asked, result, found.num_cut, wanted)
     return [replace(verdict, row=row_hash(row)) for verdict, (_, row) in zip(verdicts, entries, strict=True)]
 
 
@@ -74,7 +95,7 @@ def row_hash(row: Mapping[str, Any] | RowError) -> str:
     return fingerprint([str(row) if isinstance(row, RowError) else json.dumps(row, sort_keys=True, default=str)])[:16]
 
 
-def _score_alone(model: RewardScorer, asked: AskedRow, with_parts: bool) -> Verdict:
+def _score_alone(model: RewardScorer, asked: AskedRow, wanted: Wanted) -> Verdict:
     """Score the answers of one row together and without other rows, as the model itself does it."""
 
     def score(request: ScoreRequest) -> tuple[list[RewardParts], int]:
@@ -87,14 +108,18 @@ def _score_alone(model: RewardScorer, asked: AskedRow, with_parts: bool) -> Verd
 
     (parts, num_cut), lost = without_lost(score, asked.request)
     _lose(asked, lost, lambda error: error)
-    return _verdict(asked, parts if with_parts else [part.reward for part in parts], num_cut)
+    return _verdict(model, asked, parts, num_cut, wanted)
 
 
-def _verdict(asked: AskedRow, found: Sequence[float] | Sequence[RewardParts], cut: int = 0) -> Verdict:
-    """Keep the rewards of the answers that are left, their parts where they have some, and why others have none."""
+def _verdict(
+    model: RewardScorer, asked: AskedRow, found: Sequence[float] | Sequence[RewardParts], cut: int, wanted: Wanted
+) -> Verdict:
+    """Keep the rewards of the answers that are left, what is wanted beside, and why others have none."""
     count, lost = len(asked.names), asked.lost
     rewards = in_places([e.reward if isinstance(e, RewardParts) else e for e in found], lost, count)
-    parts = [entry.to_dict() for entry in found if isinstance(entry, RewardParts)]
+    whole = [entry for entry in found if isinstance(entry, RewardParts)]
+    parts = [entry.to_dict() for entry in whole] if wanted.parts else []
+    outcomes = outcomes_of(model, *whole)._asdict() if wanted.probabilities and not lost else None
     told = [[asked.names[place], *_told(asked.where, lost[place])] for place in sorted(lost)]
     return Verdict(
         asked.where,
@@ -102,6 +127,7 @@ def _verdict(asked: AskedRow, found: Sequence[float] | Sequence[RewardParts], cu
         parts=json.dumps(in_places(parts, lost, count)) if parts else None,
         cut=cut,
         lost=json.dumps(told) if told else None,
+        outcomes=None if outcomes is None else json.dumps(outcomes),
     )
 
 

@@ -20,7 +20,7 @@ from rewardsmith.errors import CheckpointError, ConfigError, DataError, RowError
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.tables import check_output, write_rows
 from rewardsmith.records import fingerprint
-from rewardsmith.scoring.bulk.entries import row_hash, score_entries
+from rewardsmith.scoring.bulk.entries import Wanted, row_hash, score_entries
 from rewardsmith.scoring.bulk.ledger import MANIFEST, Ledger, Shard, Verdict, publish, writer_lock
 from rewardsmith.scoring.bulk.rows import (
     Entry,
@@ -57,6 +57,7 @@ class BulkJob:
         shard: which parts this process computes; only a whole job writes `out`.
         overwrite: throw away an output or ledger that is there.
         with_parts: also write what each reward is made of.
+        probabilities: also write the probabilities that one answer is preferred, the other, or neither; rows have two.
         limit: read at most so many rows of the input.
         columns: which of the input's columns is what, as in `load_preferences`; the output has our names.
     """
@@ -69,6 +70,7 @@ class BulkJob:
     shard: Shard = field(default_factory=Shard)
     overwrite: bool = False
     with_parts: bool = False
+    probabilities: bool = False
     limit: int | None = None
     columns: Columns | None = None
 
@@ -84,6 +86,11 @@ class BulkJob:
             raise ConfigError(f"{self.out}: the output would change the input; write it elsewhere")
         if self.overwrite and self.shard.count > 1:
             raise ConfigError("--overwrite in a shard would erase the others' work; remove output and ledger first")
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is kept beside rewards."""
+        return Wanted(self.with_parts, self.probabilities)
 
     @property
     def ledger_folder(self) -> Path:
@@ -112,7 +119,7 @@ class BulkJob:
 
     def fingerprints(self) -> dict[str, str]:
         """Return what the result depends on, beside the model."""
-        chosen = (self.split, self.column, self.with_parts, self.limit, json.dumps(self.columns))
+        chosen = (self.split, self.column, self.wanted, self.limit, json.dumps(self.columns))
         options = fingerprint(map(str, chosen))
         return {"input": hash_source(self.source), "code": code_fingerprint(), "options": options}
 
@@ -210,7 +217,7 @@ def score_file(
         ledger = open_ledger(job, {**job.fingerprints(), **fingerprints})
         reader, report = PartReader(job), BulkReport(rows=ledger.num_rows)
         for part in parts_to_do(job, ledger, report, on_progress):
-            ledger.write(part, score_entries(model, reader.read(part), job.with_parts))
+            ledger.write(part, score_entries(model, reader.read(part), job.wanted))
             on_progress(ledger.size_of(part), ledger.num_rows, False)
         return finish(job, ledger, report)
 
@@ -277,7 +284,8 @@ def _write_output(job: BulkJob, ledger: Ledger, report: BulkReport) -> None:
         for row, verdict in _joined(job, ledger):
             if verdict.reason is None and not isinstance(row, RowError):
                 parts = None if verdict.parts is None else json.loads(verdict.parts)
-                yield add_rewards(row, verdict.rewards, job.column, parts)
+                outcomes = json.loads(verdict.outcomes or "{}") if job.probabilities else None
+                yield add_rewards(row, verdict.rewards, job.column, parts, outcomes)
 
     def failed() -> Iterator[Mapping[str, Any]]:
         for row, verdict in _joined(job, ledger):

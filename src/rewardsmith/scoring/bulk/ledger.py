@@ -41,6 +41,8 @@ class Verdict:
         cut: completions whose prompt was cut at its start, on demand, to fit the model.
         row: hash of the row that was scored; an input that changed since is found by it.
         lost: [name, reason, message] of each completion without a reward in a row that has some, as a JSON list.
+        outcomes: the probabilities of a comparison of the row's two answers, as a JSON object; None when that was not
+            asked for.
     """
 
     where: str
@@ -51,6 +53,7 @@ class Verdict:
     cut: int = 0
     row: str = ""
     lost: str | None = None
+    outcomes: str | None = None
 
     def lost_answers(self) -> list[list[str]]:
         """Return [name, reason, message] of each completion without a reward."""
@@ -172,6 +175,7 @@ class Ledger:
             "cut": pa.array([v.cut for v in verdicts], pa.int64()),
             "row": pa.array([v.row for v in verdicts], pa.string()),
             "lost": pa.array([v.lost for v in verdicts], pa.string()),
+            "outcomes": pa.array([v.outcomes for v in verdicts], pa.string()),
         }
         table = pa.table(columns).replace_schema_metadata({HASH_KEY: self._hash(part, verdicts).encode()})
         temporary = self.folder / f".part-{part:06d}-{uuid.uuid4().hex}.part"
@@ -216,7 +220,8 @@ class Ledger:
         rows = []
         for v in verdicts:
             rewards = [None if r is None else r.hex() for r in v.rewards]
-            rows.append(json.dumps([v.where, rewards, v.reason, v.message, v.parts, v.cut, v.row, v.lost]))
+            others = (v.reason, v.message, v.parts, v.cut, v.row, v.lost, v.outcomes)
+            rows.append(json.dumps([v.where, rewards, *others]))
         return fingerprint([self._key, str(part), *rows])
 
     def _compare(self, path: Path) -> None:

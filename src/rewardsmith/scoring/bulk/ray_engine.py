@@ -127,7 +127,7 @@ class PartScorer:
                 self._task.begin(part)
                 self._ready = self._ready or self._prepare()
                 model, ledger, reader = self._ready
-                ledger.write(part, score_entries(model, reader.read(part), self._task.job.with_parts))
+                ledger.write(part, score_entries(model, reader.read(part), self._task.job.wanted))
         except (RewardsmithError, OSError) as error:
             return f"{type(error).__name__}: {error}"
         return ""

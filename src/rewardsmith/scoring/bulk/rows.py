@@ -256,11 +256,17 @@ def _with_gaps(answers: Sequence[Completion], lost: Mapping[int, Exception], cou
 
 
 def add_rewards(
-    row: Mapping[str, Any], rewards: Sequence[float | None], column: str = "reward", parts: Sequence[Any] | None = None
+    row: Mapping[str, Any],
+    rewards: Sequence[float | None],
+    column: str = "reward",
+    parts: Sequence[Any] | None = None,
+    outcomes: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
     """Return the row with its rewards: `reward`, `rewards`, or `chosen_reward` and `rejected_reward`.
 
-    `parts`, one entry a reward, go into columns of the same names with `_parts` at the end.
+    `parts`, one entry a reward, go into columns of the same names with `_parts` at the end. `outcomes`, the fields of
+    an `Outcomes`, go into `chosen_probability` and `rejected_probability`, or `probabilities`, and `tie_probability`
+    where the model knows ties.
 
     Raises:
         ConfigError: the row holds such a column already.
@@ -268,6 +274,9 @@ def add_rewards(
     added = _columns(row, rewards, column)
     if parts is not None:
         added |= {f"{name}_parts": value for name, value in _columns(row, parts, column).items()}
+    if outcomes is not None:
+        added |= _columns(row, (outcomes.get("first"), outcomes.get("second")), "probability")
+        added |= {} if outcomes.get("tie") is None else {"tie_probability": outcomes["tie"]}
     taken = next((name for name in added if name in row), None)
     if taken:
         raise ConfigError(f"the input has a column {taken!r} already; name the new one with --column")
@@ -278,7 +287,8 @@ def _columns(row: Mapping[str, Any], values: Sequence[Any], column: str) -> dict
     form = form_of(row)
     if form in ("pair", "ids"):
         return {f"chosen_{column}": values[0], f"rejected_{column}": values[1]}
-    return {f"{column}s": list(values)} if form == "completions" else {column: values[0]}
+    several = "probabilities" if column == "probability" else f"{column}s"
+    return {several: list(values)} if form == "completions" else {column: values[0]}
 
 
 def asked_row(row: Mapping[str, Any], form: str, where: str) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ Status is liveness, readiness, the model's card and metrics.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -14,8 +15,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from rewardsmith.records import Completion, ScoreRequest
 from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer
-from rewardsmith.scoring.scorer import RewardParts
-from rewardsmith.serving.limits import Failure, Refusal, draining, hung, invalid
+from rewardsmith.scoring.outcomes import outcomes_of
+from rewardsmith.scoring.scorer import RewardParts, RewardScorer
+from rewardsmith.serving.limits import Failure, Outcome, Refusal, draining, hung, invalid
 from rewardsmith.serving.protocols.inputs import (
     FIRST_ERROR,
     Ids,
@@ -70,6 +72,9 @@ class RewardBody(RewardInput):
         bool, Field(description="null for completions that cannot be read or scored, instead of an error for all")
     ] = False
     return_parts: Annotated[bool, Field(description="also give what every reward is made of")] = False
+    return_probabilities: Annotated[
+        bool, Field(description="also give how a comparison of the two completions of every input ends")
+    ] = False
 
 
 class RewardPartsAnswer(BaseModel):
@@ -82,10 +87,19 @@ class RewardPartsAnswer(BaseModel):
     steps: Annotated[list[float | None], Field(description="score of each step of a solution")]
 
 
+class OutcomesAnswer(BaseModel):
+    """The probabilities that the first completion is preferred, the second, and neither; null: it knows no ties."""
+
+    first: float
+    second: float
+    tie: float | None
+
+
 class RewardResult(BaseModel):
     """The rewards of one input, one per completion; `errors` has the reasons of nulls by index.
 
-    `parts`, null unless asked for, has one entry per completion; that of a failed one is null.
+    `parts`, null unless asked for, has one entry per completion; that of a failed one is null. `probabilities` are null
+    unless asked for, and where a completion failed.
     """
 
     rewards: list[float | None]
@@ -93,6 +107,7 @@ class RewardResult(BaseModel):
     truncated: list[bool]
     errors: dict[int, str] = Field(default_factory=dict)
     parts: list[RewardPartsAnswer | None] | None = None
+    probabilities: OutcomesAnswer | None = None
 
 
 class RewardAnswer(BaseModel):
@@ -115,6 +130,7 @@ def router(service: Service) -> APIRouter:
         service.check_name(body.model)
         if body.normalized:
             service.require_scale()
+        comparer = service.comparing() if body.return_probabilities else None
         truncation = Truncation(body.truncate) if body.truncate else None
         scored = await service.score(http, lambda: _requests(body), truncation, body.partial)
         if not body.partial:
@@ -123,7 +139,9 @@ def router(service: Service) -> APIRouter:
             model=service.name,
             normalized=body.normalized,
             scoring=service.card(),
-            results=_results(scored.normalised(service.model) if body.normalized else scored, body.return_parts),
+            results=_results(
+                scored.normalised(service.model) if body.normalized else scored, body.return_parts, comparer
+            ),
             usage=scored.usage(),
         )
 
@@ -141,6 +159,16 @@ def _completion(value: object, where: str, partial: bool) -> Completion:
 
 
 def _requests(body: RewardBody) -> list[ScoreRequest]:
+    requests = _all_requests(body)
+    if body.return_probabilities:
+        for number, request in enumerate(requests):
+            if len(request.completions) != 2:
+                count = len(request.completions)
+                raise invalid(f"input {number} has {count} completions; return_probabilities takes two of one prompt")
+    return requests
+
+
+def _all_requests(body: RewardBody) -> list[ScoreRequest]:
     own = {name: getattr(body, name) for name in RewardInput.model_fields}
     has_own = any(value is not None for value in own.values())
     if body.inputs is None:
@@ -169,7 +197,7 @@ def _request(item: RewardInput, where: str, partial: bool) -> ScoreRequest:
     return ScoreRequest(prompt, completions, item.tools, item.chat_template_kwargs)
 
 
-def _results(scored: Scored, return_parts: bool) -> list[RewardResult]:
+def _results(scored: Scored, return_parts: bool, comparer: RewardScorer | None) -> list[RewardResult]:
     results, start = [], 0
     for size in scored.sizes:
         part = slice(start, start + size)
@@ -182,9 +210,17 @@ def _results(scored: Scored, return_parts: bool) -> list[RewardResult]:
                 truncated=scored.truncated[part],
                 errors={index: o.reason for index, o in enumerate(outcomes) if isinstance(o, Failure)},
                 parts=[None if isinstance(o, Failure) else _parts(o) for o in outcomes] if return_parts else None,
+                probabilities=None if comparer is None else _probabilities(comparer, outcomes),
             )
         )
     return results
+
+
+def _probabilities(comparer: RewardScorer, outcomes: Sequence[Outcome]) -> OutcomesAnswer | None:
+    first, second = outcomes
+    if isinstance(first, Failure) or isinstance(second, Failure):
+        return None
+    return OutcomesAnswer(**outcomes_of(comparer, first, second)._asdict())
 
 
 def _parts(parts: RewardParts) -> RewardPartsAnswer:

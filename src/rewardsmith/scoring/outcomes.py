@@ -1,0 +1,125 @@
+"""How a comparison of two answers ends: the probability that the first is preferred, the second, or neither.
+
+A model that was trained with Rao-Kupper or Davidson has learned how often raters call two answers equally good; its
+threshold stands in the scoring contract, as does the temperature that rewards are divided by. The threshold is not
+divided: equal rewards tie as often as in training. Any other model is read as Bradley-Terry, which has no ties.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewardsmith.errors import ConfigError
+from rewardsmith.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.scorer import RewardParts, RewardScorer
+
+# Points of the Gauss-Hermite rule by which a tie model is averaged over a normal difference of rewards.
+NUM_POINTS = 64
+
+
+class Outcomes(NamedTuple):
+    """The probabilities of how a comparison of two answers ends; `tie` is None where the model knows no ties."""
+
+    first: float
+    second: float
+    tie: float | None
+
+    @property
+    def preference(self) -> float:
+        """The probability that the first is preferred where one of the two is."""
+        either = self.first + self.second
+        return self.first / either if either else math.nan
+
+
+def require_outcomes(scorer: RewardScorer) -> None:
+    """Refuse a model whose rewards are no log odds, and members of which only some know ties. Raises ConfigError."""
+    for member in scorer.members:
+        if not (member.has_head or member.capabilities.compares):
+            raise ConfigError(f"{member.name} is not scored by a head of log odds, so it gives no probabilities")
+    _knows_ties(scorer)
+
+
+def outcomes_of(scorer: RewardScorer, first: RewardParts, second: RewardParts) -> Outcomes:
+    """Return the probabilities for two answers of one prompt, which `scorer` read together.
+
+    Several models, or heads on one backbone, give the mean of their probabilities, whatever way their rewards are
+    combined in; a head with a distribution gives the mean over it.
+
+    Raises:
+        ConfigError: as `require_outcomes` does.
+    """
+    require_outcomes(scorer)
+    if scorer.capabilities.compares:
+        # Of two answers, the number of each is its probability of beating the other.
+        return Outcomes(first.reward, second.reward, None)
+    found = [_of_member(*one) for one in zip(scorer.members, first.columns, second.columns, strict=True)]
+    one, two, tie = (math.fsum(values) / len(found) for values in zip(*found, strict=True))
+    return Outcomes(one, two, tie if _knows_ties(scorer) else None)
+
+
+def moderated(difference: float, deviation: float) -> float:
+    """Return P(first is preferred) where the difference of rewards is normal: `sigmoid(m / sqrt(1 + pi v / 8))`.
+
+    MacKay (1992), "The evidence framework applied to classification networks", eq. 10.
+
+    Example:
+        >>> round(moderated(2.0, 0.0), 4), round(moderated(2.0, 2.0), 4)
+        (0.8808, 0.7862)
+    """
+    return float(torch.sigmoid(_double(difference / math.sqrt(1 + math.pi * deviation**2 / 8))))
+
+
+def _knows_ties(scorer: RewardScorer) -> bool:
+    known = {_tie_model(member) is not None: member.name for member in reversed(scorer.members)}
+    if len(known) > 1:
+        raise ConfigError(
+            f"{known[True]} was trained with ties and {known[False]} without, so together they give no probability of "
+            "a tie; take members of one loss_type"
+        )
+    return next(iter(known))
+
+
+def _tie_model(member: RewardScorer) -> tuple[str, float] | None:
+    """Return the objective of a model that has learned ties, and its threshold."""
+    objective = {} if member.contract is None else member.contract.objective
+    name, threshold = str(objective.get("loss_type")), objective.get("threshold")
+    is_known = name in OBJECTIVES and OBJECTIVES[name].log_outcomes is not None
+    return (name, float(threshold)) if is_known and isinstance(threshold, int | float) else None
+
+
+def _of_member(member: RewardScorer, first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Return P(first), P(second) and P(tie) of one model from what its head gave: the reward, then each head's."""
+    temperature = 1.0 if member.contract is None else member.contract.temperature
+    lead, *rest = ((one - two) / temperature for one, two in zip(first, second, strict=True))
+    ties = _tie_model(member)
+    if not member.has_distribution:
+        leads_P = _double(rest or [lead])
+        weight_P = torch.full_like(leads_P, 1 / len(leads_P))
+    elif ties is None:
+        deviation = math.hypot(*rest)
+        return moderated(lead, deviation), moderated(-lead, deviation), 0.0
+    else:
+        points, weights = np.polynomial.hermite_e.hermegauss(NUM_POINTS)
+        leads_P = lead + math.hypot(*rest) * torch.from_numpy(points)
+        weight_P = torch.from_numpy(weights / weights.sum())
+    if ties is None:
+        shares = [torch.sigmoid(leads_P), torch.sigmoid(-leads_P), torch.zeros_like(leads_P)]
+    else:
+        name, threshold = ties
+        log_outcomes = OBJECTIVES[name].log_outcomes
+        assert log_outcomes is not None
+        shares = [log_P.exp() for log_P in log_outcomes(leads_P, _double(threshold))]
+    one, two, tie = (float((share_P * weight_P).sum()) for share_P in shares)
+    return one, two, tie
+
+
+def _double(values: float | Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
