@@ -359,10 +359,11 @@ def test_debug_shows_the_error_itself(command):
     ],
 )
 @pytest.mark.parametrize(
-    "command", ["evaluate M D", "score M D out.jsonl", "audit M --data D", "compare M M D", "doctor M D"]
+    "command",
+    ["evaluate M D", "score M D out.jsonl", "audit M --data D", "compare M M D", "doctor M D", "serve M --port 0"],
 )
 def test_a_device_or_precision_that_is_not_here_is_one_line_before_any_work(command, flags, says, capsys):
     from rewardsmith.cli.main import main
 
-    assert main([*command.split(), *flags]) == 1
+    assert main([*command.split(), *flags]) == 2
     assert says in capsys.readouterr().err

@@ -24,7 +24,7 @@ def test_a_new_key_is_printed_once_and_only_its_digest_is_kept(tmp_path, capsys)
 
 def test_an_open_address_without_keys_is_refused_before_the_model_is_loaded(capsys, monkeypatch):
     monkeypatch.delenv("REWARDSMITH_API_KEY", raising=False)
-    assert main(["serve", "no-such-model", "--host", "0.0.0.0"]) == 1
+    assert main(["serve", "no-such-model", "--host", "0.0.0.0"]) == 2
     assert "--key-file" in capsys.readouterr().err
 
 
@@ -66,6 +66,14 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(capsys, monkeypatch):
         port = str(taken.getsockname()[1])
         assert main(["serve", "no-such-model", "--port", port]) == 1
     assert f"cannot listen on 127.0.0.1:{port}; is the port in use?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["no such host", "192.0.2.1"])
+def test_a_host_that_this_machine_has_not_is_said_before_the_model_is_loaded(host, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setenv("REWARDSMITH_API_KEY", "key")
+    assert main(["serve", "no-such-model", "--host", host, "--port", "0"]) == 2
+    assert f"--host {host} is no address of this machine; give 127.0.0.1" in capsys.readouterr().err
 
 
 def test_a_hangup_while_the_model_is_loaded_ends_nothing(monkeypatch):

@@ -6,9 +6,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import (
+    at_revision,
     hub_files,
     in_subset,
     is_hub_id,
@@ -56,6 +57,9 @@ def test_a_folder_of_such_a_name_is_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data@v2").mkdir()
     assert split_revision("data@v2") == ("data@v2", None)
+    assert [at_revision(name, "v1") for name in ("me/data", "me/data@v2")] == ["me/data@v1", "me/data@v2"]
+    with pytest.raises(ConfigError, match="data@v2 is no hub id, so it has no revision 'v1'"):
+        at_revision("data@v2", "v1")
 
 
 def test_a_configuration_stands_before_the_revision():

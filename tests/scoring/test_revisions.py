@@ -101,3 +101,10 @@ def test_two_revisions_are_compared_by_their_names(commits, tmp_path, capsys):
     assert main(["compare", f"{REPO}@main", f"{REPO}@refs/pr/1", str(data), "--json", "-", "--resamples", "100"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert f"{REPO}@refs/pr/1" in json.dumps(found)
+
+
+@pytest.mark.usefixtures("commits")
+def test_average_and_plan_read_the_revision_that_a_flag_names(rows, tmp_path, capsys):
+    for words in (["average", tmp_path / "mean", REPO, REPO], ["plan", REPO, rows]):
+        assert main([*map(str, words), "--revision", "nowhere"]) == 1
+        assert "nowhere" in capsys.readouterr().err

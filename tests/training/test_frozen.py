@@ -113,7 +113,7 @@ def test_a_second_run_reuses_every_sequence_and_an_interrupted_one_goes_on(tmp_p
     assert torch.equal(other.frozen.features.table_UD, again.frozen.features.table_UD)
 
 
-def test_the_command_sweeps_and_leaves_an_ordinary_folder(tmp_path, capsys):
+def test_the_command_sweeps_and_leaves_an_ordinary_folder(tmp_path, capsys, caplog):
     from rewardsmith.cli.main import main
 
     model, tokenizer = tiny_models.qwen2_causal()
@@ -135,6 +135,17 @@ def test_the_command_sweeps_and_leaves_an_ordinary_folder(tmp_path, capsys):
     scorer = RewardModel.from_pretrained(str(tmp_path / "out"))
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(scorer.render("good", " answer"), return_tensors="pt")
     assert plain(**ids).logits.item() == pytest.approx(scorer.score("good", [" answer"])[0], abs=1e-5)
+    # A finished run is said to be one, and its head and record stay.
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert main(list(map(str, [*words, "--resume_from_checkpoint", "true"]))) == 0
+    assert "out is a finished run (" in caplog.text
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == weights
+    again = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [again[name] for name in ("history", "sweep", "held_out")] == [
+        record[name] for name in ("history", "sweep", "held_out")
+    ]
+    assert main(list(map(str, [*words, "--resume_from_checkpoint", "true", "--max_length", "64"]))) == 1
+    assert "holds a finished run of other data, another model or other settings" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("fresh_process")

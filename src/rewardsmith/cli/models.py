@@ -57,17 +57,19 @@ def configure_average(parser: argparse.ArgumentParser) -> None:
     text = "full models that were fine-tuned from one base, or an ensemble of such"
     parser.add_argument("models", nargs="+", metavar="MODEL", help=text)
     parser.add_argument("--held-out", metavar="DATA", help="judgements that set the scale of the rewards anew")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that a model brings")
+    add_source(parser)
 
 
 def run_average(args: argparse.Namespace) -> int:
     """Average, save and say what was done. Returns 0."""
     from transformers.utils import logging
 
+    from rewardsmith.files.tables import at_revision
     from rewardsmith.scoring.averaging import average_models
 
     logging.disable_progress_bar()
-    found = average_models(args.models, args.out, held_out=args.held_out, trust_remote_code=args.trust_remote_code)
+    models = [at_revision(name, args.revision) for name in args.models]
+    found = average_models(models, args.out, held_out=args.held_out, trust_remote_code=args.trust_remote_code)
     scaled = f"the head was multiplied by {found.scale:.3f}" if args.held_out else "the scale is that of the mean"
     print(f"{found.folder}: the mean of {found.members} models (lowest cosine {found.cosine:.3f}); {scaled}")
     return 0

@@ -40,6 +40,7 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size: 0.5B, 1.5B, 8B, 70B")
     parser.add_argument("data", metavar="DATA", help="a file, a folder or a hub id")
+    parser.add_argument("--revision", metavar="NAME", help="of a MODEL of the hub, as owner/name@NAME has it")
     parser.add_argument("--gpus", type=int, default=1, help="devices (default: 1)")
     parser.add_argument("--memory", type=float, default=80.0, help="GB of each (default: 80)")
     parser.add_argument("--tokens-per-batch", type=int, default=8192, help="distinct tokens of a batch (default: 8192)")
@@ -60,14 +61,16 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Print the plan. Returns 0, or 1 when nothing fits."""
+    from rewardsmith.files.tables import at_revision
     from rewardsmith.training.engines import GB, Resources
     from rewardsmith.training.planning import measure_rate, plan, read_rate
 
+    model = at_revision(args.model, args.revision)
     rate, source = args.tokens_per_second, "given by --tokens-per-second"
     if args.measure:
-        rate, source = measure_rate(args.model, args.tokens_per_batch)
+        rate, source = measure_rate(model, args.tokens_per_batch)
     elif args.rate_from is not None:
-        rate, source = read_rate(args.rate_from, args.model)
+        rate, source = read_rate(args.rate_from, model)
     resources = Resources(
         gpus=args.gpus,
         memory=args.memory * GB,
@@ -82,7 +85,7 @@ def run_plan(args: argparse.Namespace) -> int:
         overflow=args.overflow,
         held_out=args.test_split_size,
     )
-    found = plan(args.model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
+    found = plan(model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
     print("\n".join(found.lines()))
     return 0 if found.command else 1
 

@@ -100,13 +100,8 @@ def score(
 
 def _cluster(args: argparse.Namespace) -> Any:
     """Return the cluster of `--engine ray`, None for this process; flags that would be ignored are refused."""
-    given = {
-        "workers": args.workers,
-        "cpus_per_worker": args.cpus_per_worker,
-        "gpus_per_worker": args.gpus_per_worker,
-        "address": args.ray_address,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
+    names = ("workers", "cpus_per_worker", "gpus_per_worker", "ray_address")
+    given = {n.removeprefix("ray_"): value for n in names if (value := getattr(args, n)) is not None}
     if args.engine == "local":
         if given:
             raise ConfigError(f"{', '.join(given)}: only --engine ray has such; add it or leave these out")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from rewardsmith.data.formats.cells import check_flag, check_number
-from rewardsmith.errors import ConfigError, RowError, describe, listed, nearest, row_error
+from rewardsmith.errors import ConfigError, DataError, RowError, describe, listed, nearest, row_error
 
 Columns = Mapping[str, str] | Sequence[str]
 ROLES = (
@@ -22,6 +22,8 @@ SAME_ROLE |= {"response": "completion", "rating": "score"}
 FIRST = ("a", "answer_a", "response_a", "model_a", "left", "first", "chosen_a")
 SECOND = ("b", "answer_b", "response_b", "model_b", "right", "second", "chosen_b")
 TIES = ("tie", "draw", "equal", "same", "both", "neither", "both_bad", "bothbad", "tie_(bothbad)", "none", "c")
+SCORES = {"score", "scores", "stars", "rating", "feedback", "reward", "label", "quality"}
+ANSWERS = {"completion", "response", "answer", "text", "output"}
 # How many rows are looked at to learn whether winners are numbered from 0 or from 1.
 LOOKED_AT = 1000
 
@@ -54,6 +56,28 @@ def parse_score_margin(word: str | float | Mapping[str, float] | None) -> float 
         return {name: float(scale)} if name else float(scale)
     except ValueError as error:
         raise ConfigError(f"a score margin is a number such as 0.5, or RATING=0.5, not {word!r}") from error
+
+
+def refuse_columns(columns: Iterable[str], formats: Iterable[str]) -> NoReturn:
+    """Say that columns fit none of the formats, and what has to be named. Raises DataError."""
+    names = {str(column) for column in columns}
+    shown = listed(sorted(names))
+    if names & SCORES and names & ANSWERS:
+        raise DataError(
+            f"the columns ({shown}) hold an answer and a score under names that are not read as such; say --columns "
+            "YOURS=completion YOURS=score (rows of one prompt are compared by their scores)"
+        )
+    if {"answer_a", "answer_b"} <= names:
+        raise DataError(f"the columns ({shown}) hold two answers, no verdict; say --columns YOURS=winner, or =votes_a")
+    if {"completions", "ratings"} <= names:
+        raise DataError(
+            f"the columns ({shown}) hold completions with ratings, which stand beside an order and give none; add "
+            "scores (higher is better) or ranks (1 is best), or say --columns ratings=scores where they are numbers"
+        )
+    raise DataError(
+        f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "
+        f"--columns YOURS=chosen ..., or name one of: {', '.join(formats)}"
+    )
 
 
 def map_columns(

@@ -10,8 +10,9 @@ from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from rewardsmith.data.columns import refuse_columns
 from rewardsmith.data.formats import ALL, FOLDERS, FORMATS
 from rewardsmith.data.formats.cells import check_messages, check_text, looks_like_messages
 from rewardsmith.data.formats.format import Format
@@ -36,8 +37,6 @@ READ_LATER = {"subset", LEFT_OUT}
 # Columns that number rows, as pandas writes them without a name.
 NUMBERS = ("", "unnamed:_0", "__index_level_0__")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
-SCORES = {"score", "scores", "stars", "rating", "feedback", "reward", "label", "quality"}
-ANSWERS = {"completion", "response", "answer", "text", "output"}
 # Similarity of two names from which one is taken for a misspelling of the other.
 NEAR = 0.8
 PLACES = [(entry.name, entry.hub_id, entry.hub_place) for entry in CATALOGUE.values()]
@@ -117,7 +116,7 @@ def plan_row(row: Mapping[str, Any], where: str, name: str | None = None) -> Row
     try:
         # Arrow gives every row all columns, null where the row has none.
         plan = _plan(frozenset(str(column) for column, value in row.items() if value is not None), name)
-        return plan or _plan(frozenset(map(str, row)), name) or _fail(row)
+        return plan or _plan(frozenset(map(str, row)), name) or refuse_columns(row, FORMATS)
     except DataError as error:
         raise row_error(where, "unknown columns", str(error)) from error
 
@@ -261,7 +260,7 @@ def detect_format(columns: Iterable[str]) -> str:
     """
     names = frozenset(map(str, columns))
     format = _detect(names)
-    return format.name if format is not None else _fail(names)
+    return format.name if format is not None else refuse_columns(names, FORMATS)
 
 
 def _detect(names: frozenset[str]) -> Format | None:
@@ -275,22 +274,6 @@ def _detect(names: frozenset[str]) -> Format | None:
         titles = ", ".join(f.name for f in fitting)
         raise DataError(f"the columns ({listed(sorted(names))}) fit several formats: {titles}; name one with --reader")
     return fitting[0] if fitting else None
-
-
-def _fail(columns: Iterable[str]) -> NoReturn:
-    names = {str(column) for column in columns}
-    shown = listed(sorted(names))
-    if names & SCORES and names & ANSWERS:
-        raise DataError(
-            f"the columns ({shown}) hold an answer and a score under names that are not read as such; say --columns "
-            "YOURS=completion YOURS=score (rows of one prompt are compared by their scores)"
-        )
-    if {"answer_a", "answer_b"} <= names:
-        raise DataError(f"the columns ({shown}) hold two answers, no verdict; say --columns YOURS=winner, or =votes_a")
-    raise DataError(
-        f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "
-        f"--columns YOURS=chosen ..., or name one of: {', '.join(FORMATS)}"
-    )
 
 
 def _claims(format: Format, names: frozenset[str]) -> bool:

@@ -303,6 +303,19 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return (place, revision) if revision and is_place and not Path(name).exists() else (name, None)
 
 
+def at_revision(name: str, revision: str | None) -> str:
+    """Return the name of a place of the hub with a revision at its end, unless it names one itself.
+
+    Raises:
+        ConfigError: a revision of a folder, which has none.
+    """
+    if not revision or split_revision(name)[1]:
+        return name
+    if Path(name).exists() or looks_local(name):
+        raise ConfigError(f"{name} is no hub id, so it has no revision {revision!r}; leave the revision out")
+    return f"{name}@{revision}"
+
+
 def in_subset(name: str, subset: str | None) -> str:
     """Return the name of a configuration of a data set of the hub, its revision at the end."""
     place, revision = split_revision(name)

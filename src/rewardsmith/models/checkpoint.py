@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, missing_extra
+from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, UsageError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, wide_head
 from rewardsmith.models.contract import GoldenText, ScoringContract
@@ -372,19 +372,19 @@ def require_device(device: str | torch.device | None, dtype: str | torch.dtype |
     """Return the device, by default a GPU where there is one.
 
     Raises:
-        ConfigError: it is not here, or no model computes in that precision.
+        UsageError: it is not here, or no model computes in that precision.
     """
     if dtype not in (None, "auto"):
         found = getattr(torch, str(dtype).removeprefix("torch."), None)
         if not (isinstance(found, torch.dtype) and found.is_floating_point):
-            raise ConfigError(f"dtype {str(dtype)!r} is not known; give float32, bfloat16 or float16")
+            raise UsageError(f"dtype {str(dtype)!r} is not known; give float32, bfloat16 or float16")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(1, device=place).tolist()
     except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         here += ["mps"] * torch.backends.mps.is_available()
-        raise ConfigError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error
+        raise UsageError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error
     return torch.device(place)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import ConfigError, UsageError
 from rewardsmith.serving.limits import Refusal
 
 logger = logging.getLogger("rewardsmith.serving")
@@ -217,9 +217,9 @@ def _presented_key(headers: Mapping[str, str]) -> str | None:
 
 
 def require_keys_off_loopback(host: str, has_keys: bool) -> None:
-    """Raise ConfigError when `host` can be reached from elsewhere and no key is set."""
+    """Raise UsageError when `host` can be reached from elsewhere and no key is set."""
     if not has_keys and not is_loopback(host):
-        raise ConfigError(
+        raise UsageError(
             f"--host {host} is reachable from other machines and no API key is set; "
             "give --key-file FILE (make one with --new-key FILE) or bind 127.0.0.1"
         )

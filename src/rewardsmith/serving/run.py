@@ -7,6 +7,7 @@ the reading of an answer take.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -267,7 +268,8 @@ def prepare_to_listen(address: Address) -> None:
     """Try the address before a model is loaded, and let no SIGHUP, which is about keys, end the loading.
 
     Raises:
-        ConfigError: it cannot be listened on.
+        ConfigError: the port cannot be listened on.
+        UsageError: the address is none of this machine.
     """
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -276,6 +278,9 @@ def prepare_to_listen(address: Address) -> None:
     try:
         socket.create_server((host, address.port), family=family).close()
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            text = "is no address of this machine; give 127.0.0.1 (this machine only), 0.0.0.0 or :: (every network)"
+            raise UsageError(f"--host {address.host} {text}") from error
         raise _cannot_listen(address) from error
 
 

@@ -14,7 +14,7 @@ import logging
 import time
 import uuid
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,15 +29,16 @@ from datasets import Dataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers.trainer_utils import TrainOutput
 
-from rewardsmith.errors import ConfigError, one_line
+from rewardsmith.errors import CheckpointError, ConfigError, one_line
 from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.writing import replace_when_done
-from rewardsmith.models.contract import pooling_of
+from rewardsmith.models.contract import pooling_of, read_contract
 from rewardsmith.models.shared_prefix.forward import apply_head, core_model, reward_head
 from rewardsmith.models.shared_prefix.packing import FeatureChunk, RewardBatch, Sequences
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_features
-from rewardsmith.records import Estimate, PreferenceGroup
+from rewardsmith.records import Estimate, PreferenceGroup, fingerprint
+from rewardsmith.training.checkpoints import LENGTHS, TRAINER_STATE_NAME, asked_checkpoint, saved_state
 from rewardsmith.training.collator import PreferenceCollator, collate_comparisons, collator_for, tokens_of_pairs
 from rewardsmith.training.encoding import FEATURES, is_encoded
 from rewardsmith.training.head_fitting import LEFT_OUT, Problem, Tried
@@ -104,10 +105,11 @@ class SweepRow:
         return {**vars(self), "held_out": self.held_out.to_dict()}
 
 
-def train_head(trainer: RewardTrainer) -> TrainOutput | None:
+def train_head(trainer: RewardTrainer, resume_from_checkpoint: str | bool | None = None) -> TrainOutput | None:
     """Compute the features that are missing and fit the head; None where the usual steps are to train it over them.
 
     Raises:
+        CheckpointError: the finished run is one of other data, another model or other settings.
         ConfigError: rows that are read once, a collator of the caller's, or sharded weights.
     """
     _require_features(trainer)
@@ -116,6 +118,9 @@ def train_head(trainer: RewardTrainer) -> TrainOutput | None:
     autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
     store = FeatureStore(trainer.model, trainer.plan, folder, trainer.accelerator, autocast)
     if args.head_solver == "lbfgs":
+        trainer.fitted = _digest(trainer)
+        if (finished := _finished(trainer, resume_from_checkpoint)) is not None:
+            return finished
         trainer.frozen = FrozenRun(store.gather(trainer.train_dataset["ids"], args.tokens_per_batch))
         return _solve(trainer, trainer.frozen)
     held_out = trainer.eval_dataset
@@ -127,6 +132,33 @@ def train_head(trainer: RewardTrainer) -> TrainOutput | None:
     trainer.frozen = FrozenRun(store.gather(ids, args.tokens_per_batch))
     trainer.data_collator = FeatureCollator(trainer.frozen.features, collator_for(trainer.plan, args))
     return None
+
+
+def _digest(trainer: RewardTrainer) -> str:
+    """Return one digest of what decides a fitted head: data, model and settings."""
+    args = trainer.args
+    settings = {name: value for name, value in trainer.identity["settings"].items() if name not in LENGTHS}
+    parts = {**trainer.identity, "settings": settings, "sweep": [args.sweep_l2, args.sweep_loss_type]}
+    return fingerprint([json.dumps(parts, sort_keys=True, default=str)])
+
+
+def _finished(trainer: RewardTrainer, resume_from_checkpoint: str | bool | None) -> TrainOutput | None:
+    """Take up the head of a run that is to go on and was finished; None where there is none."""
+    if (asked := asked_checkpoint(resume_from_checkpoint)) is None:
+        return None
+    folder = Path(str(trainer.args.output_dir if asked is True else asked))
+    contract = read_contract(folder)
+    if contract is None or "run" not in contract.objective or not (folder / TRAINER_STATE_NAME).is_file():
+        return None
+    if contract.objective["run"] != trainer.fitted:
+        remedy = "go on with what it began with, or start a new run in another output_dir"
+        raise CheckpointError(f"{folder} holds a finished run of other data, another model or other settings; {remedy}")
+    state = saved_state(str(folder))
+    logger.warning("%s is a finished run (%d steps): nothing more is trained", folder, state.global_step)
+    trainer.first_step = state.global_step
+    output = trainer._take_up(str(folder), state)
+    _take_objective(trainer, contract.objective)
+    return output
 
 
 @dataclass(frozen=True)
@@ -194,9 +226,13 @@ def _take_over(trainer: RewardTrainer, chosen: Tried) -> None:
     head.load_state_dict(chosen.head)
     for parameter in head.parameters() if trainer.accelerator.num_processes > 1 else ():
         parameter.data.copy_(broadcast(parameter.data))
-    trainer.args.loss_type = chosen.loss_type
+    _take_objective(trainer, {"loss_type": chosen.loss_type, "threshold": chosen.threshold})
+
+
+def _take_objective(trainer: RewardTrainer, objective: Mapping[str, Any]) -> None:
+    trainer.args.loss_type = objective["loss_type"]
     trainer.step_loss = StepLoss(trainer.args, 0.1).to(trainer.args.device)
-    trainer.step_loss.take_up({"threshold": chosen.threshold})
+    trainer.step_loss.take_up(objective)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
+from rewardsmith.blocks.words import read_estimate
 from rewardsmith.evaluation.verdict import HeldOutResult
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.contract import RECORD, package_versions
@@ -119,6 +120,13 @@ def write_record(summary: RunSummary) -> Path:
     path = summary.folder / RECORD
     path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return path
+
+
+def read_sweep(folder: Path) -> list[SweepRow]:
+    """Return the settings that the record of a run says were tried."""
+    path = folder / RECORD
+    rows = json.loads(path.read_text(encoding="utf-8")).get("sweep", []) if path.is_file() else []
+    return [SweepRow(**{**row, "held_out": estimate}) for row in rows if (estimate := read_estimate(row["held_out"]))]
 
 
 def without_secrets(arguments: Sequence[str]) -> list[str]:

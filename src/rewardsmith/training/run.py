@@ -41,8 +41,9 @@ from rewardsmith.training.checkpoints import asked_checkpoint, last_whole
 from rewardsmith.training.collator import tokens_of_pairs
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.data import TrainingData
+from rewardsmith.training.frozen import SweepRow
 from rewardsmith.training.publishing import trained_before
-from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, write_record
+from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, read_sweep, write_record
 from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def train_run(
         model_name=names[0],
         data_name=names[1],
         held_out=score_held_out(trainer, rows) if data.held_out else None,
-        sweep=trainer.frozen.held_out(core_model(trainer.model), rows.groups, rows.ids) if trainer.frozen else [],
+        sweep=_swept(trainer, rows),
         speed=measure_speed(trainer, seconds, steps_before),
         settings={"reward": config.to_dict(), "model": model_settings},
         text_fingerprint=data.text_fingerprint(),
@@ -101,6 +102,13 @@ def train_run(
     if trainer.is_world_process_zero():
         write_record(summary)
     return summary
+
+
+def _swept(trainer: RewardTrainer, rows: HeldOutRows) -> list[SweepRow]:
+    """Return what was tried; of a finished run, of which nothing was fitted anew, what its record says."""
+    if trainer.frozen is not None:
+        return trainer.frozen.held_out(core_model(trainer.model), rows.groups, rows.ids)
+    return read_sweep(Path(str(trainer.args.output_dir))) if trainer.fitted is not None else []
 
 
 def notes_on_known(model: str | None, held_out: list[PreferenceGroup]) -> list[str]:

@@ -19,8 +19,7 @@ from transformers import (
 )
 
 from rewardsmith.errors import ConfigError, DataError, nearest_or_known, one_line
-from rewardsmith.files.tables import split_revision
-from rewardsmith.models.foreign.folder import nobody_asked
+from rewardsmith.models.foreign.folder import named_revision, nobody_asked
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.exactness import fixed_positions, reason_not_to_share
 from rewardsmith.models.shared_prefix.packing import count_tokens, shared_prefix_length
@@ -151,7 +150,7 @@ def _config(name: str) -> PreTrainedConfig:
         raise ConfigError(f"{name!r} is no folder and no hub id; {nearest_or_known(name, SHAPES)}")
     try:
         with nobody_asked():
-            place, revision = split_revision(name)
+            place, revision = named_revision(name)
             return AutoConfig.from_pretrained(place, revision=revision, num_labels=1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no config of {name!r} could be read ({one_line(error)})") from error
@@ -200,7 +199,7 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
         return None
     try:
         with nobody_asked():
-            place, revision = split_revision(model)
+            place, revision = named_revision(model)
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, revision=revision)
     except (OSError, ValueError):
         return None

@@ -72,6 +72,8 @@ class RewardTrainer(HubMixin, Trainer):
     stream: loaders.StreamBatches | None = None
     resumed_from: str | None = None
     frozen: FrozenRun | None = None
+    # Digest of what decides a head that is fitted at once.
+    fitted: str | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
 
@@ -313,11 +315,11 @@ class RewardTrainer(HubMixin, Trainer):
 
         SIGTERM, SIGHUP and Ctrl-C finish the step and save a checkpoint first, where checkpoints are saved at all.
         """
-        self.saved_in = None
-        if self.args.freeze_backbone and (output := train_head(self)) is not None:
+        self.saved_in, self.resumed_from, self.first_step = None, None, 0
+        if self.args.freeze_backbone and (output := train_head(self, resume_from_checkpoint)) is not None:
             return output
         folder = checkpoints.choose_checkpoint(resume_from_checkpoint, str(self.args.output_dir))
-        self.resumed_from, self.first_step = folder, 0
+        self.resumed_from = folder
         if self.args.world_size > 1:
             # Before a wrapper shards the weights.
             _ = self.identity
@@ -365,7 +367,8 @@ class RewardTrainer(HubMixin, Trainer):
 
     def objective_state(self) -> dict[str, Any]:
         """Return what the objective has learned and counted, which the model's own files do not hold."""
-        return {**self.step_loss.state(), "num_tokens": self._num_tokens}
+        fitted = {} if self.fitted is None else {"run": self.fitted}
+        return {**self.step_loss.state(), "num_tokens": self._num_tokens, **fitted}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
