@@ -276,9 +276,10 @@ def prepare_to_listen(address: Address) -> None:
     host = bare_host(address.host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host or None, address.port, family=family)
         socket.create_server((host, address.port), family=family).close()
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
             text = "is no address of this machine; give 127.0.0.1 (this machine only), 0.0.0.0 or :: (every network)"
             raise UsageError(f"--host {address.host} {text}") from error
         raise _cannot_listen(address) from error
