@@ -5,7 +5,8 @@
 
 Needs torch, transformers and this repository (`PYTHONPATH=src`). Random weights, forward and backward with the weights
 in bf16. Prints a line for each way to share and precision, one for each backend of two processes on the card, and a
-Markdown table for docs/performance.md. flash-preference and TRL's tree attention are measured where they install.
+Markdown table for docs/performance.md. flash-preference and TRL's tree attention are measured where they install. The
+last table is of attention alone: over gathered keys against FlexAttention, for sequences of 256 to 4,096 tokens.
 
 MFU: useful FLOPs of the distinct tokens (6 per weight outside of the embeddings, and the attention's own) over the
 seconds taken, over the card's bf16 rate of matrix products, measured in the same run.
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import gathered_keys
 import shared_prefix_peers as peers
 import torch
 import torch.distributed as dist
@@ -30,10 +32,12 @@ from torch._dynamo.utils import counters
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, Qwen2Config
 
 from rewardsmith.models.compiling import Work, compile_layers
+from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import last_layer
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack, pad_rows
 from rewardsmith.models.shared_prefix.plan import prepare_model
+from rewardsmith.models.shared_prefix.varlen import has_kernel
 from rewardsmith.training.processes import close_processes
 
 # Shapes of Qwen2.5-0.5B and 1.5B, and of Llama-3.1-8B with Qwen2's layers.
@@ -85,7 +89,17 @@ def main() -> int:
     print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
     for case in [Case(s, k, t) for s in arguments.shapes for t in arguments.tokens for k in arguments.answers]:
         print(Measurement(case, device, arguments.repeats, arguments.compile).row(rate), flush=True)
+    print("\n".join(["", *attention_alone(arguments, device)]))
     return 0
+
+
+def attention_alone(arguments: argparse.Namespace, device: torch.device) -> list[str]:
+    """Return the table of attention over gathered keys against FlexAttention, or why there is none."""
+    if not has_kernel(device):
+        return ["attention over gathered keys: not measured, it needs CUDA and torch 2.12"]
+    _, width, _, heads, key_heads, _ = SHAPES[arguments.shapes[0]]
+    sizes = (heads, key_heads, width // heads)
+    return gathered_keys.rows(max(arguments.tokens), sizes, device, lambda work: timed(work, device, arguments.repeats))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -156,10 +170,14 @@ def exactness(shape: str, device: torch.device, dtype: torch.dtype) -> Iterator[
     other = build(shape, device, dtype)
     prepare_model(other, share=False)
     expected = step(other, pad_rows(groups, pad_token_id=0).to(device))
-    for way in ("packed", "packed, compiled", "forked", "forked in parts"):
+    for way in ("packed", "packed by FlexAttention", "packed, compiled", "forked", "forked in parts"):
         model = copy.deepcopy(other).requires_grad_(True)
         model.zero_grad(set_to_none=True)
         plan = prepare_model(model, share=True)
+        if way.startswith("packed ") and not has_kernel(device):
+            continue
+        if way == "packed by FlexAttention":
+            model.set_attn_implementation(IMPLEMENTATION)
         if way == "packed, compiled" and device.type != "cuda":
             continue
         if way == "packed, compiled":

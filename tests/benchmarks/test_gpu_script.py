@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from varlen_kernel import give_kernel
 
 
 @pytest.mark.slow
@@ -22,6 +23,24 @@ def test_the_gpu_script_prints_its_table(repository):
     shared = next(line for line in lines if line.startswith("two processes on one device, gloo"))
     assert float(shared.split()[-1]) < 1e-5
     assert "two processes on one device, nccl: needs CUDA" in lines
+    assert "attention over gathered keys: not measured, it needs CUDA and torch 2.12" in lines
+
+
+def test_attention_over_gathered_keys_is_timed_by_length(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    gathered_keys = importlib.import_module("gathered_keys")
+    give_kernel(monkeypatch)
+    done = []
+
+    def once(work):
+        work()
+        done.append(work)
+        return len(done) / 1000
+
+    table = gathered_keys.rows(600, (4, 2, 16), torch.device("cpu"), once)
+    assert len(done) == 12
+    assert table[2] == "| 256 | 2 | 384 | 2.0 | 1.00 | 2.00 | 2.00 |"
+    assert [row.split(" | ")[1] for row in table[2:]] == ["2", "4", "9"] * 2
 
 
 def varlen(query, key, value, starts_q, starts_k, longest_q, longest_k, *, softmax_scale, causal, window_size):

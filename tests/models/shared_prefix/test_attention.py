@@ -127,9 +127,9 @@ def test_no_mask_is_built_where_rows_go_on_and_windows_and_padding_keep_theirs()
 
     sizes = {"batch_size": 2, "q_length": 3, "kv_length": 8, "q_offset": 5, "mask_function": causal_mask_function}
     padding = torch.tensor([[False, *[True] * 7], [True] * 8])
-    assert attention._mask_without_layout(**sizes) is None
-    assert attention._mask_without_layout(**sizes, local_size=4).shape == (2, 1, 3, 8)
-    assert not attention._mask_without_layout(**sizes, attention_mask=padding)[0, 0, 0, 0]
+    assert attention.mask_without_layout(**sizes) is None
+    assert attention.mask_without_layout(**sizes, local_size=4).shape == (2, 1, 3, 8)
+    assert not attention.mask_without_layout(**sizes, attention_mask=padding)[0, 0, 0, 0]
 
 
 LAYOUTS = {

@@ -7,8 +7,8 @@ The idea for pairs: "Accelerating Direct Preference Optimization with Prefix Sha
 answers and without repeating a token, since a reward needs no next-token logits.
 
 The function is registered with transformers' attention interface, so no model code is copied. On CUDA it runs
-FlexAttention with a BlockMask; on the CPU it attends by segments, or by one masked SDPA per segment for windows and
-soft caps. Without a layout (an ordinary call of the same model) it is transformers' own SDPA attention.
+FlexAttention with a BlockMask (short sequences: `varlen`); on the CPU it attends by segments, or by one masked SDPA per
+segment for windows and soft caps. Without a layout (an ordinary call of the same model) it is transformers' own SDPA.
 
 By segments: every segment (a prefix, or an answer's own tokens) attends causally to itself, and all answers of a group
 attend to their prefix in one call without a mask. A softmax over both parts is the parts' outputs weighted by
@@ -177,7 +177,7 @@ def _with_sink_key(
 
 
 def _go_on(module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, how: _Scores) -> Tensor:
-    """Attend from rows that go on from a cache, whose mask `_mask_without_layout` left out.
+    """Attend from rows that go on from a cache, whose mask `mask_without_layout` left out.
 
     Shapes: query [U, H, L, D], key and value [U, H_kv, P + L, D] -> [U, L, H, D].
     """
@@ -204,7 +204,7 @@ def _plainly(
     return _attend(query, key, value, attention_mask, how).transpose(1, 2).contiguous()
 
 
-def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
+def mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
     """Build the mask of an ordinary call. A packed call passes a 4-D tensor, so this is never reached then.
 
     Rows that go on from a cache need none where they are plainly causal: it would take 5 bytes for each pair of tokens.
@@ -221,7 +221,7 @@ def _mask_without_layout(*args: Any, **kwargs: Any) -> Tensor | None:
 
 # A compiler would compile it anew for every layout.
 AttentionInterface.register(IMPLEMENTATION, torch.compiler.disable(shared_prefix_attention))
-AttentionMaskInterface.register(IMPLEMENTATION, _mask_without_layout)
+AttentionMaskInterface.register(IMPLEMENTATION, mask_without_layout)
 
 
 @dataclass(frozen=True)

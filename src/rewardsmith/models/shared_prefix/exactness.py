@@ -41,7 +41,7 @@ CHECK_FAILURES = (
 )
 
 
-def _sample(core: PreTrainedModel) -> list[list[int]]:
+def sample_group(core: PreTrainedModel) -> list[list[int]]:
     """Return three sequences of a few tokens with a common start, one of which goes on for one token only."""
     vocabulary = core.config.get_text_config().vocab_size
     ids = [(5 + i) % vocabulary for i in range(14)]
@@ -72,23 +72,31 @@ def check_forked(core: PreTrainedModel) -> str:
 
 def _checked(core: PreTrainedModel, differ: Callable[[float], str]) -> str:
     """Run a comparison with a tolerance in fp32, and in the precision that the weights have. Returns what is wrong."""
-    training = core.training
-    core.eval()
-    try:
+    with evaluated(core):
         with in_float32(core) as is_other:
             is_half = not is_other and core.dtype in HALVES
-            reason = _said(differ, HALF_ROUNDING if is_half else ROUNDING)
+            reason = said_by(differ, HALF_ROUNDING if is_half else ROUNDING)
         is_proven = not reason
         if is_other and (is_proven or reason.startswith(FAILED)):
             # A kernel may fail in one precision alone.
             may_flip = is_proven and chooses_experts(core.modules())
-            reason = _said(differ, math.inf if may_flip else HALF_ROUNDING)
+            reason = said_by(differ, math.inf if may_flip else HALF_ROUNDING)
         return reason
+
+
+@contextmanager
+def evaluated(core: nn.Module) -> Iterator[None]:
+    """Switch training off within the context."""
+    training = core.training
+    core.eval()
+    try:
+        yield
     finally:
         core.train(training)
 
 
-def _said(differ: Callable[[float], str], tolerance: float) -> str:
+def said_by(differ: Callable[[float], str], tolerance: float) -> str:
+    """Return what a comparison says, or why it could not be made."""
     try:
         return differ(tolerance)
     except CHECK_FAILURES as error:
@@ -97,10 +105,10 @@ def _said(differ: Callable[[float], str], tolerance: float) -> str:
 
 def _packed_difference(core: PreTrainedModel, tolerance: float, narrows: bool = True) -> str:
     """Compare packed attention with separate rows under the attention that the model has."""
-    group, before = _sample(core), core.config._attn_implementation
+    group, before = sample_group(core), core.config._attn_implementation
     packed = replace(packing.pack([group], pad_to=padded_to(core)), narrows=narrows).to(core.device)
     with torch.no_grad():
-        expected = _rows_hidden(core, group)
+        expected = rows_hidden(core, group)
         try:
             core.set_attn_implementation(IMPLEMENTATION)
             return _difference(core, packed, expected, tolerance)
@@ -110,18 +118,18 @@ def _packed_difference(core: PreTrainedModel, tolerance: float, narrows: bool = 
 
 
 def _forked_difference(core: PreTrainedModel, tolerance: float) -> str:
-    group = _sample(core)
+    group = sample_group(core)
     batch, rows = fork_groups([group], ForkedLayout(0)), packing.pad_rows([group], pad_token_id=0)
     with torch.no_grad():
-        reason = _difference(core, batch.to(core.device), _rows_hidden(core, group), tolerance)
+        reason = _difference(core, batch.to(core.device), rows_hidden(core, group), tolerance)
     if reason:
         return reason
     # No gradient of a weight is computed or kept: those at the embeddings, summed over tokens, are compared.
-    actual, expected = (_embedding_gradient(core, part.to(core.device)) for part in (batch, rows))
-    return _far(actual, expected, "the gradient of a few tokens differs", tolerance)
+    actual, expected = (embedding_gradient(core, part.to(core.device)) for part in (batch, rows))
+    return far_apart(actual, expected, "the gradient of a few tokens differs", tolerance)
 
 
-def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
+def embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     """Return the gradient of a weighted sum of the pooled states. Shapes: -> `[D]`."""
     seen: list[Tensor] = []
 
@@ -142,7 +150,7 @@ def _embedding_gradient(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
     return torch.stack([gradient.float().sum((0, 1)) for gradient in gradients]).sum(0)
 
 
-def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
+def rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
     """Return what the head reads when every sequence is a row. Shapes: -> `[B, D]`."""
     rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
     return pooled_hidden(core, rows.chunks[0])[rows.sequence_B]
@@ -151,10 +159,11 @@ def _rows_hidden(core: PreTrainedModel, group: Sequences) -> Tensor:
 def _difference(core: PreTrainedModel, batch: RewardBatch, expected: Tensor, tolerance: float) -> str:
     """Compare a shared forward with separate rows. Returns what is wrong, or nothing. Shapes: expected [B, D]."""
     chunks = [pooled_hidden(core, chunk, batch.narrows) for chunk in batch.chunks]
-    return _far(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs", tolerance)
+    return far_apart(torch.cat(chunks)[batch.sequence_B], expected, "a check on a few tokens differs", tolerance)
 
 
-def _far(actual: Tensor, expected: Tensor, what: str, tolerance: float) -> str:
+def far_apart(actual: Tensor, expected: Tensor, what: str, tolerance: float) -> str:
+    """Return by how much two tensors differ, or nothing within the tolerance."""
     size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
     return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
 

@@ -30,6 +30,7 @@ from rewardsmith.models.shared_prefix.exactness import (
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import batch_features, core_model, has_token_head, install_forward
 from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.varlen_check import gather_where_exact
 from rewardsmith.models.zero3 import gathered_in_turn
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def prepare_model(model: nn.Module, share: bool | None = None, *, trains: bool |
     with _turn_of(core), gathered_in_turn(core):
         if not not_packed:
             not_packed, narrows = switch_attention(core)
+        if not not_packed:
+            gather_where_exact(core, narrows)
         not_forked = never or check_forked(core)
     if not not_packed:
         return replace(plan, way="packed", reason="exact", narrows=narrows, forks=not not_forked)
