@@ -8,9 +8,10 @@ import tiny_models
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
+from torch._inductor.exc import CppCompileError
 
 from rewardsmith.errors import ConfigError
-from rewardsmith.models.compiling import Work, compile_layers, compiled_parts, repeated_layers, uncompiled
+from rewardsmith.models.compiling import Work, compile_layers, compiled_parts, is_compiled, repeated_layers, uncompiled
 from rewardsmith.models.shared_prefix.packing import ForkedChunk
 from rewardsmith.models.shared_prefix.plan import compute_rewards, prepare_model
 
@@ -97,6 +98,19 @@ def test_layers_that_are_computed_again_in_the_backward_pass_are_compiled_with_t
     assert "forward" not in vars(model.model.layers[0])
 
 
+def test_a_hook_that_is_put_into_a_compiled_layer_later_runs():
+    model, plan = ready()
+    compile_layers(model, "on", LONG, backend="eager")
+    compute_rewards(model, GROUPS, plan=plan)
+    seen = []
+    handle = model.model.layers[0].mlp.register_forward_hook(lambda *_: seen.append(1))
+    compute_rewards(model, GROUPS, plan=plan)
+    assert seen
+    handle.remove()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compute_rewards(model, GROUPS, plan=plan)
+
+
 def test_a_forked_cache_compiles_the_mlps_and_keeps_rewards_and_gradients():
     model, plan = ready()
     whole = plan.batch(grown(GROUPS[:1], 9), tokens_per_chunk=4)
@@ -119,7 +133,7 @@ def test_a_failing_compiler_leaves_the_layers_as_they_were_and_is_said_once(capl
     expected = rewards_and_gradients(model, plan)
 
     def fail(graph, inputs):
-        raise RuntimeError("no such instruction")
+        raise CppCompileError(["g++", "code.cpp"], "fatal error: no such file\ncompilation terminated")
 
     compile_layers(model, "on", LONG, backend=fail)
     with caplog.at_level(logging.WARNING):
@@ -127,7 +141,8 @@ def test_a_failing_compiler_leaves_the_layers_as_they_were_and_is_said_once(capl
         rewards_and_gradients(model, plan)
     said = [record.message for record in caplog.records if "compiling failed" in record.message]
     assert len(said) == 1
-    assert "no such instruction" in said[0]
+    assert "fatal error: no such file" in said[0]
+    assert "g++" not in said[0]
 
 
 def test_a_backward_that_cannot_be_compiled_fails_before_anything_is_computed(caplog):
@@ -171,6 +186,17 @@ def test_without_a_compiler_layers_stay_as_they_are(monkeypatch):
     model, _ = ready()
     assert "no C++ compiler" in compile_layers(model, "on", LONG)
     assert all(layer._compiled_call_impl is None for layer in repeated_layers(model))
+
+
+@pytest.mark.parametrize("way", ["TORCHDYNAMO_DISABLE", "config"])
+def test_where_the_environment_switches_compiling_off_a_line_says_so(monkeypatch, way):
+    if way == "config":
+        monkeypatch.setattr(torch._dynamo.config, "disable", True)
+    else:
+        monkeypatch.setenv(way, "1")
+    model, _ = ready()
+    assert "the environment switches compiling off" in compile_layers(model, "on", LONG)
+    assert not is_compiled(model)
 
 
 def test_experts_and_models_without_layers_are_not_compiled():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def compile_layers(model: nn.Module, how: str, work: Work, *, forked: bool = Fal
     if reason:
         return f"layers are not compiled: {reason}"
     dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, MOST_VARIANTS)
+    # Else a hook that is put on a part of a layer later is never called.
+    dynamo.config.skip_nnmodule_hook_guards = False
     # Else the backward is compiled in the middle of the first one, where nothing can be computed in another way.
     autograd_config.force_non_lazy_backward_lowering = True
     group = _Compiled(parts)
@@ -131,13 +134,20 @@ def reason_not_to_compile(model: nn.Module, parts: Iterable[nn.Module]) -> str:
     devices = {parameter.device.type for part in parts for parameter in part.parameters()}
     if len(devices) != 1:
         return "its layers lie on several kinds of devices"
-    return _reason_without_compiler(devices.pop())
+    return _reason_switched_off() or _reason_without_compiler(devices.pop())
 
 
 def chooses_experts(modules: Iterable[nn.Module]) -> bool:
     """Whether any of `modules` sends its tokens to experts of its choice, whatever the family calls it."""
     kinds = re.compile("expert|router|topk", re.IGNORECASE)
     return any(hasattr(module, "experts") or kinds.search(type(module).__name__) for module in modules)
+
+
+def _reason_switched_off() -> str:
+    """Return why torch would run everything as it is, without a word."""
+    if dynamo.config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1":
+        return "the environment switches compiling off (TORCHDYNAMO_DISABLE or TORCH_COMPILE_DISABLE)"
+    return "" if dynamo.is_dynamo_supported() else "this torch compiles nothing under this Python"
 
 
 def _reason_without_compiler(device: str) -> str:
@@ -186,7 +196,9 @@ class _Compiled:
         """Run every part as it is from now on."""
         if not self.failed:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            said = " ".join(lines[:2])[:200]
+            # A C++ compiler's own words stand behind the command that was run.
+            own = lines[lines.index("Output:") + 1 :] if "Output:" in lines else lines[1:]
+            said = " ".join([lines[0], *own[:1]])[:200]
             logger.warning("layers are not compiled, as compiling failed; they run as they are: %s", said)
         self.failed = True
 
