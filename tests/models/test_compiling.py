@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 from torch._inductor.exc import CppCompileError
+from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.models.compiling import Work, compile_layers, compiled_parts, is_compiled, repeated_layers, uncompiled
@@ -81,6 +82,21 @@ def test_other_layers_lengths_and_layouts_compile_nothing_anew():
         for length in (0, 1, 2, 7, 40):
             rewards_and_gradients(model, plan, grown(GROUPS, length)[: 2 - length % 2])
     assert counters["stats"]["unique_graphs"] == 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dropout_draws_the_same_with_a_compiler_and_leaves_the_generator_where_it_was(backend):
+    config = tiny_models.bert()[0].config
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
+    model = AutoModelForSequenceClassification.from_config(config).train()
+    plan, runs = prepare_model(model), []
+    for how in ("off", "on"):
+        compile_layers(model, how, LONG, backend=backend)
+        torch.manual_seed(1)
+        runs.append((rewards_and_gradients(model, plan), torch.rand(1)))
+    assert_same(runs[1][0], runs[0][0])
+    assert runs[1][1] == runs[0][1]
+    assert is_compiled(model)
 
 
 def test_layers_that_are_computed_again_in_the_backward_pass_are_compiled_with_their_hooks():

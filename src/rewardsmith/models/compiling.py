@@ -209,10 +209,13 @@ class _Call:
     def __init__(self, part: nn.Module, group: _Compiled, backend: str) -> None:
         self.part, self.group = part, group
         self.plain: Callable[..., object] = part._call_impl
-        self.compiled = torch.compile(part._call_impl, dynamic=True, backend=backend)
+        # Dropout draws what it would draw uncompiled, so that a run may begin or go on without a compiler.
+        options = {"fallback_random": True} if backend == "inductor" else None
+        compiled = partial(torch.compile, dynamic=True, backend=backend, options=options)
+        self.compiled = compiled(part._call_impl)
         # transformers checkpoints inside of `forward`; no compiler looks into a checkpoint that it meets there.
         inner = getattr(type(part).forward, "__wrapped__", None)
-        self.inner = torch.compile(MethodType(inner, part), dynamic=True, backend=backend) if inner else None
+        self.inner = compiled(MethodType(inner, part)) if inner else None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         if not self.group.failed:

@@ -165,11 +165,19 @@ def test_no_budget_changes_a_reward_or_is_exceeded_in_tokens_and_bytes(family):
         assert sum(held) <= 2 * 100 * 2 * 2 * 2 * 8 * 4 + 2 * 2 * 10_000
 
 
-def test_other_weights_forget_every_prefix():
+CHANGES = {
+    "in place": lambda weight: weight.mul_(1.5),
+    "past autograd": lambda weight: weight.data.mul_(1.5),
+    "moved": lambda weight: setattr(weight, "data", weight.data * 1.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_weights_forget_every_prefix(change):
     model, plan, kept = kept_and_plain("qwen2")
     compute_rewards(model, [ROWS[:2]], plan=plan, kept=kept)
     with torch.no_grad():
-        model.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+        CHANGES[change](model.model.layers[0].mlp.up_proj.weight)
     plain = compute_rewards(model, [ROWS[2:4]], plan=plan)
     assert compute_rewards(model, [ROWS[2:4]], plan=plan, kept=kept)[0] == pytest.approx(plain[0], abs=1e-5)
     assert kept.counts.hits == 0

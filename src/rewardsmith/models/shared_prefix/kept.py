@@ -118,7 +118,7 @@ class KeptPrefixes:
         self.store: PrefixStore[Any] = PrefixStore(max_tokens)
         # Rows that left nothing, or little that was new: what another one shares with them is worth keeping.
         self._seen: PrefixStore[None] = PrefixStore(max_tokens)
-        self._weights = -1
+        self._weights: tuple[object, ...] = ()
 
     def columns(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[list[float]]]:
         """Return what the head gives for every sequence of every group, the reward first."""
@@ -239,7 +239,7 @@ class KeptPrefixes:
         return getattr(self.core, self.core.base_model_prefix)
 
     def _forget_other_weights(self) -> None:
-        weights = sum(parameter._version for parameter in self.core.parameters())
+        weights = _weights_of(self.core)
         if weights != self._weights:
             self.store.clear()
             self._seen.clear()
@@ -306,6 +306,19 @@ class KeptPrefixes:
             self._seen.put(sort_key(row), None)
         else:
             self.store.put(sort_key(row), _copied(left))
+
+
+def _weights_of(core: nn.Module) -> tuple[object, ...]:
+    """Return what changes with the weights: where they are, how often torch saw them change, and a value of each.
+
+    Torch does not see what is written through `.data`, as merging an adapter does.
+    """
+    parameters = [parameter.detach() for parameter in core.parameters()]
+    values = [
+        tensor[tuple(size // 2 for size in tensor.shape)].float().cpu() for tensor in parameters if tensor.numel()
+    ]
+    places = tuple((tensor.data_ptr(), tensor.dtype, tensor._version) for tensor in parameters)
+    return places, tuple(torch.stack(values).tolist())
 
 
 def _whole_steps(num_tokens: int) -> int:
