@@ -6,6 +6,7 @@ import logging
 import pytest
 import tiny_models
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch._dynamo.utils import counters
 from torch._inductor.exc import CppCompileError
@@ -125,6 +126,33 @@ def test_a_hook_that_is_put_into_a_compiled_layer_later_runs():
     handle.remove()
     with torch._dynamo.config.patch(error_on_recompile=True):
         compute_rewards(model, GROUPS, plan=plan)
+
+
+@pytest.mark.slow
+def test_adapters_that_are_switched_disabled_and_merged_act_at_once():
+    settings = {"target_modules": ["up_proj"], "task_type": "SEQ_CLS"}
+    wrapped = get_peft_model(ready()[0], LoraConfig(r=2, **settings), adapter_name="one").eval()
+    wrapped.add_adapter("other", LoraConfig(r=4, **settings))
+    for name, weight in wrapped.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight)
+    plan = prepare_model(wrapped)
+    plain = copy.deepcopy(wrapped)
+    compile_layers(wrapped, "on", LONG, backend="eager")
+
+    def rewards(model):
+        return compute_rewards(model, GROUPS, plan=plan)[0]
+
+    seen = []
+    for change in (lambda m: m.set_adapter("other"), lambda m: m.merge_adapter(), lambda m: m.unmerge_adapter()):
+        for model in (plain, wrapped):
+            change(model)
+        seen.append(rewards(wrapped))
+        assert seen[-1] == pytest.approx(rewards(plain), abs=1e-5)
+    with plain.disable_adapter(), wrapped.disable_adapter():
+        seen.append(rewards(wrapped))
+        assert seen[-1] == pytest.approx(rewards(plain), abs=1e-5)
+    assert seen[-1] != pytest.approx(seen[0], abs=1e-3)
 
 
 def test_a_forked_cache_compiles_the_mlps_and_keeps_rewards_and_gradients():
