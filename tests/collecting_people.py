@@ -1,6 +1,14 @@
 """Items and annotators for the tests of collecting."""
 
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
 from rewardsmith.collecting import Collection
+from rewardsmith.collecting import tables as t
 from rewardsmith.collecting.assigning import Assignment, claim
 from rewardsmith.collecting.people import add_person
 from rewardsmith.collecting.saving import Receipt, Submission, submit
@@ -35,3 +43,17 @@ def answer(collection: Collection, person: int, prefer: int = 0) -> tuple[Assign
     given = {"answers": {"overall": {"order": order}}}
     sent = Submission(one.slot_id, one.token, f"{person}-{one.slot_id}-{one.token}", "answer", given, 1000)
     return one, submit(collection.store, collection.settings_id, collection.project, person, sent)
+
+
+def answer_at_once(collection: Collection, people: Sequence[int], work: Callable[[Collection, int], None]) -> list[Any]:
+    """Let people work in a thread each; return all judgements, three by different people of every item."""
+    threads = [threading.Thread(target=work, args=(collection, person)) for person in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with collection.store.transaction() as connection:
+        rows = connection.execute(sa.select(t.judgement.c.item_id, t.judgement.c.person_id)).all()
+    assert set(Counter(row.item_id for row in rows).values()) == {3}
+    assert max(Counter(tuple(row) for row in rows).values()) == 1
+    return rows

@@ -21,6 +21,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from rewardsmith.models.foreign.folder import Folder
+
 SIZES = {**tiny_models.SIZES, "vocab_size": 420, "max_position_embeddings": 512}
 QWEN = Qwen2Config(**SIZES, num_key_value_heads=2, pad_token_id=0, eos_token_id=2)
 LLAMA = LlamaConfig(**SIZES, num_key_value_heads=2, bos_token_id=1, eos_token_id=2)
@@ -63,6 +65,12 @@ def config_of(config, **changes):
     values = json.loads(config.to_json_string(use_diff=False))
     values = {key: value for key, value in values.items() if key not in ("architectures", "id2label", "label2id")}
     return {**values, **changes}
+
+
+def listed(*names, head=(), **config):
+    """A folder by the names of its weights, those of a value head in a file of its own; nothing is on the disk."""
+    place = dict.fromkeys(names, Path("model.safetensors"))
+    return Folder(Path("nowhere"), config, place, dict.fromkeys(head, Path("value_head.safetensors")))
 
 
 def linear_reward(backbone, head, bias=0.0, pooling="last"):

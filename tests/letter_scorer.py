@@ -1,6 +1,7 @@
-"""A scorer without a model: the reward of a text is the sum of its characters over seven."""
+"""Scorers without a model: the sum of a text's characters over seven, and the length of texts up to a limit."""
 
 from rewardsmith.capabilities import Capabilities
+from rewardsmith.errors import ScoringError
 from rewardsmith.scoring.scorer import Fitted
 
 
@@ -16,3 +17,17 @@ class Letters:
 
     def score_encoded(self, groups):
         return [[sum(s) / 7 for s in group] for group in groups]
+
+
+class Short:
+    """The reward is the length; texts longer than `limit` characters are refused."""
+
+    name = "short"
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def score_requests(self, requests):
+        if any(len(c) > self.limit for r in requests for c in r.completions):
+            raise ScoringError("a completion has too many tokens")
+        return [[float(len(c)) for c in r.completions] for r in requests]

@@ -38,6 +38,17 @@ def reward_model(tmp_path_factory) -> RewardModel:
     return model
 
 
+def slow_down(monkeypatch, model, seconds: float) -> None:
+    """Let every call of a model take so much longer."""
+    read = model.read_encoded
+
+    def slowly(groups):
+        time.sleep(seconds)
+        return read(groups)
+
+    monkeypatch.setattr(model, "read_encoded", slowly)
+
+
 @contextmanager
 def run_server(app, host: str = "127.0.0.1", tls=None):
     """Run an application on a free port, in a thread, and give its address."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -27,13 +28,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reward(tmp_path_factory):
     """A tiny reward model as it is saved."""
-    from rewardsmith.models import fresh_model
-
-    folder = tmp_path_factory.mktemp("reward")
-    tokenizer = fresh_model.train_tokenizer(["Question 1? good answer bad answer"] * 9, 300)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_models.save_fresh(tmp_path_factory.mktemp("reward"), ["Question 1? good answer bad answer"] * 9, 300)
 
 
 @pytest.fixture

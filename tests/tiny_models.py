@@ -1,6 +1,7 @@
 """Tiny models and tokenizers, built from config on the spot: no download, a few thousand weights."""
 
 import random
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -115,6 +116,26 @@ def bert():
         **SIZES, vocab_size=40, max_position_embeddings=512, num_labels=1, pad_token_id=0, hidden_dropout_prob=0.0
     )
     return _classifier(config), bert_tokenizer()
+
+
+def save_reward(folder: Path, family: str = "qwen2", **fields) -> Path:
+    """Save a tiny reward model with its contract; `fields` are further ones of the contract."""
+    from rewardsmith.models.checkpoint import save_reward_model
+    from rewardsmith.models.shared_prefix.plan import prepare_model
+
+    model, tokenizer = globals()[family]()
+    save_reward_model(model, tokenizer, folder, prepare_model(model), verify=False, **fields)
+    return folder
+
+
+def save_fresh(folder: Path, texts: list[str], vocabulary: int = 320) -> Path:
+    """Save a decoder with random weights and a tokenizer of these texts, without a contract."""
+    from rewardsmith.models import fresh_model
+
+    tokenizer = fresh_model.train_tokenizer(texts, vocabulary)
+    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def pairs(count: int, seed: int = 0, conversational: bool = False) -> list[dict]:

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from letter_scorer import Short
 from rich.console import Console
 
 from rewardsmith.audit import AuditPlan, audit
@@ -138,17 +139,7 @@ def test_a_file_of_scores_is_audited_for_length_and_says_that_probes_need_a_mode
 
 
 def test_rows_that_cannot_be_scored_are_counted_and_the_rest_is_audited():
-    from rewardsmith.errors import ScoringError
-
-    class Short:
-        name = "short"
-
-        def score_requests(self, requests):
-            if any(len(c) > 400 for r in requests for c in r.completions):
-                raise ScoringError("a completion has too many tokens")
-            return [[float(len(c)) for c in r.completions] for r in requests]
-
-    found = audit(Short(), groups(60), plan(20))
+    found = audit(Short(400), groups(60), plan(20))
     assert found.evaluation.groups < 60
     assert sum(found.evaluation.dropped.values()) == 60 - found.evaluation.groups
     assert any("left out (an answer is too long)" in finding.text for finding in found.findings)

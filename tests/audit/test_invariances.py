@@ -3,6 +3,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import tiny_models
 from rich.console import Console
 
 from rewardsmith.audit.invariances import (
@@ -127,14 +128,8 @@ LONGER = [ScoreRequest(f"Question {i}?\n", ("good answer", "a much longer bad re
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory):
     """A decoder with random weights and its tokenizer, in a folder."""
-    from rewardsmith.models import fresh_model
-
-    folder = tmp_path_factory.mktemp("tiny-model")
     texts = [text for request in LONGER for text in (request.prompt, *request.completions)]
-    tokenizer = fresh_model.train_tokenizer(texts, 320)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_models.save_fresh(tmp_path_factory.mktemp("tiny-model"), texts)
 
 
 @pytest.fixture(scope="module")

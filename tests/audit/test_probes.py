@@ -3,11 +3,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from letter_scorer import Short
 
 from rewardsmith.audit.edits import Probe, best_answer, pair_to_edit, standard_probes
 from rewardsmith.audit.plan import CachingScorer
 from rewardsmith.audit.probes import probe_findings, run_probes, sample_prompts
-from rewardsmith.errors import ScoringError
 from rewardsmith.evaluation import FunctionScorer, Resampling
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
@@ -110,17 +110,8 @@ def test_a_reward_without_spread_leaves_changes_undefined():
     assert not found.accused
 
 
-class Short:
-    name = "short"
-
-    def score_requests(self, requests):
-        if any(len(c) > 5 for r in requests for c in r.completions):
-            raise ScoringError("a completion has too many tokens")
-        return [[float(len(c)) for c in r.completions] for r in requests]
-
-
 def test_edits_that_cannot_be_scored_are_counted_and_the_others_are_used():
-    [found] = run(Short(), groups_of(3), [Probe("p", "layout", "should fall", append("!!"))])
+    [found] = run(Short(5), groups_of(3), [Probe("p", "layout", "should fall", append("!!"))])
     assert (found.n, found.not_scored) == (3, 3)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_models
 
 from rewardsmith.cli.main import main
 
@@ -26,14 +27,8 @@ def pairs_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A decoder with random weights and its tokenizer, in a folder."""
-    from rewardsmith.models import fresh_model
-
-    folder = tmp_path_factory.mktemp("tiny-model")
     texts = [value for row in PAIRS for value in row.values()]
-    tokenizer = fresh_model.train_tokenizer(texts, 320)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_models.save_fresh(tmp_path_factory.mktemp("tiny-model"), texts)
 
 
 @pytest.fixture

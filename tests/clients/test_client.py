@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from live_server import slow_down
 
 from rewardsmith.clients import client as client_module
 from rewardsmith.clients.client import AsyncRewardClient, ClientOptions, RewardClient
@@ -276,13 +276,7 @@ def test_a_frozen_replica_costs_seconds_and_not_the_timeout(frozen, url, reward_
 
 
 def test_a_slow_server_that_lives_is_waited_for(start_server, reward_model, monkeypatch):
-    score = reward_model.read_encoded
-
-    def slowly(groups):
-        time.sleep(0.5)
-        return score(groups)
-
-    monkeypatch.setattr(reward_model, "read_encoded", slowly)
+    slow_down(monkeypatch, reward_model, 0.5)
     with start_server(reward_model) as address, RewardClient(address, options=ClientOptions(patience_seconds=0.1)) as c:
         assert len(c.score("is maybe", [" fine"])) == 1
 

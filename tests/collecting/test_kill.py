@@ -16,7 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
-from collecting_people import annotator, answer, groups
+from collecting_people import annotator, answer, answer_at_once, groups
 
 from rewardsmith.cli.main import main
 from rewardsmith.collecting import create
@@ -181,15 +181,7 @@ def test_twelve_threads_on_either_engine_leave_every_item_at_its_overlap(tmp_pat
     add_items(collection.store, collection.project, groups(15))
     people = [annotator(collection, f"p{n}") for n in range(12)]
     # Two threads a person are two tabs.
-    threads = [threading.Thread(target=exhaust, args=(collection, person)) for person in people * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with collection.store.transaction() as connection:
-        rows = connection.execute(sa.select(t.judgement.c.item_id, t.judgement.c.person_id)).all()
-    assert set(Counter(row.item_id for row in rows).values()) == {3}
-    assert max(Counter(tuple(row) for row in rows).values()) == 1
+    rows = answer_at_once(collection, people * 2, exhaust)
     assert undo(collection.store, collection.settings_id, collection.project, rows[0].person_id) is not None
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), collection.store.transaction() as connection:
         connection.execute(sa.delete(t.judgement))

@@ -5,33 +5,13 @@ import json
 import pytest
 import tiny_models
 import torch
+from healthy_models import by_check, edit, found, healthy, level
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.doctor import examine, examine_loaded, worst
 from rewardsmith.models.tokenizer import prepare_tokenizer
-
-
-def healthy(name="qwen2"):
-    """A model as a good training run leaves it."""
-    model, tokenizer = getattr(tiny_models, name)()
-    prepare_tokenizer(tokenizer, model)
-    model.config.problem_type = "regression"
-    head = getattr(model, "score", None) or model.classifier
-    torch.nn.init.normal_(head.weight, std=0.4)
-    if name == "llama":
-        # As complete_folder saves it: the rendered text holds its BOS.
-        from tokenizers.processors import Sequence
-
-        tokenizer.backend_tokenizer.post_processor = Sequence([])
-    return model.eval(), tokenizer
-
-
-def found(model, tokenizer, check, **options):
-    """The finding of a check; there is exactly one."""
-    (finding,) = [f for f in examine_loaded(model, tokenizer, **options) if f.check == check]
-    return finding
 
 
 @pytest.mark.parametrize("name", ["qwen2", "llama", "bert"])
@@ -133,20 +113,6 @@ def test_a_lora_model_is_examined_through_its_adapter():
     model, tokenizer = healthy()
     adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"], r=2))
     assert worst(examine_loaded(adapted, tokenizer)) in ("green", "yellow")
-
-
-def by_check(findings):
-    return {finding.check: finding for finding in findings}
-
-
-def level(check, *arguments):
-    return by_check(examine(*arguments))[check].level
-
-
-def edit(path, **values):
-    """Change keys of a JSON file; None removes one."""
-    content = {**json.loads(path.read_text()), **values}
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
 def test_a_reward_model_whose_file_lost_its_head_is_red(copy_of):

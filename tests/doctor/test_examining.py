@@ -8,6 +8,7 @@ import healthy_runs
 import pytest
 import tiny_models
 import torch
+from healthy_models import by_check, edit, level
 from healthy_runs import judged_rows, train
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
@@ -18,20 +19,6 @@ from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models.tokenizer import prepare_tokenizer
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling
-
-
-def by_check(findings):
-    return {finding.check: finding for finding in findings}
-
-
-def level(check, *arguments):
-    return by_check(examine(*arguments))[check].level
-
-
-def edit(path, **values):
-    """Change keys of a JSON file; None removes one."""
-    content = {**json.loads(path.read_text()), **values}
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
 def test_a_healthy_run_is_all_green_with_and_without_data(healthy_run, held_out):

@@ -3,12 +3,12 @@
 import pytest
 import tiny_models
 import torch
+from healthy_models import found, healthy
 
 from rewardsmith.doctor import examine_loaded
 from rewardsmith.doctor.model import chosen_rows, drawn_from
 from rewardsmith.doctor.subject import Subject
 from rewardsmith.models.rendering import Renderer
-from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -25,27 +25,6 @@ def test_an_initialiser_is_known_by_its_spread(draw, name):
     draw(weight)
     found = drawn_from(weight, 0.02)
     assert found is None if name is None else name in found
-
-
-def healthy(name="qwen2"):
-    """A model as a good training run leaves it."""
-    model, tokenizer = getattr(tiny_models, name)()
-    prepare_tokenizer(tokenizer, model)
-    model.config.problem_type = "regression"
-    head = getattr(model, "score", None) or model.classifier
-    torch.nn.init.normal_(head.weight, std=0.4)
-    if name == "llama":
-        # As complete_folder saves it: the rendered text holds its BOS.
-        from tokenizers.processors import Sequence
-
-        tokenizer.backend_tokenizer.post_processor = Sequence([])
-    return model.eval(), tokenizer
-
-
-def found(model, tokenizer, check, **options):
-    """The finding of a check; there is exactly one."""
-    (finding,) = [f for f in examine_loaded(model, tokenizer, **options) if f.check == check]
-    return finding
 
 
 def test_a_config_that_pads_with_another_token_changes_batched_rewards():

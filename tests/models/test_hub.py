@@ -7,10 +7,8 @@ import tiny_models
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from rewardsmith.errors import HubError
-from rewardsmith.models.checkpoint import save_reward_model
 from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.hub import Place, model_files, open_place, push_folder, refusals
-from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.scoring import RewardModel
 from rewardsmith.scoring.averaging import average_models
 
@@ -20,10 +18,7 @@ MODEL = {"config.json", "model.safetensors", "scoring_contract.json", "tokenizer
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    model, tokenizer = tiny_models.qwen2()
-    save_reward_model(model, tokenizer, folder, prepare_model(model), verify=False)
-    return folder
+    return tiny_models.save_reward(tmp_path_factory.mktemp("saved") / "model")
 
 
 @pytest.fixture

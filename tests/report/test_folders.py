@@ -51,13 +51,10 @@ def test_the_temperature_is_written_into_a_contract_only(tmp_path):
     from rewardsmith import RewardModel, evaluate
     from rewardsmith.errors import ConfigError
     from rewardsmith.evaluation import Resampling
-    from rewardsmith.models.checkpoint import save_reward_model
     from rewardsmith.models.contract import read_contract
-    from rewardsmith.models.shared_prefix.plan import prepare_model
     from rewardsmith.report.folders import save_temperature
 
-    model, tokenizer = tiny_models.qwen2()
-    save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)
+    tiny_models.save_reward(tmp_path / "model")
     result = evaluate(tmp_path / "model", tiny_models.pairs(60), how=Resampling(20))
     save_temperature(tmp_path / "model", result.calibration)
     fitted = result.calibration.temperature

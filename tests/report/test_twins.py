@@ -74,8 +74,6 @@ def test_a_file_is_split_scored_ranked_and_exported_from_python(tmp_path):
 
     import tiny_models
 
-    from rewardsmith.models.checkpoint import save_reward_model
-    from rewardsmith.models.shared_prefix.plan import prepare_model
     from rewardsmith.scoring.ranking import Choice
 
     rows = tmp_path / "rows.jsonl"
@@ -84,8 +82,7 @@ def test_a_file_is_split_scored_ranked_and_exported_from_python(tmp_path):
     assert sum(report.groups.values()) == len(ROWS) == report.read.rows
     with pytest.raises(ConfigError, match="is there already"):
         rewardsmith.split(rows, tmp_path / "split")
-    model, tokenizer = tiny_models.qwen2()
-    save_reward_model(model, tokenizer, tmp_path / "model", prepare_model(model, None), verify=False)
+    tiny_models.save_reward(tmp_path / "model")
     scored = rewardsmith.score_file(tmp_path / "model", rows, tmp_path / "scored.jsonl", limit=5)
     assert (scored.scored, scored.rows) == (5, 5)
     again = rewardsmith.score_file(tmp_path / "model", rows, tmp_path / "scored.jsonl", limit=5)
@@ -128,13 +125,9 @@ def place(tmp_path_factory):
 
     import tiny_models
 
-    from rewardsmith.models.checkpoint import save_reward_model
-    from rewardsmith.models.shared_prefix.plan import prepare_model
-
     folder = tmp_path_factory.mktemp("place")
     for name in ("qwen2", "bert"):
-        model, tokenizer = getattr(tiny_models, name)()
-        save_reward_model(model, tokenizer, folder / name, prepare_model(model, None), verify=False)
+        tiny_models.save_reward(folder / name, name)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return folder
 

@@ -11,9 +11,7 @@ import tiny_models
 from policy_runs import plan
 
 from rewardsmith.errors import HubError
-from rewardsmith.models.checkpoint import save_reward_model
 from rewardsmith.models.contract import read_contract
-from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.rl.policy import Policy, open_policy
 from rewardsmith.rl.publishing import policy_files
 from rewardsmith.rl.running import optimise
@@ -47,8 +45,7 @@ def test_what_is_pushed_is_the_policy_its_card_and_what_it_was_optimised_by(algo
 
 
 def test_the_contract_of_the_reward_model_goes_along_without_the_place_where_it_lies(hub, tmp_path):
-    model, tokenizer = tiny_models.qwen2()
-    save_reward_model(model, tokenizer, tmp_path / "rewards", prepare_model(model), verify=False)
+    tiny_models.save_reward(tmp_path / "rewards")
     optimise(plan("rloo", tmp_path / "out", str(tmp_path / "rewards"), **PUSHED))
     found = hub.files("me/policy")["reward_contracts.json"].decode()
     reward = json.loads(found)["rewards"][0]

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import tiny_models
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.scoring.bulk.rows import code_fingerprint, spec_fingerprints
@@ -11,13 +12,8 @@ from rewardsmith.scoring.opening import ModelOptions, ModelSpec
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from rewardsmith.models import fresh_model
-
-    path = tmp_path_factory.mktemp("model")
-    tokenizer = fresh_model.train_tokenizer([f"question {i} answer {i * 7} end" for i in range(200)], 320)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    texts = [f"question {i} answer {i * 7} end" for i in range(200)]
+    return tiny_models.save_fresh(tmp_path_factory.mktemp("model"), texts)
 
 
 @pytest.mark.parametrize(("name", "value"), [("score.weight", float("nan")), ("model.norm.weight", float("inf"))])

@@ -8,9 +8,10 @@ import pytest
 import tiny_models
 import torch
 from datasets import Dataset
+from small_runs import config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from rewardsmith import RewardConfig, RewardModel, RewardTrainer
+from rewardsmith import RewardModel, RewardTrainer
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.records import Message, Scorer, ScoreRequest
 
@@ -26,18 +27,8 @@ def trained(request, tmp_path_factory):
 
 def train(family, folder, **changes):
     model, tokenizer = getattr(tiny_models, family)()
-    config = RewardConfig(
-        output_dir=str(folder / "run"),
-        num_train_epochs=1,
-        learning_rate=1e-3,
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        verify_saved_model=False,
-        **changes,
-    )
-    trainer = RewardTrainer(model, config, train_dataset=Dataset.from_list(tiny_models.pairs(16)), tokenizer=tokenizer)
+    args = config(folder / "run", **changes)
+    trainer = RewardTrainer(model, args, train_dataset=Dataset.from_list(tiny_models.pairs(16)), tokenizer=tokenizer)
     trainer.train()
     trainer.save_model(str(folder / "model"))
     return str(folder / "model")
@@ -227,18 +218,12 @@ def test_a_lora_adapter_is_saved_with_its_head_and_scores_as_trained(tmp_path):
     base, tokenizer = tiny_models.qwen2()
     base.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    config = RewardConfig(
-        output_dir=str(tmp_path / "run"),
-        num_train_epochs=1,
-        learning_rate=1e-2,
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-    )
     adapter = LoraConfig(r=4, target_modules=["q_proj"])
     trainer = RewardTrainer(
-        str(tmp_path / "base"), config, train_dataset=Dataset.from_list(tiny_models.pairs(16)), peft_config=adapter
+        str(tmp_path / "base"),
+        config(tmp_path / "run", learning_rate=1e-2, verify_saved_model=True),
+        train_dataset=Dataset.from_list(tiny_models.pairs(16)),
+        peft_config=adapter,
     )
     trainer.train()
     trainer.save_model(str(tmp_path / "adapter"))

@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 import httpx
 import pytest
 import torch
-from live_server import free_port
+from live_server import free_port, slow_down
 
 from rewardsmith.clients.client import RewardClient
 from rewardsmith.records import ScoreRequest
@@ -175,14 +175,8 @@ def test_clients_that_break_off_in_every_way_leave_a_working_server(reward_model
 
 
 def test_overload_gives_right_rewards_or_clean_429s(reward_model, start_server, monkeypatch):
-    score = reward_model.read_encoded
-
-    def slowly(groups):
-        time.sleep(0.02)
-        return score(groups)
-
     expected = {f"good {n}": reward_model.score_texts([f"good {n}"])[0] for n in range(20)}
-    monkeypatch.setattr(reward_model, "read_encoded", slowly)
+    slow_down(monkeypatch, reward_model, 0.02)
     settings = ServerSettings(EngineLimits(max_queued_requests=8, tokens_per_batch=32))
 
     async def flood(address):

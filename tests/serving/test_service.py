@@ -1,10 +1,10 @@
 """What every protocol calls: the client's patience is watched, and what failed is named."""
 
 import asyncio
-import time
 
 import httpx
 import pytest
+from live_server import slow_down
 
 from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.limits import Failure, Refusal, ServerSettings
@@ -12,13 +12,7 @@ from rewardsmith.serving.service import Scored, Service
 
 
 def test_a_client_that_leaves_is_dropped_and_counted(reward_model, start_server, monkeypatch):
-    score = reward_model.read_encoded
-
-    def slowly(groups):
-        time.sleep(0.3)
-        return score(groups)
-
-    monkeypatch.setattr(reward_model, "read_encoded", slowly)
+    slow_down(monkeypatch, reward_model, 0.3)
     with start_server(reward_model) as address:
 
         async def leave():

@@ -2,22 +2,8 @@
 
 import json
 
-import pytest
-
 from rewardsmith.data.splitting import split
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data
-
-PAIRS = [
-    {"prompt": f"Question {i} about a thing?\n", "chosen": f"good answer {i % 7}", "rejected": f"bad reply {i % 5} no"}
-    for i in range(40)
-]
-
-
-@pytest.fixture
-def pairs_file(tmp_path):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
-    return path
 
 
 def test_a_prompt_is_never_on_both_sides(pairs_file):

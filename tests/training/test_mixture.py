@@ -7,18 +7,6 @@ import pytest
 from rewardsmith.errors import ConfigError
 from rewardsmith.training.data import DatasetMixtureConfig, ScriptArguments, load_training_data, read_sources
 
-PAIRS = [
-    {"prompt": f"Question {i} about a thing?\n", "chosen": f"good answer {i % 7}", "rejected": f"bad reply {i % 5} no"}
-    for i in range(40)
-]
-
-
-@pytest.fixture
-def pairs_file(tmp_path):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
-    return path
-
 
 def test_a_mixture_caps_its_parts_by_fraction(pairs_file):
     entry = {"path": str(pairs_file), "fraction": 1.0}
@@ -55,7 +43,7 @@ def test_a_part_is_chosen_by_hash_and_grows_with_its_fraction(pairs_file):
     small, large = chosen(0.25), chosen(0.5)
     assert (len(small), len(large)) == (10, 20)
     assert set(small) < set(large)
-    assert small != [row["prompt"] for row in PAIRS[:10]]
+    assert small != [json.loads(line)["prompt"] for line in pairs_file.read_text().splitlines()[:10]]
 
 
 @pytest.mark.parametrize(

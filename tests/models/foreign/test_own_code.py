@@ -1,12 +1,11 @@
 """Reward models that are read by their own rule: objectives, reward classes, steps, PairRM."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from foreign_layouts import listed
 
 from rewardsmith.errors import ConfigError, ScoringError
-from rewardsmith.models.foreign.folder import Folder
 from rewardsmith.models.foreign.own_code import (
     MULTI_OBJECTIVE,
     PAIR_COMPARER,
@@ -19,14 +18,9 @@ from rewardsmith.models.foreign.own_code import (
 from rewardsmith.records import Message
 
 
-def folder(*names, head=(), **config):
-    place = dict.fromkeys(names, Path("model.safetensors"))
-    return Folder(Path("nowhere"), config, place, dict.fromkeys(head, Path("value_head.safetensors")))
-
-
 def test_a_classifier_of_its_own_code_is_known():
-    assert MULTI_OBJECTIVE.recognises(folder(auto_map={"AutoModelForSequenceClassification": "code.Armo"}))
-    assert not MULTI_OBJECTIVE.recognises(folder(auto_map={"AutoModel": "code.Armo"}))
+    assert MULTI_OBJECTIVE.recognises(listed(auto_map={"AutoModelForSequenceClassification": "code.Armo"}))
+    assert not MULTI_OBJECTIVE.recognises(listed(auto_map={"AutoModel": "code.Armo"}))
 
 
 def test_objectives_have_the_names_of_the_config_where_their_number_fits():
@@ -36,9 +30,9 @@ def test_objectives_have_the_names_of_the_config_where_their_number_fits():
 
 
 def test_a_class_that_is_named_a_reward_model_is_known():
-    assert REWARD_CLASS.recognises(folder(auto_map={"AutoModel": "code.InternLM2ForRewardModel"}))
-    assert not REWARD_CLASS.recognises(folder(auto_map={"AutoModel": "code.InternLM2Model"}))
-    assert not REWARD_CLASS.recognises(folder())
+    assert REWARD_CLASS.recognises(listed(auto_map={"AutoModel": "code.InternLM2ForRewardModel"}))
+    assert not REWARD_CLASS.recognises(listed(auto_map={"AutoModel": "code.InternLM2Model"}))
+    assert not REWARD_CLASS.recognises(listed())
 
 
 READER = StepReader(7, "<s>", "min")
@@ -68,6 +62,6 @@ def test_a_sequence_without_a_step_is_refused():
 
 
 def test_the_class_or_both_layers_of_the_head_tell():
-    assert PAIR_COMPARER.recognises(folder(architectures=["DebertaV2PairRM"]))
-    assert PAIR_COMPARER.recognises(folder("head_layer.1.weight", "head_layer.4.weight"))
-    assert not PAIR_COMPARER.recognises(folder("head_layer.1.weight"))
+    assert PAIR_COMPARER.recognises(listed(architectures=["DebertaV2PairRM"]))
+    assert PAIR_COMPARER.recognises(listed("head_layer.1.weight", "head_layer.4.weight"))
+    assert not PAIR_COMPARER.recognises(listed("head_layer.1.weight"))

@@ -12,8 +12,6 @@ from transformers import TrainerCallback
 
 from rewardsmith import PPOConfig, PPOTrainer, RewardModel
 from rewardsmith.errors import ConfigError, DataError, ScoringError, UnreachableError
-from rewardsmith.models.checkpoint import save_reward_model
-from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.training.checkpoints import Interrupted
 
 ROWS = [{"prompt": f"{word} question?"} for word in ("good", "bad", "nice", "poor", "fine")]
@@ -47,10 +45,7 @@ def weights(trainer):
 
 @pytest.fixture(scope="module")
 def reward_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reward") / "model"
-    model, tokenizer = tiny_models.qwen2()
-    save_reward_model(model, tokenizer, folder, prepare_model(model), verify=False)
-    return folder
+    return tiny_models.save_reward(tmp_path_factory.mktemp("reward") / "model")
 
 
 def test_the_founding_guides_lines_run(reward_folder, tmp_path):
@@ -87,8 +82,7 @@ def test_values_start_from_the_reward_model(reward_folder, tmp_path):
 
 
 def test_a_reward_model_of_another_vocabulary_scores_texts_and_values_start_elsewhere(tmp_path, caplog):
-    model, tokenizer = tiny_models.bert()
-    save_reward_model(model, tokenizer, tmp_path / "reward", prepare_model(model), verify=False)
+    tiny_models.save_reward(tmp_path / "reward", "bert")
     trainer = trainer_for(tmp_path / "out", str(tmp_path / "reward"), total_episodes=4)
     assert caplog.text.count("its vocabulary is not the policy's") == 1
     trainer.train()

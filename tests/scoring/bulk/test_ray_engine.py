@@ -8,6 +8,7 @@ import sys
 
 import psutil
 import pytest
+import tiny_models
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.scoring.bulk.job import BulkJob, score_file
@@ -31,13 +32,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     """A decoder with random weights, in a folder."""
-    from rewardsmith.models import fresh_model
-
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = fresh_model.train_tokenizer([f"question {i} answer {i * 7} end" for i in range(200)], 320)
-    fresh_model.build_model("tiny", tokenizer, 0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    texts = [f"question {i} answer {i * 7} end" for i in range(200)]
+    return tiny_models.save_fresh(tmp_path_factory.mktemp("model"), texts)
 
 
 @pytest.fixture(scope="module")
