@@ -1,10 +1,11 @@
-"""What a scorer can do beside giving rewards: said by the scorer, asked here, never found out by trying."""
+"""What a scorer can do beside giving rewards, and what it then gives: said by it, never found out by trying."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rewardsmith.records import ScoreRequest
 
@@ -26,6 +27,20 @@ class Capabilities:
     compares: bool = False
     shares_prefix: bool = False
     max_length: int | None = None
+
+
+class Outcomes(NamedTuple):
+    """The probabilities of how a comparison of two answers ends; `tie` is None where the model knows no ties."""
+
+    first: float
+    second: float
+    tie: float | None
+
+    @property
+    def preference(self) -> float:
+        """The probability that the first is preferred where one of the two is."""
+        either = self.first + self.second
+        return self.first / either if either else math.nan
 
 
 @dataclass(slots=True)

@@ -319,3 +319,12 @@ def test_a_missing_answer_has_none_and_partial_asks_for_more(url, reward_model):
             client.score("is maybe", [" fine", (10**6,)])
     with RewardClient(url, options=ClientOptions(partial=True)) as client:
         assert client.score("is maybe", [" fine", (10**6,)])[1] is None
+
+
+def test_a_comparison_ends_over_http_as_it_does_in_process(url, reward_model):
+    asked = ("is maybe", " fine", " awful")
+    expected = reward_model.outcome_probabilities(*asked)
+    with RewardClient(url) as client:
+        assert client.outcome_probabilities(*asked) == (*map(pytest.approx, expected[:2]), None)
+    found = asyncio.run(AsyncRewardClient(url).outcome_probabilities(*asked))
+    assert found.preference == pytest.approx(expected.preference)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from rewardsmith.capabilities import Capabilities
+from rewardsmith.capabilities import Capabilities, Outcomes
 from rewardsmith.clients.exchange import (
     KEY_VARIABLE,
     PROBE_SECONDS,
@@ -27,9 +27,11 @@ from rewardsmith.clients.exchange import (
     cut_calls,
     frozen,
     key_headers,
+    outcomes_body,
     pause_seconds,
     read_addresses,
     read_card,
+    read_outcomes,
     read_rewards,
     reward_body,
     rotated,
@@ -108,6 +110,11 @@ class RewardClient:
         """
         options = replace(self.options, normalized=normalized or self.options.normalized)
         return [parts for result in self._ask(requests, options, True) for parts in result.parts]
+
+    def outcome_probabilities(self, prompt: object, first: object, second: object) -> Outcomes:
+        """Return the probabilities that the first answer is preferred, the second, and neither. Raises ScoringError."""
+        body = outcomes_body(_request(prompt, [first, second]), self.options)
+        return read_outcomes(self._call("POST", "/v1/reward", body))
 
     def _ask(self, requests: Sequence[ScoreRequest], options: ClientOptions, with_parts: bool) -> Iterator[Results]:
         for chunk in cut_calls(requests, options.completions_per_call):
@@ -200,6 +207,12 @@ class AsyncRewardClient:
     async def score_parts(self, requests: Sequence[ScoreRequest]) -> list[list[RewardParts]]:
         """Return one list per request with the parts of every reward. Raises ScoringError."""
         return [parts for result in await self._ask(requests, True) for parts in result.parts]
+
+    async def outcome_probabilities(self, prompt: object, first: object, second: object) -> Outcomes:
+        """Return the probabilities that the first answer is preferred, the second, and neither. Raises ScoringError."""
+        body = outcomes_body(_request(prompt, [first, second]), self.options)
+        async with self._session() as http:
+            return read_outcomes(await self._call(http, "POST", "/v1/reward", body))
 
     async def _ask(self, requests: Sequence[ScoreRequest], with_parts: bool) -> list[Results]:
         slots = asyncio.Semaphore(self.options.max_concurrent_calls)

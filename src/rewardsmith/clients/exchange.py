@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
+from rewardsmith.capabilities import Outcomes
 from rewardsmith.errors import ConfigError, DataError, ScoringError, UnreachableError, describe
 from rewardsmith.records import ScoreRequest, as_plain
 from rewardsmith.scoring.answers import is_missing
@@ -136,6 +137,20 @@ def reward_body(requests: Sequence[ScoreRequest], options: ClientOptions, with_p
     body: dict[str, Any] = {"inputs": inputs, "normalized": options.normalized, "truncate": options.truncate}
     body |= {"partial": True} if options.partial else {}
     return {**body, "return_parts": True} if with_parts else body
+
+
+def outcomes_body(request: ScoreRequest, options: ClientOptions) -> dict[str, Any]:
+    """Build the body that asks how a comparison of two completions ends."""
+    return {**reward_body([request], options, False), "return_probabilities": True}
+
+
+def read_outcomes(answer: Mapping[str, Any]) -> Outcomes:
+    """Read how the comparison of one input ends. Raises ScoringError."""
+    try:
+        found = answer["results"][0]["probabilities"]
+        return Outcomes(float(found["first"]), float(found["second"]), found["tie"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ScoringError("the server gave no probabilities; is it older than this client?") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rewardsmith.capabilities import Outcomes
 from rewardsmith.errors import ConfigError
 from rewardsmith.objectives import OBJECTIVES
 
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
 
 # Points of the Gauss-Hermite rule by which a tie model is averaged over a normal difference of rewards.
 NUM_POINTS = 64
-
-
-class Outcomes(NamedTuple):
-    """The probabilities of how a comparison of two answers ends; `tie` is None where the model knows no ties."""
-
-    first: float
-    second: float
-    tie: float | None
-
-    @property
-    def preference(self) -> float:
-        """The probability that the first is preferred where one of the two is."""
-        either = self.first + self.second
-        return self.first / either if either else math.nan
 
 
 def require_outcomes(scorer: RewardScorer) -> None:

@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from rewardsmith.capabilities import Capabilities, PrefixCounts
+from rewardsmith.capabilities import Capabilities, Outcomes, PrefixCounts
 from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, as_text
 from rewardsmith.scoring.answers import as_completion, make_request, score_answers
-
-if TYPE_CHECKING:
-    from rewardsmith.scoring.outcomes import Outcomes
 
 logger = logging.getLogger(__name__)
 TRUNCATIONS = ("error", "truncate_prompt")
