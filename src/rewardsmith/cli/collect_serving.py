@@ -14,8 +14,16 @@ from rewardsmith.cli.collect_judgements import write_export
 from rewardsmith.cli.collect_project import add_project_option, opened
 from rewardsmith.cli.options import SCORER_HELP, add_model_options, open_scorer
 from rewardsmith.collecting import Collection, create, export_groups
-from rewardsmith.collecting.duel import NARROW, RANDOM_SHARE, DuelPlan, DuelResult, plan_duel
-from rewardsmith.collecting.duelling import add_duel, close_items, duel_result
+from rewardsmith.collecting.duel import (
+    NARROW,
+    RANDOM_SHARE,
+    DuelPlan,
+    DuelResult,
+    add_duel,
+    close_items,
+    duel_result,
+    plan_duel,
+)
 from rewardsmith.collecting.items import add_items, sub_group
 from rewardsmith.collecting.reading import read_items
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate

@@ -5,6 +5,8 @@ from all pairs alike. Draw t of pair i has probability q_i, with replacement, an
 y = (A agrees) - (B agrees) is an unbiased estimate of the difference of accuracies over all N pairs (Hansen and Hurwitz
 1943). The interval is Student's over the draws. Labelling stops when it is narrow enough, not when it excludes 0:
 stopping at a fixed width keeps its coverage (Chow and Robbins 1965), stopping at significance would not.
+
+In a project the pairs are items in the order of the draws, and the result is that of the votes so far.
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from rewardsmith.collecting import tables as t
+from rewardsmith.collecting.collection import Collection
+from rewardsmith.collecting.exporting import load_items
+from rewardsmith.collecting.items import add_items, item_key
+from rewardsmith.collecting.ordering import apply_order
+from rewardsmith.collecting.quality import unit_values
+from rewardsmith.collecting.store import log_event
 from rewardsmith.errors import DataError
-from rewardsmith.records import Estimate
+from rewardsmith.records import Estimate, PreferenceGroup
 
 Floats = NDArray[np.float64]
 RANDOM_SHARE = 0.1
@@ -146,3 +156,38 @@ def _ratio(top: Floats, bottom: Floats) -> Estimate:
         return Estimate(value, len(top))
     half = (around.high - around.low) / 2
     return Estimate(value, len(top), max(0.0, value - half), min(1.0, value + half))
+
+
+def add_duel(collection: Collection, plan: DuelPlan, pairs: list[PreferenceGroup]) -> int:
+    """Add the pairs that were drawn as items, the first draw first; returns how many."""
+    first: dict[int, int] = {}
+    for turn, pair in enumerate(plan.draws.tolist()):
+        first.setdefault(pair, turn)
+    add_items(collection.store, collection.project, [pairs[pair] for pair in first])
+    keys = {item_key(pairs[pair]): turn for pair, turn in first.items()}
+    values = {item.item_id: -float(keys[item.key]) for item in load_items(collection.store) if item.key in keys}
+    apply_order(collection.store, "gap", values)
+    return len(values)
+
+
+def duel_result(
+    collection: Collection, plan: DuelPlan, pairs: list[PreferenceGroup], narrow: float = NARROW
+) -> DuelResult:
+    """Return what the votes so far say; a pair's vote is the mean over its annotators."""
+    numbers = {item_key(pair): n for n, pair in enumerate(pairs)}
+    question = collection.project.main_question
+    votes: dict[int, float] = {}
+    for item in load_items(collection.store):
+        said = [unit_values(question, item, judged).get((0, 1)) for judged in item.votes()]
+        known = [(value + 1) / 2 for value in said if value is not None]
+        if item.key in numbers and known:
+            votes[numbers[item.key]] = sum(known) / len(known)
+    return judge_duel(plan, votes, narrow)
+
+
+def close_items(collection: Collection) -> None:
+    """Serve nothing more: the duel is decided."""
+    with collection.store.transaction() as connection:
+        seats = (t.slot.c.state == "open",)
+        connection.execute(sa.update(t.slot).where(*seats).values(state="closed"))
+        log_event(connection, "duel", "settled")
