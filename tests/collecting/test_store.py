@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, contextmanager
 
 import pytest
@@ -215,6 +216,31 @@ def test_a_block_that_fails_writes_nothing(make, database):
         fail()
     with collection.store.transaction() as connection:
         assert connection.execute(count).scalar_one() == before
+
+
+def test_whoever_saves_beside_a_long_task_waits_for_a_piece_or_two_of_it(make):
+    store = make(1).store
+    other = Store(store.url.render_as_string(hide_password=False))
+    done, seen, started = [], [], threading.Event()
+
+    def save():
+        started.wait()
+        with other.transaction() as connection:
+            log_event(connection, "somebody", "saved")
+        seen.append(len(done))
+
+    saver = threading.Thread(target=save)
+    saver.start()
+    for piece in store.pieces(range(40), 1):
+        with store.transaction() as connection:
+            started.set()
+            time.sleep(0.03)
+            log_event(connection, "task", "piece", *piece)
+        done.append(piece)
+    saver.join()
+    other.close()
+    assert seen[0] < 20
+    assert len(done) == 40
 
 
 def test_the_file_of_a_database_is_its_owners_alone(tmp_path):

@@ -99,8 +99,7 @@ def load_items(
     with store.transaction() as connection:
         last = connection.execute(sa.select(sa.func.max(judged.id))).scalar() or 0
         found = [n for n in connection.execute(query).scalars() if wanted is None or n in wanted]
-    pieces = [found[start : start + PIECE] for start in range(0, len(found), PIECE)]
-    return [one for piece in pieces for one in _load_piece(store, piece, last)]
+    return [one for piece in store.pieces(found, PIECE) for one in _load_piece(store, piece, last)]
 
 
 def _load_piece(store: Store, numbers: Sequence[int], last: int) -> list[JudgedItem]:

@@ -99,9 +99,9 @@ def add_items(
 def _add_all_later(
     store: Store, project: Project, later: Sequence[tuple[str, PreferenceGroup]], report: ImportReport
 ) -> None:
-    for start in range(0, len(later), BATCH):
+    for piece in store.pieces(later, BATCH):
         with store.transaction() as connection:
-            for key, group in later[start : start + BATCH]:
+            for key, group in piece:
                 new = _add_later(connection, project, key, group)
                 report.judgements += new
                 if not new:
@@ -180,9 +180,7 @@ def hash_to_unit(text: str) -> float:
 def _insert_items(
     store: Store, project: Project, fresh: Mapping[str, tuple[PreferenceGroup, int]], kind: Kind, report: ImportReport
 ) -> None:
-    entries = list(fresh.items())
-    for start in range(0, len(entries), BATCH):
-        batch = entries[start : start + BATCH]
+    for batch in store.pieces(list(fresh.items()), BATCH):
         # What takes time is done before the database is held.
         rows = [_item_row(project, key, entry, kind, report) for key, entry in batch]
         votes = [votes_of(group) if kind == "real" else {} for _, (group, _) in batch]

@@ -48,9 +48,9 @@ def apply_order(store: Store, order: Order, values: Mapping[int, float], actor: 
     state = sa.or_(t.slot.c.state == "open", t.slot.c.state == "closed")
     seats = sa.update(t.slot).where(t.slot.c.item_id == item, state).values(place=-value)
     rows = [{"of_item": item_id, "to_value": float(worth)} for item_id, worth in values.items()]
-    for start in range(0, len(rows), BATCH):
+    for piece in store.pieces(rows, BATCH):
         with store.transaction() as connection:
             for changed in (items, seats):
-                connection.execute(changed, rows[start : start + BATCH])
+                connection.execute(changed, piece)
     with store.transaction() as connection:
         log_event(connection, actor, "order", order, items=len(values))

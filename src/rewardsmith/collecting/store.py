@@ -1,8 +1,8 @@
 """A project's database: opening, transactions, upgrading, backup.
 
 SQLite runs with a rollback journal and synchronous=EXTRA, because its WAL mode can corrupt a database before 3.51.3
-(sqlite.org/wal.html#walresetbug). A transaction begins IMMEDIATE, and threads of one process queue for it at a lock:
-SQLite's own waiting sleeps up to 100 ms at a time.
+(sqlite.org/wal.html#walresetbug). A transaction begins IMMEDIATE, and threads of one process queue for it at a lock;
+other processes ask every few ms, as SQLite's own waiting sleeps up to 100 ms at a time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from alembic import command
@@ -30,6 +30,9 @@ from rewardsmith.errors import ConfigError, DataError
 SAFE_WAL = (3, 51, 3)
 REMOTE_FILES = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"}
 BUSY_MS = 30_000
+# How often a process asks for a database that another one holds, and for how long a long task leaves it free.
+ASK_SECONDS, FREE_SECONDS = 0.005, 0.02
+T = TypeVar("T")
 
 
 class Store:
@@ -50,7 +53,7 @@ class Store:
         _refuse_remote(self.path)
         engine = sa.create_engine(self.url, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000})
         sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "begin", _begin)
         return engine
 
     def _postgres(self, pool: int) -> sa.Engine:
@@ -68,6 +71,16 @@ class Store:
         """Run a block as one transaction; what it wrote is on disk when the block has ended."""
         with self._lock, self.engine.begin() as connection:
             yield connection
+
+    def pieces(self, rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+        """Cut a long task into pieces, each for a transaction of its own; between two, SQLite is left free.
+
+        Without a pause a piece takes the database again before anybody who waits has asked for it.
+        """
+        for start in range(0, len(rows), size):
+            if start and self.is_sqlite:
+                time.sleep(FREE_SECONDS)
+            yield rows[start : start + size]
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -265,6 +278,26 @@ def _prepare(connection: Any, _: Any) -> None:
         f"busy_timeout={BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    """Begin a transaction that may write, as soon as no other process holds the database."""
+    driver: Any = connection.connection.driver_connection
+    until = time.monotonic() + BUSY_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while time.monotonic() < until:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+            time.sleep(ASK_SECONDS)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    # Its error is then one of SQLAlchemy's.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _refuse_remote(path: Path) -> None:
