@@ -41,3 +41,11 @@ def test_a_dry_run_prints_the_command(capsys):
 def test_another_command_is_refused(capsys):
     assert main(["launch", "--nproc", "2", "score"]) == 2
     assert "launch runs `train`" in capsys.readouterr().err
+
+
+def test_flags_of_launch_may_stand_behind_train_and_a_wrong_one_starts_nothing(capsys):
+    assert main(["launch", "train", "--nproc", "1", "--dry_run", "--max_steps", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "--nproc_per_node 1 -m rewardsmith train --max_steps 3\n" in shown
+    assert main(["launch", "--nproc", "2", "train", "--modle", "x"]) == 2
+    assert "unknown flag --modle; did you mean --model_name_or_path?" in capsys.readouterr().err

@@ -82,3 +82,8 @@ def test_kernels_that_are_missing_and_options_that_checkpoints_do_not_know_are_r
 def test_a_loss_on_texts_is_refused_where_the_backbone_is_frozen(tmp_path):
     with pytest.raises(ConfigError, match="lm_loss_coefficient trains the backbone"):
         RewardConfig(str(tmp_path), use_cpu=True, freeze_backbone=True, lm_loss_coefficient=1.0)
+
+
+def test_ties_cannot_be_skipped_by_what_learns_from_them():
+    with pytest.raises(ConfigError, match="ties='skip' has no effect on davidson"):
+        RewardConfig(loss_type="davidson", ties="skip")

@@ -2,7 +2,7 @@
 
 from transformers import Qwen2Config
 
-from rewardsmith.training.engines import NAMES, ModelSize, Resources, engines
+from rewardsmith.training.engines import GB, NAMES, ModelSize, Resources, engines, giga
 
 # 1,000 parameters, 100 of them in the largest layer, an adapter of 10; 4 layers of width 8, 16 inside.
 MODEL = ModelSize("m", 1000, 100, 10, 4, 8, Qwen2Config(), inner=16)
@@ -44,3 +44,8 @@ def test_activations_are_kept_for_every_layer_but_those_of_a_frozen_backbone():
     # (2 x 4 layers + 18) x 5 tokens x width 8 + 10 x 5 x 16, and 18 x 5 x 8 + 10 x 5 x 16.
     assert {found[name] for name in NAMES if name != "frozen"} == {1840}
     assert found["frozen"] == 1520
+
+
+def test_the_numbers_of_a_small_model_are_not_rounded_to_nothing():
+    assert [giga(amount * GB) for amount in (26.44, 0.05, 0.0034, 0)] == ["26.4", "0.1", "0.0034", "0.0"]
+    assert giga(214_000, 2) == "0.00021"

@@ -28,10 +28,17 @@ def test_parameters_are_those_of_the_model_and_its_adapter(tmp_path):
     assert said.comparisons == 6
 
 
-@pytest.mark.parametrize(("size", "billions"), [("0.5B", 0.494), ("1.5B", 1.54), ("8B", 7.5), ("70B", 69.5)])
+@pytest.mark.parametrize(
+    ("size", "billions"), [("0.5B", 0.494), ("1.5B", 1.54), ("7B", 7.07), ("8B", 7.5), ("32B", 32.0), ("70B", 69.5)]
+)
 def test_sizes_are_what_their_names_say(size, billions):
     assert size_model(size).parameters / GB == pytest.approx(billions, rel=0.01)
     assert size in SHAPES
+
+
+def test_a_size_that_is_not_known_names_those_that_are():
+    with pytest.raises(ConfigError, match=r"'9B' is no folder and no hub id; sizes: 0\.5B, .*, 70B"):
+        size_model("9B")
 
 
 def saved(config: AutoConfig, folder) -> str:

@@ -163,11 +163,10 @@ def _require_no_flagged_place(parser: argparse.ArgumentParser, arguments: Sequen
 
 def _nearest_flag(flag: str, known: list[str]) -> str | None:
     """Return the known flag that was meant: one of the usual short names, one that begins alike, or the closest."""
-    meant = MEANT.get(flag.replace("_", "-"))
-    if meant in known:
-        return meant
+    means = {short: name for short, name in MEANT.items() if name in known} | {name: name for name in known}
     alike = [name for name in known if name.startswith(flag) or name.endswith(flag.lstrip("-"))]
-    return min(alike, key=len) if alike else nearest(flag, known)
+    near = means.get(flag.replace("_", "-")) or (min(alike, key=len) if alike else nearest(flag, means))
+    return means.get(near or "")
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

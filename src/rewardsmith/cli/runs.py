@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rewardsmith.cli.main import parse_strictly
 from rewardsmith.errors import DataError, UsageError
 
 
@@ -38,7 +39,7 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
     from rewardsmith.training.config import OVERFLOWS
     from rewardsmith.training.engines import BYTES, NAMES
 
-    parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size: 0.5B, 1.5B, 8B, 70B")
+    parser.add_argument("model", metavar="MODEL", help="a folder, a hub id, or a size such as 0.5B, 7B, 70B")
     parser.add_argument("data", metavar="DATA", help="a file, a folder or a hub id")
     parser.add_argument("--revision", metavar="NAME", help="of a MODEL of the hub, as owner/name@NAME has it")
     parser.add_argument("--gpus", type=int, default=1, help="devices (default: 1)")
@@ -98,9 +99,13 @@ def configure_launch(parser: argparse.ArgumentParser) -> None:
 
 
 def run_launch(args: argparse.Namespace) -> int:
-    """Print the command and run it. Returns 0."""
-    from rewardsmith.training.launching import default_processes, launch
+    """Print the command and run it; its own flags may stand behind `train`, too. Returns 0."""
+    from rewardsmith.cli.train import make_parser
+    from rewardsmith.training.launching import launch
 
     if args.arguments[:1] != ["train"]:
         raise UsageError("launch runs `train` in several processes: rewardsmith launch --nproc 2 train ...")
-    return launch(default_processes() if args.nproc is None else args.nproc, args.arguments, args.dry_run)
+    words = [word for word in args.arguments if word != "--dry_run"]
+    # A flag that is not known is said once, before any process is started.
+    behind = parse_strictly(make_parser("rewardsmith train", ""), words[1:]).nproc
+    return launch(behind if args.nproc is None else args.nproc, words, args.dry_run or words != args.arguments)

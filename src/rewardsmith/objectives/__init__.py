@@ -68,6 +68,7 @@ class Objective:
         reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
         options: fields of the training config that it reads, each with the argument of `function` that takes it.
         start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
+        reads: what of a comparison it reads beside its order: margin, weight, probability (a soft label).
         log_outcomes: for tie models, `f(lead_P, threshold)`: the logarithms of P(better), P(worse) and P(tie).
     """
 
@@ -76,19 +77,25 @@ class Objective:
     reduction: Literal["comparisons", "groups"] = "comparisons"
     options: Mapping[str, str] = field(default_factory=dict)
     start_threshold: Callable[[float], float] | None = None
+    reads: tuple[str, ...] = ("margin", "weight", "probability")
     log_outcomes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None
 
 
+NO_MARGIN = ("weight", "probability")
 SMOOTHED = {"label_smoothing": "label_smoothing"}
 OBJECTIVES = {
     "bradley_terry": Objective(bradley_terry, options=SMOOTHED),
     "k_wise": Objective(bradley_terry, reduction="groups", options=SMOOTHED),
-    "plackett_luce": Objective(plackett_luce, kind="listwise", reduction="groups", options={"ranking_top_k": "top_k"}),
-    "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups"),
+    "plackett_luce": Objective(
+        plackett_luce, kind="listwise", reduction="groups", options={"ranking_top_k": "top_k"}, reads=()
+    ),
+    "best_against_rest": Objective(best_against_rest, kind="listwise", reduction="groups", reads=()),
     "scaled_bradley_terry": Objective(scaled_bradley_terry, options=SMOOTHED),
     "hinge": Objective(hinge),
-    "rao_kupper": Objective(rao_kupper, start_threshold=rao_kupper_start, log_outcomes=rao_kupper_outcomes),
-    "davidson": Objective(davidson, start_threshold=davidson_start, log_outcomes=davidson_outcomes),
+    "rao_kupper": Objective(
+        rao_kupper, start_threshold=rao_kupper_start, log_outcomes=rao_kupper_outcomes, reads=NO_MARGIN
+    ),
+    "davidson": Objective(davidson, start_threshold=davidson_start, log_outcomes=davidson_outcomes, reads=NO_MARGIN),
 }
 # Every field of the training config that some objective reads.
 OPTIONS = tuple(dict.fromkeys(name for objective in OBJECTIVES.values() for name in objective.options))

@@ -241,6 +241,11 @@ class RewardConfig(TrainingArguments):
             if getattr(self, name) and name not in OBJECTIVES[self.loss_type].options:
                 able = ", ".join(loss for loss, objective in OBJECTIVES.items() if name in objective.options)
                 raise ConfigError(f"{name} has no effect on {self.loss_type}; leave it out, or take {able}")
+        if self.ties == "skip" and OBJECTIVES[self.loss_type].start_threshold is not None:
+            raise ConfigError(
+                f"ties='skip' has no effect on {self.loss_type}, which learns from ties; leave it out, or take "
+                "bradley_terry"
+            )
         if "inputs" in (self.include_for_metrics or ()):
             raise ConfigError("include_for_metrics cannot hold 'inputs': rows are packed; leave it out, or take 'loss'")
         if self.train_sampling_strategy == "batch_rebalance":

@@ -377,22 +377,3 @@ def _pair_rows(dataset: Iterable[Any], encoder: Encoder, name: str) -> Iterator[
         ):
             given = {} if "margin" not in others else {"margin": margin}
             yield {**others, "chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], **given}  # type: ignore[index]
-
-
-def tie_share(dataset: object) -> float:
-    """Return the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
-    if not isinstance(dataset, Dataset) or "is_tie" not in dataset.column_names:
-        return 0.1
-    ties = [tie for group in dataset["is_tie"] for tie in group]
-    return sum(ties) / max(1, len(ties))
-
-
-def describe_margins(dataset: object) -> str:
-    """Say in which range the margins of the training rows lie."""
-    if not isinstance(dataset, Dataset) or "margin" not in dataset.column_names:
-        return "margins unknown"
-    rows = dataset["margin"]
-    values = [v for row in rows for v in (row if isinstance(row, list) else [row]) if v]
-    if not values:
-        return "no margins"
-    return f"margins from {min(values):g} to {max(values):g} in units of the reward (logits)"

@@ -144,9 +144,9 @@ def engines(model: ModelSize, given: Resources, sequences: int = 0) -> tuple[Eng
     tokens, layer = given.tokens_per_batch, 18 * model.width + 10 * model.inner
     whole, forward = float((2 * model.layers * model.width + layer) * tokens), float(layer * tokens)
     inside = f"10 x {tokens} x {model.inner}"
-    said = f"activations (2 x {model.layers} + 18) x {tokens} x {model.width} + {inside} = {whole / GB:.1f}"
-    features = f"4 x {model.width} x {sequences:,} sequences = {4 * model.width * sequences / GB:.1f}"
-    once = f"activations 18 x {tokens} x {model.width} + {inside} = {forward / GB:.1f}; on the host {features}"
+    said = f"activations (2 x {model.layers} + 18) x {tokens} x {model.width} + {inside} = {giga(whole)}"
+    features = f"4 x {model.width} x {sequences:,} sequences = {giga(4 * model.width * sequences)}"
+    once = f"activations 18 x {tokens} x {model.width} + {inside} = {giga(forward)}; on the host {features}"
     return tuple(
         Engine(name, weights, forward, f"{text}; {once}", recipe, flags)
         if name == FROZEN
@@ -155,27 +155,33 @@ def engines(model: ModelSize, given: Resources, sequences: int = 0) -> tuple[Eng
     )
 
 
+def giga(amount: float, digits: int = 1) -> str:
+    """Write an amount in units of 1e9; one that so many digits would round to nothing with two that count."""
+    value = amount / GB
+    return f"{value:.{digits}f}" if not value or value >= 0.5 * 10**-digits else f"{value:.2g}"
+
+
 def _weights(model: ModelSize, given: Resources) -> Iterator[tuple[str, float, str, str, str]]:
     """Yield name, bytes of weights with their state, arithmetic, recipe and flags of each engine."""
     size, gpus, each = model.parameters, given.gpus, BYTES[given.dtype]
     # Two layers are gathered at a time: one computes while the next arrives.
     gathered = 2 * each * model.layer
-    parameters, layers = f"{size / GB:.2f}e9", f"two layers {gathered / GB:.1f}"
+    parameters, layers = f"{giga(size, 2)}e9", f"two layers {giga(gathered)}"
     # DDP adds up gradients in a copy of its own.
     whole, part = (4 * each, 16) if gpus == 1 else (5 * each, 20)
     yield "DDP", whole * size, f"{whole} x {parameters} parameters", "", ""
     yield "FSDP2", 4 * each * size / gpus + gathered, f"{4 * each} x {parameters} / {gpus} + {layers}", "", FSDP
     buckets = 4 * min(size, BUCKET)
-    text = f"2 x {parameters} + 14 x {parameters} / {gpus} + buckets {buckets / GB:.1f}"
+    text = f"2 x {parameters} + 14 x {parameters} / {gpus} + buckets {giga(buckets)}"
     yield "ZeRO-2", 2 * size + 14 * size / gpus + buckets, text, "", ZERO % 2
     # A bucket of gradients is copied once more, interleaved, for each device to get its part.
     held = 2 * min(size, 2 * BUCKET) + 2 * 2 * min(size, BUCKET)
-    text = f"16 x {parameters} / {gpus} + gathered and buckets {held / GB:.1f}"
+    text = f"16 x {parameters} / {gpus} + gathered and buckets {giga(held)}"
     yield "ZeRO-3", 16 * size / gpus + held, text, "", ZERO % 3
     lora = f"--lora_r {model.rank} --lora_alpha {2 * model.rank}"
-    adapter = f"{part} x {model.adapter / GB:.3f}e9 of the adapter"
+    adapter = f"{part} x {giga(model.adapter, 3)}e9 of the adapter"
     yield "LoRA", each * size + part * model.adapter, f"{each} x {parameters} + {adapter}", "lora", lora
-    adapter = f"16 x {model.adapter / GB:.3f}e9 of the adapter"
+    adapter = f"16 x {giga(model.adapter, 3)}e9 of the adapter"
     text = f"({each} x {parameters} + {adapter}) / {gpus} + {layers}"
     yield "LoRA-FSDP2", (each * size + 16 * model.adapter) / gpus + gathered, text, "lora", f"{lora} {FSDP}"
     yield FROZEN, each * size, f"{each} x {parameters} parameters", "", "--freeze_backbone"

@@ -22,7 +22,8 @@ from rewardsmith.models.wide_head import HeadEnsemble
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import COLUMNS, tie_share
+from rewardsmith.training.encoding import COLUMNS
+from rewardsmith.training.labels import tie_share
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
 
 if TYPE_CHECKING:

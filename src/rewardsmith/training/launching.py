@@ -61,20 +61,24 @@ def command(num_processes: int, arguments: Sequence[str]) -> tuple[list[str], in
     return words, max(1, (os.cpu_count() or 1) // num_processes)
 
 
-def launch(num_processes: int, arguments: Sequence[str], dry_run: bool = False) -> int:
-    """Print the command, run it, and wait for all processes. Returns 0.
+def launch(num_processes: int | None, arguments: Sequence[str], dry_run: bool = False) -> int:
+    """Print the command, run it, and wait for all processes; None is one a GPU. Returns 0.
 
     Raises:
         LaunchError: a process failed or was killed; the others have been ended by then.
     """
+    num_processes = default_processes() if num_processes is None else num_processes
     words, threads = command(num_processes, arguments)
+    each = os.environ.get("OMP_NUM_THREADS") or str(threads)
     backend = "nccl, one GPU a process" if torch.cuda.is_available() else "gloo, on the CPU"
     shown = shlex.join([sys.executable, "-m", "torch.distributed.run", *words])
-    print(f"{num_processes} processes over {backend}, {threads} threads each:", file=sys.stderr)
-    print(f"OMP_NUM_THREADS={threads} {shown}", file=sys.stdout if dry_run else sys.stderr, flush=True)
+    print(f"{num_processes} processes over {backend}, {each} threads each:", file=sys.stderr)
+    print(f"OMP_NUM_THREADS={each} {shown}", file=sys.stdout if dry_run else sys.stderr, flush=True)
     if dry_run:
         return 0
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ["OMP_NUM_THREADS"] = each
+    # Torch's notes in C++, one a process, on how DDP was built.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _run(words, num_processes)
     return 0
 
@@ -84,8 +88,10 @@ def _run(words: list[str], num_processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
-    # Its own report of a failure is two screens long; the process that failed has said why.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Its own report of a failure is two screens long; the process that failed has said why. Its parts set their levels.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:

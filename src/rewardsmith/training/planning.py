@@ -26,7 +26,7 @@ from rewardsmith.training.data import (
     from_rows,
     load_training_data,
 )
-from rewardsmith.training.engines import FROZEN, GB, USABLE, Engine, ModelSize, Resources, engines
+from rewardsmith.training.engines import FROZEN, GB, USABLE, Engine, ModelSize, Resources, engines, giga
 from rewardsmith.training.sizing import SHAPES, DataSize, size_data, size_model
 
 MEASURED_STEPS = 3
@@ -126,7 +126,7 @@ class TrainingPlan:
         lines.append(f"memory  of a device with {given.memory / GB:g} GB, of which {USABLE:.0%} can be filled:")
         for engine in self.engines:
             fits = "fits" if engine.total <= USABLE * given.memory else "too large"
-            lines.append(f"        {engine.name:<10} {engine.total / GB:8.1f} GB  {fits:<9}  {engine.arithmetic}")
+            lines.append(f"        {engine.name:<10} {giga(engine.total):>8} GB  {fits:<9}  {engine.arithmetic}")
         asked = f"{given.engine} does not fit" if given.engine else "nothing fits"
         lines.append(f"engine  {self.chosen.name if self.chosen else 'none'}")
         lines.append(f"command {self.command or f'none: {asked}; more devices, fewer tokens_per_batch or LoRA'}")

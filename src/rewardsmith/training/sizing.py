@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rewardsmith.errors import ConfigError, DataError, nearest_or_known, one_line
+from rewardsmith.errors import ConfigError, DataError, listed, one_line
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.exactness import fixed_positions, reason_not_to_share
@@ -34,7 +34,11 @@ from rewardsmith.training.engines import ModelSize, Resources
 SHAPES = {
     "0.5B": (24, 896, 4864, 14, 2, 151_936),
     "1.5B": (28, 1536, 8960, 12, 2, 151_936),
+    "3B": (36, 2048, 11_008, 16, 2, 151_936),
+    "7B": (28, 3584, 18_944, 28, 4, 152_064),
     "8B": (32, 4096, 14_336, 32, 8, 128_256),
+    "14B": (48, 5120, 13_824, 40, 8, 152_064),
+    "32B": (64, 5120, 27_648, 40, 8, 152_064),
     "70B": (80, 8192, 28_672, 64, 8, 128_256),
 }
 # English text in the tokenizers of these models has about so many bytes a token.
@@ -147,7 +151,7 @@ def _config(name: str) -> PreTrainedConfig:
         config.num_labels = 1
         return config
     if not Path(name).exists() and "/" not in name:
-        raise ConfigError(f"{name!r} is no folder and no hub id; {nearest_or_known(name, SHAPES)}")
+        raise ConfigError(f"{name!r} is no folder and no hub id; sizes: {listed(SHAPES)}")
     try:
         with nobody_asked():
             place, revision = named_revision(name)

@@ -22,7 +22,7 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.hub import model_files
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing
+from rewardsmith.training import checkpoints, encoding, labels, loaders, precision, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import collator_for, read_batch
@@ -127,8 +127,8 @@ class RewardTrainer(HubMixin, Trainer):
         processes.require_processes(args, self.accelerator)
         processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
-        self.step_loss = StepLoss(args, encoding.tie_share(self.train_dataset)).to(args.device)
-        logger.info("objective %s, %s", args.loss_type, encoding.describe_margins(self.train_dataset))
+        self.step_loss = StepLoss(args, labels.tie_share(self.train_dataset)).to(args.device)
+        labels.log_objective(args.loss_type, self.train_dataset)
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens, self._offload = 0, models.activation_offloading(args)
         models.compile_model(self)

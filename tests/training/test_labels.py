@@ -1,0 +1,58 @@
+"""What rows hold beside their order is said where the objective does not read it."""
+
+import logging
+
+import pytest
+import torch
+from datasets import Dataset
+
+from rewardsmith.objectives import OBJECTIVES, make_comparisons
+from rewardsmith.training.labels import log_objective, tie_share
+
+ROWS = {"is_tie": [[False, True], [False]], "weight": [[1.0, 1.0], [3.0]], "probability": [[1.0, 0.5], [0.8]]}
+ROWS |= {"margin": [[2.0, 0.0], [0.5]]}
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "said"),
+    [
+        ("bradley_terry", ["objective bradley_terry, margins from 0.5 to 2 in units of the reward (logits)"]),
+        (
+            "rao_kupper",
+            [
+                "objective rao_kupper, which reads no margins",
+                "rao_kupper does not read the margins of 2 comparisons: they train as if there were none; loss_type "
+                "bradley_terry, k_wise, scaled_bradley_terry, hinge read them",
+            ],
+        ),
+    ],
+)
+def test_what_an_objective_does_not_read_is_counted(loss_type, said, caplog):
+    caplog.set_level(logging.INFO)
+    log_objective(loss_type, Dataset.from_dict(ROWS))
+    assert caplog.messages == said
+
+
+def test_a_ranking_objective_reads_order_alone(caplog):
+    log_objective("plackett_luce", Dataset.from_dict(ROWS))
+    assert "margins of 2, weights of 1, soft labels of 1 comparisons" in caplog.text
+    caplog.clear()
+    log_objective("plackett_luce", Dataset.from_dict({"margin": [[0.0]], "weight": [[1.0]], "probability": [[0.5]]}))
+    assert not caplog.messages
+
+
+def test_what_is_read_changes_the_loss_and_what_is_not_does_not():
+
+    rewards, values = torch.tensor([0.3, -0.2]), {"margin": 0.7, "probability": 0.8}
+    for objective in OBJECTIVES.values():
+        extra = (torch.tensor(0.5),) if objective.start_threshold else ()
+        plain = objective.function(rewards, make_comparisons([0], [1]), *extra)
+        for name, value in values.items():
+            other = objective.function(rewards, make_comparisons([0], [1], **{name: [value]}), *extra)
+            before, after = (x[0] if objective.kind == "listwise" else x for x in (plain, other))
+            assert (name in objective.reads) == (not torch.equal(before, after))
+
+
+def test_the_share_of_ties_is_that_of_all_comparisons():
+    assert tie_share(Dataset.from_dict(ROWS)) == pytest.approx(1 / 3)
+    assert tie_share(None) == 0.1
