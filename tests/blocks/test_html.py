@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from rewardsmith.blocks.html import render_blocks, render_page, spread, write_cell
+from rewardsmith.blocks.html import prose, render_blocks, render_page, spread, write_cell
 from rewardsmith.blocks.kinds import (
     Cell,
     Details,
@@ -32,6 +32,19 @@ def test_only_a_single_column_of_estimates_is_spread():
     assert spread(table).header == ("metric", "value", "95% interval", "n")
     mixed = Table("", ("metric", "value"), [["accuracy", ESTIMATE], ["n", 3]])
     assert spread(mixed) is mixed
+
+
+def test_what_stands_between_backticks_is_code_and_all_else_is_text():
+    assert prose("see `a <b>` & more") == "see <code>a &lt;b&gt;</code> &amp; more"
+    assert prose("one ` alone") == "one ` alone"
+
+
+def test_a_heading_without_a_break_may_be_broken_and_a_number_may_not():
+    block = Table("", ("data", "q" * 30, "n"), [["a", "x", 1.9e-16]])
+    html = str(render_blocks([block]))
+    assert f'<th scope="col" class="long"><bdi>{"q" * 30}' in html
+    assert '<th scope="col"><bdi>n' in html
+    assert re.search(r'class="short number "><bdi>1\.9e-16', html)
 
 
 def test_every_kind_of_block_is_drawn_and_escaped():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rewardsmith._version import __version__
 from rewardsmith.blocks.kinds import Block, Cell, Entry, Findings, Page, Table, Value
@@ -153,6 +153,21 @@ def _alarms(page: Page) -> list[tuple[str, str, list[str]]]:
     return alarms
 
 
+def prose(text: object) -> Markup:
+    """Return a sentence of ours for a page: what stands between backticks as code."""
+    parts = clean(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(clean(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
+def has_long_word(text: object) -> bool:
+    """Return whether a heading holds a word that no column has room for, as names of models do."""
+    return any(len(word) > 20 for word in re.split(r"[\s-]", clean(text)))
+
+
 @lru_cache
 def _template() -> Template:
     environment = Environment(
@@ -165,6 +180,7 @@ def _template() -> Template:
         finalize=lambda value: value if isinstance(value, Markup) else clean(value),
     )
     environment.globals.update(show=show, show_interval=show_interval, excerpt=excerpt, write=write_cell, spread=spread)
+    environment.globals.update(prose=prose, has_long_word=has_long_word)
     environment.globals.update(
         draw=draw,
         legend_mark=legend_mark,

@@ -34,6 +34,7 @@ from rewardsmith.blocks.words import (
     short_names,
     show,
     show_interval,
+    times,
     words,
 )
 from rewardsmith.errors import DataError
@@ -255,9 +256,9 @@ def _chapters(results: Sequence[Plain]) -> list[Chapter]:
 def _facts(result: Plain) -> list[str]:
     """Return the line below a heading: where the data lies, how much there is, what was dropped."""
     facts = [str(result["data"])]
-    for key, name in (("groups", "groups"), ("comparisons", "judgements"), ("gold_ties", "judged ties")):
+    for key, name in (("groups", "group"), ("comparisons", "judgement"), ("gold_ties", "judged tie")):
         if isinstance(result.get(key), int):
-            facts.append(f"{result[key]:,} {name}")
+            facts.append(times(result[key], name))
     if result.get("seed") is not None:
         facts.append(f"seed {result['seed']}")
     if isinstance(result.get("scored_texts"), int):

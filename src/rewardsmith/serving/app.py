@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
@@ -134,13 +134,18 @@ def build_app(model: ServedModel, settings: ServerSettings | None = None) -> Rew
     _add_docs(inner, service)
     _install_error_answers(inner)
     routes = {path: frozenset(name.upper() for name in methods) for path, methods in inner.openapi()["paths"].items()}
-    routes |= dict.fromkeys(("/docs", "/openapi.json"), frozenset({"GET"}))
+    routes |= dict.fromkeys(("/", "/docs", "/openapi.json"), frozenset({"GET"}))
     app = RewardApp(inner, service.settings, service.metrics, routes)
     app.service = service
     return app
 
 
 def _add_docs(app: FastAPI, service: Service) -> None:
+    @app.get("/", include_in_schema=False)
+    async def start() -> RedirectResponse:
+        # Without a slash: also right behind a proxy that serves it below a path.
+        return RedirectResponse("docs")
+
     @app.get("/docs", include_in_schema=False)
     async def docs(http: Request) -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi(), service.name, str(http.base_url).rstrip("/")))

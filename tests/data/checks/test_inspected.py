@@ -33,6 +33,16 @@ def test_every_section_has_figures_and_the_page_holds_them_and_the_rows_that_are
     assert "a longer answer 0" in page
 
 
+def test_only_a_pair_with_a_preference_is_drawn_as_the_better_and_the_worse_answer():
+    def drawn(rows):
+        page = inspect([*rows, rows[0]]).to_html().decode()
+        assert "Rows named above" in page
+        return page.count('class="side first"'), page.count('class="side second"')
+
+    assert drawn([{"prompt": "q", "completions": ["a", "b", "c"], "ranks": [1, 2, 1]}]) == (0, 0)
+    assert drawn(ROWS) == (2, 2)
+
+
 def test_a_notebook_shows_the_verdict_with_the_figures_to_look_at():
     html = inspect([*ROWS, ROWS[0]])._repr_html_()
     assert 'class="verdict' in html

@@ -45,6 +45,7 @@ def test_status_routes(url):
         assert client.get("/ready").json() == {"status": "ready"}
         assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["tiny-rm", "m"]
         assert client.get("/docs").status_code == 200
+        assert client.get("/", follow_redirects=True).url.path == "/docs"
         assert "/get_reward" in client.get("/openapi.json").json()["paths"]
         client.get("/some/secret/path")
         exposition = client.get("/metrics").text

@@ -143,7 +143,8 @@ def _example(where: str, group: PreferenceGroup) -> Example:
         wins, losses = (any(getattr(j, side) == place for j in judged) for side in ("better", "worse"))
         verdict = "preferred" if wins and not losses else "not preferred" if losses and not wins else "undecided"
         answers.append((f"completion {place + 1}", verdict, plain_text(completion)))
-    return Example(where, question_text(group) if group.prompt else "", answers)
+    is_judged = [verdict for _, verdict, _ in answers] == ["preferred", "not preferred"]
+    return Example(where, question_text(group) if group.prompt else "", answers, is_judged)
 
 
 def example_rows(found: Inspection) -> set[str]:
