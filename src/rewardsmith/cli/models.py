@@ -29,8 +29,11 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export and say what was written and how far the rewards agree."""
+    from transformers.utils import logging
+
     from rewardsmith.scoring.exporting import ExportOptions, export_model
 
+    logging.disable_progress_bar()
     flags = (args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code)
     options = ExportOptions(*flags, not args.no_verify, args.revision)
     report = export_model(args.model, args.out, options)
@@ -45,9 +48,7 @@ def run_export(args: argparse.Namespace) -> int:
     if report.shift:
         print(f"bias: {report.shift:.6g} was taken off every reward; differences between answers are unchanged")
     if report.own_code:
-        print(
-            "other tools load it with trust_remote_code=True (--drop-bias avoids that where only a bias is in the way)"
-        )
+        print("other tools load it with trust_remote_code=True (--drop-bias avoids that where only a bias asks for it)")
     return 0
 
 

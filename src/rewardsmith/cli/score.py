@@ -42,9 +42,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="ray: workers with the model (default: as many as fit)")
     parser.add_argument("--cpus-per-worker", type=float, help="ray: CPUs of a worker (default 1)")
     parser.add_argument("--gpus-per-worker", type=float, help="ray: GPUs of a worker (default 1 where there are any)")
-    parser.add_argument(
-        "--ray-address", help="ray: a running cluster, or auto (default: $RAY_ADDRESS, or this machine)"
-    )
+    parser.add_argument("--ray-address", help="ray: a running cluster, or auto (default: $RAY_ADDRESS or this machine)")
 
 
 def run(args: argparse.Namespace) -> int:
