@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rewardsmith.cli.options import add_source
+from rewardsmith.cli.options import add_source, hide_bars
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -29,11 +29,9 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export and say what was written and how far the rewards agree."""
-    from transformers.utils import logging
-
     from rewardsmith.scoring.exporting import ExportOptions, export_model
 
-    logging.disable_progress_bar()
+    hide_bars()
     flags = (args.dtype, args.drop_bias, args.overwrite, args.trust_remote_code)
     options = ExportOptions(*flags, not args.no_verify, args.revision)
     report = export_model(args.model, args.out, options)
@@ -63,12 +61,10 @@ def configure_average(parser: argparse.ArgumentParser) -> None:
 
 def run_average(args: argparse.Namespace) -> int:
     """Average, save and say what was done. Returns 0."""
-    from transformers.utils import logging
-
     from rewardsmith.files.tables import at_revision
     from rewardsmith.scoring.averaging import average_models
 
-    logging.disable_progress_bar()
+    hide_bars()
     models = [at_revision(name, args.revision) for name in args.models]
     found = average_models(models, args.out, held_out=args.held_out, trust_remote_code=args.trust_remote_code)
     scaled = f"the head was multiplied by {found.scale:.3f}" if args.held_out else "the scale is that of the mean"
@@ -90,11 +86,9 @@ def configure_laplace(parser: argparse.ArgumentParser) -> None:
 
 def run_laplace(args: argparse.Namespace) -> int:
     """Fit, store and say what was found. Returns 0."""
-    from transformers.utils import logging
-
     from rewardsmith.scoring.laplace import fit_laplace
 
-    logging.disable_progress_bar()
+    hide_bars()
     how = {"device": args.device, "tokens_per_batch": args.batch_tokens, "limit": args.limit}
     how["truncation"] = "truncate_prompt" if args.truncate_prompt else None
     fit = fit_laplace(args.folder, args.data, held_out=args.held_out, prior_precision=args.prior_precision, **how)
@@ -114,11 +108,9 @@ def configure_verify(parser: argparse.ArgumentParser) -> None:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Print one line a check. Returns 1 when one fails."""
-    from transformers.utils import logging
-
     from rewardsmith.models.verify import verify_folder
 
-    logging.disable_progress_bar()
+    hide_bars()
     failed = 0
     for found in verify_folder(args.folder, args.trust_remote_code, args.revision):
         failed += not found.passed

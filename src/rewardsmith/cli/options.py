@@ -180,6 +180,13 @@ def say_cut(args: argparse.Namespace) -> None:
             print(f"{scorer.name}: {count} texts scored with the start of their prompt cut", file=sys.stderr)
 
 
+def hide_bars() -> None:
+    """Show none of transformers' progress bars."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def model_spec(args: argparse.Namespace) -> ModelSpec:
     """Return which local model a command of one model runs, and how."""
     from rewardsmith.scoring.opening import ModelSpec
