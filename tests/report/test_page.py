@@ -113,6 +113,16 @@ def test_empty_and_odd_parts_break_nothing():
     assert b"</html>" in render_report([{}])
 
 
+def test_more_models_than_marks_have_a_line_each(read_page):
+    def page(number):
+        metrics = {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 50}}
+        results = [{"scorer": f"m{i}", "data": d, "metrics": metrics} for i in range(number) for d in ("x", "y")]
+        return read_page(render_report(results)).text
+
+    assert "x: m4" in page(5)
+    assert "x: m3" not in page(4)
+
+
 def test_no_result_is_an_error():
     with pytest.raises(DataError, match="no result to report"):
         render_report([])

@@ -305,8 +305,15 @@ def _glance(models: Mapping[str, str], sets: Mapping[str, str], cells: Grid) -> 
         baseline, ceiling = _borders([result for _, result in own])
         lines = [(baseline[1].value, "baseline")] if baseline else []
         lines += [(ceiling.value, "ceiling")] if ceiling else []
-        rows.append(StripRow(sets[data], marks=marks, references=lines))
-    legend = [(tones[model], models[model]) for model in models]
+        if len(models) > len(TONES):
+            # There are fewer marks that differ than models: a line each.
+            names = (f"{sets[data]}: {models[model]}" for model, _ in own)
+            rows += [
+                StripRow(name, marks=[(e, "a")], references=lines) for name, (e, _) in zip(names, marks, strict=True)
+            ]
+        else:
+            rows.append(StripRow(sets[data], marks=marks, references=lines))
+    legend = [(tones[model], models[model]) for model in models] if len(models) <= len(TONES) else []
     drawn = {kind for row in rows for _, kind in row.references}
     legend += [(kind, name) for kind, name in REFERENCES.items() if kind in drawn]
     legend.append(("zero", "chance"))

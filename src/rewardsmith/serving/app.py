@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
 from rewardsmith._version import __version__
+from rewardsmith.blocks.html import prose
 from rewardsmith.serving.limits import Refusal, ServerSettings
 from rewardsmith.serving.middleware import Gate, refusal_body
 from rewardsmith.serving.protocols import PROTOCOLS
@@ -55,6 +56,7 @@ def docs_page(openapi: Mapping[str, Any], model: str, address: str) -> str:
         model=model,
         address=address,
         routes=list(_routes(openapi)),
+        prose=prose,
     )
 
 
@@ -68,7 +70,7 @@ def _routes(openapi: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "method": method.upper(),
                 "path": path,
                 "tags": route.get("tags", ()),
-                "summary": schema.get("description", ""),
+                "summary": schema.get("description") or route.get("description", ""),
                 "fields": list(_fields(schema)),
                 "example": EXAMPLES.get(path),
             }
@@ -100,7 +102,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))
     if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
+        inner = _type(schema.get("items", {}))
+        return f"list of ({inner})" if " or " in inner else f"list of {inner}"
     return str(
         schema.get("title") if schema.get("type") == "object" and "title" in schema else schema.get("type", "any")
     )

@@ -45,7 +45,10 @@ def test_status_routes(url):
         assert client.get("/ready").json() == {"status": "ready"}
         assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["tiny-rm", "m"]
         assert client.get("/docs").status_code == 200
-        assert client.get("/", follow_redirects=True).url.path == "/docs"
+        start = client.get("/", follow_redirects=True)
+        assert start.url.path == "/docs"
+        assert "list of (string or list of integer or list of ChatMessage or null)" in start.text
+        assert "many under <code>inputs</code>" in start.text
         assert "/get_reward" in client.get("/openapi.json").json()["paths"]
         client.get("/some/secret/path")
         exposition = client.get("/metrics").text
