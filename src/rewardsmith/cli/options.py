@@ -55,11 +55,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
     add_size_options(group)
     text = "compile the layers: on, off (default), or auto: on a CPU, where the work repays it"
     group.add_argument("--compile", choices=COMPILE, default="off", help=text)
-    group.add_argument(
-        "--no-verify",
-        action="store_true",
-        help="do not compare the golden rewards of the checkpoint first (ten short texts)",
-    )
+    text = "do not compare the golden rewards of the checkpoint first (ten short texts)"
+    group.add_argument("--no-verify", action="store_true", help=text)
     group.add_argument(
         "--special-tokens",
         choices=SPECIAL_TOKENS,
@@ -74,15 +71,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
     text = "conversations: plain, chatml or a Jinja file (default: the model's own)"
     group.add_argument("--chat-template", "--chat_template", metavar="NAME|FILE", help=text)
     group.add_argument("--combine", choices=COMBINATIONS, default="mean", help="of an ensemble (default mean)")
-    group.add_argument(
-        "--penalty",
-        type=float,
-        default=1.0,
-        help="what mean_minus_std and _variance multiply with, beta of soft_min (default 1)",
-    )
-    group.add_argument(
-        "--aggregate", choices=AGGREGATES, default="min", help="of the steps of a step model (default min)"
-    )
+    text = "what mean_minus_std and _variance multiply with, beta of soft_min (default 1)"
+    group.add_argument("--penalty", type=float, default=1.0, help=text)
+    text = "of the steps of a step model (default min)"
+    group.add_argument("--aggregate", choices=AGGREGATES, default="min", help=text)
 
 
 def add_limit(parser: argparse.ArgumentParser, what: str = "rows") -> None:
