@@ -17,7 +17,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +49,27 @@ class Subject:
 
 def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subject:
     """Make a tiny language model of a case, and load it as a reward model, in the precision of a setting."""
+    setting = setting or Setting()
+    model = _loaded(case, folder, setting.drops, setting.pooling, not setting.rounds)
+    subject = Subject(copy.deepcopy(model), copy.deepcopy(model))
+    if setting.rounds == "bf16":
+        subject.model.to(torch.bfloat16), subject.rows.to(torch.bfloat16)
+    return subject
+
+
+@cache
+def _loaded(case: str, folder: str, drops: float, pooling: str, is_double: bool) -> Any:
+    """Return a reward model that nobody changes: whoever takes it takes a copy."""
     from rewardsmith.models.heads import load_sequence_classifier
 
-    setting = setting or Setting()
-    torch.manual_seed(0)
-    made = Path(folder, f"language-{setting.drops}")
+    made = Path(folder, f"language-{drops}")
     if not made.exists():
-        settings = settings_of(case) | dict.fromkeys(rates_of(case) if setting.drops else (), setting.drops)
+        torch.manual_seed(0)
+        settings = settings_of(case) | dict.fromkeys(rates_of(case) if drops else (), drops)
         tiny_language_model(case.split("/")[0], **settings).save_pretrained(made)
-    model, _ = load_sequence_classifier(str(made), pooling=setting.pooling)
-    if not setting.rounds:
-        model = _in_float64(model)
-    elif setting.rounds == "bf16":
-        model.to(torch.bfloat16)
-    return Subject(model, copy.deepcopy(model))
+    torch.manual_seed(0)
+    model, _ = load_sequence_classifier(str(made), pooling=pooling)
+    return _in_float64(model) if is_double else model
 
 
 def _in_float64(model: Any) -> Any:

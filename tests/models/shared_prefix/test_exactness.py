@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
     DebertaV2Config,
@@ -211,7 +212,7 @@ def test_in_fp32_a_model_computes_as_its_copy_and_is_itself_again_afterwards():
     graphs: list[torch.dtype] = []
     with in_float32(model) as is_other:
         found = model(input_ids=IDS).logits
-        graphs += [weight.dtype for weight in model.model.parameters()]
+        graphs += [weight.dtype for weight in model.model.layers.parameters()]
         found.sum().backward()
     assert is_other
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -220,6 +221,20 @@ def test_in_fp32_a_model_computes_as_its_copy_and_is_itself_again_afterwards():
     for name, weight in model.named_parameters():
         assert (weight, weight.data_ptr()) == held[name], name
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_what_a_model_casts_to_a_norms_precision_is_not_rounded_in_the_check():
+    config = CONFIG_MAPPING["zaya"](
+        **{"vocab_size": 64, "hidden_size": 32, "moe_intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 1},
+        **{"pad_token_id": 0, "layer_types": ["hybrid", "hybrid"]},
+    )
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config).eval().to(torch.bfloat16)
+    expected = copy.deepcopy(model).float()(input_ids=IDS).last_hidden_state
+    with in_float32(model), torch.no_grad():
+        found = model(input_ids=IDS).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_cannot_be_widened_stays_as_it_is():

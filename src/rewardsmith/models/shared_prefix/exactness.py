@@ -213,7 +213,10 @@ def _is_whole(parameter: nn.Parameter) -> bool:
 
 
 def _widen_while_called(module: nn.Module, recurse: bool, stored: dict[int, Tensor], handles: ExitStack) -> None:
-    """Hold a module's tensors in fp32 while it computes; `stored` maps the place of each to what it is else."""
+    """Hold a module's tensors in fp32 while it computes; `stored` maps the place of each to what it is else.
+
+    Vectors outside the layers stay so: a model may cast what a norm reads to the norm's precision, before it calls it.
+    """
     held: list[tuple[Tensor, Tensor]] = []
 
     def widen(*_: object) -> None:
@@ -230,6 +233,9 @@ def _widen_while_called(module: nn.Module, recurse: bool, stored: dict[int, Tens
             tensor.data = own
 
     handles.callback(restore)
+    if not recurse and all(tensor.ndim < 2 for tensor in module.parameters(recurse=False)):
+        widen()
+        return
     handles.callback(module.register_forward_pre_hook(widen).remove)
     handles.callback(module.register_forward_hook(restore, always_call=True).remove)
 
