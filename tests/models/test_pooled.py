@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from rewardsmith.errors import CheckpointError
-from rewardsmith.models.heads import copy_code, load_sequence_classifier
+from rewardsmith.models.heads import copy_code, load_sequence_classifier, with_hidden_layer
 from rewardsmith.models.shared_prefix.plan import compute_rewards
 
 SMALL = {
@@ -68,6 +68,29 @@ def test_a_saved_head_of_ours_is_trained_on_without_permission_as_no_code_of_its
     again, notes = load_sequence_classifier(str(tmp_path / "saved"), pooling="mean")
     assert notes == []
     assert compute_rewards(again, [IDS]) == compute_rewards(model, [IDS])
+
+
+OTHER_NAMES = {
+    "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    "modernbert-decoder": {name: SMALL[name] for name in SMALL if name not in ("num_key_value_heads", "head_dim")},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_NAMES)
+def test_decoders_whose_head_has_another_name_take_every_pooling_and_head(kind, tmp_path):
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](**{**OTHER_NAMES[kind], "vocab_size": 101, "pad_token_id": 0})
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    for pooling in ("mean", "mean_max"):
+        model, _ = load_sequence_classifier(str(tmp_path / "base"), pooling=pooling)
+        with torch.no_grad():
+            rows = [float(model.eval()(input_ids=torch.tensor([ids])).logits) for ids in IDS]
+        assert compute_rewards(model, [IDS])[0] == pytest.approx(rows, abs=1e-5)
+        model.save_pretrained(tmp_path / pooling)
+        again, _ = load_sequence_classifier(str(tmp_path / pooling), pooling=pooling)
+        assert compute_rewards(again, [IDS])[0] == pytest.approx(rows, abs=1e-5)
+    classifier, _ = load_sequence_classifier(str(tmp_path / "base"))
+    assert len(with_hidden_layer(classifier, 8)[0].score) == 3
 
 
 def test_a_type_that_cannot_be_a_reward_model_is_named_in_a_line(tmp_path):
