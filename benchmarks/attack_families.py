@@ -17,7 +17,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subj
     return subject
 
 
-@cache
+@lru_cache(maxsize=1)
 def _loaded(case: str, folder: str, drops: float, pooling: str, is_double: bool) -> Any:
     """Return a reward model that nobody changes: whoever takes it takes a copy."""
     from rewardsmith.models.heads import load_sequence_classifier

@@ -45,13 +45,9 @@ def find_head(model: PreTrainedModel) -> nn.Module:
 HEADS_BY_TYPE = {"ctrl": ("classifier",), "modernbert-decoder": ("head", "drop", "classifier")}
 
 
-def token_head(core: PreTrainedModel) -> nn.Module | None:
-    """Return the head that reads a decoder's hidden states token by token; None where there is none."""
-    names = ("score",) if hasattr(core, "score") else HEADS_BY_TYPE.get(core.config.model_type, ())
-    parts = [getattr(core, name, None) for name in names]
-    if not (names and hasattr(core, core.base_model_prefix)) or not all(isinstance(part, nn.Module) for part in parts):
-        return None
-    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)  # type: ignore[arg-type]
+def is_decoder(model: PreTrainedModel) -> bool:
+    """Whether a classifier's head reads a decoder's hidden states token by token."""
+    return hasattr(model, "score") or model.config.model_type in HEADS_BY_TYPE
 
 
 def initialise_head(head: nn.Module, how: str) -> None:
@@ -175,7 +171,7 @@ def with_pooling(model: PreTrainedModel, pooling: str, head_init: str = "normal"
     """Return the same decoder with another pooling and a new head of the width it needs."""
     if pooling == "last":
         return model, ["the model keeps the pooling it was saved with"]
-    if token_head(model) is None:
+    if not is_decoder(model):
         raise ConfigError(f"pooling={pooling!r} is for decoders; {type(model).__name__} pools in its own way")
     _require_known_type(model, f"pooling={pooling!r}")
     pooled = to_pooled(model, pooling)
@@ -187,7 +183,7 @@ def with_hidden_layer(model: PreTrainedModel, width: int, head_init: str = "norm
     """Give the same decoder a new head with a hidden layer; one that has such a head keeps it."""
     if getattr(model.config, "reward_head_width", None):
         return model, ["the model keeps the hidden layer of its head"]
-    if token_head(model) is None:
+    if not is_decoder(model):
         raise ConfigError(f"head='mlp' is for decoders; {type(model).__name__} has a head of its own")
     _require_known_type(model, "head='mlp'")
     model.config.reward_head_width = width

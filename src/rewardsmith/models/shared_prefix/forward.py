@@ -22,7 +22,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ConfigError, ScoringError
 from rewardsmith.models.compiling import uncompiled
-from rewardsmith.models.heads import find_head, token_head
+from rewardsmith.models.heads import HEADS_BY_TYPE, find_head
 from rewardsmith.models.shared_prefix.auxiliary import (
     places_of,
     places_of_rests,
@@ -244,6 +244,15 @@ def _narrowed_layer(core: PreTrainedModel) -> LastLayer:
     if recomputed or getattr(core.config, "reward_pooling", "last") != "last":
         return LastLayer()
     return last_layer(getattr(core, core.base_model_prefix))
+
+
+def token_head(core: PreTrainedModel) -> nn.Module | None:
+    """Return the head that reads a decoder's hidden states token by token; None where there is none."""
+    names = ("score",) if hasattr(core, "score") else HEADS_BY_TYPE.get(core.config.model_type, ())
+    parts = [getattr(core, name, None) for name in names]
+    if not (names and hasattr(core, core.base_model_prefix)) or not all(isinstance(part, nn.Module) for part in parts):
+        return None
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)  # type: ignore[arg-type]
 
 
 def reward_head(core: PreTrainedModel) -> nn.Module:
