@@ -64,6 +64,12 @@ NOT_DECODERS = {
     "cpmant": "reads its prompt in both directions",
 }
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1}
+# Of layers with a window, whose heads are others than those of the rest.
+WIDER = {
+    **{"num_attention_heads": 8, "num_key_value_heads": 8, "q_lora_rank": 16, "kv_lora_rank": 16, "head_dim": 24},
+    **{"qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16},
+}
+HEARS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {**MAMBA, "attn_layer_indices": [1, 3], "layer_types": None},
     "granitemoehybrid": {**MAMBA, "layer_types": ["mamba", "attention"] * 2, "shared_intermediate_size": 64},
@@ -98,6 +104,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
     },
     "zaya": {"num_experts_per_tok": 1},
+    "dots3_note_text": {"per_layer_config": dict.fromkeys(("1", "3"), WIDER)},
+    "moss_transcribe_diarize/": {"audio_config": {**HEARS, "model_type": "moss_transcribe_diarize_encoder"}},
     "qwen4_exp_text": {
         **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 512},
         "indexer_compress_ratio": 1,
