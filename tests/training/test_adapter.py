@@ -43,6 +43,19 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path, options, message):
         )
 
 
+def test_of_several_adapters_the_one_that_is_saved_where_loaders_look_has_to_be_active(tmp_path):
+    model, tokenizer = tiny_models.qwen2()
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"])
+    both = peft.get_peft_model(model, adapter)
+    both.add_adapter("second", adapter)
+    rows = Dataset.from_list(tiny_models.pairs(2))
+    both.set_adapter("second")
+    with pytest.raises(ConfigError, match="active adapter of the model is 'second'; the one that is trained and saved"):
+        RewardTrainer(both, config(tmp_path), train_dataset=rows, tokenizer=tokenizer)
+    both.set_adapter("default")
+    RewardTrainer(both, config(tmp_path), train_dataset=rows, tokenizer=tokenizer)
+
+
 def test_the_configuration_of_a_saved_adapter_trains_a_new_one_and_stays_as_it_is(tmp_path, caplog):
     model, tokenizer = tiny_models.qwen2()
     saved = LoraConfig(target_modules=["q_proj"], inference_mode=True)

@@ -98,6 +98,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if peft_config is not None:
         model = adapter.wrap_adapter(model, peft_config, notes, new_tokens)
     elif has_adapter:
+        adapter.require_own_folder(model)
         adapter.note_untrained_head(model, notes)
     if has_adapter:
         adapter.note_what_others_miss(core.config, pad_on_disk, tokenizer.pad_token_id, notes)
