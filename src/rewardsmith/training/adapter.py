@@ -224,7 +224,7 @@ def _require_kinds_of_layers(config: PreTrainedConfig) -> None:
         )
 
 
-def require_own_folder(model: Any) -> None:
+def require_own_folder(model: PreTrainedModel) -> None:
     """Refuse a live adapter that PEFT would save into a folder inside the model's, where no loader looks for it."""
     active = getattr(model, "active_adapters", None)
     # A method where transformers itself holds the adapter, which it saves beside the config.
