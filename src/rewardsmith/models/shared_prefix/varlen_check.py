@@ -85,7 +85,6 @@ def _with_gradients(output: Tensor, inputs: list[Tensor]) -> Iterator[Tensor]:
 def _gathered_difference(core: PreTrainedModel, narrows: bool, dtype: torch.dtype, tolerance: float) -> str:
     """Compare attention over gathered keys with separate rows, their gradients at the embeddings too."""
     group = sample_group(core)
-    packed = packing.pack([group], pad_to=padded_to(core))
     packed = replace(packing.pack([group], pad_to=padded_to(core)), narrows=narrows).to(core.device)
     rows = packing.pad_rows([group], pad_token_id=0).to(core.device)
     with torch.autocast(core.device.type, dtype, enabled=core.dtype != dtype):
