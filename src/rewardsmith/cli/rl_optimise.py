@@ -127,9 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> Any:
     """Open everything that the flags name. Raises ConfigError where something is missing."""
-    from rewardsmith.clients.opening import open_scorer
+    from rewardsmith.rl.columns import load_columns
     from rewardsmith.rl.policy import load_prompts, open_policy
-    from rewardsmith.rl.rewards import reward_function
+    from rewardsmith.rl.rewards import open_gold, reward_function
     from rewardsmith.rl.running import RunPlan
     from rewardsmith.scoring.opening import ModelOptions
     from rewardsmith.training.adapter import peft_config
@@ -156,6 +156,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
     )
     sources = script.reward_model_name_or_path
     reward = reward_function(sources, weights=script.reward_weights, options=_options(script), model=models)
+    columns = load_columns(script.dataset_name)
     adapter = _part(arguments, ModelConfig)
     for name in UNREAD:
         if getattr(adapter, name) != getattr(ModelConfig, name):
@@ -172,9 +173,9 @@ def _plan(arguments: argparse.Namespace) -> Any:
         open_policy(policy, device=device, dtype=adapter.dtype or "float32", trust_remote_code=remote),
         prompts[held_out:],
         prompts[:held_out],
-        reward,
+        reward.with_columns(columns),
         config,
-        gold=open_scorer(script.gold, models) if script.gold else None,
+        gold=open_gold(script.gold, models, columns) if script.gold else None,
         num_measurements=script.num_measurements,
         eval_answers=script.eval_answers,
         peft_config=peft_config(adapter) if adapter.use_peft else None,

@@ -23,7 +23,9 @@ from rewardsmith.capabilities import capabilities_of
 from rewardsmith.clients.client import ClientOptions, RewardClient, group_samples, in_sample_order
 from rewardsmith.clients.opening import open_scorer
 from rewardsmith.errors import ConfigError, ScoringError, UnreachableError, calling, try_halves
+from rewardsmith.evaluation.scorers import FunctionScorer
 from rewardsmith.records import Scorer, ScoreRequest, as_plain
+from rewardsmith.rl.columns import Columns, columns_of, is_of_trl, taken_by
 from rewardsmith.rl.judges import Comparer, GroupJudge, RubricJudge
 from rewardsmith.rl.shaping import RewardOptions, Rewards, shape
 from rewardsmith.scoring.ensemble import require_spread
@@ -88,12 +90,20 @@ def reward_function(
     return kind(parts, given, name)
 
 
+def open_gold(name: str, model: ModelOptions | None, columns: Columns) -> Scorer:
+    """Open a second reward that nothing is optimised by; a function of TRL's form gets the columns of the prompts."""
+    reward = reward_function(name, model=model).with_columns(columns)
+    return reward if isinstance(reward.parts[0], _FunctionPart) else reward.parts[0].source  # type: ignore[return-value]
+
+
 def _open(source: Source, options: RewardOptions, api_key: str | None, model: ModelOptions | None) -> _Part:
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         # Waiting is done here, so that a run says that it waits and for how long.
         return _ScorerPart(RewardClient(source, api_key, ClientOptions(max_attempts=1)), options)
     if isinstance(source, str):
-        return _ScorerPart(open_scorer(source, model), options)
+        opened = open_scorer(source, model)
+        is_function = isinstance(opened, FunctionScorer) and is_of_trl(opened.function)
+        return _FunctionPart(opened.function) if is_function else _ScorerPart(opened, options)  # type: ignore[attr-defined]
     if isinstance(source, Scorer) and not isinstance(source, RewardFunction):
         return _ScorerPart(source, options)
     if callable(source):
@@ -116,6 +126,13 @@ class RewardFunction:
         self.parts, self.weights = tuple(parts), tuple(weights)
         self.name = self.__name__ = name or "+".join(part.name for part in parts)
         self.batches_without_signal = 0
+
+    def with_columns(self, columns: Columns) -> RewardFunction:
+        """Give the functions of TRL's form among the sources what `load_columns` read of a file of prompts."""
+        for part in self.parts:
+            if isinstance(part, _FunctionPart):
+                part.columns = columns
+        return self
 
     @property
     def sources(self) -> list[object]:
@@ -215,13 +232,16 @@ class _FunctionPart(_Part):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.source = self.function = function
+        self.columns: Columns = {}
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def ask(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, object]) -> Rewards:
         """Call the function. Raises ScoringError when it fails, or gives another number of rewards."""
         # Whatever it raises, the run shall stop with a checkpoint.
         with calling(self.name):
-            given = self.function(prompts=prompts, completions=completions, **columns)
+            known = {**columns_of(self.columns, prompts), **columns} if self.columns else dict(columns)
+            batch = {"prompts": prompts, "completions": completions, **known}
+            given = self.function(**taken_by(self.function, batch))
             rewards = list(_result_of(given) if isinstance(given, Coroutine) else given)
             found = [None if reward is None else float(reward) for reward in rewards]
         if len(found) != len(prompts):

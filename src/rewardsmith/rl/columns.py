@@ -1,0 +1,71 @@
+"""Other columns of a file of prompts, such as a known answer, for reward functions of TRL's form."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.files.reading import read_rows
+from rewardsmith.records import as_text, text_key
+
+logger = logging.getLogger(__name__)
+Columns = Mapping[str, Mapping[str, object]]
+# What TRL names itself, and rows of judgements, which have no such columns.
+OWN, JUDGED = {"prompt", "prompts", "completion", "completions", "completion_ids"}, {"chosen", "completions"}
+
+
+def load_columns(source: str) -> Columns:
+    """Return the other columns of each prompt's row, by the prompt; nothing where `source` is no file of prompts.
+
+    A prompt that stands in several rows has those of the first; where the others differ, one line counts them.
+    """
+    if not Path(source).is_file():
+        return {}
+    found: dict[str, Mapping[str, object]] = {}
+    num_others = 0
+    for _, row in read_rows(Path(source)):
+        if "prompt" not in row or JUDGED & set(row):
+            return {}
+        others = {name: value for name, value in row.items() if name not in OWN}
+        if row["prompt"] and others:
+            num_others += found.setdefault(_key(row["prompt"]), others) != others
+    if num_others:
+        logger.warning("%s: %d rows repeat a prompt with other columns; the first row's are read", source, num_others)
+    return found
+
+
+def columns_of(columns: Columns, prompts: Sequence[Any]) -> dict[str, list[object]]:
+    """Return columns of a batch, one value a prompt, None where its row has none."""
+    rows = [columns.get(_key(prompt)) or {} for prompt in prompts]
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def _key(prompt: object) -> str:
+    """Return the key of a prompt, of a single turn of the user that of its text, as it stood in the file."""
+    text = as_text(prompt)
+    is_turn = not isinstance(text, str) and len(text) == 1 and text[0].role == "user"
+    return text_key(text[0].content if is_turn else text)
+
+
+def is_of_trl(function: Callable[..., Any]) -> bool:
+    """Whether a function is called by keyword with a batch, as TRL does: it takes `prompts`, or any keyword."""
+    taken = _parameters(function)
+    return "prompts" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values())
+
+
+def taken_by(function: Callable[..., Any], columns: Mapping[str, object]) -> dict[str, object]:
+    """Return the columns that a function takes; all where it takes any keyword, or does not say."""
+    taken = _parameters(function)
+    if not taken or any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return dict(columns)
+    return {name: value for name, value in columns.items() if name in taken}
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
