@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from rewardsmith.objectives import OBJECTIVES, make_comparisons
+from rewardsmith.training.encoding import label_columns
 from rewardsmith.training.labels import log_objective, tie_share
 
 ROWS = {"is_tie": [[False, True], [False]], "weight": [[1.0, 1.0], [3.0]], "probability": [[1.0, 0.5], [0.8]]}
@@ -29,15 +30,15 @@ ROWS |= {"margin": [[2.0, 0.0], [0.5]]}
 )
 def test_what_an_objective_does_not_read_is_counted(loss_type, said, caplog):
     caplog.set_level(logging.INFO)
-    log_objective(loss_type, Dataset.from_dict(ROWS))
+    log_objective(loss_type, label_columns(Dataset.from_dict(ROWS)))
     assert caplog.messages == said
 
 
 def test_a_ranking_objective_reads_order_alone(caplog):
-    log_objective("plackett_luce", Dataset.from_dict(ROWS))
+    log_objective("plackett_luce", label_columns(Dataset.from_dict(ROWS)))
     assert "margins of 2, weights of 1, soft labels of 1 comparisons" in caplog.text
     caplog.clear()
-    log_objective("plackett_luce", Dataset.from_dict({"margin": [[0.0]], "weight": [[1.0]], "probability": [[0.5]]}))
+    log_objective("plackett_luce", {"margin": [0.0], "weight": [1.0], "probability": [0.5]})
     assert not caplog.messages
 
 
@@ -54,5 +55,5 @@ def test_what_is_read_changes_the_loss_and_what_is_not_does_not():
 
 
 def test_the_share_of_ties_is_that_of_all_comparisons():
-    assert tie_share(Dataset.from_dict(ROWS)) == pytest.approx(1 / 3)
-    assert tie_share(None) == 0.1
+    assert tie_share(label_columns(Dataset.from_dict(ROWS))) == pytest.approx(1 / 3)
+    assert tie_share(label_columns(None)) == 0.1

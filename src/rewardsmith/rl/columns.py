@@ -46,8 +46,9 @@ def columns_of(columns: Columns, prompts: Sequence[Any]) -> dict[str, list[objec
 def _key(prompt: object) -> str:
     """Return the key of a prompt, of a single turn of the user that of its text, as it stood in the file."""
     text = as_text(prompt)
-    is_turn = not isinstance(text, str) and len(text) == 1 and text[0].role == "user"
-    return text_key(text[0].content if is_turn else text)
+    if not isinstance(text, str) and len(text) == 1 and text[0].role == "user" and isinstance(text[0].content, str):
+        text = text[0].content
+    return text_key(text)
 
 
 def is_of_trl(function: Callable[..., Any]) -> bool:

@@ -377,3 +377,12 @@ def _pair_rows(dataset: Iterable[Any], encoder: Encoder, name: str) -> Iterator[
         ):
             given = {} if "margin" not in others else {"margin": margin}
             yield {**others, "chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], **given}  # type: ignore[index]
+
+
+def label_columns(dataset: object) -> dict[str, list[Any]]:
+    """Return what encoded rows hold of each comparison beside its sides, one value a comparison; {} for a stream."""
+    names = [name for name in COLUMNS[2:] if isinstance(dataset, Dataset) and name in dataset.column_names]
+    rows = {name: dataset[name] for name in names}  # type: ignore[index]
+    return {
+        name: [v for row in found for v in (row if isinstance(row, list) else [row])] for name, found in rows.items()
+    }

@@ -22,7 +22,7 @@ from rewardsmith.models.wide_head import HeadEnsemble
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import COLUMNS
+from rewardsmith.training.encoding import COLUMNS, label_columns
 from rewardsmith.training.labels import tie_share
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
 
@@ -101,7 +101,7 @@ class Problem:
             spread_D=torch.where(spread_D > 0, spread_D, torch.ones_like(spread_D)),
             comparisons=all_comparisons(trainer.train_dataset).to(device),
             head=copy.deepcopy(reward_head(core_model(trainer.model))).float().to(device),
-            tie_share=tie_share(trainer.train_dataset),
+            tie_share=tie_share(label_columns(trainer.train_dataset)),
             draws_GH=draws.to(device) if (draws := _draws(trainer)) is not None else None,
         )
 

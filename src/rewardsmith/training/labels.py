@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
-
-from datasets import Dataset
+from collections.abc import Callable, Mapping, Sequence
 
 from rewardsmith.errors import listed
 from rewardsmith.objectives import OBJECTIVES
 
 logger = logging.getLogger(__name__)
+# Of `encoding.label_columns`.
+Columns = Mapping[str, Sequence[float]]
 # Column of encoded rows -> how it is called, and whether a value says anything.
 SAYING: dict[str, tuple[str, Callable[[float], bool]]] = {
     "margin": ("margins", bool),
@@ -21,25 +20,25 @@ SAYING: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def tie_share(dataset: object) -> float:
+def tie_share(columns: Columns) -> float:
     """Return the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
-    ties = list(_values(dataset, "is_tie"))
+    ties = columns.get("is_tie")
     return sum(ties) / len(ties) if ties else 0.1
 
 
-def log_objective(loss_type: str, dataset: object) -> None:
-    """Say what is minimised, the range of the margins, and what the rows hold that the objective does not read."""
+def log_objective(loss_type: str, columns: Columns) -> float:
+    """Say what is minimised, the range of margins, and what the objective does not read; returns the share of ties."""
     reads = OBJECTIVES[loss_type].reads
-    margins = [margin for margin in _values(dataset, "margin") if margin]
+    margins = [margin for margin in columns.get("margin", ()) if margin]
     spread = "no margins"
     if margins and "margin" in reads:
         spread = f"margins from {min(margins):g} to {max(margins):g} in units of the reward (logits)"
     elif margins:
         spread = "which reads no margins"
-    elif not isinstance(dataset, Dataset) or "margin" not in dataset.column_names:
+    elif "margin" not in columns:
         spread = "margins unknown"
     logger.info("objective %s, %s", loss_type, spread)
-    found = Counter({name: sum(map(says, _values(dataset, name))) for name, (_, says) in SAYING.items()})
+    found = Counter({name: sum(map(says, columns.get(name, ()))) for name, (_, says) in SAYING.items()})
     unread = [name for name in SAYING if found[name] and name not in reads]
     if unread:
         told = ", ".join(f"{SAYING[name][0]} of {found[name]:,}" for name in unread)
@@ -48,10 +47,4 @@ def log_objective(loss_type: str, dataset: object) -> None:
             "%s does not read the %s comparisons: they train as if there were none; loss_type %s read them",
             *(loss_type, told, listed(others, len(others))),
         )
-
-
-def _values(dataset: object, name: str) -> Iterator[Any]:
-    """Yield a column of encoded rows, one value a comparison; nothing for a stream."""
-    if isinstance(dataset, Dataset) and name in dataset.column_names:
-        for row in dataset[name]:
-            yield from row if isinstance(row, list) else [row]
+    return tie_share(columns)

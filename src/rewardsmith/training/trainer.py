@@ -127,8 +127,8 @@ class RewardTrainer(HubMixin, Trainer):
         processes.require_processes(args, self.accelerator)
         processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
-        self.step_loss = StepLoss(args, labels.tie_share(self.train_dataset)).to(args.device)
-        labels.log_objective(args.loss_type, self.train_dataset)
+        share = labels.log_objective(args.loss_type, encoding.label_columns(self.train_dataset))
+        self.step_loss = StepLoss(args, share).to(args.device)
         self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
         self._num_tokens, self._offload = 0, models.activation_offloading(args)
         models.compile_model(self)
