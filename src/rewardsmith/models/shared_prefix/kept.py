@@ -13,12 +13,12 @@ Shapes: U rows, H heads of keys, L tokens, D hidden, or the size of a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rewardsmith.capabilities import PrefixCounts
 from rewardsmith.errors import ConfigError
@@ -118,7 +118,7 @@ class KeptPrefixes:
         self.store: PrefixStore[Any] = PrefixStore(max_tokens)
         # Rows that left nothing, or little that was new: what another one shares with them is worth keeping.
         self._seen: PrefixStore[None] = PrefixStore(max_tokens)
-        self._weights: tuple[object, ...] = ()
+        self._weights = _Weights(self.core)
 
     def columns(self, groups: Sequence[Sequences], tokens_per_batch: int) -> list[list[list[float]]]:
         """Return what the head gives for every sequence of every group, the reward first."""
@@ -239,11 +239,9 @@ class KeptPrefixes:
         return getattr(self.core, self.core.base_model_prefix)
 
     def _forget_other_weights(self) -> None:
-        weights = _weights_of(self.core)
-        if weights != self._weights:
+        if self._weights.have_changed():
             self.store.clear()
             self._seen.clear()
-        self._weights = weights
 
     def _joined(self, asked: Sequence[_Begun], numbers: Sequence[int]) -> Past:
         """Return one past of a row for each number, which names what it goes on from; all are of one length."""
@@ -308,17 +306,39 @@ class KeptPrefixes:
             self.store.put(sort_key(row), _copied(left))
 
 
-def _weights_of(core: nn.Module) -> tuple[object, ...]:
-    """Return what changes with the weights: where they are, how often torch saw them change, and a value of each.
+class _Weights:
+    """The weights of a model, which tell whether they have changed since they were last asked.
 
-    Torch does not see what is written through `.data`, as merging an adapter does.
+    Torch counts changes in place, and what takes a weight's stead lies elsewhere. What is written through `.data`, as
+    merging an adapter does, shows in the values alone: one of each weight is looked at, in one copy from each device.
     """
-    parameters = [parameter.detach() for parameter in core.parameters()]
-    values = [
-        tensor[tuple(size // 2 for size in tensor.shape)].float().cpu() for tensor in parameters if tensor.numel()
-    ]
-    places = tuple((tensor.data_ptr(), tensor.dtype, tensor._version) for tensor in parameters)
-    return places, tuple(torch.stack(values).tolist())
+
+    def __init__(self, core: nn.Module) -> None:
+        self._core = core
+        self._places: tuple[object, ...] = ()
+        self._looked_at: list[list[Tensor]] = []
+        self._values: list[list[float]] = []
+
+    def have_changed(self) -> bool:
+        """Whether they have changed since the last call; the first one says yes."""
+        places = tuple((weight.data_ptr(), weight.dtype, weight._version) for weight in self._core.parameters())
+        have_moved = places != self._places
+        if have_moved:
+            self._places, self._looked_at = places, _one_value_each(self._core.parameters())
+        values = [torch.stack(views).float().tolist() for views in self._looked_at]
+        have_changed = have_moved or values != self._values
+        self._values = values
+        return have_changed
+
+
+def _one_value_each(weights: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return views of the middle value of each weight, those of one device and precision together."""
+    views: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for weight in weights:
+        if weight.numel() and not weight.is_meta:
+            view = weight.detach()[tuple(size // 2 for size in weight.shape)]
+            views.setdefault((weight.device, weight.dtype), []).append(view)
+    return list(views.values())
 
 
 def _whole_steps(num_tokens: int) -> int:
