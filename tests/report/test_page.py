@@ -113,6 +113,15 @@ def test_empty_and_odd_parts_break_nothing():
     assert b"</html>" in render_report([{}])
 
 
+def test_what_doctor_found_stands_on_a_page_with_its_remedy(read_page):
+    row = {"check": "swapped labels", "level": "yellow", "message": "9 of 10 contradict", "remedy": "look at them"}
+    plain = {"schema": "rewardsmith.doctor", "schema_version": 1, "model": None, "data": "d.jsonl", "findings": [row]}
+    page = read_page(render_report([plain]))
+    for text in ("data alone", "d.jsonl", "swapped labels: 9 of 10 contradict", "look at them"):
+        assert text in page.text
+    assert "Other numbers" not in page.headings
+
+
 def test_more_models_than_marks_have_a_line_each(read_page):
     def page(number):
         metrics = {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 50}}

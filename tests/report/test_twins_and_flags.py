@@ -73,7 +73,7 @@ EXCEPTIONS = {
         "trained_on": SEVERAL,
         "ensemble_risk": SEVERAL,
     },
-    "doctor": {"json": WRITES, "strict": EXIT, "data_alone": "`data` is an argument of its own"},
+    "doctor": {"json": WRITES, "html": WRITES, "strict": EXIT, "data_alone": "`data` is an argument of its own"},
     "score_file": dict.fromkeys(("engine", "workers", "cpus_per_worker", "gpus_per_worker", "ray_address"), CLUSTER),
     "rank": {"input": "the argument `source`"}
     | dict.fromkeys(("engine", "workers", "cpus_per_worker", "gpus_per_worker", "ray_address"), CLUSTER),

@@ -40,8 +40,8 @@ def findings_section(result: Plain) -> Section | None:
     items.sort(key=lambda item: -LEVELS.index(item.level))
     return Section(
         "Findings",
-        "What the audit concludes from the numbers below: red asks for action, yellow for a look.",
-        "Green means that this audit found nothing on this data, not that nothing is there.",
+        "What follows from the numbers: red asks for action, yellow for a look.",
+        "Green means that nothing was found on this data, not that nothing is there.",
         [Findings(items)],
         is_essential=True,
     )

@@ -26,13 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, help="of the training run (default: the contract's, then 1024)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 on yellow findings too")
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON; - for stdout instead of lines")
+    parser.add_argument("--html", metavar="FILE", help="also write the findings as a self-contained page")
     add_size_options(add_loading_options(parser))
     add_input_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Examine and print. Returns 1 when a finding is red, with --strict also when one is yellow."""
+    from rewardsmith.cli.evaluate import about, say_wrote
     from rewardsmith.doctor.examining import doctor
+    from rewardsmith.report import write_report
 
     if args.model:
         from transformers.utils import logging
@@ -47,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     flags = ("max_length", "trust_remote_code", "device", "dtype", "tokens_per_batch", "truncate_prompt", "revision")
     found = doctor(args.model, data, watch=track, **{name: getattr(args, name) for name in flags}, **reading)
     show(found, args.json)
+    if args.html:
+        say_wrote(write_report([found], args.html, about=about()))
     return int(found.level == "red" or (args.strict and found.level == "yellow"))
 
 

@@ -79,6 +79,7 @@ HEAD = {"schema", "schema_version", "scorer", "data", "groups", "comparisons", "
 HEAD |= {"scored_texts", "within_prompt_sd"}
 Grid = Mapping[tuple[str, str], Plain]
 TONES = "abcd"
+DOCTOR = "rewardsmith.doctor"
 SIGNS = {"good": "▲\u00a0", "bad": "▼\u00a0", "warn": "≈\u00a0"}
 REFERENCES = {"baseline": "best baseline", "ceiling": "ceiling of raters' noise"}
 PRINTED = ("rewardsmith.audit", "rewardsmith.models_together")
@@ -117,11 +118,19 @@ def render_report(results: Sequence[Any], *, title: str | None = None, about: Se
 
 def _values(result: Any) -> Plain:
     """Return a result as a dictionary, with the details of its scored groups where it still has them."""
+    plain: Plain = result if isinstance(result, Mapping) else result.to_dict()
+    if plain.get("schema") == DOCTOR:
+        return _of_doctor(plain)
     if isinstance(result, Mapping):
-        return result
-    plain: dict[str, Any] = result.to_dict()
+        return plain
     scored = getattr(result, "scored", None) or getattr(getattr(result, "evaluation", None), "scored", None)
-    return plain | details(scored) if scored else plain
+    return {**plain, **details(scored)} if scored else plain
+
+
+def _of_doctor(result: Plain) -> Plain:
+    """Return what `doctor` found with the keys of an audit."""
+    rows = [{**row, "text": f"{row['check']}: {row['message']}"} for row in result["findings"]]
+    return {"scorer": result["model"] or "data alone", "data": result["data"] or "no data", "findings": rows}
 
 
 def _verdict(results: Sequence[Plain]) -> Verdict | None:
