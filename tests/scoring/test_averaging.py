@@ -60,3 +60,9 @@ def test_other_bases_and_architectures_are_refused(members, tmp_path):
     stranger.save_model()
     with pytest.raises(ConfigError, match="not fine-tuned from one base"):
         average_models([members[0], str(tmp_path / "stranger")], tmp_path / "out")
+
+
+def test_a_model_that_is_named_twice_is_refused(members, tmp_path):
+    with pytest.raises(ConfigError, match="is named twice and would count twice"):
+        average_models([members[0], members[1], f"{members[0]}/../{members[0].split('/')[-1]}"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -77,6 +77,10 @@ def average_models(
     folders = [member for folder in folders for member in member_folders(local_folder(str(folder)))]
     if len(folders) < 2:
         raise ConfigError(f"averaging needs two or more models, not {len(folders)}")
+    places = [Path(folder).resolve() for folder in folders]
+    twice = next((str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is named twice and would count twice; name each model once")
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty; name a new folder")
     first = _load(folders[0], trust_remote_code)
