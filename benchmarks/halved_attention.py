@@ -20,9 +20,9 @@ from counted_work import sequences_by_prompt
 from train_vs_trl import train_tokenizer
 from transformers import AutoTokenizer
 
-from rewardsmith.models.shared_prefix import segments
+from rewardsmith.models.shared_prefix import attention
+from rewardsmith.models.shared_prefix.attention import SegmentPlan, attend_by_segments, segment_plan
 from rewardsmith.models.shared_prefix.packing import PackedChunk, PrefixLayout, count_tokens, pack
-from rewardsmith.models.shared_prefix.segments import SegmentPlan, attend_by_segments, segment_plan
 
 WHOLE = 10**9
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="*", default=[])
     parser.add_argument("--data", nargs="*", default=[], choices=["hh", "finegrained", "rmb", "wmt"])
-    parser.add_argument("--halved-from", type=int, nargs="+", default=[192, segments.HALVED_FROM, 512])
+    parser.add_argument("--halved-from", type=int, nargs="+", default=[192, attention.HALVED_FROM, 512])
     parser.add_argument("--tokens-per-batch", type=int, default=4096)
     parser.add_argument("--repetitions", type=int, default=7)
     args = parser.parse_args()
@@ -63,7 +63,7 @@ def compare(name: str, layout: PrefixLayout, halved_from: list[int], repetitions
     took: dict[int, list[tuple[float, float]]] = {size: [] for size in (WHOLE, *halved_from)}
     for turn in range(repetitions + 1):
         for size, seconds in took.items():
-            segments.HALVED_FROM = size
+            attention.HALVED_FROM = size
             found = measure(tensors, replace(plan))
             if turn:
                 seconds.append(found)

@@ -234,12 +234,11 @@ def test_without_a_compiler_layers_stay_as_they_are(monkeypatch):
 
 @pytest.mark.parametrize("way", ["TORCHDYNAMO_DISABLE", "config"])
 def test_where_the_environment_switches_compiling_off_a_line_says_so(monkeypatch, way):
-    if way == "config":
-        monkeypatch.setattr(torch._dynamo.config, "disable", True)
-    else:
+    if way != "config":
         monkeypatch.setenv(way, "1")
     model, _ = ready()
-    assert "the environment switches compiling off" in compile_layers(model, "on", LONG)
+    with torch._dynamo.config.patch(disable=way == "config"):
+        assert "the environment switches compiling off" in compile_layers(model, "on", LONG)
     assert not is_compiled(model)
 
 

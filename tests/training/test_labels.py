@@ -35,15 +35,15 @@ def test_what_an_objective_does_not_read_is_counted(loss_type, said, caplog):
 
 
 def test_a_ranking_objective_reads_order_alone(caplog):
+    caplog.set_level(logging.INFO)
     log_objective("plackett_luce", label_columns(Dataset.from_dict(ROWS)))
     assert "margins of 2, weights of 1, soft labels of 1 comparisons" in caplog.text
     caplog.clear()
     log_objective("plackett_luce", {"margin": [0.0], "weight": [1.0], "probability": [0.5]})
-    assert not caplog.messages
+    assert caplog.messages == ["objective plackett_luce, no margins"]
 
 
 def test_what_is_read_changes_the_loss_and_what_is_not_does_not():
-
     rewards, values = torch.tensor([0.3, -0.2]), {"margin": 0.7, "probability": 0.8}
     for objective in OBJECTIVES.values():
         extra = (torch.tensor(0.5),) if objective.start_threshold else ()

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from rewardsmith.models.shared_prefix import segments
+from rewardsmith.models.shared_prefix import attention
 from rewardsmith.models.shared_prefix.exactness import (
     HALVES,
     _drops_attention,
@@ -175,12 +175,12 @@ def half_rows(model, groups) -> list[float]:
 
 @pytest.mark.parametrize("make", [lambda: tiny_models.qwen2()[0], lambda: experts("mixtral")], ids=["dense", "experts"])
 def test_a_path_that_is_wrong_by_less_than_bf16_rounds_is_found_in_bf16(monkeypatch, make):
-    merge = segments._merge
+    merge = attention._merge
 
     def slightly_wrong(output, lse, extra, extra_lse):
         merge(output, lse, extra, extra_lse - 0.02)
 
-    monkeypatch.setattr(segments, "_merge", slightly_wrong)
+    monkeypatch.setattr(attention, "_merge", slightly_wrong)
     plan = prepare_model(make().to(torch.bfloat16))
     assert plan.way != "packed"
     assert "differs by" in plan.reason
@@ -189,7 +189,7 @@ def test_a_path_that_is_wrong_by_less_than_bf16_rounds_is_found_in_bf16(monkeypa
 @pytest.mark.parametrize("make", [lambda: tiny_models.qwen2()[0], lambda: experts("mixtral")], ids=["dense", "experts"])
 @pytest.mark.parametrize("fault", ["raises", "is no number"])
 def test_a_kernel_that_fails_in_bf16_alone_is_found(monkeypatch, make, fault):
-    forward = segments._FORWARD
+    forward = attention._FORWARD
 
     def failing(query, *args, **options):
         if query.dtype != torch.bfloat16:
@@ -199,7 +199,7 @@ def test_a_kernel_that_fails_in_bf16_alone_is_found(monkeypatch, make, fault):
         output, lse = forward(query, *args, **options)
         return output * float("nan"), lse
 
-    monkeypatch.setattr(segments, "_FORWARD", failing)
+    monkeypatch.setattr(attention, "_FORWARD", failing)
     plan = prepare_model(make().to(torch.bfloat16))
     assert plan.way == "forked"
     assert ("BFloat16" if fault == "raises" else "differs by nan") in plan.reason
