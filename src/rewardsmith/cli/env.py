@@ -22,10 +22,11 @@ def run(_: argparse.Namespace) -> int:
     from rewardsmith.training.record import versions
 
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    missing = [name for name in OPTIONAL if name not in package_versions(OPTIONAL)]
+    installed = package_versions(OPTIONAL)
+    missing = [name for name in OPTIONAL if name not in installed]
     facts = {
         **versions(),
-        **package_versions(OPTIONAL),
+        **installed,
         "not installed": ", ".join(missing) or "none",
         "platform": platform.platform(),
         "GPUs": ", ".join(gpus) or "none",

@@ -54,15 +54,19 @@ def _key(prompt: object) -> str:
 def is_of_trl(function: Callable[..., Any]) -> bool:
     """Whether a function is called by keyword with a batch, as TRL does: it takes `prompts`, or any keyword."""
     taken = _parameters(function)
-    return "prompts" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values())
+    return "prompts" in taken or _takes_any(taken)
 
 
 def taken_by(function: Callable[..., Any], columns: Mapping[str, object]) -> dict[str, object]:
     """Return the columns that a function takes; all where it takes any keyword, or does not say."""
     taken = _parameters(function)
-    if not taken or any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+    if not taken or _takes_any(taken):
         return dict(columns)
     return {name: value for name, value in columns.items() if name in taken}
+
+
+def _takes_any(taken: Mapping[str, inspect.Parameter]) -> bool:
+    return any(one.kind is one.VAR_KEYWORD for one in taken.values())
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
