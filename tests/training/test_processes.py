@@ -234,17 +234,17 @@ def trained(folder: Path, size: int, **settings) -> tuple[dict[str, torch.Tensor
     return torch.load(folder / "weights.pt"), json.loads((folder / "found.json").read_text())
 
 
-def require_same(one, several, unlike: tuple[str, ...] = UNLIKE, near: float = 1e-6) -> None:
+def require_same(one, several, unlike: tuple[str, ...] = UNLIKE, near: float = 1e-5) -> None:
+    # Rewards are no nearer than the weights: processors differ in how they sum, and Adam carries that through 20 steps.
     (weights, found), (others, theirs) = one, several
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=0, atol=1e-5)
     for log, other in zip([*found["logs"], found["eval"]], [*theirs["logs"], theirs["eval"]], strict=True):
         for name in log:
             if not name.endswith(unlike):
-                within = max(near, 1e-5 if name == "grad_norm" else 0)
-                assert other[name] == pytest.approx(log[name], abs=within, rel=within, nan_ok=True), name
+                assert other[name] == pytest.approx(log[name], abs=near, rel=near, nan_ok=True), name
     mine, its = found["objective"]["threshold"], theirs["objective"]["threshold"]
-    assert its == (mine if mine is None else pytest.approx(mine, abs=1e-6))
+    assert its == (mine if mine is None else pytest.approx(mine, abs=near))
 
 
 KWISE = {"loss_type": "davidson", "merge_prompts": False}
