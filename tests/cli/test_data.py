@@ -108,6 +108,15 @@ def test_merge_caps_weighs_and_joins_graphs(tmp_path, path, capsys):
     assert "give one for each" in capsys.readouterr().err
 
 
+def test_merging_a_file_with_itself_says_what_it_leaves_out(tmp_path, path, capsys):
+    out = tmp_path / "mix.jsonl"
+    assert data("merge", path, path, "--out", out) == 0
+    assert "left out 30 judgements that stand there already, 30 groups with them" in capsys.readouterr().out
+    assert list(load_preferences(out)) == list(load_preferences(path))
+    assert data("merge", path, path, "--out", out, "--keep-apart", "--keep-copies", "--overwrite") == 0
+    assert len(list(read_rows(out))) == 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from rewardsmith.cli.data_writing import parse_shares
 from rewardsmith.data import load_preferences
 from rewardsmith.data.simulate import AnnotatorConfig, SimulationConfig, simulate
+from rewardsmith.data.splitting import parse_shares
 from rewardsmith.errors import ConfigError
 
 

@@ -9,10 +9,9 @@ import pytest
 import rewardsmith
 from rewardsmith.audit.auditing import AuditOptions, audit
 from rewardsmith.audit.plan import AuditPlan
-from rewardsmith.cli.data_writing import parse_shares
 from rewardsmith.cli.main import COMMANDS, CommandParser, part_of
 from rewardsmith.cli.train import make_parser
-from rewardsmith.data.splitting import SplitPlan
+from rewardsmith.data.splitting import SplitPlan, parse_shares
 from rewardsmith.doctor.examining import doctor
 from rewardsmith.evaluation import Resampling
 from rewardsmith.report.training import OF_THE_COMMAND

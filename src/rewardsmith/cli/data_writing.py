@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from rewardsmith.cli.options import add_input_options, input_options
+from rewardsmith.data.copies import Copies
 from rewardsmith.data.formats import TARGETS, llamafactory
 from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, iter_preferences
 from rewardsmith.data.merging import merge_groups
 from rewardsmith.data.mixing import Portion, choose_groups, group_rank, plan_counts, rank_threshold
-from rewardsmith.data.simulate import GOLD, AnnotatorConfig, SimulationConfig, iter_simulated
-from rewardsmith.data.splitting import HELD_BACK, SUFFIXES, SplitPlan, split
+from rewardsmith.data.simulate import GOLD, AnnotatorConfig, SimulationConfig, count_judgements, iter_simulated
+from rewardsmith.data.splitting import SUFFIXES, SplitPlan, parse_shares, split
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, open_rows, write_json
@@ -54,7 +52,8 @@ def run_convert(args: argparse.Namespace) -> int:
         for group in track(groups, "convert"):
             write(group)
     if args.to == "llamafactory":
-        _register(args.out)
+        name, info = llamafactory.register(args.out)
+        print(f"registered {name!r} in {info}")
     for line in _summary(args.out, args.to, report):
         print(line)
     print("\n".join([f"read {read.rows} rows", *read.lines()]))
@@ -81,15 +80,6 @@ def _open_layout(path: Path, layout: str, report: ConvertReport) -> Iterator[Cal
                 write_row(row)
 
         yield write_rows
-
-
-def _register(path: Path) -> None:
-    """Enter the file into dataset_info.json beside it, as LLaMA-Factory needs; other entries stay."""
-    info_path = path.parent / "dataset_info.json"
-    known: dict[str, Any] = json.loads(info_path.read_text(encoding="utf-8")) if info_path.exists() else {}
-    name = path.name.split(".")[0]
-    write_json(info_path, {**known, name: {"file_name": path.name, **llamafactory.INFO}})
-    print(f"registered {name!r} in {info_path}")
 
 
 def _summary(path: Path, layout: str, report: ConvertReport) -> list[str]:
@@ -140,20 +130,6 @@ def run_split(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_shares(text: str) -> dict[str, float]:
-    """Read "train=0.9,test=0.1". Raises ConfigError with the accepted form."""
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, share = part.strip().partition("=")
-        try:
-            shares[name] = float(share)
-        except ValueError as error:
-            raise ConfigError(f"shares are given as train=0.9,test=0.1; {part!r} is not of that form") from error
-        if not name.isidentifier() or name == HELD_BACK or not math.isfinite(shares[name]):
-            raise ConfigError(f"{part!r} is no side of a split; give a plain name and a finite share")
-    return shares
-
-
 def configure_merge(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("input", nargs="+", help="files, folders or hub ids, one a source")
@@ -164,7 +140,10 @@ def configure_merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cap", nargs="+", type=int, help="one cap for all, or one a source; 0 means none")
     parser.add_argument("--seed", type=int, default=0, help="another seed chooses other groups")
     parser.add_argument(
-        "--keep-apart", action="store_true", help="do not merge groups of one prompt: streams, needs no memory"
+        "--keep-apart", action="store_true", help="do not merge groups of one prompt: streams, needs little memory"
+    )
+    parser.add_argument(
+        "--keep-copies", action="store_true", help="count a judgement that several inputs hold once for each"
     )
     add_input_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what lies at --out")
@@ -182,7 +161,8 @@ def run_merge(args: argparse.Namespace) -> int:
         ranks.append([group_rank(group, args.seed) for group in groups])
     counts = plan_counts([len(values) for values in ranks], portions)
     limits = [rank_threshold(values, count) for values, count in zip(ranks, counts, strict=True)]
-    chosen = _chosen(args, counts, limits)
+    copies = Copies()
+    chosen = _chosen(args, counts, limits, copies)
     groups = chosen if args.keep_apart else iter(merge_groups(chosen))
     num_groups = 0
     with open_groups(args.out) as write:
@@ -191,7 +171,11 @@ def run_merge(args: argparse.Namespace) -> int:
             num_groups += 1
     for source, report, count in zip(args.input, reports, counts, strict=True):
         print("\n".join([f"{source}: {count} of {report.groups} groups", *report.lines()]))
-    print(f"wrote {num_groups} groups to {args.out} ({sum(counts) - num_groups} merged into groups of the same prompt)")
+    if copies.judgements or copies.groups:
+        print(f"left out {copies.judgements} judgements that stand there already, {copies.groups} groups with them")
+        print("  (the same answers, outcome, annotator and time; --keep-copies counts them again)")
+    merged = sum(counts) - copies.groups - num_groups
+    print(f"wrote {num_groups} groups to {args.out} ({merged} merged into groups of the same prompt)")
     return 0
 
 
@@ -207,10 +191,13 @@ def _portions(args: argparse.Namespace) -> list[Portion]:
     return [Portion(weight, cap or None) for weight, cap in zip(weights, caps, strict=True)]
 
 
-def _chosen(args: argparse.Namespace, counts: list[int], limits: list[float]) -> Iterator[PreferenceGroup]:
-    """Read the inputs again and yield the chosen groups, source after source."""
+def _chosen(
+    args: argparse.Namespace, counts: list[int], limits: list[float], copies: Copies
+) -> Iterator[PreferenceGroup]:
+    """Read the inputs again and yield the chosen groups, source after source, without copies."""
     for source, count, limit in zip(args.input, counts, limits, strict=True):
-        yield from choose_groups(iter_preferences(source, **input_options(args)), count, limit, args.seed)
+        groups = choose_groups(iter_preferences(source, **input_options(args)), count, limit, args.seed)
+        yield from groups if args.keep_copies else copies.left_out_of(groups)
 
 
 def configure_simulate(parser: argparse.ArgumentParser) -> None:
@@ -280,20 +267,6 @@ def build_config(args: argparse.Namespace) -> SimulationConfig:
         seed=args.seed,
         annotators=annotators,
     )
-
-
-def count_judgements(group: PreferenceGroup) -> dict[str, int]:
-    """Count what a group holds; `agree` are sided judgements on the gold reward's side, `alike` those without one."""
-    gold: Any = group.ratings[GOLD]
-    sided = [edge for edge in group.comparisons if not edge.is_tie]
-    return {
-        "prompts": 1,
-        "answers": len(group),
-        "comparisons": len(group.comparisons),
-        "ties": group.num_ties,
-        "agree": sum(gold[edge.better] > gold[edge.worse] for edge in sided),
-        "alike": sum(gold[edge.better] == gold[edge.worse] for edge in sided),
-    }
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -248,3 +248,17 @@ def demo_groups(num_train: int, num_held_out: int, seed: int) -> tuple[list[Pref
     config = SimulationConfig(prompts=num_train + num_held_out, sentences=(1, 6), seed=seed, annotators=annotators)
     groups = list(simulate(config))
     return groups[:num_train], groups[num_train:]
+
+
+def count_judgements(group: PreferenceGroup) -> dict[str, int]:
+    """Count what a group holds; `agree` are sided judgements on the gold reward's side, `alike` those without one."""
+    gold: Any = group.ratings[GOLD]
+    sided = [edge for edge in group.comparisons if not edge.is_tie]
+    return {
+        "prompts": 1,
+        "answers": len(group),
+        "comparisons": len(group.comparisons),
+        "ties": group.num_ties,
+        "agree": sum(gold[edge.better] > gold[edge.worse] for edge in sided),
+        "alike": sum(gold[edge.better] == gold[edge.worse] for edge in sided),
+    }

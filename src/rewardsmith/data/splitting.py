@@ -9,6 +9,7 @@ moving either. So appending rows moves no row; re-ordering rows may move near-du
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -275,3 +276,17 @@ def _parts(group: PreferenceGroup, side: str | None, plan: SplitPlan) -> Iterato
         yield side, replace(group, comparisons=inside) if outside else group
     if outside:
         yield None, replace(group, comparisons=outside)
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """Read "train=0.9,test=0.1". Raises ConfigError with the accepted form."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.strip().partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError as error:
+            raise ConfigError(f"shares are given as train=0.9,test=0.1; {part!r} is not of that form") from error
+        if not name.isidentifier() or name == HELD_BACK or not math.isfinite(shares[name]):
+            raise ConfigError(f"{part!r} is no side of a split; give a plain name and a finite share")
+    return shares

@@ -24,6 +24,7 @@ from rewardsmith.data.formats.rankings import ranked_comparisons
 from rewardsmith.errors import DataError, describe, one_line, row_error
 from rewardsmith.files.reading import read_rows
 from rewardsmith.files.tables import OnBroken, Row
+from rewardsmith.files.writing import write_json
 from rewardsmith.records import Message, PreferenceGroup
 
 TAGS = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant", "system": "system"}
@@ -211,3 +212,12 @@ FORMAT = Format(
     read_folder=read_folder,
     targets={"llamafactory": Target(write_rows, frozenset({"tools"}), is_chat=True)},
 )
+
+
+def register(path: Path) -> tuple[str, Path]:
+    """Enter a file into dataset_info.json beside it, as LLaMA-Factory needs; other entries stay. Returns its name."""
+    info_path = path.parent / "dataset_info.json"
+    known: dict[str, Any] = json.loads(info_path.read_text(encoding="utf-8")) if info_path.exists() else {}
+    name = path.name.split(".")[0]
+    write_json(info_path, {**known, name: {"file_name": path.name, **INFO}})
+    return name, info_path
