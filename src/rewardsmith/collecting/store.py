@@ -24,12 +24,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from rewardsmith.collecting import tables as t
+from rewardsmith.collecting.copying import BUSY_MS, copy_database, find_damage
 from rewardsmith.collecting.project import Project
 from rewardsmith.errors import ConfigError, DataError
 
 SAFE_WAL = (3, 51, 3)
 REMOTE_FILES = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"}
-BUSY_MS = 30_000
 # How often a process asks for a database that another one holds, and for how long a long task leaves it free.
 ASK_SECONDS, FREE_SECONDS = 0.005, 0.02
 T = TypeVar("T")
@@ -115,8 +115,10 @@ class Store:
             advice = "upgrade Rewardsmith" if newer else "run: rewardsmith collect upgrade"
             raise DataError(f"the database is at version {found or 'none'}, this program needs {wanted}; {advice}")
         if self.is_sqlite:
-            with self.transaction() as connection:
-                state = connection.exec_driver_sql("PRAGMA quick_check").scalar()
+            try:
+                state = find_damage(self.path)
+            except sqlite3.Error as error:
+                raise DataError(f"{self.path} cannot be read: {error}") from error
             if state != "ok":
                 raise DataError(
                     f"{self.path} is damaged ({state}); bring a copy back: rewardsmith collect restore COPY"
@@ -179,13 +181,8 @@ class Store:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy one SQLite file into another and check what came of it. Raises DataError, sqlite3.Error."""
-    with (
-        contextlib.closing(sqlite3.connect(source, timeout=BUSY_MS / 1000)) as old,
-        contextlib.closing(sqlite3.connect(target, timeout=BUSY_MS / 1000)) as new,
-    ):
-        old.backup(new)
-        if new.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
-            raise DataError(f"the copy of {source} is damaged; the database itself may be, too")
+    if copy_database(source, target) != "ok":
+        raise DataError(f"the copy of {source} is damaged; the database itself may be, too")
 
 
 def _version_of_copy(path: Path) -> str:
