@@ -2,6 +2,7 @@
 
 import pytest
 
+from rewardsmith.data.near import near_prompt_key
 from rewardsmith.errors import DataError
 from rewardsmith.records import (
     Comparison,
@@ -9,7 +10,6 @@ from rewardsmith.records import (
     PreferenceGroup,
     graph_key,
     judgements,
-    near_prompt_key,
     number_prompts,
     preferences,
     prompt_key,

@@ -43,6 +43,31 @@ class Outcomes(NamedTuple):
         return self.first / either if either else math.nan
 
 
+class OutcomeReader(Protocol):
+    """Says how comparisons of two answers end, from what a scorer gave for each; checked once, asked often.
+
+    `tie_models` are the models of ties that its members know, "davidson" or "rao_kupper"; empty where they know none.
+    `trained_ties` are those that members were trained with.
+    """
+
+    @property
+    def tie_models(self) -> tuple[str, ...]: ...
+
+    @property
+    def trained_ties(self) -> tuple[str, ...]: ...
+
+    def of(self, first: Any, second: Any) -> Outcomes: ...
+
+
+@runtime_checkable
+class GivesOutcomes(Protocol):
+    """A scorer that says how a comparison of two answers ends."""
+
+    def outcome_reader(self) -> OutcomeReader: ...
+
+    def score_parts(self, requests: Sequence[ScoreRequest]) -> Sequence[Sequence[Any]]: ...
+
+
 @dataclass(slots=True)
 class PrefixCounts:
     """What was saved since the start, and what is held.

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os.path
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -20,6 +19,8 @@ from rewardsmith.errors import DataError, describe
 
 SYSTEM_ROLES = ("system", "developer")
 Outcome = Literal["better", "tie"]
+# What shares of votes may be off by, as rounded decimals and as float32.
+ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Comparison:
         margin: how much better, in units of the source (rating points, Llama 2 margins); None when unknown.
         weight: how much this comparison counts, >= 0.
         probability: soft label P(better is preferred), in [0, 1], such as a vote share; None means certain.
+        tie_share: share of votes for a tie, which `probability` counts half for each side; None where it is not known.
         annotator: who judged, when known.
         time: ISO 8601 time of the judgement, when known.
         rationale: why, in the annotator's words, when they said it.
@@ -82,6 +84,7 @@ class Comparison:
     margin: float | None = None
     weight: float = 1.0
     probability: float | None = None
+    tie_share: float | None = None
     annotator: str | None = None
     time: str | None = None
     rationale: str | None = None
@@ -95,6 +98,13 @@ class Comparison:
             raise DataError(f"weight must be finite and >= 0, not {self.weight!r}")
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise DataError(f"probability must lie in [0, 1], not {self.probability!r}")
+        if self.tie_share is not None:
+            probability = 0.5 if self.outcome == "tie" else 1.0 if self.probability is None else self.probability
+            if not 0 <= self.tie_share <= 2 * min(probability, 1 - probability) + ROUNDING:
+                raise DataError(
+                    f"tie_share is {self.tie_share!r} beside probability {probability!r}, which counts votes for a tie "
+                    "half for each side; give 0 <= tie_share <= 2 min(probability, 1 - probability)"
+                )
 
     @property
     def is_tie(self) -> bool:
@@ -173,6 +183,15 @@ class Judgement:
     is_tie: bool
     probability: float
     comparison: Comparison
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """The shares of raters who say "better", "worse" and "tie"; they add up to 1."""
+        tie = self.comparison.tie_share
+        if tie is None:
+            return (0.0, 0.0, 1.0) if self.is_tie else (self.probability, 1.0 - self.probability, 0.0)
+        worse = max(0.0, 1.0 - self.probability - tie / 2)
+        return max(0.0, 1.0 - worse - tie), worse, tie
 
     @property
     def is_soft(self) -> bool:
@@ -354,34 +373,6 @@ def graph_key(group: PreferenceGroup) -> tuple[str, str]:
     return (text_key(group.prompt), json.dumps(settings, sort_keys=True, default=str))
 
 
-def near_prompt_key(group: PreferenceGroup) -> str:
-    """Return the key under which prompts that differ in case, width or punctuation only are one; splits go by it."""
-    return normalise(prompt_text(group))
-
-
-def prompt_text(group: PreferenceGroup) -> str:
-    """Return the text by which a prompt is recognised.
-
-    System messages are left out where there is another: many prompts share one, and would nearly equal each other by
-    it alone. With an empty prompt it is what all completions begin with, up to the last line or turn they share in
-    full; where they share nothing, their whole text.
-    """
-    if isinstance(group.prompt, tuple):
-        asked = [message for message in group.prompt if message.role not in SYSTEM_ROLES] or group.prompt
-        return "\n".join(f"{message.role}: {message.content}" for message in asked)
-    if group.prompt.strip():
-        return group.prompt
-    texts = [c if isinstance(c, str) else _by_line(c) for c in group.completions]
-    shared = os.path.commonprefix(texts) if len(texts) > 1 else ""  # noqa: RUF071 - the texts are no paths
-    return shared[: shared.rfind("\n") + 1].strip() or "\n".join(texts)
-
-
-def normalise(text: str) -> str:
-    """Fold case, width and accents' forms (NFKC), and every run of anything but letters and digits to one blank."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
-
-
 def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
     """Return the SHA-256 hex digest of a series of strings, in order, with unambiguous borders."""
     digest = hashlib.sha256()
@@ -391,10 +382,3 @@ def fingerprint(values: Iterator[str] | Sequence[str]) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()
-
-
-def _by_line(completion: Completion) -> str:
-    """Return tokens or messages as text with one unit a line."""
-    if isinstance(completion, TokenIds):
-        return "".join(f"{token}\n" for token in completion)
-    return "\n".join(map(str, as_plain(completion)))

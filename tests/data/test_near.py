@@ -6,8 +6,7 @@ import tracemalloc
 
 import pytest
 
-from rewardsmith.data.near import NearDuplicates, jaccards, shingles, signature
-from rewardsmith.records import normalise
+from rewardsmith.data.near import NearDuplicates, jaccards, normalise, shingles, signature
 
 TEXT = "Please explain to a curious child how the moon pulls at the water of the sea and why there are two tides a day"
 

@@ -8,10 +8,10 @@ import pytest
 
 from rewardsmith.data.detecting import parse_row
 from rewardsmith.data.merging import merge_groups
-from rewardsmith.data.near import NearDuplicates
+from rewardsmith.data.near import NearDuplicates, normalise, prompt_text
 from rewardsmith.data.splitting import SplitPlan, SplitReport, hold_out, split_groups
 from rewardsmith.errors import ConfigError, DataError
-from rewardsmith.records import Comparison, Message, PreferenceGroup, normalise, prompt_text
+from rewardsmith.records import Comparison, Message, PreferenceGroup
 
 TEXT = "Please explain to a curious child how the moon pulls at the water of the sea and why there are two tides a day"
 HALF = SplitPlan(shares={"train": 0.5, "test": 0.5})

@@ -245,7 +245,7 @@ def test_the_temperature_is_fitted_on_other_prompts_than_it_is_measured_on():
     result = calibrate(scored, Resampling(100))
     assert result.n_fit + result.nll.n == 900
     assert result.n_fit % 3 == 0
-    assert result.contract_fields() == {"temperature": result.temperature}
+    assert result.contract_fields() == {"temperature": result.temperature, "tie_model": None, "tie_threshold": None}
 
 
 def test_no_judgements_give_nan_and_no_contract_field():

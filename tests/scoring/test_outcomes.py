@@ -17,8 +17,7 @@ from rewardsmith.records import ScoreRequest
 from rewardsmith.report.twins import score_file
 from rewardsmith.scoring.ensemble import EnsembleModel
 from rewardsmith.scoring.laplace import fit_laplace
-from rewardsmith.scoring.outcomes import NUM_POINTS, outcomes_of
-from rewardsmith.scoring.scorer import RewardParts
+from rewardsmith.scoring.outcomes import NUM_POINTS, read_outcomes
 
 ASKED = ("is maybe", "good", " the question is maybe awful")
 THRESHOLDS = {"rao_kupper": 0.7, "davidson": -0.4}
@@ -110,9 +109,7 @@ def test_an_ensemble_gives_the_mean_of_its_members_however_rewards_are_combined(
 
 def test_members_with_and_without_ties_are_refused_by_name(models):
     mixed = EnsembleModel([models["plain"], models["davidson"]])
-    with pytest.raises(
-        ConfigError, match=r"davidson was trained with ties and .*plain without.*members of one loss_type"
-    ):
+    with pytest.raises(ConfigError, match=r"davidson knows ties and .*plain none.*members of one loss_type"):
         mixed.outcome_probabilities(*ASKED)
 
 
@@ -136,7 +133,7 @@ def test_rewards_that_are_no_log_odds_give_none(tmp_path):
     path, _ = foreign_layouts.step_model(tmp_path / "prm")
     model = RewardModel.from_pretrained(str(path))
     with pytest.raises(ConfigError, match="not scored by a head of log odds, so it gives no probabilities"):
-        outcomes_of(model, RewardParts(0.1), RewardParts(0.2))
+        read_outcomes(model)
 
 
 def test_a_file_of_pairs_gets_the_probabilities_that_python_gives(models, tmp_path):

@@ -15,8 +15,9 @@ from itertools import islice
 from statistics import NormalDist
 
 from rewardsmith.data.merging import text_digest
+from rewardsmith.data.near import normalise
 from rewardsmith.errors import ConfigError, DataError, ScoringError
-from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, normalise, text_key
+from rewardsmith.records import Completion, Message, ScoreRequest, Text, TokenIds, text_key
 
 TOPICS = (
     "bicycle chain", "sourdough loaf", "garden hose", "desk lamp", "wool coat", "door hinge", "coffee grinder",

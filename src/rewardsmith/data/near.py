@@ -1,4 +1,6 @@
-"""Which earlier texts a text nearly equals: MinHash finds candidates, exact Jaccard similarity decides.
+"""Which prompts nearly equal one another, and which earlier texts a text nearly equals.
+
+MinHash finds candidates, exact Jaccard similarity decides.
 
 MinHash signatures of character shingles with banded look-up (Broder, "On the resemblance and containment of documents",
 1997; banding as in Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4). So a near-duplicate is
@@ -9,12 +11,15 @@ from __future__ import annotations
 
 import functools
 import math
+import os.path
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.merging import Hashes, mix64
+from rewardsmith.records import SYSTEM_ROLES, Completion, PreferenceGroup, TokenIds, as_plain
 
 SHINGLE_BYTES = 5
 BANDS = 20
@@ -30,6 +35,41 @@ _CHUNK = 2048
 DEVIATIONS = 4
 # Candidates are compared in blocks, the likeliest first: often the first one decides.
 BLOCKS = (4, 32, 256)
+
+
+def near_prompt_key(group: PreferenceGroup) -> str:
+    """Return the key under which prompts that differ in case, width or punctuation only are one; splits go by it."""
+    return normalise(prompt_text(group))
+
+
+def prompt_text(group: PreferenceGroup) -> str:
+    """Return the text by which a prompt is recognised.
+
+    System messages are left out where there is another: many prompts share one, and would nearly equal each other by
+    it alone. With an empty prompt it is what all completions begin with, up to the last line or turn they share in
+    full; where they share nothing, their whole text.
+    """
+    if isinstance(group.prompt, tuple):
+        asked = [message for message in group.prompt if message.role not in SYSTEM_ROLES] or group.prompt
+        return "\n".join(f"{message.role}: {message.content}" for message in asked)
+    if group.prompt.strip():
+        return group.prompt
+    texts = [c if isinstance(c, str) else _by_line(c) for c in group.completions]
+    shared = os.path.commonprefix(texts) if len(texts) > 1 else ""  # noqa: RUF071 - the texts are no paths
+    return shared[: shared.rfind("\n") + 1].strip() or "\n".join(texts)
+
+
+def normalise(text: str) -> str:
+    """Fold case, width and accents' forms (NFKC), and every run of anything but letters and digits to one blank."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
+
+
+def _by_line(completion: Completion) -> str:
+    """Return tokens or messages as text with one unit a line."""
+    if isinstance(completion, TokenIds):
+        return "".join(f"{token}\n" for token in completion)
+    return "\n".join(map(str, as_plain(completion)))
 
 
 def shingles(text: str) -> Hashes:

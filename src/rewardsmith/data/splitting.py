@@ -20,11 +20,11 @@ from rewardsmith.blocks.html import render_facts
 from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
 from rewardsmith.data.merging import hash_share
-from rewardsmith.data.near import NearDuplicates
+from rewardsmith.data.near import NearDuplicates, near_prompt_key
 from rewardsmith.errors import ConfigError, DataError, require_known, require_place
 from rewardsmith.files.progress import track
 from rewardsmith.files.writing import check_free, write_json
-from rewardsmith.records import Comparison, PreferenceGroup, near_prompt_key
+from rewardsmith.records import Comparison, PreferenceGroup
 
 HELD_BACK = "held_back"
 # So rarely does a hash hold nothing out by chance; below it, the same hash has chosen these prompts before.

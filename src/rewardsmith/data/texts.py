@@ -15,13 +15,13 @@ from typing import Any, Unpack
 
 from rewardsmith.data.formats.cells import content_text
 from rewardsmith.data.loading import LoadReport, ReadOptions, iter_preferences
+from rewardsmith.data.near import prompt_text
 from rewardsmith.records import (
     SYSTEM_ROLES,
     Completion,
     Message,
     PreferenceGroup,
     TokenIds,
-    prompt_text,
     text_key,
 )
 

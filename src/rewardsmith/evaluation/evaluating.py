@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.formats.format import data_frame
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
+from rewardsmith.evaluation.calibrating import calibrate
 from rewardsmith.evaluation.judged import (
     AXES,
     ScoredGroup,
@@ -26,6 +26,7 @@ from rewardsmith.evaluation.judged import (
     completion_length,
     margins,
     measure,
+    outcome_reader,
     prompt_clusters,
     rescore,
     score_groups,
@@ -40,14 +41,11 @@ from rewardsmith.evaluation.sections import (
     length_curve_section,
     margins_section,
     strata_section,
+    ties_section,
 )
 from rewardsmith.evaluation.verdict import RULES, BlindScores, measure_baselines, noise_ceiling, without_prompts
-from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences, prompt_key
-from rewardsmith.stats.calibration import (
-    Calibration,
-    margin_histogram,
-    measure_calibration,
-)
+from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences
+from rewardsmith.stats.calibration import Calibration, margin_histogram
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 if TYPE_CHECKING:
@@ -58,34 +56,6 @@ SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
 BASELINE = "accuracy"
 STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
-
-
-def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> Calibration:
-    """Fit a temperature on half of the prompts and measure calibration on the other half."""
-    how = how or Resampling()
-    fit: list[tuple[float, float]] = []
-    held: list[tuple[float, float]] = []
-    clusters: list[str] = []
-    for index, item in enumerate(scored):
-        key = prompt_key(item.group) or f"\x00empty {index}"
-        values = _outcomes(item)
-        if _in_first_half(key):
-            fit += values
-        else:
-            held += values
-            clusters += [key] * len(values)
-    return measure_calibration(fit, held, clusters, how)
-
-
-def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
-    """Return the margin of every judgement that prefers a side, and the share of raters who do."""
-    rewards = item.rewards
-    return [(rewards[one.better] - rewards[one.worse], one.probability) for one in preferences(item.group)]
-
-
-def _in_first_half(key: str) -> bool:
-    # By a hash, so that the halves are the same in whatever order the rows stand.
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[0] < 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +128,14 @@ class Evaluation:
         from rewardsmith.blocks.figures import figures_of
 
         plain = self.to_dict() | details(self.scored)
-        builders = (accuracy_section, strata_section, calibration_section, margins_section, length_curve_section)
+        builders = (
+            accuracy_section,
+            strata_section,
+            calibration_section,
+            ties_section,
+            margins_section,
+            length_curve_section,
+        )
         return figures_of(build(plain) for build in builders)
 
     def table(self) -> Table:
@@ -179,6 +156,8 @@ class Evaluation:
         table.add_section()
         for name, value in self.calibration.headline().items():
             table.add_row(f"calibration: {name}", f"{value:.4f}", "", str(self.calibration.nll.n))
+        if self.calibration.ties is not None:
+            _add(table, self.calibration.ties.headline(), "ties: ")
         return table
 
 
@@ -207,15 +186,16 @@ def evaluate(
     """
     how = how or Resampling()
     judge = as_scorer(scorer)
+    reader = outcome_reader(judge)
     loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
     groups: list[PreferenceGroup] = list(loaded)
     if not any(group.comparisons for group in groups):
         raise DataError(f"{str(data)[:80]}: {len(groups)} groups without a judgement; evaluation needs preferences")
     if load_options.get("on_error") == "count":
-        scored, left_out, _ = score_what_can_be(judge, groups)
+        scored, left_out, _ = score_what_can_be(judge, groups, reader)
         groups = [item.group for item in scored]
     else:
-        scored, left_out = score_groups(judge, groups), {}
+        scored, left_out = score_groups(judge, groups, reader), {}
     if not scored:
         raise ScoringError(f"{judge.name} could score no group: {', '.join(left_out)}")
     blind = without_prompts(partial(score_groups, judge), groups) if prompt_blind else BlindScores({})
@@ -260,9 +240,12 @@ def summarise(
 
 
 def _what_is_undefined(result: Evaluation) -> list[str]:
-    if result.comparisons > result.gold_ties:
-        return []
-    return [f"none of {result.comparisons} judgements prefers a side: every metric is undefined"]
+    notes = []
+    if result.comparisons == result.gold_ties:
+        notes.append(f"none of {result.comparisons} judgements prefers a side: every metric is undefined")
+    if (ties := result.calibration.ties) is not None and ties.why is not None:
+        notes.append(f"no threshold of ties was fitted: on the half of the prompts that fits, {ties.why}")
+    return notes
 
 
 def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:

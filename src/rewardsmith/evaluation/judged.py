@@ -12,13 +12,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from rewardsmith.capabilities import GivesOutcomes, OutcomeReader, Outcomes
 from rewardsmith.data.formats import cells
-from rewardsmith.errors import ScoringError, try_halves
+from rewardsmith.errors import ConfigError, ScoringError, try_halves
 from rewardsmith.records import (
     Completion,
     Estimate,
@@ -41,10 +43,16 @@ CHUNK = 128
 
 @dataclass(frozen=True, slots=True)
 class ScoredGroup:
-    """A group and one finite reward per completion, in order."""
+    """A group and one finite reward per completion, in order.
+
+    `outcomes` says how each of `judgements(group)` ends, where a scorer that knows ties was asked, `trained_ties` the
+    models of ties that its members were trained with; else both are empty.
+    """
 
     group: PreferenceGroup
     rewards: tuple[float, ...]
+    outcomes: tuple[Outcomes, ...] = ()
+    trained_ties: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         name = self.group.group_id or "a group"
@@ -54,16 +62,42 @@ class ScoredGroup:
             raise ScoringError(f"{name}: a reward is not finite: {self.rewards}; check the model's head and precision")
 
 
-def score_groups(scorer: Scorer, groups: Sequence[PreferenceGroup]) -> list[ScoredGroup]:
-    """Score every completion of `groups`. Raises ScoringError when rewards are missing or not finite."""
-    rewards = scorer.score_requests([ScoreRequest.of_group(group) for group in groups])
+def score_groups(
+    scorer: Scorer, groups: Sequence[PreferenceGroup], reader: OutcomeReader | None = None
+) -> list[ScoredGroup]:
+    """Score every completion of `groups`; with a `reader` of the scorer, say how each judgement ends, too.
+
+    Raises ScoringError when rewards are missing or not finite.
+    """
+    requests = [ScoreRequest.of_group(group) for group in groups]
+    if reader is not None and isinstance(scorer, GivesOutcomes):
+        parts = scorer.score_parts(requests)
+        return [_with_outcomes(group, row, reader) for group, row in zip(groups, parts, strict=True)]
+    rewards = scorer.score_requests(requests)
     if len(rewards) != len(groups):
         raise ScoringError(f"{scorer.name} gave {len(rewards)} lists of rewards for {len(groups)} requests")
     return [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
 
 
+def _with_outcomes(group: PreferenceGroup, parts: Sequence[Any], reader: OutcomeReader) -> ScoredGroup:
+    ends = tuple(reader.of(parts[one.better], parts[one.worse]) for one in judgements(group))
+    return ScoredGroup(group, tuple(float(part.reward) for part in parts), ends, reader.trained_ties)
+
+
+def outcome_reader(scorer: object) -> OutcomeReader | None:
+    """Return what says how comparisons end, of a scorer that knows ties; None of any other."""
+    if not isinstance(scorer, GivesOutcomes):
+        return None
+    try:
+        reader = scorer.outcome_reader()
+    except ConfigError:
+        # Its rewards are no log odds, or only some of its members know ties.
+        return None
+    return reader if reader.tie_models else None
+
+
 def score_what_can_be(
-    scorer: Scorer, groups: Sequence[PreferenceGroup]
+    scorer: Scorer, groups: Sequence[PreferenceGroup], reader: OutcomeReader | None = None
 ) -> tuple[list[ScoredGroup], dict[str, int], list[PreferenceGroup]]:
     """Score groups and leave out those that cannot be scored, such as answers longer than the model reads.
 
@@ -78,7 +112,7 @@ def score_what_can_be(
     lost: list[PreferenceGroup] = []
     for start in range(0, len(groups), CHUNK):
         chunk = groups[start : start + CHUNK]
-        results = try_halves(lambda part: score_groups(scorer, part), chunk, ScoringError)
+        results = try_halves(lambda part: score_groups(scorer, part, reader), chunk, ScoringError)
         for group, result in zip(chunk, results, strict=True):
             if isinstance(result, ScoringError):
                 counts[reason_of(result)] += 1
@@ -132,11 +166,12 @@ def completion_length(completion: Completion) -> int:
 def comparison_rows(scored: Iterable[ScoredGroup]) -> Iterator[dict[str, Any]]:
     """Yield one row for each judgement that counts: texts, rewards, whether they agree, source and lengths.
 
-    `right` is 1 or 0, 0.5 where the rewards are equal, and None for a judged tie.
+    `right` is 1 or 0, 0.5 where the rewards are equal, and None for a judged tie. Where the scorer knows ties,
+    the three probabilities stand behind it.
     """
     for number, item in enumerate(scored):
         group = item.group
-        for judgement in judgements(group):
+        for judgement, ends in zip(judgements(group), item.outcomes or repeat(None), strict=False):
             better, worse = judgement.better, judgement.worse
             margin = item.rewards[better] - item.rewards[worse]
             prompt, *texts = side_texts(group, better, worse)
@@ -152,12 +187,20 @@ def comparison_rows(scored: Iterable[ScoredGroup]) -> Iterator[dict[str, Any]]:
                 "reward_worse": item.rewards[worse],
                 "margin": margin,
                 "right": None if judgement.is_tie else credit(margin),
+                **_probabilities(ends),
                 "length_better": completion_length(group.completions[better]),
                 "length_worse": completion_length(group.completions[worse]),
                 "prompt": prompt,
                 "better": texts[0],
                 "worse": texts[1],
             }
+
+
+def _probabilities(ends: Outcomes | None) -> dict[str, float | None]:
+    """Return the columns of how a judgement ends, those of `rewardsmith score --probabilities` by side."""
+    if ends is None:
+        return {}
+    return {"better_probability": ends.first, "worse_probability": ends.second, "tie_probability": ends.tie}
 
 
 def credit(margin: float) -> float:

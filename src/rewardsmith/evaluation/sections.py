@@ -30,6 +30,7 @@ from rewardsmith.blocks.kinds import (
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, show, words
 from rewardsmith.records import Estimate
 from rewardsmith.stats.intervals import wilson
+from rewardsmith.stats.tie_calibration import AS_IT_IS, FITTED, WORDS
 
 Plain = Mapping[str, Any]
 Row = Sequence[Value | Cell]
@@ -143,6 +144,46 @@ def calibration_section(result: Plain) -> Section | None:
         " optimum.",
         blocks,
     )
+
+
+def ties_section(result: Plain) -> Section | None:
+    """Show whether P(tie) is what it says: mean and reliability before and after the fit, and what the fit gains."""
+    ties = (result.get("calibration") or {}).get("ties") if isinstance(result.get("calibration"), Mapping) else None
+    if not isinstance(ties, Mapping) or not ties.get("predicted"):
+        return None
+    losses, gains = read_estimates(ties.get("losses")), read_estimates(ties.get("gains"))
+    means = read_estimates(ties.get("predicted"))
+    rows = [StripRow("share of ties", read_estimate(ties.get("share")), tone="d")]
+    rows += [StripRow(f"mean P(tie), {WORDS.get(name, words(name))}", value) for name, value in means.items()]
+    table: list[Row] = [
+        [WORDS.get(name, words(name)), value, Cell(gains[name], signed=True) if name in gains else ""]
+        for name, value in losses.items()
+    ]
+    blocks: list[Block] = [Strips("Ties among held-out judgements, and what is predicted of them", rows, (), UNIT)]
+    curves = [
+        Curve(WORDS.get(name, words(name)), tone, points)
+        for name, tone in ((AS_IT_IS, "b"), (FITTED, "a"))
+        if (points := _tie_points((ties.get("bins") or {}).get(name)))
+    ]
+    if curves:
+        legend = [(curve.tone, f"{curve.name}, mean of a bin, 95% interval as a band") for curve in curves]
+        blocks.append(Curves("Reliability of P(tie)", "mean P(tie)", "share of ties", curves, legend=legend))
+    blocks.append(Table("Log loss of the three outcomes", ("probabilities", "log loss", "the fit gains"), table))
+    if isinstance(fit := ties.get("fit"), Mapping):
+        numbers: list[Row] = [[name, read_estimate(fit.get(name))] for name in ("temperature", "threshold")]
+        blocks.append(Table(f"Fitted on other prompts: {fit.get('model')}", ("number", "value"), numbers))
+    return Section(
+        "Ties",
+        "Whether answers that the model calls equally good with probability 0.2 are called so in 2 of 10 judgements."
+        " Temperature and threshold are fitted together on other prompts.",
+        "A share of ties belongs to how raters were asked: fit anew where they are asked otherwise.",
+        blocks,
+    )
+
+
+def _tie_points(bins: object) -> list[tuple[float, Estimate]]:
+    rows = [row for row in bins if isinstance(row, Mapping)] if isinstance(bins, list) else []
+    return [(read_number(row.get("predicted")), e) for row in rows if (e := read_estimate(row.get("share")))]
 
 
 def _bin(item: Plain) -> tuple[float, Estimate] | None:

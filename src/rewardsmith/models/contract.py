@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -55,7 +55,8 @@ class ScoringContract(BaseModel):
     """How a checkpoint's rewards are computed, and what they were when it was saved.
 
     `files` holds the SHA-256 of every file that rewards depend on, by its name in the folder.
-    `reward_mean` and `reward_std` describe `reward_n` training sequences; `temperature` is what evaluation fitted.
+    `reward_mean` and `reward_std` describe `reward_n` training sequences; `temperature` is what evaluation fitted,
+    with `tie_model` and `tie_threshold` where its judgements held ties; those go before the threshold of training.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -81,11 +82,21 @@ class ScoringContract(BaseModel):
     reward_std: float | None = None
     reward_n: int = 0
     temperature: float = 1.0
+    tie_model: Literal["davidson", "rao_kupper"] | None = None
+    tie_threshold: FiniteFloat | None = None
     objective: dict[str, Any] = Field(default_factory=dict)
     data_fingerprint: str | None = None  # of the token ids; run.json holds that of the texts
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     golden: list[GoldenText] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _whole_ties(self) -> ScoringContract:
+        if (self.tie_model is None) != (self.tie_threshold is None):
+            raise ValueError("tie_model and tie_threshold belong together")
+        if self.tie_model == "rao_kupper" and not (self.tie_threshold or 0) > 0:
+            raise ValueError("a tie_threshold of rao_kupper is above 0")
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write `scoring_contract.json`."""

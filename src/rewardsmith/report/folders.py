@@ -24,6 +24,7 @@ METRICS = {
     "best_of_k": "the highest reward is a best answer",
 }
 RECORD = "run.json"
+CHOSEN_BY = {"training": "the model of ties of its training", "likelihood": "of two models of ties the likelier"}
 UNKNOWN = Estimate(float("nan"), 0)
 
 
@@ -89,7 +90,21 @@ def _calibration(result: Plain) -> list[str]:
     if temperature != temperature or before != before:
         return []
     numbers = f"{before:.3f} before and {after:.3f} after dividing by {temperature:.3g}"
-    return [f"- calibration error of sigmoid(margin): {numbers}, fitted on other prompts"]
+    return [f"- calibration error of sigmoid(margin): {numbers}, fitted on other prompts", *_ties(found.get("ties"))]
+
+
+def _ties(found: Plain | None) -> list[str]:
+    """Return the calibration of P(tie) in a line; nothing where no threshold was fitted."""
+    fit = found and found["fit"]
+    if not found or not fit:
+        return []
+    share, means = read_estimate(found["share"]), read_estimates(found["predicted"])
+    before = f"{means['as_it_is'].value:.3f} before and " if "as_it_is" in means else ""
+    chosen = CHOSEN_BY.get(str(found["chosen_by"]), "")
+    return [
+        f"- ties: {share} of the judgements; mean P(tie) {before}{means['fitted'].value:.3f} after temperature "
+        f"{fit['temperature']['value']:.3g} and threshold {fit['threshold']['value']:.3g} of {fit['model']} ({chosen})"
+    ]
 
 
 def _left_out(counts: Mapping[str, int] | None) -> list[str]:
@@ -178,8 +193,8 @@ def _line(folder: Path, path: Path, record: Mapping[str, Any]) -> RunLine:
     )
 
 
-def save_temperature(folder: Path, calibration: Calibration) -> Path:
-    """Write the fitted temperature into the model's scoring contract. Returns the contract's path.
+def save_temperature(folder: Path, calibration: Calibration) -> str:
+    """Write the fitted temperature, with ties a threshold too, into the scoring contract. Returns what was written.
 
     Raises:
         ConfigError: the model has no contract.
@@ -190,5 +205,12 @@ def save_temperature(folder: Path, calibration: Calibration) -> Path:
     contract = read_contract(folder)
     if contract is None:
         raise ConfigError(f"{folder} has no {FILE_NAME}; write one with `rewardsmith export`")
-    contract.model_copy(update=calibration.contract_fields()).save(folder)
-    return folder / FILE_NAME
+    fields = calibration.contract_fields()
+    contract.model_copy(update=fields).save(folder)
+    told = f"{folder / FILE_NAME}: temperature {fields['temperature']:.4g}"
+    ties = calibration.ties
+    if ties is not None and ties.fit is not None:
+        return f"{told}, threshold {ties.fit.threshold.value:.4g} of {ties.fit.model} ({CHOSEN_BY[ties.chosen_by]})"
+    if contract.tie_model is not None:
+        told += f"; the threshold of {contract.tie_model} that an earlier fit wrote is gone with its temperature"
+    return told

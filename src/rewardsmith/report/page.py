@@ -69,6 +69,7 @@ SECTIONS: tuple[tuple[tuple[str, ...], Builder], ...] = (
     (("metrics", "baselines", "gains_over_baselines", "noise_ceiling"), evaluation.accuracy_section),
     (("strata",), evaluation.strata_section),
     (("calibration",), evaluation.calibration_section),
+    (("calibration",), evaluation.ties_section),
     (("margins",), evaluation.margins_section),
     (("length_curve",), evaluation.length_curve_section),
     *((part.reads, part.section) for part in PARTS),

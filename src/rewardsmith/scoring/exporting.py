@@ -51,6 +51,8 @@ KEPT = (
     "reward_std",
     "reward_n",
     "temperature",
+    "tie_model",
+    "tie_threshold",
     "objective",
     "data_fingerprint",
 )

@@ -1,14 +1,16 @@
 """How a comparison of two answers ends: the probability that the first is preferred, the second, or neither.
 
-A model that was trained with Rao-Kupper or Davidson has learned how often raters call two answers equally good; its
-threshold stands in the scoring contract, as does the temperature that rewards are divided by. The threshold is not
-divided: equal rewards tie as often as in training. Any other model is read as Bradley-Terry, which has no ties.
+A model that was trained with Rao-Kupper or Davidson has learned how often raters call two answers equally good, and
+`rewardsmith evaluate --save-temperature` fits temperature and threshold of any model together on held-out judgements
+with ties. What was fitted stands in the scoring contract and goes before what was learned. Rewards are divided by the
+temperature, the threshold is not. Any other model is read as Bradley-Terry, which has no ties.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,30 +28,48 @@ if TYPE_CHECKING:
 NUM_POINTS = 64
 
 
-def require_outcomes(scorer: RewardScorer) -> None:
-    """Refuse a model whose rewards are no log odds, and members of which only some know ties. Raises ConfigError."""
+@dataclass(frozen=True)
+class Reader:
+    """Says how comparisons of two answers end that `scorer` read together; made by `read_outcomes`."""
+
+    scorer: RewardScorer
+    tie_models: tuple[str, ...]
+    trained_ties: tuple[str, ...]
+
+    def of(self, first: RewardParts, second: RewardParts) -> Outcomes:
+        """Return the probabilities for two answers of one prompt.
+
+        Several models, or heads on one backbone, give the mean of their probabilities, whatever way their rewards are
+        combined in; a head with a distribution gives the mean over it.
+        """
+        if self.scorer.capabilities.compares:
+            # Of two answers, the number of each is its probability of beating the other.
+            return Outcomes(first.reward, second.reward, None)
+        members = zip(self.scorer.members, first.columns, second.columns, strict=True)
+        found = [_of_member(*one) for one in members]
+        one, two, tie = (math.fsum(values) / len(found) for values in zip(*found, strict=True))
+        return Outcomes(one, two, tie if self.tie_models else None)
+
+
+def read_outcomes(scorer: RewardScorer) -> Reader:
+    """Check a model once, and return what reads its answers.
+
+    Raises:
+        ConfigError: its rewards are no log odds, or only some of its members know ties.
+    """
     for member in scorer.members:
         if not (member.has_head or member.capabilities.compares):
             raise ConfigError(f"{member.name} is not scored by a head of log odds, so it gives no probabilities")
-    _knows_ties(scorer)
-
-
-def outcomes_of(scorer: RewardScorer, first: RewardParts, second: RewardParts) -> Outcomes:
-    """Return the probabilities for two answers of one prompt, which `scorer` read together.
-
-    Several models, or heads on one backbone, give the mean of their probabilities, whatever way their rewards are
-    combined in; a head with a distribution gives the mean over it.
-
-    Raises:
-        ConfigError: as `require_outcomes` does.
-    """
-    require_outcomes(scorer)
-    if scorer.capabilities.compares:
-        # Of two answers, the number of each is its probability of beating the other.
-        return Outcomes(first.reward, second.reward, None)
-    found = [_of_member(*one) for one in zip(scorer.members, first.columns, second.columns, strict=True)]
-    one, two, tie = (math.fsum(values) / len(found) for values in zip(*found, strict=True))
-    return Outcomes(one, two, tie if _knows_ties(scorer) else None)
+    known = {member.name: _tie_model(member) for member in scorer.members}
+    named = [ties[0] for ties in known.values() if ties is not None]
+    if named and len(named) < len(known):
+        ways = {ties is not None: name for name, ties in reversed(known.items())}
+        raise ConfigError(
+            f"{ways[True]} knows ties and {ways[False]} none, so together they give no probability of a tie; take "
+            "members of one loss_type, or fit each: rewardsmith evaluate --save-temperature"
+        )
+    trained = [ties[0] for member in scorer.members if (ties := _learned(member)) is not None]
+    return Reader(scorer, tuple(dict.fromkeys(named)), tuple(dict.fromkeys(trained)))
 
 
 def moderated(difference: float, deviation: float) -> float:
@@ -64,18 +84,16 @@ def moderated(difference: float, deviation: float) -> float:
     return float(torch.sigmoid(_double(difference / math.sqrt(1 + math.pi * deviation**2 / 8))))
 
 
-def _knows_ties(scorer: RewardScorer) -> bool:
-    known = {_tie_model(member) is not None: member.name for member in reversed(scorer.members)}
-    if len(known) > 1:
-        raise ConfigError(
-            f"{known[True]} was trained with ties and {known[False]} without, so together they give no probability of "
-            "a tie; take members of one loss_type"
-        )
-    return next(iter(known))
-
-
 def _tie_model(member: RewardScorer) -> tuple[str, float] | None:
-    """Return the objective of a model that has learned ties, and its threshold."""
+    """Return the model of ties and its threshold: what was fitted, else what training has learned."""
+    contract = member.contract
+    if contract is not None and contract.tie_model is not None:
+        return contract.tie_model, float(contract.tie_threshold)
+    return _learned(member)
+
+
+def _learned(member: RewardScorer) -> tuple[str, float] | None:
+    """Return the model of ties that training has learned, and its threshold."""
     objective = {} if member.contract is None else member.contract.objective
     name, threshold = str(objective.get("loss_type")), objective.get("threshold")
     is_known = name in OBJECTIVES and OBJECTIVES[name].log_outcomes is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from rewardsmith.capabilities import Capabilities, Outcomes, PrefixCounts
+from rewardsmith.capabilities import Capabilities, OutcomeReader, Outcomes, PrefixCounts
 from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.records import Completion, Message, ScoreRequest, Text, as_text
 from rewardsmith.scoring.answers import as_completion, make_request, score_answers
@@ -183,12 +183,17 @@ class RewardScorer(ABC):
         return rows[0][0] if is_one else rows[0]
 
     def outcome_probabilities(self, prompt: object, first: object, second: object) -> Outcomes:
-        """Return the probabilities that the first answer is preferred, the second, and neither; see `outcomes_of`."""
-        from rewardsmith.scoring.outcomes import outcomes_of
-
+        """Return the probabilities that the first answer is preferred, the second, and neither."""
+        reader = self.outcome_reader()
         request = ScoreRequest(as_text(prompt) if prompt else "", (as_completion(first), as_completion(second)))
         [[one, two]] = self.score_parts([request])
-        return outcomes_of(self, one, two)
+        return reader.of(one, two)
+
+    def outcome_reader(self) -> OutcomeReader:
+        """Return what says how comparisons end. Raises ConfigError for a model that gives no probabilities."""
+        from rewardsmith.scoring.outcomes import read_outcomes
+
+        return read_outcomes(self)
 
     def preference_probability(self, prompt: object, first: object, second: object) -> float:
         """Return the probability that the first answer is preferred where one of the two is.

@@ -11,11 +11,11 @@ from typing import Any
 from starlette.requests import Request
 
 from rewardsmith._version import __version__
+from rewardsmith.capabilities import GivesOutcomes, OutcomeReader
 from rewardsmith.errors import ConfigError
 from rewardsmith.records import ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.ensemble import normalised
-from rewardsmith.scoring.outcomes import require_outcomes
-from rewardsmith.scoring.scorer import RewardScorer, scale_of
+from rewardsmith.scoring.scorer import scale_of
 from rewardsmith.serving.limits import Failure, Outcome, Refusal, ServerSettings, invalid
 from rewardsmith.serving.metrics import VISIT, Metrics, Visit
 from rewardsmith.serving.queue import Engine
@@ -149,15 +149,14 @@ class Service:
         except ConfigError as error:
             raise invalid(str(error)) from error
 
-    def comparing(self) -> RewardScorer:
-        """Return the model as one whose rewards give the probabilities of a comparison. Raises Refusal 422."""
-        if not isinstance(self.model, RewardScorer):
+    def comparing(self) -> OutcomeReader:
+        """Return what says how comparisons end. Raises Refusal 422 where the rewards give no probabilities."""
+        if not isinstance(self.model, GivesOutcomes):
             raise invalid(f"{self.name} gives no probabilities")
         try:
-            require_outcomes(self.model)
+            return self.model.outcome_reader()
         except ConfigError as error:
             raise invalid(str(error)) from error
-        return self.model
 
     def reward_scale(self) -> tuple[float | None, float | None]:
         """Return mean and standard deviation of the contract, or of a foreign model's config; None without them."""

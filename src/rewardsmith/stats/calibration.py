@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,9 @@ from scipy.special import expit
 from rewardsmith.errors import DataError
 from rewardsmith.records import Estimate
 from rewardsmith.stats.intervals import Floats, Resampling, bootstrap_amount, clustered_share
+
+if TYPE_CHECKING:
+    from rewardsmith.stats.tie_calibration import TieCalibration
 
 NUM_BINS = 15
 # In smaller bins chance explains any gap, so that debiasing would leave nothing.
@@ -202,6 +205,8 @@ class Calibration:
         nll: with interval, at temperature 1.
         brier: with interval, at temperature 1.
         bins: the reliability diagram at temperature 1.
+        ties: temperature and threshold of a model of ties, fitted together; None where no judgement is a tie and the
+            scorer knows none.
     """
 
     temperature: float
@@ -211,6 +216,7 @@ class Calibration:
     nll: Estimate
     brier: Estimate
     bins: tuple[Bin, ...]
+    ties: TieCalibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, None for NaN."""
@@ -222,6 +228,7 @@ class Calibration:
             "nll": self.nll.to_dict(),
             "brier": self.brier.to_dict(),
             "bins": [asdict(item) for item in self.bins],
+            "ties": None if self.ties is None else self.ties.to_dict(),
         }
 
     def headline(self) -> dict[str, float]:
@@ -229,20 +236,26 @@ class Calibration:
         after = {f"{name} at that temperature": self.scaled[name] for name in ("ece", "nll")}
         return {"temperature": self.temperature, **self.raw, **after}
 
-    def contract_fields(self) -> dict[str, float]:
-        """Return what belongs into the checkpoint's scoring contract: `temperature`.
+    def contract_fields(self) -> dict[str, Any]:
+        """Return what belongs into the checkpoint's scoring contract: `temperature`, `tie_model`, `tie_threshold`.
+
+        Where ties were fitted all three are of that one fit. Else the temperature is that of the preferences, and the
+        others are None: the threshold of training, where there is one, holds.
 
         Raises:
             DataError: no temperature fits: there are no judgements, all are right, or the scorer is no better than
                 chance.
         """
-        if not math.isfinite(self.temperature):
+        fit = None if self.ties is None else self.ties.fit
+        temperature = self.temperature if fit is None else fit.temperature.value
+        if not math.isfinite(temperature):
             raise DataError("no temperature could be fitted: no judgement prefers a side, or every reward ties")
         lower, upper = map(math.exp, LOG_TEMPERATURE)
-        if not 1.01 * lower < self.temperature < upper / 1.01:
-            why = "every judgement is right" if self.temperature < 1 else "the rewards are no better than chance"
+        if not 1.01 * lower < temperature < upper / 1.01:
+            why = "every judgement is right" if temperature < 1 else "the rewards are no better than chance"
             raise DataError(f"no temperature fits {self.n_fit} judgements: {why}; evaluate on more or other data")
-        return {"temperature": self.temperature}
+        ties = (None, None) if fit is None else (fit.model, fit.threshold.value)
+        return {"temperature": temperature, "tie_model": ties[0], "tie_threshold": ties[1]}
 
 
 def _none(value: float) -> float | None:

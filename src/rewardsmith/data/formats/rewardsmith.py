@@ -122,7 +122,7 @@ def table_schema() -> Any:
     import pyarrow as pa
 
     texts = ("outcome", "annotator", "time", "rationale")
-    numbers = ("margin", "weight", "probability")
+    numbers = ("margin", "weight", "probability", "tie_share")
     edge = pa.struct(
         [("better", pa.int32()), ("worse", pa.int32())]
         + [(name, pa.string() if name in texts else pa.float64()) for name in (*texts, *numbers)]
@@ -150,7 +150,7 @@ def _read_edge(edge: object, where: str, column: str) -> Comparison:
         if number != int(number):
             raise row_error(where, "wrong type", f"{column}.{name} must be the index of a completion, not {number}")
         values[name] = int(number)
-    for name in ("margin", "weight", "probability"):
+    for name in ("margin", "weight", "probability", "tie_share"):
         if name in values:
             values[name] = check_number(values[name], where, f"{column}.{name}")
     for name in ("annotator", "time", "rationale"):

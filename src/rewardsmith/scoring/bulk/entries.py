@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
+from rewardsmith.capabilities import OutcomeReader
 from rewardsmith.errors import (
     RewardsmithError,
     RowError,
@@ -22,7 +23,6 @@ from rewardsmith.records import ScoreRequest, fingerprint, text_key
 from rewardsmith.scoring.answers import in_places, without_lost
 from rewardsmith.scoring.bulk.ledger import Verdict
 from rewardsmith.scoring.bulk.rows import AskedRow, Entry, read_answers
-from rewardsmith.scoring.outcomes import outcomes_of, require_outcomes
 from rewardsmith.scoring.scorer import IdScorer, RewardParts, RewardScorer
 
 
@@ -39,10 +39,11 @@ class EncodedRow:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is kept beside rewards: what each is made of, and the probabilities of a row's two answers."""
+    """What is kept beside rewards: what each is made of, and the probabilities of a row's two answers, by a reader."""
 
     parts: bool = False
     probabilities: bool = False
+    reader: OutcomeReader | None = None
 
     @property
     def reads_parts(self) -> bool:
@@ -62,7 +63,7 @@ def score_entries(model: RewardScorer, entries: Sequence[Entry], wanted: Wanted 
     """
     wanted = wanted or Wanted()
     if wanted.probabilities:
-        require_outcomes(model)
+        wanted = replace(wanted, reader=model.outcome_reader())
     verdicts: list[Verdict] = [Verdict(where) for where, _ in entries]
     encoded: list[EncodedRow] = []
     for index, (where, row) in enumerate(entries):
@@ -86,7 +87,7 @@ def score_entries(model: RewardScorer, entries: Sequence[Entry], wanted: Wanted 
         if isinstance(result, Exception):
             verdicts[found.index] = _failure(found.asked.where, result)
         else:
-            verdicts[found.index] = _verdict(model, found.asked, result, found.num_cut, wanted)
+            verdicts[found.index] = _verdict(found.asked, result, found.num_cut, wanted)
     return [replace(verdict, row=row_hash(row)) for verdict, (_, row) in zip(verdicts, entries, strict=True)]
 
 
@@ -108,18 +109,16 @@ def _score_alone(model: RewardScorer, asked: AskedRow, wanted: Wanted) -> Verdic
 
     (parts, num_cut), lost = without_lost(score, asked.request)
     _lose(asked, lost, lambda error: error)
-    return _verdict(model, asked, parts, num_cut, wanted)
+    return _verdict(asked, parts, num_cut, wanted)
 
 
-def _verdict(
-    model: RewardScorer, asked: AskedRow, found: Sequence[float] | Sequence[RewardParts], cut: int, wanted: Wanted
-) -> Verdict:
+def _verdict(asked: AskedRow, found: Sequence[float] | Sequence[RewardParts], cut: int, wanted: Wanted) -> Verdict:
     """Keep the rewards of the answers that are left, what is wanted beside, and why others have none."""
     count, lost = len(asked.names), asked.lost
     rewards = in_places([e.reward if isinstance(e, RewardParts) else e for e in found], lost, count)
     whole = [entry for entry in found if isinstance(entry, RewardParts)]
     parts = [entry.to_dict() for entry in whole] if wanted.parts else []
-    outcomes = outcomes_of(model, *whole)._asdict() if wanted.probabilities and not lost else None
+    outcomes = None if wanted.reader is None or lost else wanted.reader.of(*whole)._asdict()
     told = [[asked.names[place], *_told(asked.where, lost[place])] for place in sorted(lost)]
     return Verdict(
         asked.where,

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from rewardsmith.capabilities import OutcomeReader
 from rewardsmith.records import Completion, ScoreRequest
 from rewardsmith.scoring.answers import NO_ANSWER, NoAnswer
-from rewardsmith.scoring.outcomes import outcomes_of
-from rewardsmith.scoring.scorer import RewardParts, RewardScorer
+from rewardsmith.scoring.scorer import RewardParts
 from rewardsmith.serving.limits import Failure, Outcome, Refusal, draining, hung, invalid
 from rewardsmith.serving.protocols.inputs import (
     FIRST_ERROR,
@@ -130,7 +130,7 @@ def router(service: Service) -> APIRouter:
         service.check_name(body.model)
         if body.normalized:
             service.require_scale()
-        comparer = service.comparing() if body.return_probabilities else None
+        reader = service.comparing() if body.return_probabilities else None
         truncation = Truncation(body.truncate) if body.truncate else None
         scored = await service.score(http, lambda: _requests(body), truncation, body.partial)
         if not body.partial:
@@ -140,7 +140,7 @@ def router(service: Service) -> APIRouter:
             normalized=body.normalized,
             scoring=service.card(),
             results=_results(
-                scored.normalised(service.model) if body.normalized else scored, body.return_parts, comparer
+                scored.normalised(service.model) if body.normalized else scored, body.return_parts, reader
             ),
             usage=scored.usage(),
         )
@@ -197,7 +197,7 @@ def _request(item: RewardInput, where: str, partial: bool) -> ScoreRequest:
     return ScoreRequest(prompt, completions, item.tools, item.chat_template_kwargs)
 
 
-def _results(scored: Scored, return_parts: bool, comparer: RewardScorer | None) -> list[RewardResult]:
+def _results(scored: Scored, return_parts: bool, reader: OutcomeReader | None) -> list[RewardResult]:
     results, start = [], 0
     for size in scored.sizes:
         part = slice(start, start + size)
@@ -210,17 +210,17 @@ def _results(scored: Scored, return_parts: bool, comparer: RewardScorer | None) 
                 truncated=scored.truncated[part],
                 errors={index: o.reason for index, o in enumerate(outcomes) if isinstance(o, Failure)},
                 parts=[None if isinstance(o, Failure) else _parts(o) for o in outcomes] if return_parts else None,
-                probabilities=None if comparer is None else _probabilities(comparer, outcomes),
+                probabilities=None if reader is None else _probabilities(reader, outcomes),
             )
         )
     return results
 
 
-def _probabilities(comparer: RewardScorer, outcomes: Sequence[Outcome]) -> OutcomesAnswer | None:
+def _probabilities(reader: OutcomeReader, outcomes: Sequence[Outcome]) -> OutcomesAnswer | None:
     first, second = outcomes
     if isinstance(first, Failure) or isinstance(second, Failure):
         return None
-    return OutcomesAnswer(**outcomes_of(comparer, first, second)._asdict())
+    return OutcomesAnswer(**reader.of(first, second)._asdict())
 
 
 def _parts(parts: RewardParts) -> RewardPartsAnswer:
