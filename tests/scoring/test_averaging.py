@@ -1,5 +1,7 @@
 """The mean of several models' weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tiny_models
@@ -8,7 +10,9 @@ from small_runs import trainer_for
 
 from rewardsmith import RewardModel
 from rewardsmith.errors import ConfigError
+from rewardsmith.models.contract import read_contract
 from rewardsmith.models.verify import verify_folder
+from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.scoring.averaging import average_models
 
 
@@ -66,3 +70,45 @@ def test_a_model_that_is_named_twice_is_refused(members, tmp_path):
     with pytest.raises(ConfigError, match="is named twice and would count twice"):
         average_models([members[0], members[1], f"{members[0]}/../{members[0].split('/')[-1]}"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def with_ties(members, folder, *objectives):
+    """Copies of the members whose contracts say that they have learned ties."""
+    found = []
+    for number, objective in enumerate(objectives):
+        found.append(str(shutil.copytree(members[number], folder / f"{number}{objective.get('loss_type')}")))
+        contract = read_contract(found[-1])
+        contract.model_copy(update={"objective": objective, "temperature": 3.0}).save(found[-1])
+    return found
+
+
+def test_thresholds_of_ties_are_averaged_and_other_models_of_ties_are_refused(members, tmp_path):
+    learned = [{"loss_type": "davidson", "threshold": value} for value in (-1.0, 0.5)]
+    found = average_models(with_ties(members, tmp_path, *learned), tmp_path / "mean", verify=False)
+    contract = RewardModel.from_pretrained(str(found.folder)).contract
+    assert (contract.objective["loss_type"], contract.objective["threshold"]) == ("davidson", -0.25)
+    assert (contract.temperature, contract.tie_model) == (1.0, None)
+    assert "threshold of davidson -0.25, the mean of what training learned" in found.ties
+    mixed = with_ties(members, tmp_path / "mixed", learned[0], {"loss_type": "rao_kupper", "threshold": 0.5})
+    with pytest.raises(ConfigError, match=r"1rao_kupper was trained with rao_kupper and .*0davidson with davidson"):
+        average_models(mixed, tmp_path / "refused")
+    half = with_ties(members, tmp_path / "half", learned[0], {"loss_type": "bradley_terry"})
+    lost = average_models(half, tmp_path / "lost", verify=False)
+    assert "no threshold of ties, which not all members learned" in lost.ties
+    assert RewardModel.from_pretrained(str(lost.folder)).outcome_probabilities("a?", "b", "c").tie is None
+
+
+def test_held_out_ties_set_scale_and_threshold_together(members, tmp_path):
+    learned = [{"loss_type": "rao_kupper", "threshold": value} for value in (0.1, 0.3)]
+    groups = [
+        PreferenceGroup(f"is {word}", (word, other), (Comparison(0, 1, outcome),))
+        for word in ("good", "bad", "nice", "awful")
+        for other, outcome in (("maybe", "tie"), ("the", "better"), ("question", "tie"), ("answer", "better"))
+    ]
+    groups += [PreferenceGroup(g.prompt + "?", g.completions, (Comparison(1, 0),)) for g in groups[1::4]]
+    found = average_models(with_ties(members, tmp_path, *learned), tmp_path / "m", held_out=groups, verify=False)
+    contract = read_contract(found.folder)
+    assert contract.objective["threshold"] == pytest.approx(0.2)
+    assert (contract.tie_model, contract.temperature) == ("rao_kupper", 1.0)
+    assert "fitted with the scale" in found.ties
+    assert contract.tie_threshold != pytest.approx(0.2)

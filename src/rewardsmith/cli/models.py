@@ -69,6 +69,7 @@ def run_average(args: argparse.Namespace) -> int:
     found = average_models(models, args.out, held_out=args.held_out, trust_remote_code=args.trust_remote_code)
     scaled = f"the head was multiplied by {found.scale:.3f}" if args.held_out else "the scale is that of the mean"
     print(f"{found.folder}: the mean of {found.members} models (lowest cosine {found.cosine:.3f}); {scaled}")
+    print(found.ties, end="\n" if found.ties else "")
     return 0
 
 

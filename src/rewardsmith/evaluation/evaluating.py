@@ -243,7 +243,7 @@ def _what_is_undefined(result: Evaluation) -> list[str]:
     notes = []
     if result.comparisons == result.gold_ties:
         notes.append(f"none of {result.comparisons} judgements prefers a side: every metric is undefined")
-    if (ties := result.calibration.ties) is not None and ties.why is not None:
+    elif (ties := result.calibration.ties) is not None and ties.why is not None and ties.predicted:
         notes.append(f"no threshold of ties was fitted: on the half of the prompts that fits, {ties.why}")
     return notes
 

@@ -211,6 +211,8 @@ def save_temperature(folder: Path, calibration: Calibration) -> str:
     ties = calibration.ties
     if ties is not None and ties.fit is not None:
         return f"{told}, threshold {ties.fit.threshold.value:.4g} of {ties.fit.model} ({CHOSEN_BY[ties.chosen_by]})"
+    if ties is not None and ties.why is not None:
+        told += f"; no threshold of ties: {ties.why}"
     if contract.tie_model is not None:
         told += f"; the threshold of {contract.tie_model} that an earlier fit wrote is gone with its temperature"
     return told

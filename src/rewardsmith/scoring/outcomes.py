@@ -22,6 +22,7 @@ from rewardsmith.errors import ConfigError
 from rewardsmith.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
+    from rewardsmith.models.contract import ScoringContract
     from rewardsmith.scoring.scorer import RewardParts, RewardScorer
 
 # Points of the Gauss-Hermite rule by which a tie model is averaged over a normal difference of rewards.
@@ -68,7 +69,7 @@ def read_outcomes(scorer: RewardScorer) -> Reader:
             f"{ways[True]} knows ties and {ways[False]} none, so together they give no probability of a tie; take "
             "members of one loss_type, or fit each: rewardsmith evaluate --save-temperature"
         )
-    trained = [ties[0] for member in scorer.members if (ties := _learned(member)) is not None]
+    trained = [ties[0] for member in scorer.members if (ties := learned_ties(member.contract)) is not None]
     return Reader(scorer, tuple(dict.fromkeys(named)), tuple(dict.fromkeys(trained)))
 
 
@@ -89,12 +90,12 @@ def _tie_model(member: RewardScorer) -> tuple[str, float] | None:
     contract = member.contract
     if contract is not None and contract.tie_model is not None:
         return contract.tie_model, float(contract.tie_threshold)
-    return _learned(member)
+    return learned_ties(contract)
 
 
-def _learned(member: RewardScorer) -> tuple[str, float] | None:
-    """Return the model of ties that training has learned, and its threshold."""
-    objective = {} if member.contract is None else member.contract.objective
+def learned_ties(contract: ScoringContract | None) -> tuple[str, float] | None:
+    """Return the model of ties that a model was trained with, and the threshold that it learned; None without one."""
+    objective = {} if contract is None else contract.objective
     name, threshold = str(objective.get("loss_type")), objective.get("threshold")
     is_known = name in OBJECTIVES and OBJECTIVES[name].log_outcomes is not None
     return (name, float(threshold)) if is_known and isinstance(threshold, int | float) else None
