@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -56,7 +56,8 @@ class OutcomeReader(Protocol):
     @property
     def trained_ties(self) -> tuple[str, ...]: ...
 
-    def of(self, first: Any, second: Any) -> Outcomes: ...
+    @property
+    def of(self) -> Callable[..., Outcomes]: ...
 
 
 @runtime_checkable
