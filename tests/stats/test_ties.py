@@ -3,26 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from any_ties import TRUTH, drawn
 
-from rewardsmith.evaluation.calibrating import calibrate
-from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.objectives import OBJECTIVES
-from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling
 from rewardsmith.stats.tie_calibration import measure_ties
 from rewardsmith.stats.ties import TIE_MODELS, Judged, fit_better, fit_ties, why_no_fit
-
-TRUTH = {"davidson": (2.5, -0.4), "rao_kupper": (2.5, 0.6)}
-
-
-def drawn(model, n, seed=0):
-    """Judgements of a scorer whose temperature and threshold are known, three of each prompt."""
-    generator = np.random.default_rng(seed)
-    temperature, threshold = TRUTH[model]
-    leads = generator.normal(0, 4, n)
-    shares = np.exp(np.stack(TIE_MODELS[model].logs(leads / temperature, threshold), axis=1))
-    outcome = (generator.random((n, 1)) > shares.cumsum(axis=1)).sum(axis=1)
-    return Judged(leads, np.eye(3)[outcome], np.arange(n) // 3)
 
 
 def judged(*rows):
@@ -100,25 +86,3 @@ def test_what_has_no_optimum_is_known_before_and_said():
     assert why_no_fit(against) is None
     assert fit_ties(against, "rao_kupper") is None
     assert "no better than chance" in measure_ties(against, against, "rao_kupper", None, Resampling(10)).why
-
-
-def test_the_fit_is_held_against_what_the_scorer_says_now_and_against_shares():
-    fit, held = drawn("davidson", 1500), drawn("davidson", 1500, seed=1)
-    now = np.exp(np.stack(TIE_MODELS["davidson"].logs(held.leads, -2.0), axis=1))
-    found = measure_ties(fit, held, "davidson", now, Resampling(60))
-    assert found.predicted["as_it_is"].high < found.share.low
-    assert found.share.low < found.predicted["fitted"].value < found.share.high
-    assert set(found.gains) == {"as_it_is", "shares_alone", "ties_whatever_the_rewards"}
-    assert all(found.gains[name].low > 0 for name in ("as_it_is", "shares_alone"))
-    gaps = [abs(part.predicted - part.share.value) for part in found.bins["fitted"]]
-    assert (len(gaps), max(gaps) < 0.1) == (10, True)
-
-
-def test_identical_texts_teach_no_threshold_and_no_tie_is_said():
-    pair = (Comparison(0, 1), Comparison(0, 0, "tie"))
-    scored = [ScoredGroup(PreferenceGroup(f"p{i}", ("a", "b"), pair), (float(i % 5), 1.5)) for i in range(40)]
-    assert calibrate(scored, Resampling(10)).ties is None
-    tied = [ScoredGroup(PreferenceGroup("p9", ("a", "c"), (Comparison(0, 1, "tie"),)), (1.0, 1.5))]
-    found = calibrate([*tied, *scored], Resampling(10)).ties
-    # Its prompt lies in the half that fits, alone with its kind.
-    assert (found.why, found.share.value, found.n_fit) == (None, 0.0, 20)
