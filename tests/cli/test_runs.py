@@ -33,6 +33,24 @@ def test_the_command_prints_the_plan(command, tmp_path):
     assert "nothing fits" in out
 
 
+def test_the_plan_is_one_json_object_and_impossible_resources_are_a_wrong_command_line(command, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    code, out, _ = command("plan", "8B", "rows.jsonl", "--gpus", "8", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["command"].startswith("rewardsmith train --nproc 8")
+    assert found["seconds"] is None
+    assert found["engine"] in {one["name"] for one in found["engines"] if one["fits"]}
+    for flag, value, said in (
+        ("--memory", "-1", "not -1 GB"),
+        ("--gpus", "0", "gpus must"),
+        ("--memory", "nan", "nan"),
+    ):
+        code, _, err = command("plan", "8B", "no such file", flag, value)
+        assert code == 2
+        assert said in err
+
+
 def test_a_dry_run_prints_the_command(capsys):
     assert main(["launch", "--nproc", "1", "--dry_run", "train", "--max_steps", "3"]) == 0
     assert "-m rewardsmith train --max_steps 3" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from rewardsmith.cli.main import parse_strictly
@@ -58,37 +59,38 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
     rate.add_argument("--tokens-per-second", type=float, help="distinct tokens a second and device, measured by you")
     rate.add_argument("--rate-from", metavar="FOLDER", help="take the rate out of the run.json of an earlier run")
     rate.add_argument("--measure", action="store_true", help="measure the rate here, by a few steps")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the lines")
 
 
 def run_plan(args: argparse.Namespace) -> int:
     """Print the plan. Returns 0, or 1 when nothing fits."""
     from rewardsmith.files.tables import at_revision
+    from rewardsmith.files.writing import to_json
     from rewardsmith.training.engines import GB, Resources
     from rewardsmith.training.planning import measure_rate, plan, read_rate
 
     model = at_revision(args.model, args.revision)
-    rate, source = args.tokens_per_second, "given by --tokens-per-second"
-    if args.measure:
-        rate, source = measure_rate(model, args.tokens_per_batch)
-    elif args.rate_from is not None:
-        rate, source = read_rate(args.rate_from, model)
     resources = Resources(
         gpus=args.gpus,
         memory=args.memory * GB,
         tokens_per_batch=args.tokens_per_batch,
         accumulation=args.accumulation,
         epochs=args.epochs,
-        rate=rate,
-        rate_source=source,
+        rate=args.tokens_per_second,
+        rate_source="given by --tokens-per-second",
         dtype=args.dtype,
         engine=args.engine,
         max_length=args.max_length,
         overflow=args.overflow,
         held_out=args.test_split_size,
     )
-    found = plan(model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
-    print("\n".join(found.lines()))
-    return 0 if found.command else 1
+    resources.require_possible()
+    if args.measure or args.rate_from is not None:
+        found = measure_rate(model, args.tokens_per_batch) if args.measure else read_rate(args.rate_from, model)
+        resources = replace(resources, rate=found[0], rate_source=found[1])
+    planned = plan(model, args.data, resources, comparisons=args.comparisons, rank=args.lora_r)
+    print(to_json(planned.to_dict()) if args.json else "\n".join(planned.lines()))
+    return 0 if planned.command else 1
 
 
 def configure_launch(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from rewardsmith.errors import ConfigError, nearest_or_known
+from rewardsmith.errors import ConfigError, UsageError, nearest_or_known
 from rewardsmith.training.config import OVERFLOWS
 
 GB = 1_000_000_000
@@ -91,11 +91,12 @@ class Resources:
         for name in names:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"{name} must be positive and finite, not {value:g}")
+                said = f"{value / GB:g} GB" if name == "memory" else f"{value:g}"
+                raise UsageError(f"{name} must be positive and finite, not {said}")
         if self.held_out is not None and not 0 <= self.held_out < 1:
-            raise ConfigError(f"test_split_size must lie in [0, 1), not {self.held_out:g}")
+            raise UsageError(f"test_split_size must lie in [0, 1), not {self.held_out:g}")
         if self.gpus % self.machines:
-            raise ConfigError(
+            raise UsageError(
                 f"{self.gpus} devices cannot be shared out evenly over {self.machines} machines of at most "
                 f"{GPUS_A_MACHINE}: give a number that can"
             )
@@ -106,7 +107,7 @@ class Resources:
         if self.engine is not None and self.engine not in NAMES:
             raise ConfigError(f"engine is {self.engine!r}; {nearest_or_known(self.engine, NAMES)}")
         if self.engine in SHARDED and self.gpus == 1:
-            raise ConfigError(f"{self.engine} shares weights out over several devices: give more gpus, or leave it out")
+            raise UsageError(f"{self.engine} shares weights out over several devices: give more gpus, or leave it out")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 import math
 import shlex
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -92,6 +92,35 @@ class TrainingPlan:
             return f"steps   none: {forward:,} batches go forward once, and the head is fitted"
         batches, tokens = given.gpus * given.accumulation, given.tokens_per_batch
         return f"steps   {self.steps:,} of {batches} batches of {tokens:,} distinct tokens, {given.epochs:g} epochs"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the plan for JSON: `engine` and `command` are None where nothing fits, `seconds` without a rate.
+
+        Bytes are those of one device.
+        """
+        data, room = self.data, USABLE * self.resources.memory
+        return {
+            "model": {name: value for name, value in asdict(self.model).items() if name != "config"},
+            "data": {
+                "source": self.source,
+                "groups": round(len(data.costs) * data.scale),
+                "comparisons": round(data.comparisons * data.scale),
+                "distinct_tokens": data.distinct_tokens,
+                "row_tokens": round(data.row_tokens * data.scale),
+                "scale": data.scale,
+                "how": data.how,
+                "notes": list(data.notes),
+            },
+            "resources": asdict(self.resources),
+            "steps": None if self._is_frozen else self.steps,
+            "seconds": self.seconds,
+            "engines": [
+                {"name": one.name, "bytes": one.total, "fits": one.total <= room, "arithmetic": one.arithmetic}
+                for one in self.engines
+            ],
+            "engine": self.chosen.name if self.chosen else None,
+            "command": self.command,
+        }
 
     def lines(self) -> list[str]:
         """Return the plan as text."""
