@@ -63,9 +63,10 @@ def configure_round(parser: argparse.ArgumentParser) -> None:
 
 def run_round(args: argparse.Namespace) -> int:
     """Do what is left of the rounds and print what they bought. Returns 0."""
-    from rewardsmith.clients.opening import open_scorer
     from rewardsmith.files.settings import read_settings
+    from rewardsmith.rl.columns import load_columns
     from rewardsmith.rl.policy import load_prompts
+    from rewardsmith.rl.rewards import open_gold
     from rewardsmith.rl.rounds import Rounds, RoundSettings
     from rewardsmith.training.launching import quiet_other_packages
     from rewardsmith.training.recipes import read_recipe
@@ -76,7 +77,7 @@ def run_round(args: argparse.Namespace) -> int:
         RoundSettings, values | {name: value for name, value in given.items() if value is not None}, source
     )
     quiet_other_packages()
-    gold = open_scorer(settings.gold) if settings.gold else None
+    gold = open_gold(settings.gold, None, load_columns(settings.prompts)) if settings.gold else None
     rounds = Rounds(settings, args.out, load_prompts(settings.prompts), gold, lambda line: print(line, file=sys.stderr))
     show_rounds(rounds.run())
     return 0
@@ -130,7 +131,9 @@ def run_best_of_n(args: argparse.Namespace) -> int:
     from rewardsmith.blocks.text import print_blocks
     from rewardsmith.files.progress import ProgressBar
     from rewardsmith.rl.best_of_n import BestOfN, best_of_n
+    from rewardsmith.rl.columns import load_columns
     from rewardsmith.rl.policy import Sampling, load_prompts, open_policy
+    from rewardsmith.rl.rewards import given_columns
     from rewardsmith.scoring.ranking import Choice
 
     sampling = Sampling(
@@ -142,8 +145,9 @@ def run_best_of_n(args: argparse.Namespace) -> int:
     )
     plan = BestOfN(args.n, Choice(args.take, args.k), sampling, args.overwrite)
     prompts = load_prompts(args.prompts, limit=args.limit, split=args.split)
-    reward = open_scorer(args.reward, args)
-    gold = open_scorer(args.gold, args) if args.gold else None
+    columns = load_columns(args.prompts, args.split)
+    reward = given_columns(open_scorer(args.reward, args), columns)
+    gold = given_columns(open_scorer(args.gold, args), columns) if args.gold else None
     how = {"device": args.device, "dtype": args.dtype or "float32", "trust_remote_code": args.trust_remote_code}
     policy = open_policy(args.policy, **how)
     with ProgressBar("sampling", len(prompts), "prompts") as bar:

@@ -156,7 +156,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
     )
     sources = script.reward_model_name_or_path
     reward = reward_function(sources, weights=script.reward_weights, options=_options(script), model=models)
-    columns = load_columns(script.dataset_name)
+    columns = load_columns(script.dataset_name, script.split)
     adapter = _part(arguments, ModelConfig)
     for name in UNREAD:
         if getattr(adapter, name) != getattr(ModelConfig, name):

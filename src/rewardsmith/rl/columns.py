@@ -1,14 +1,16 @@
-"""Other columns of a file of prompts, such as a known answer, for reward functions of TRL's form."""
+"""Rows of prompts and their other columns, such as a known answer, for reward functions of TRL's form."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rewardsmith.files.reading import read_rows
+from rewardsmith.files.tables import read_hub
 from rewardsmith.records import as_text, text_key
 
 logger = logging.getLogger(__name__)
@@ -17,20 +19,28 @@ Columns = Mapping[str, Mapping[str, object]]
 OWN, JUDGED = {"prompt", "prompts", "completion", "completions", "completion_ids"}, {"chosen", "completions"}
 
 
-def load_columns(source: str) -> Columns:
-    """Return the other columns of each prompt's row, by the prompt; nothing where `source` is no file of prompts.
+def read_prompt_rows(source: str, split: str | None = None) -> Iterator[tuple[str, Mapping[str, Any]]] | None:
+    """Return the rows of prompts in a file, a folder or a data set of the hub; None where they are something else."""
+    path = Path(source)
+    if source.startswith("simulator:") or not (path.exists() or "/" in source):
+        return None
+    rows = read_rows(path, split=split) if path.exists() else read_hub(source, split)
+    first = next(rows, None)
+    if first is None or "prompt" not in first[1] or JUDGED & set(first[1]):
+        return None
+    return itertools.chain([first], rows)
+
+
+def load_columns(source: str, split: str | None = None) -> Columns:
+    """Return the other columns of each prompt's row, by the prompt; nothing where `source` holds no rows of prompts.
 
     A prompt that stands in several rows has those of the first; where the others differ, one line counts them.
     """
-    if not Path(source).is_file():
-        return {}
     found: dict[str, Mapping[str, object]] = {}
     num_others = 0
-    for _, row in read_rows(Path(source)):
-        if "prompt" not in row or JUDGED & set(row):
-            return {}
+    for _, row in read_prompt_rows(source, split) or ():
         others = {name: value for name, value in row.items() if name not in OWN}
-        if row["prompt"] and others:
+        if row.get("prompt") and others:
             num_others += found.setdefault(_key(row["prompt"]), others) != others
     if num_others:
         logger.warning("%s: %d rows repeat a prompt with other columns; the first row's are read", source, num_others)

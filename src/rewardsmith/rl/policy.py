@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.data.simulate import write_prompt
 from rewardsmith.errors import CheckpointError, ConfigError, DataError, one_line
-from rewardsmith.files.reading import read_rows
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.records import Completion, Message, Text, as_text, text_key
+from rewardsmith.rl.columns import read_prompt_rows
 
 logger = logging.getLogger(__name__)
 SIMULATOR = "simulator:"
@@ -192,13 +192,9 @@ def _prompts(source: str, split: str | None) -> Iterator[tuple[Text, object]]:
     if source.startswith(SIMULATOR):
         yield from ((prompt, None) for prompt in _simulated(source))
         return
-    if Path(source).is_file():
-        rows = read_rows(Path(source))
-        first = next(rows, None)
-        if first is not None and set(first[1]) & {"prompt"} and not set(first[1]) & {"chosen", "completions"}:
-            for where, row in (first, *rows):
-                yield as_text(row.get("prompt"), f"{where} prompt"), row.get("tools")
-            return
+    if (rows := read_prompt_rows(source, split)) is not None:
+        yield from ((as_text(row.get("prompt"), f"{where} prompt"), row.get("tools")) for where, row in rows)
+        return
     for group in load_preferences(source, split=split, merge_prompts=False):
         yield group.prompt, group.tools
 

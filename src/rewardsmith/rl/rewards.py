@@ -92,8 +92,13 @@ def reward_function(
 
 def open_gold(name: str, model: ModelOptions | None, columns: Columns) -> Scorer:
     """Open a second reward that nothing is optimised by; a function of TRL's form gets the columns of the prompts."""
-    reward = reward_function(name, model=model).with_columns(columns)
-    return reward if isinstance(reward.parts[0], _FunctionPart) else reward.parts[0].source  # type: ignore[return-value]
+    return given_columns(open_scorer(name, model), columns)
+
+
+def given_columns(scorer: Scorer, columns: Columns) -> Scorer:
+    """Return a function of TRL's form as a scorer that gets the columns of the prompts; other scorers as they are."""
+    is_function = isinstance(scorer, FunctionScorer) and is_of_trl(scorer.function)
+    return reward_function(scorer.function).with_columns(columns) if is_function else scorer  # type: ignore[attr-defined]
 
 
 def _open(source: Source, options: RewardOptions, api_key: str | None, model: ModelOptions | None) -> _Part:
