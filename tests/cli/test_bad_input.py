@@ -367,3 +367,32 @@ def test_a_device_or_precision_that_is_not_here_is_one_line_before_any_work(comm
 
     assert main([*command.split(), *flags]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --model_name_or_path M --dataset_name D --output_dir file/out",
+        "rl grpo --model_name_or_path M --reward_model_name_or_path R --dataset_name D --output_dir file/out",
+        "rl best-of-n M R D file/out.jsonl",
+        "evaluate M D --html file/page.html",
+        "evaluate M D --json folder",
+        "compare M M D --html file/page.html",
+        "audit M D --json file/audit.json",
+        "score M D file/out.jsonl",
+        "export M file/out",
+        "collect export file/out.jsonl --project P.yaml",
+        "data convert D --to trl --out file/out.jsonl",
+        "data check D --json file/out.json",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line_before_anything_is_read(command, tmp_path, monkeypatch, capsys):
+    from rewardsmith.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    assert main(command.split()) == 1
+    line = error_line(1, capsys.readouterr().err)
+    assert "cannot be written: " in line
+    assert "is a file; name another" in line or "is a folder; name a file" in line

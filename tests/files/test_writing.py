@@ -1,7 +1,9 @@
 """Output appears whole or not at all, and reads back as it was."""
 
 import contextlib
+import errno
 import json
+import tempfile
 from datetime import date
 
 import pytest
@@ -10,7 +12,15 @@ from rewardsmith.data.formats.rewardsmith import open_groups
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.reading import read_rows
-from rewardsmith.files.writing import open_rows, replace_when_done, write_json, write_text
+from rewardsmith.files.writing import (
+    check_free,
+    open_rows,
+    replace_when_done,
+    require_output,
+    require_writable,
+    write_json,
+    write_text,
+)
 from rewardsmith.records import Comparison, Message, PreferenceGroup, TokenIds
 
 GROUPS = [
@@ -81,3 +91,16 @@ def test_a_name_of_the_longest_length_is_replaced_when_done(tmp_path, synced):
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_is_tried_and_not_asked_whether_it_may_be_written(tmp_path, monkeypatch):
+    require_output(tmp_path / "new" / "deep" / "out.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+    def full(**arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    for refuse in (require_output, require_writable, lambda path: check_free(path, overwrite=True)):
+        with pytest.raises(ConfigError, match=r"out.* cannot be written: no space left on device in .*; name another"):
+            refuse(tmp_path / "out")

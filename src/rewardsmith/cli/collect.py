@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly, part_of
+from rewardsmith.cli.options import check_outputs
 from rewardsmith.errors import DataError, UsageError, missing_extra, nearest_or_known
 
 # Command -> (module, one-line summary).
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         part_of(command, "configure", name)(parser)
     given = parse_strictly(parser, args.arguments)
+    check_outputs(given)
 
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from rewardsmith._version import __version__
-from rewardsmith.cli.options import check_place, say_cut
+from rewardsmith.cli.options import check_outputs, check_place, say_cut
 from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, kept, nearest, nearest_or_known, said
 
 # Headings of --help, and how the flags below them begin; a command's own groups stand beside them.
@@ -196,6 +196,7 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     finish_help(parser, name)
     args = parse_strictly(parser, arguments)
     check_place(args)
+    check_outputs(args)
     try:
         return int(part_of(command, "run", name)(args) or 0)
     except KeyboardInterrupt as error:

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardsmith.errors import UsageError
@@ -19,6 +20,8 @@ COMBINATIONS = ("mean", "min", "mean_minus_std", "mean_minus_variance", "soft_mi
 SPECIAL_TOKENS = ("allow", "as_text", "refuse")
 COMPILE = ("auto", "on", "off")
 AGGREGATES = ("min", "product", "last", "mean")
+# Flags that name a file to be written; what OUT names may be a folder.
+WRITTEN_FILES = ("json", "html", "png", "rows", "clean")
 SCORER_HELP = (
     "reward model (folder or hub id; several with commas between them are one ensemble), URL of a server, "
     "module:function, file of scores, or simulator:gold"
@@ -136,6 +139,16 @@ def check_place(args: argparse.Namespace) -> None:
         from rewardsmith.models.checkpoint import require_device
 
         require_device(device, dtype)
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuse what is to be written and cannot be, before anything is read."""
+    from rewardsmith.files.writing import require_output
+
+    for name in (*WRITTEN_FILES, "out", "out_flag"):
+        value = getattr(args, name, None)
+        if isinstance(value, str | Path) and str(value) != "-":
+            require_output(Path(value), name in WRITTEN_FILES)
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from rewardsmith.errors import ConfigError
 
 WriteRow = Callable[[Mapping[str, Any]], None]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
+PROBE_BYTES = 2**14
 
 
 @contextlib.contextmanager
@@ -80,22 +82,40 @@ def check_free(path: Path, overwrite: bool, flag: str = "--overwrite") -> None:
     Raises:
         ConfigError: something lies at `path`; the message names the flag.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        if not overwrite:
-            raise ConfigError(f"{path} is there already, perhaps trained on; add {flag}, or name another output")
-    elif path.is_dir() or not path.exists():
-        parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise ConfigError(f"{path} cannot be written: {parent} is no folder that may be written to")
+    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not overwrite:
+        raise ConfigError(f"{path} is there already, perhaps trained on; add {flag}, or name another output")
+    require_output(path)
+
+
+def require_output(path: Path, is_file: bool = False) -> None:
+    """Refuse a file or folder that cannot be written, before the work that it is of. Raises ConfigError."""
+    if is_file and path.is_dir():
+        raise ConfigError(f"{path} cannot be written: it is a folder; name a file")
+    if reason := _why_not_written(path if path.is_dir() else path.parent):
+        raise ConfigError(f"{path} cannot be written: {reason}; name another place")
 
 
 def require_writable(folder: Path) -> None:
     """Refuse an output folder that cannot be written, before anything is read or trained. Raises ConfigError."""
+    if reason := _why_not_written(folder):
+        raise ConfigError(f"output_dir {str(folder)!r} cannot be written: {reason}; name another")
+
+
+def _why_not_written(folder: Path) -> str | None:
+    """Say why a folder takes no file, or the one above it where it would be made; None where it takes one.
+
+    A file is written, not asked for: rights say nothing of a full disk, of a read-only one to root, or of a folder
+    that is frozen.
+    """
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not place.is_dir():
-        raise ConfigError(f"output_dir {str(folder)!r} cannot be a folder: {place} is a file; name another")
-    if not os.access(place, os.W_OK):
-        raise ConfigError(f"output_dir {str(folder)!r} cannot be written: no permission in {place}; name another")
+        return f"{place} is a file"
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        return f"{(error.strerror or str(error)).lower()} in {place}"
+    return None
 
 
 def write_text(path: str | Path, text: str) -> None:
