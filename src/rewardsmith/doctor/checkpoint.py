@@ -17,13 +17,10 @@ from rewardsmith.doctor.subject import Examination, Subject, encode, run_checks
 from rewardsmith.doctor.tokens import TOKEN_CHECKS, check_vocabulary
 from rewardsmith.errors import CheckpointError, RewardsmithError, one_line
 from rewardsmith.findings import Finding
-from rewardsmith.models.checkpoint import (
-    LoadedModel,
-    golden_difference,
-    load_reward_model,
-)
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, read_contract
 from rewardsmith.models.foreign.folder import ADAPTER, ADAPTER_WEIGHTS, fetch, named_revision, nobody_asked, why_not
+from rewardsmith.models.golden import golden_difference
 from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model

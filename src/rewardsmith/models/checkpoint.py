@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, ScoringError, UsageError, missing_extra
+from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, UsageError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, wide_head
-from rewardsmith.models.contract import GoldenText, ScoringContract
+from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import (
     ADAPTER,
@@ -30,15 +30,12 @@ from rewardsmith.models.foreign.folder import (
     require_one_model,
 )
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
+from rewardsmith.models.golden import golden_texts
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
-from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.templates import named_template
 from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer, take_template
-
-RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
-# A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
-TOLERANCES = {"float32": 1e-5, "float64": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 
 
 @dataclass
@@ -115,13 +112,8 @@ def write_contract(
         CheckpointError: the saved checkpoint gives other rewards than the model in memory.
     """
     renderer = Renderer(tokenizer, policy)
-    golden = contracts.encode_golden(renderer)
-    with full_precision(core):
-        rewards = compute_rewards(core, [[ids] for _, ids in golden], plan=plan)
     contract = contracts.describe(core, tokenizer, renderer.policy, **fields)
-    contract.golden = [
-        GoldenText(text=text, ids=ids, reward=row[0]) for (text, ids), row in zip(golden, rewards, strict=True)
-    ]
+    contract.golden = golden_texts(core, contracts.encode_golden(renderer), plan)
     contract.files = contracts.hash_reward_files(folder)
     contract.save(folder)
     if verify:
@@ -132,18 +124,6 @@ def write_contract(
 def write_rule(folder: str | Path, core: PreTrainedModel, renderer: Renderer, fields: dict[str, Any]) -> None:
     """Write the contract of a checkpoint: how its rewards are computed, with no golden ones, which take a forward."""
     contracts.describe(core, renderer.tokenizer, renderer.policy, **fields).save(folder)
-
-
-@contextmanager
-def full_precision(model: PreTrainedModel) -> Iterator[None]:
-    """Compute without autocast, also where a trainer has laid its autocast around the model's own forward."""
-    wrapped = model.__dict__.pop("forward", None)
-    try:
-        with torch.autocast(model.device.type, enabled=False):
-            yield
-    finally:
-        if wrapped is not None:
-            model.__dict__["forward"] = wrapped
 
 
 @contextmanager
@@ -192,41 +172,6 @@ def verify_in_fresh_process(
     if result.returncode:
         reason = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()[-1]
         raise CheckpointError(f"{folder} was saved but does not give the rewards it was saved with: {reason}")
-
-
-def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
-    """Return the largest difference to the golden rewards and the tolerance of the checkpoint's precision."""
-    contract = loaded.contract
-    if contract is None or not contract.golden:
-        raise CheckpointError("the checkpoint has no golden texts to compare with")
-    for golden in contract.golden:
-        rendered = not loaded.renderer.policy.closed_by_tokenizer
-        ids = loaded.renderer.encode_text(golden.text, rendered=rendered) if rendered else golden.ids
-        if ids != golden.ids:
-            raise CheckpointError(f"the tokenizer gives other ids than at saving time for {golden.text[:60]!r}")
-    rewards = [row[0] for row in compute_rewards(loaded.model, [[golden.ids] for golden in contract.golden])]
-    scale = max(1.0, max(abs(golden.reward) for golden in contract.golden))
-    largest = max(abs(a - golden.reward) for a, golden in zip(rewards, contract.golden, strict=True))
-    # In a lower precision than it was saved in, a model gives its rewards less exactly.
-    own = str(core_model(loaded.model).dtype).removeprefix("torch.")
-    allowed = max(TOLERANCES.get(name, 3e-2) for name in (contract.dtype, own))
-    return largest, allowed * scale * (1 if own == contract.dtype else 3)
-
-
-def require_golden(loaded: LoadedModel, name: str) -> None:
-    """Refuse a model that does not give the rewards it was saved with; one without golden texts passes.
-
-    Raises:
-        CheckpointError: they differ, as where weights were changed under a contract that stayed.
-    """
-    if loaded.contract is None or not loaded.contract.golden:
-        return
-    try:
-        largest, tolerance = golden_difference(loaded)
-    except (ScoringError, CheckpointError) as error:
-        raise CheckpointError(f"{name} cannot give its golden rewards: {error}; {RESTORE}") from error
-    if not largest <= tolerance:
-        raise CheckpointError(f"{name}: golden rewards differ by {largest:.2e}, allowed {tolerance:.0e}: {RESTORE}")
 
 
 @nobody_asked()

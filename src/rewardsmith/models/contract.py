@@ -43,12 +43,17 @@ GOLDEN = (
 
 
 class GoldenText(BaseModel):
-    """One text with its token ids and its reward in fp32."""
+    """One text with its token ids and its reward.
+
+    `half_reward` is that of the weights in half precision (as they are stored, or rounded to bf16) when all else is
+    computed in fp32.
+    """
 
     model_config = ConfigDict(extra="forbid")
     text: str
     ids: list[int]
     reward: float
+    half_reward: float | None = None
 
 
 class ScoringContract(BaseModel):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewardsmith.errors import CheckpointError, RewardsmithError
-from rewardsmith.models.checkpoint import golden_difference, load_reward_model
+from rewardsmith.models.checkpoint import load_reward_model
 from rewardsmith.models.contract import FILE_NAME, ScoringContract, hash_reward_files, read_contract
 from rewardsmith.models.foreign.folder import local_folder, member_folders
+from rewardsmith.models.golden import golden_difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import ConfigError
 from rewardsmith.models import wide_head
-from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_golden, save_reward_model
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, save_reward_model
 from rewardsmith.models.contract import ScoringContract, template_hash
 from rewardsmith.models.foreign.folder import local_folder, member_folders
+from rewardsmith.models.golden import require_golden
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives.comparisons import comparisons_of_groups

@@ -22,18 +22,17 @@ from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.models import heads
 from rewardsmith.models.checkpoint import (
-    TOLERANCES,
     LoadedModel,
     complete_folder,
     load_reward_model,
     merge_adapter,
     prepare_config,
-    require_golden,
     verify_in_fresh_process,
     write_contract,
 )
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.foreign.folder import ADAPTER, local_folder, read_config
+from rewardsmith.models.golden import TOLERANCES, require_golden
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.models.wide_head import collapse

@@ -15,10 +15,11 @@ import torch
 from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.doctor import examine_foreign
 from rewardsmith.errors import ConfigError, TooLongError
-from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device, require_golden
+from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import local_folder, member_folders
 from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
+from rewardsmith.models.golden import require_golden
 from rewardsmith.models.heads import own_weights
 from rewardsmith.models.rendering import Composed, Renderer
 from rewardsmith.models.shared_prefix.exactness import longest_input

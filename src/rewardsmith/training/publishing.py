@@ -24,6 +24,7 @@ from rewardsmith.files.writing import sync_tree
 from rewardsmith.models import checkpoint
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import ADAPTER
+from rewardsmith.models.golden import full_precision
 from rewardsmith.models.hub import MERGED, WEIGHTS
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns
@@ -167,7 +168,7 @@ def follow(final: FinalModel) -> None:
 
 def _write_contract(final: FinalModel, folder: Path) -> None:
     with final.whole():
-        with checkpoint.full_precision(final.core):
+        with full_precision(final.core):
             statistics = reward_statistics(final.core, final.encoded, final.plan)
         fields = {
             **statistics,

@@ -12,23 +12,23 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.models.compiling import chooses_experts, repeated_layers
+from rewardsmith.models.compiling import chooses_experts
 from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import has_token_head, pooled_hidden
 from rewardsmith.models.shared_prefix.packing import FLEX_BLOCK, RewardBatch, Sequences
+from rewardsmith.models.shared_prefix.precision import HALVES, in_float32
 
 # What a model that cannot share its prefixes raises in the check on a few tokens.
 CHECK_FAILURES = (
@@ -166,78 +166,6 @@ def far_apart(actual: Tensor, expected: Tensor, what: str, tolerance: float) -> 
     """Return by how much two tensors differ, or nothing within the tolerance."""
     size = float((actual.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12))
     return "" if size < tolerance else f"{what} by {size:.1e} (relative)"
-
-
-HALVES = (torch.bfloat16, torch.float16)
-
-
-@contextmanager
-def in_float32(core: nn.Module) -> Iterator[bool]:
-    """Let a model of half precision compute in fp32 within the context, with the weights of one layer at a time.
-
-    Yields whether that is another precision than its own; quantised, sharded and absent weights stay as they are.
-    """
-    parameters = list(core.parameters())
-    if not all(map(_is_whole, parameters)) or not any(p.dtype in HALVES for p in parameters):
-        yield False
-        return
-    layers = repeated_layers(core)
-    inside = {module for layer in layers for module in layer.modules()}
-    stored: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Any:
-        own = stored.get(tensor.untyped_storage().data_ptr())
-        return tensor if own is None else (own, tensor.size(), tensor.stride(), tensor.storage_offset())
-
-    def unpack(packed: Tensor | tuple[Any, ...]) -> Tensor:
-        return packed if isinstance(packed, Tensor) else packed[0].float().as_strided(*packed[1:])
-
-    with ExitStack() as handles:
-        for layer in layers:
-            _widen_while_called(layer, True, stored, handles)
-        for module in (module for module in core.modules() if module not in inside):
-            if isinstance(module, nn.Embedding):
-                # Of a table only a few rows are read.
-                handles.callback(module.register_forward_hook(lambda _, __, output: output.float()).remove)
-            else:
-                _widen_while_called(module, False, stored, handles)
-        # A graph would hold the fp32 weights of all layers.
-        handles.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, unpack))
-        yield True
-
-
-def _is_whole(parameter: nn.Parameter) -> bool:
-    """Whether a weight is here as what it is: not quantised, of a part of it, or elsewhere."""
-    plain = type(parameter.data) is Tensor and parameter.is_floating_point() and parameter.element_size() > 1
-    return plain and not parameter.is_meta and not hasattr(parameter, "ds_id")
-
-
-def _widen_while_called(module: nn.Module, recurse: bool, stored: dict[int, Tensor], handles: ExitStack) -> None:
-    """Hold a module's tensors in fp32 while it computes; `stored` maps the place of each to what it is else.
-
-    Vectors outside the layers stay so: a model may cast what a norm reads to the norm's precision, before it calls it.
-    """
-    held: list[tuple[Tensor, Tensor]] = []
-
-    def widen(*_: object) -> None:
-        for tensor in (*module.parameters(recurse), *module.buffers(recurse)):
-            if tensor.dtype in HALVES and tensor.numel():
-                held.append((tensor, tensor.data))
-                tensor.data = tensor.data.float()
-                stored[tensor.untyped_storage().data_ptr()] = held[-1][1]
-
-    def restore(*_: object) -> None:
-        while held:
-            tensor, own = held.pop()
-            stored.pop(tensor.untyped_storage().data_ptr(), None)
-            tensor.data = own
-
-    handles.callback(restore)
-    if not recurse and all(tensor.ndim < 2 for tensor in module.parameters(recurse=False)):
-        widen()
-        return
-    handles.callback(module.register_forward_pre_hook(widen).remove)
-    handles.callback(module.register_forward_hook(restore, always_call=True).remove)
 
 
 def padded_to(core: PreTrainedModel) -> int:

@@ -27,8 +27,8 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from rewardsmith.models.shared_prefix.attention import mask_without_layout, shared_prefix_attention
-from rewardsmith.models.shared_prefix.exactness import HALVES
 from rewardsmith.models.shared_prefix.packing import PrefixLayout
+from rewardsmith.models.shared_prefix.precision import HALVES
 
 GATHERING = "rewardsmith_shared_prefix_varlen"
 # Tokens of a sequence up to which keys are gathered.

@@ -20,7 +20,6 @@ from rewardsmith.models.shared_prefix import packing
 from rewardsmith.models.shared_prefix.attention import IMPLEMENTATION
 from rewardsmith.models.shared_prefix.exactness import (
     HALF_ROUNDING,
-    HALVES,
     embedding_gradient,
     evaluated,
     far_apart,
@@ -31,6 +30,7 @@ from rewardsmith.models.shared_prefix.exactness import (
 )
 from rewardsmith.models.shared_prefix.forward import pooled_hidden
 from rewardsmith.models.shared_prefix.packing import PrefixLayout
+from rewardsmith.models.shared_prefix.precision import HALVES
 from rewardsmith.models.shared_prefix.varlen import GATHERING, Runs, attend_to_gathered, has_kernel
 
 logger = logging.getLogger(__name__)

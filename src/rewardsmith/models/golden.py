@@ -1,0 +1,131 @@
+"""Golden rewards: what a checkpoint gives for a few fixed texts, and how far they may be from those of its saving.
+
+A bf16 model, and one that is loaded in another precision than it was saved in, is held to what rounding usually costs.
+Some models feel rounding more, so saving also keeps what weights of half precision give when all else is computed in
+fp32: of these a model that is loaded in half precision, or was saved in it, is the same to rounding in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel
+
+from rewardsmith.errors import CheckpointError, ScoringError
+from rewardsmith.models.contract import GoldenText, ScoringContract
+from rewardsmith.models.shared_prefix.exactness import CHECK_FAILURES
+from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards, prepare_model
+from rewardsmith.models.shared_prefix.precision import HALVES, in_float32, rounded
+
+if TYPE_CHECKING:
+    from rewardsmith.models.checkpoint import LoadedModel
+
+RESTORE = "its files are not those that its contract was written for; restore them, or skip this check (--no-verify)"
+# A fresh process computes the same sums in another order; bf16 weights carry 8 bits.
+TOLERANCES = {"float32": 1e-5, "float64": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
+# The same weights in fp32, on another machine, where few texts make rounding look larger than it is.
+SAME_WEIGHTS = 1e-3
+
+
+@contextmanager
+def full_precision(model: PreTrainedModel) -> Iterator[None]:
+    """Compute without autocast, also where a trainer has laid its autocast around the model's own forward."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        if wrapped is not None:
+            model.__dict__["forward"] = wrapped
+
+
+def golden_texts(
+    core: PreTrainedModel, encoded: Sequence[tuple[str, list[int]]], plan: ForwardPlan
+) -> list[GoldenText]:
+    """Return texts, as (text, token ids), with the rewards that a model gives them now."""
+    groups = [[ids] for _, ids in encoded]
+    with full_precision(core):
+        rewards = compute_rewards(core, groups, plan=plan)
+        halves = _half_rewards(core, groups, plan)
+    return [
+        GoldenText(text=text, ids=ids, reward=row[0], half_reward=half)
+        for (text, ids), row, half in zip(encoded, rewards, halves, strict=True)
+    ]
+
+
+def _half_rewards(
+    core: PreTrainedModel, groups: Sequence[Sequence[list[int]]], plan: ForwardPlan
+) -> Sequence[float | None]:
+    """Return what weights of half precision give in fp32: those that are stored, else bf16's; None where none can."""
+    computed = in_float32 if any(weight.dtype in HALVES for weight in core.parameters()) else rounded
+    try:
+        with computed(core) as is_other:
+            found = compute_rewards(core, groups, plan=plan) if is_other else []
+    except CHECK_FAILURES:
+        # A family that cannot be computed so has its other rewards.
+        found = []
+    return [row[0] for row in found] or [None] * len(groups)
+
+
+def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
+    """Return the largest difference to the golden rewards, and how large it may be in the checkpoint's precision."""
+    contract = loaded.contract
+    if contract is None or not contract.golden:
+        raise CheckpointError("the checkpoint has no golden texts to compare with")
+    for golden in contract.golden:
+        is_rendered = not loaded.renderer.policy.closed_by_tokenizer
+        ids = loaded.renderer.encode_text(golden.text, rendered=is_rendered) if is_rendered else golden.ids
+        if ids != golden.ids:
+            raise CheckpointError(f"the tokenizer gives other ids than at saving time for {golden.text[:60]!r}")
+    own = str(core_model(loaded.model).dtype).removeprefix("torch.")
+    plan, halves = prepare_model(loaded.model), _known_halves(contract)
+    if own == "float32" and contract.dtype in ("bfloat16", "float16") and halves:
+        # fp32 beside fp32; a position's angle may have been stored in half precision with the rest.
+        return _largest(loaded, plan, halves), TOLERANCES[contract.dtype] * _scale(contract)
+    largest = _largest(loaded, plan, [golden.reward for golden in contract.golden])
+    # In a lower precision than it was saved in, a model gives its rewards less exactly.
+    allowed = max(TOLERANCES.get(name, 3e-2) for name in (contract.dtype, own))
+    allowed *= _scale(contract) * (1 if own == contract.dtype else 3)
+    if not largest <= allowed and halves and own in (contract.dtype, "bfloat16") and contract.dtype in ("float32", own):
+        with in_float32(core_model(loaded.model)) as is_other:
+            exactly = _largest(loaded, plan, halves) if is_other else float("inf")
+        if exactly <= SAME_WEIGHTS * _scale(contract):
+            return exactly, SAME_WEIGHTS * _scale(contract)
+    return largest, allowed
+
+
+def _known_halves(contract: ScoringContract) -> list[float]:
+    """Return the rewards of weights of half precision; none where one is not known."""
+    found = [golden.half_reward for golden in contract.golden]
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else []
+
+
+def _largest(loaded: LoadedModel, plan: ForwardPlan, expected: Sequence[float]) -> float:
+    assert loaded.contract is not None
+    rewards = compute_rewards(loaded.model, [[golden.ids] for golden in loaded.contract.golden], plan=plan)
+    return max(abs(row[0] - wanted) for row, wanted in zip(rewards, expected, strict=True))
+
+
+def _scale(contract: ScoringContract) -> float:
+    return max(1.0, max(abs(golden.reward) for golden in contract.golden))
+
+
+def require_golden(loaded: LoadedModel, name: str) -> None:
+    """Refuse a model that does not give the rewards it was saved with; one without golden texts passes.
+
+    Raises:
+        CheckpointError: they differ, as where weights were changed under a contract that stayed.
+    """
+    if loaded.contract is None or not loaded.contract.golden:
+        return
+    try:
+        largest, tolerance = golden_difference(loaded)
+    except (ScoringError, CheckpointError) as error:
+        raise CheckpointError(f"{name} cannot give its golden rewards: {error}; {RESTORE}") from error
+    if not largest <= tolerance:
+        raise CheckpointError(f"{name}: golden rewards differ by {largest:.2e}, allowed {tolerance:.0e}: {RESTORE}")

@@ -1,0 +1,79 @@
+"""Golden rewards across precisions: a faithful model is taken however much it feels rounding, another one never is."""
+
+import json
+import shutil
+
+import pytest
+import tiny_models
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rewardsmith.errors import CheckpointError
+from rewardsmith.models.checkpoint import load_reward_model, save_reward_model
+from rewardsmith.models.contract import encode_golden
+from rewardsmith.models.golden import golden_difference, require_golden
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.shared_prefix.plan import compute_features, prepare_model
+from rewardsmith.models.shared_prefix.precision import rounded
+from rewardsmith.models.tokenizer import prepare_tokenizer
+
+
+def touchy():
+    """Return a model whose head is all but orthogonal to what it reads of the golden texts, which rounding is not."""
+    torch.manual_seed(0)
+    model, tokenizer = tiny_models.qwen2()
+    prepare_tokenizer(tokenizer, model)
+    ids = [[ids] for _, ids in encode_golden(Renderer(tokenizer))]
+    features = torch.stack([row[0] for row in compute_features(model, ids)])
+    _, _, directions = torch.linalg.svd(features)
+    with torch.no_grad():
+        model.score.weight.copy_(400 * directions[-1:])
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """The same touchy model, saved in fp32 and in bf16."""
+    model, tokenizer = touchy()
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        found[dtype] = tmp_path_factory.mktemp(dtype)
+        model.to(getattr(torch, dtype))
+        save_reward_model(model, tokenizer, found[dtype], prepare_model(model), verify=False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded"), [("float32", "bfloat16"), ("bfloat16", "bfloat16"), ("bfloat16", "float32")]
+)
+def test_a_model_that_feels_rounding_is_held_to_its_weights_in_every_precision(folders, tmp_path, saved, loaded):
+    require_golden(load_reward_model(folders[saved], dtype=loaded), "own")
+    other = shutil.copytree(folders[saved], tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({**weights, "score.weight": -weights["score.weight"]}, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="golden rewards differ"):
+        require_golden(load_reward_model(other, dtype=loaded), "other")
+
+
+def test_a_contract_from_before_is_held_to_what_rounding_usually_costs(folders, tmp_path):
+    older = shutil.copytree(folders["float32"], tmp_path / "older")
+    contract = json.loads((older / "scoring_contract.json").read_text())
+    for golden in contract["golden"]:
+        del golden["half_reward"]
+    (older / "scoring_contract.json").write_text(json.dumps(contract))
+    largest, allowed = golden_difference(load_reward_model(older, dtype="bfloat16"))
+    assert largest > allowed == pytest.approx(0.09)
+
+
+def test_rounded_weights_are_those_of_bf16_and_come_back():
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3, bias=False))
+    ids, before = torch.arange(5), [p.detach().clone() for p in model.parameters()]
+    with rounded(model) as can:
+        assert can
+        found = model(ids)
+    table, weight = (value.bfloat16().float() for value in before)
+    torch.testing.assert_close(found, table @ weight.T)
+    assert all(torch.equal(p, value) for p, value in zip(model.parameters(), before, strict=True))
+    with rounded(model.bfloat16()) as can:
+        assert not can
