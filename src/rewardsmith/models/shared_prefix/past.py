@@ -4,19 +4,16 @@ Most families of transformers take a cache of one kind, which is here; `states.p
 way of their own. All assign what transformers writes in place (to keep addresses static), since writing in place would
 break the gradient and touch what other completions go on from.
 
-Shapes: U completions, L tokens, D hidden, N size of a state.
+Shapes: U completions, L tokens, D hidden.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +29,7 @@ from transformers.cache_utils import (
 )
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.models.shared_prefix.scans import scans_go_on
 
 
 class Past(ABC):
@@ -181,7 +179,7 @@ class KeysAndStates(Past):
             layers: list[Any] = self.cache.layers
             counted = _Counted(self.num_read)
             self.cache.layers = [layer if layer.is_initialized else counted for layer in layers]
-        with scans_from_states(backbone, self.cache):
+        with scans_go_on(backbone, self.cache):
             return backbone(input_ids=ids, **options).last_hidden_state
 
     def tensors(self) -> list[Tensor]:
@@ -246,60 +244,3 @@ def _places(cache: DynamicCache) -> Iterator[tuple[Any, Any]]:
 
 def _is_rows(value: object) -> bool:
     return isinstance(value, Tensor) and value.ndim > 1
-
-
-# The states that the scans of the layer now running begin from, in the order in which it scans.
-_BEGINNINGS: ContextVar[Iterator[Tensor] | None] = ContextVar("beginnings", default=None)
-SCAN = "mamba_selective_scan"
-
-
-@contextmanager
-def scans_from_states(backbone: nn.Module, cache: DynamicCache) -> Iterator[None]:
-    """Let Mamba's first selective scan begin from the cache's states: its kernels begin from zero.
-
-    The scan is linear in its state, so what a state adds to every output is added to what the kernel returns.
-    """
-    mixers = [m for m in backbone.modules() if hasattr(m, "A_log") and SCAN in vars(sys.modules[type(m).__module__])]
-
-    def begin(mixer: Any, inputs: object) -> None:
-        layer: Any = cache.layers[mixer.layer_idx]
-        known = getattr(layer, "has_previous_state", {}).get(0)
-        state = layer.recurrent_states[0] if known else None
-        # Zamba scans head by head.
-        _BEGINNINGS.set(None if state is None else iter(state.unbind(1) if state.ndim == 4 else [state]))
-
-    def end(mixer: object, inputs: object, output: object) -> None:
-        _BEGINNINGS.set(None)
-
-    with ExitStack() as handles:
-        for mixer in mixers:
-            home = sys.modules[type(mixer).__module__]
-            if not hasattr(vars(home)[SCAN], "begins_anywhere"):
-                setattr(home, SCAN, _beginning_anywhere(vars(home)[SCAN]))
-            handles.callback(mixer.register_forward_pre_hook(begin).remove)
-            handles.callback(mixer.register_forward_hook(end, always_call=True).remove)
-        yield
-
-
-def _beginning_anywhere(scan: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a selective scan that begins from the state at hand, if there is one."""
-
-    @functools.wraps(scan)
-    def scan_on(
-        inputs: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None = None, **options: Any
-    ) -> Any:
-        found = scan(inputs, dt, A, B, C, z=z, **options)
-        beginnings = _BEGINNINGS.get()
-        if beginnings is None:
-            return found
-        bias, state = options.get("delta_bias"), next(beginnings)
-        steps = dt if bias is None else dt + bias.to(dt.dtype)[..., None]
-        steps = F.softplus(steps) if options.get("delta_softplus") else steps
-        decay = torch.exp(A[None, :, None] * steps.cumsum(-1)[..., None])  # [U, D, L, N]
-        carried = torch.einsum("udln,unl,udn->udl", decay, C.to(decay.dtype), state.to(decay.dtype))
-        output, last = found
-        output = output + (carried if z is None else carried * F.silu(z)).to(output.dtype)
-        return output, last + decay[:, :, -1] * state
-
-    scan_on.begins_anywhere = True  # type: ignore[attr-defined]
-    return scan_on
