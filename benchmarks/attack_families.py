@@ -2,7 +2,7 @@
 
 Every case of hostile_cases.py meets every shape, all shapes at once, and some of them under every setting. The
 reference is the model as transformers has it, reading one row at a time. Both ways compute in float64, where a
-difference is no rounding; in float32 and bf16 the shared way may be little further from float64 than rows are.
+difference is no rounding; in float32, bf16 and fp16 the shared way may be little further from float64 than rows are.
 
     python benchmarks/attack_families.py                   all cases
     python benchmarks/attack_families.py llama4_text/chunks qwen3_next
@@ -36,7 +36,8 @@ FAR = 1e-9
 ROOM = 3.0
 # Of processor time for a case; gated delta rules and hyper-connections without their kernels take minutes.
 SECONDS = 1200
-LEAST = {"float32": 3e-6, "bf16": 0.03}
+LEAST = {"float32": 3e-6, "bf16": 0.03, "autocast": 0.03, "fp16": 0.004}
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -52,8 +53,8 @@ def make_subject(case: str, folder: str, setting: Setting | None = None) -> Subj
     setting = setting or Setting()
     model = _loaded(case, folder, setting.drops, setting.pooling, not setting.rounds)
     subject = Subject(copy.deepcopy(model), copy.deepcopy(model))
-    if setting.rounds == "bf16":
-        subject.model.to(torch.bfloat16), subject.rows.to(torch.bfloat16)
+    if setting.rounds in HALVES:
+        subject.model.to(HALVES[setting.rounds]), subject.rows.to(HALVES[setting.rounds])
     return subject
 
 
@@ -246,27 +247,27 @@ def under(case: str, folder: str, groups: Groups, setting: Setting) -> tuple[flo
 
 
 def rounded(case: str, folder: str, groups: Groups, setting: Setting) -> Rounding | None:
-    """Compare both ways in a precision with the rows in float64, bf16 by rewards alone."""
+    """Compare both ways in a precision with the rows in float64, half precision by rewards alone."""
     from rewardsmith.models.compiling import chooses_experts
 
     exact = make_subject(case, folder).rows.train(setting.trains)
     subject = make_subject(case, folder, setting)
-    in_bf16 = setting.rounds != "float32"
+    in_half = setting.rounds != "float32"
     plan = prepared(subject, setting)
 
     def measured(model: Any, rewards: Tensor) -> list[list[Tensor]]:
-        return [[rewards.detach()], [torch.zeros(1)] if in_bf16 else gradients(model, rewards)]
+        return [[rewards.detach()], [torch.zeros(1)] if in_half else gradients(model, rewards)]
 
-    with torch.set_grad_enabled(not in_bf16):
+    with torch.set_grad_enabled(not in_half):
         with in_double():
             wanted = measured(exact, row_rewards(exact, groups))
         with precision(setting):
             rows = measured(subject.rows, row_rewards(subject.rows, groups))
             shared = measured(subject.model, shared_rewards(subject.model, plan, groups))
-    # A choice of experts that is nearly a tie falls either way in bf16, for a few texts.
-    far = typical if in_bf16 and chooses_experts(subject.model.modules()) else relative
+    # A choice of experts that is nearly a tie falls either way in half precision, for a few texts.
+    far = typical if in_half and chooses_experts(subject.model.modules()) else relative
     off = [tuple(map(far, way, wanted)) for way in (rows, shared)]
-    return Rounding(*off, LEAST["bf16" if in_bf16 else "float32"])
+    return Rounding(*off, LEAST[setting.rounds])
 
 
 def router_losses(subject: Subject, groups: Groups) -> tuple[float, float] | None:

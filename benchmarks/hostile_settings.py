@@ -18,7 +18,7 @@ class Setting:
         prepare: changes the model before its plan is made; what it returns is the model that computes.
         tokens_per_chunk: as of `ForwardPlan.batch`; every group is a batch of its own then.
         trains: whether the model is in training mode.
-        rounds: "float32", "bf16" (weights too), "autocast", or nothing: then it computes in float64.
+        rounds: "float32", "bf16" or "fp16" (weights too), "autocast", or nothing: then it computes in float64.
         pooling: of `load_sequence_classifier`.
         drops: the rate of every dropout that the config names.
     """
@@ -97,4 +97,5 @@ SETTINGS: dict[str, Setting] = {
     "float32": Setting(rounds="float32"),
     "autocast": Setting(rounds="autocast", trains=True),
     "bf16": Setting(rounds="bf16"),
+    "fp16": Setting(rounds="fp16"),
 }

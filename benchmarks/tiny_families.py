@@ -172,4 +172,8 @@ def tiny_language_model(name: str, **settings: Any) -> PreTrainedModel:
             spread = float(parameter.float().std()) if parameter.ndim > 1 else 0.0
             if 0 < spread < 2 * FRESH:
                 parameter.mul_(LIVELY / spread)
+        for table in model.modules():
+            # A pad token whose row is zero ties with itself wherever tokens are chosen by their scores.
+            if isinstance(table, nn.Embedding) and table.padding_idx is not None:
+                nn.init.normal_(table.weight[table.padding_idx], std=LIVELY)
     return model
