@@ -61,9 +61,9 @@ def _half_rewards(
     core: PreTrainedModel, groups: Sequence[Sequence[list[int]]], plan: ForwardPlan
 ) -> Sequence[float | None]:
     """Return what weights of half precision give in fp32: those that are stored, else bf16's; None where none can."""
-    computed = in_float32 if any(weight.dtype in HALVES for weight in core.parameters()) else rounded
+    is_half = any(weight.dtype in HALVES for weight in core.parameters())
     try:
-        with computed(core) as is_other:
+        with in_float32(core, whole_tables=True) if is_half else rounded(core) as is_other:
             found = compute_rewards(core, groups, plan=plan) if is_other else []
     except CHECK_FAILURES:
         # A family that cannot be computed so has its other rewards.
@@ -91,7 +91,7 @@ def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
     allowed = max(TOLERANCES.get(name, 3e-2) for name in (contract.dtype, own))
     allowed *= _scale(contract) * (1 if own == contract.dtype else 3)
     if not largest <= allowed and halves and own in (contract.dtype, "bfloat16") and contract.dtype in ("float32", own):
-        with in_float32(core_model(loaded.model)) as is_other:
+        with in_float32(core_model(loaded.model), whole_tables=True) as is_other:
             exactly = _largest(loaded, plan, halves) if is_other else float("inf")
         if exactly <= SAME_WEIGHTS * _scale(contract):
             return exactly, SAME_WEIGHTS * _scale(contract)

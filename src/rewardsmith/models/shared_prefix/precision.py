@@ -12,11 +12,17 @@ from torch import Tensor, nn
 from rewardsmith.models.compiling import repeated_layers
 
 HALVES = (torch.bfloat16, torch.float16)
+# Of a table only a few rows are read, so that these alone are changed; one that scales its rows changes whole, if it is
+# no larger than this. What is larger holds an embedding for each layer, whose scale is a power of two.
+LARGEST_TABLE = 1 << 30
 
 
 @contextmanager
-def in_float32(core: nn.Module) -> Iterator[bool]:
+def in_float32(core: nn.Module, *, whole_tables: bool = False) -> Iterator[bool]:
     """Let a model of half precision compute in fp32 within the context, with the weights of one layer at a time.
+
+    Args:
+        whole_tables: embeddings that scale their rows do so in fp32 too, which takes the memory of a table.
 
     Yields whether that is another precision than its own; quantised, sharded and absent weights stay as they are.
     """
@@ -44,7 +50,10 @@ def in_float32(core: nn.Module) -> Iterator[bool]:
         return packed if isinstance(packed, Tensor) else packed[0].float().as_strided(*packed[1:])
 
     # A graph would hold the fp32 weights of all layers.
-    with _changed(core, widen, Tensor.float, forget), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+    with (
+        _changed(core, widen, Tensor.float, forget, whole_tables),
+        torch.autograd.graph.saved_tensors_hooks(pack, unpack),
+    ):
         yield True
 
 
@@ -64,7 +73,7 @@ def rounded(core: nn.Module) -> Iterator[bool]:
     def to_bf16_and_back(tensor: Tensor) -> Tensor | None:
         return tensor.data.bfloat16().float() if id(tensor) in rounds else None
 
-    with _changed(core, to_bf16_and_back, lambda output: output.bfloat16().float()):
+    with _changed(core, to_bf16_and_back, lambda output: output.bfloat16().float(), whole_tables=True):
         yield True
 
 
@@ -80,12 +89,13 @@ def _changed(
     change: Callable[[Tensor], Tensor | None],
     change_rows: Callable[[Tensor], Tensor],
     forget: Callable[[Tensor], None] = lambda tensor: None,
+    whole_tables: bool = False,
 ) -> Iterator[None]:
     """Let every part hold other weights while it computes.
 
     Args:
         change: gives what a weight or buffer is meanwhile; None where it stays.
-        change_rows: the same for rows of an embedding, of which only a few are read.
+        change_rows: the same for the rows that an embedding gives.
         forget: is given what `change` gave, once it is held no more.
     """
     layers = repeated_layers(core)
@@ -94,7 +104,9 @@ def _changed(
         for layer in layers:
             _change_while_called(layer, True, (change, forget), handles)
         for module in (module for module in core.modules() if module not in inside):
-            if isinstance(module, nn.Embedding):
+            is_table = isinstance(module, nn.Embedding)
+            scales = type(module) is not nn.Embedding and whole_tables
+            if is_table and not (scales and module.weight.numel() <= LARGEST_TABLE):  # type: ignore[operator, union-attr]
                 handles.callback(module.register_forward_hook(lambda _, __, output: change_rows(output)).remove)
             else:
                 _change_while_called(module, False, (change, forget), handles)
