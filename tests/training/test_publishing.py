@@ -13,6 +13,7 @@ from rewardsmith import RewardConfig, RewardModel, RewardTrainer
 from rewardsmith.data.training_record import read_training_record
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models import checkpoint
+from rewardsmith.models.shared_prefix.plan import compute_rewards
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.training import publishing
 from rewardsmith.training.publishing import record_training_data, trained_before
@@ -105,7 +106,7 @@ def test_a_model_trained_in_bf16_autocast_is_saved_with_its_rewards_in_full_prec
     assert contract["dtype"] == "float32"
     model = RewardModel.from_pretrained(str(tmp_path))
     golden = contract["golden"][0]
-    [[reward]] = checkpoint.compute_rewards(model.model, [[golden["ids"]]])
+    [[reward]] = compute_rewards(model.model, [[golden["ids"]]])
     assert reward == pytest.approx(golden["reward"], abs=1e-5)
     # The trainer's own autocast is back: training could go on.
     assert "forward" in trainer.model.__dict__
