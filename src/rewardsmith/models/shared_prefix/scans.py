@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -104,11 +104,11 @@ def _in_whole_chunks(scan: Callable[..., Any]) -> Callable[..., Any]:
         g: Tensor,
         beta: Tensor,
         initial_state: Tensor | None,
-        **options: Any,
+        **options: object,
     ) -> Any:
         layer, inputs = _LAYER.get(), (query, key, value, g, beta)
 
-        def scanned(inputs: Any, state: Tensor | None) -> Any:
+        def scanned(inputs: Sequence[Tensor], state: Tensor | None) -> Any:
             return scan(*inputs[:3], g=inputs[3], beta=inputs[4], initial_state=state, **options)
 
         if layer is None or torch.is_grad_enabled():
