@@ -7,7 +7,6 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.checkpoint import load_reward_model, save_reward_model
@@ -15,7 +14,6 @@ from rewardsmith.models.contract import encode_golden
 from rewardsmith.models.golden import golden_difference, require_golden
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import compute_features, prepare_model
-from rewardsmith.models.shared_prefix.precision import rounded
 from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
@@ -64,16 +62,3 @@ def test_a_contract_from_before_is_held_to_what_rounding_usually_costs(folders, 
     (older / "scoring_contract.json").write_text(json.dumps(contract))
     largest, allowed = golden_difference(load_reward_model(older, dtype="bfloat16"))
     assert largest > allowed == pytest.approx(0.09)
-
-
-def test_rounded_weights_are_those_of_bf16_and_come_back():
-    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3, bias=False))
-    ids, before = torch.arange(5), [p.detach().clone() for p in model.parameters()]
-    with rounded(model) as can:
-        assert can
-        found = model(ids)
-    table, weight = (value.bfloat16().float() for value in before)
-    torch.testing.assert_close(found, table @ weight.T)
-    assert all(torch.equal(p, value) for p, value in zip(model.parameters(), before, strict=True))
-    with rounded(model.bfloat16()) as can:
-        assert not can
