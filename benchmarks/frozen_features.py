@@ -146,7 +146,7 @@ def encoded_pairs(better_P: torch.Tensor) -> Dataset:
         "worse": lists(1 - better_P.numpy(), 1),
     }
     columns["is_tie"] = lists(np.zeros(count, dtype=bool), 1)
-    values = {"margin": 0.0, "weight": 1.0, "probability": 1.0}
+    values = {"margin": 0.0, "weight": 1.0, "probability": 1.0, "tie_share": 0.0}
     columns |= {name: lists(np.full(count, value, dtype=np.float32), 1) for name, value in values.items()}
     return Dataset(pa.table(columns))
 

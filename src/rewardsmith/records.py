@@ -72,10 +72,10 @@ class Comparison:
         margin: how much better, in units of the source (rating points, Llama 2 margins); None when unknown.
         weight: how much this comparison counts, >= 0.
         probability: soft label P(better is preferred), in [0, 1], such as a vote share; None means certain.
-        tie_share: share of votes for a tie, which `probability` counts half for each side; None where it is not known.
         annotator: who judged, when known.
         time: ISO 8601 time of the judgement, when known.
         rationale: why, in the annotator's words, when they said it.
+        tie_share: share of votes for a tie, which `probability` counts half for each side; None where it is not known.
     """
 
     better: int
@@ -84,10 +84,10 @@ class Comparison:
     margin: float | None = None
     weight: float = 1.0
     probability: float | None = None
-    tie_share: float | None = None
     annotator: str | None = None
     time: str | None = None
     rationale: str | None = None
+    tie_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.outcome not in ("better", "tie"):
@@ -98,18 +98,29 @@ class Comparison:
             raise DataError(f"weight must be finite and >= 0, not {self.weight!r}")
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise DataError(f"probability must lie in [0, 1], not {self.probability!r}")
-        if self.tie_share is not None:
-            probability = 0.5 if self.outcome == "tie" else 1.0 if self.probability is None else self.probability
-            if not 0 <= self.tie_share <= 2 * min(probability, 1 - probability) + ROUNDING:
-                raise DataError(
-                    f"tie_share is {self.tie_share!r} beside probability {probability!r}, which counts votes for a tie "
-                    "half for each side; give 0 <= tie_share <= 2 min(probability, 1 - probability)"
-                )
+        if why := wrong_tie_share(self.tie_share, self.probability, self.is_tie):
+            raise DataError(why)
 
     @property
     def is_tie(self) -> bool:
         """Whether no side is preferred: judged so, or because both sides are the same text."""
         return self.outcome == "tie" or self.better == self.worse
+
+    @property
+    def tie_votes(self) -> float:
+        """The share of votes for a tie: as recorded; else 1 for a tie and a soft label of 1/2, 0 for the rest."""
+        return self.tie_share if self.tie_share is not None else float(self.is_tie or self.probability == 0.5)
+
+
+def wrong_tie_share(share: float | None, probability: float | None, is_tie: bool) -> str | None:
+    """Return why a share of votes for a tie cannot stand beside a soft label; None where it can."""
+    likely = 0.5 if is_tie else 1.0 if probability is None else probability
+    if share is None or 0 <= share <= 2 * min(likely, 1 - likely) + ROUNDING:
+        return None
+    return (
+        f"tie_share is {share} beside a probability of {likely:g}, which counts votes for a tie half for each side; "
+        "give at least 0 and at most 2 min(probability, 1 - probability)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +198,7 @@ class Judgement:
     @property
     def shares(self) -> tuple[float, float, float]:
         """The shares of raters who say "better", "worse" and "tie"; they add up to 1."""
-        tie = self.comparison.tie_share
-        if tie is None:
-            return (0.0, 0.0, 1.0) if self.is_tie else (self.probability, 1.0 - self.probability, 0.0)
+        tie = self.comparison.tie_votes
         worse = max(0.0, 1.0 - self.probability - tie / 2)
         return max(0.0, 1.0 - worse - tie), worse, tie
 

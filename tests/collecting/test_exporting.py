@@ -14,13 +14,15 @@ def test_soft_labels_count_votes_and_halve_ties():
     edges = [Comparison(0, 1, margin=2.0), Comparison(0, 1), Comparison(1, 0), Comparison(0, 1, "tie")]
     (edge,) = soft_edges(edges, 2)
     assert (edge.better, edge.worse, edge.probability, edge.weight) == (0, 1, 0.625, 4.0)
-    assert edge.margin == 0.5
+    assert (edge.margin, edge.tie_share) == (0.5, 0.25)
 
 
 def test_votes_that_balance_are_one_tie():
     (edge,) = soft_edges([Comparison(0, 1), Comparison(1, 0)], 2)
     assert edge.is_tie
-    assert edge.weight == 2
+    assert (edge.weight, edge.tie_share) == (2, 0.0)
+    (edge,) = soft_edges([Comparison(0, 1, "tie"), Comparison(0, 1, "tie")], 2)
+    assert (edge.tie_share, edge.tie_votes) == (None, 1.0)
 
 
 def test_a_repeat_is_no_second_vote(make):

@@ -64,6 +64,10 @@ def test_counts_of_votes_are_a_soft_label_of_the_side_with_more():
     assert [group.completions[0][0] for group in groups] == ["l", "r", "r", "l", "l"]
     assert [judged.is_tie for group in groups for judged in judgements(group)] == [False, False, False, True, True]
     assert [g.comparisons[0].probability for g in groups] == [0.75, 1.0, 0.625, 0.5, 0.5]
+    # Models of ties read the votes for one apart; two votes for each side are none.
+    assert [g.comparisons[0].tie_share for g in groups] == [None, None, 0.25, 0.0, 1.0]
+    shares = [judged.shares for group in groups for judged in judgements(group)]
+    assert shares == [(0.75, 0.25, 0.0), (1.0, 0.0, 0.0), (0.5, 0.25, 0.25), (0.5, 0.5, 0.0), (0.0, 0.0, 1.0)]
     with pytest.raises(DataError, match="row 0: columns 'ayes' and 'noes' hold no vote"):
         load_preferences([counted[0] | {"ayes": 0, "noes": 0}], columns=names)
     with pytest.raises(DataError, match="votes are 0 or more"):

@@ -42,3 +42,20 @@ def test_equal_rewards_tie_as_often_as_the_data_at_the_start(share):
 def test_a_share_that_is_none_is_refused():
     with pytest.raises(ConfigError, match=r"must lie in \[0, 1\]"):
         rao_kupper_start(1.5)
+
+
+@pytest.mark.parametrize("name", ["rao_kupper", "davidson"])
+def test_votes_with_ties_train_as_the_votes_one_by_one(name):
+    function, threshold = o.OBJECTIVES[name].function, torch.tensor(0.3, dtype=torch.float64)
+    scores = rewards(0.9, -0.2)
+    shared = o.make_comparisons([0], [1], probability=[0.7], tie_share=[0.2])
+    votes = o.make_comparisons([0, 0, 0, 1, 0], [1, 1, 1, 0, 1], is_tie=[0, 0, 0, 0, 1])
+    assert float(function(scores, shared, threshold)) == pytest.approx(float(function(scores, votes, threshold).mean()))
+    # Two votes for each side are no votes for a tie; where nobody says, a label of 1/2 is one.
+    known, unknown = (
+        o.make_comparisons([0], [1], probability=[0.5], tie_share=[0.0]),
+        o.make_comparisons([0], [1], probability=[0.5]),
+    )
+    halves = [float(function(scores, o.make_comparisons([i], [1 - i]), threshold)) for i in (0, 1)]
+    assert float(function(scores, known, threshold)) == pytest.approx(sum(halves) / 2)
+    assert float(function(scores, unknown, threshold)) == float(function(scores, pair(is_tie=True), threshold))

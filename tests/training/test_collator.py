@@ -15,6 +15,7 @@ GROUP = {
     "better": [0, 2],
     "worse": [1, 0],
     "is_tie": [False, True],
+    "tie_share": [0.0, 1.0],
     "margin": [0.5, 0.0],
     "weight": [2.0, 1.0],
     "probability": [1.0, 0.5],

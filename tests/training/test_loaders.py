@@ -44,7 +44,9 @@ def test_a_stream_is_read_by_batches_that_know_their_place(tmp_path):
 
 
 LENGTHS = [3, 9, 4, 7, 7, 2, 11, 5, 3, 8, 6, 4, 10, 2, 5, 7, 3]
-MARKED = {"worse": [1], "is_tie": [False], "margin": [0.0], "weight": [1.0], "probability": [1.0]}
+MARKED = {"worse": [1], "is_tie": [False], "margin": [0.0], "weight": [1.0], "probability": [1.0]} | {
+    "tie_share": [0.0]
+}
 ENCODED = [{"ids": [[i] * n, [i] * n], "better": [0], **MARKED} for i, n in enumerate(LENGTHS)]
 
 

@@ -237,7 +237,7 @@ def vote_edges(item: JudgedItem, question: str) -> list[Comparison]:
         rationale = judged.answer.get("rationale")
         for edge in judgement_comparisons(judged.answer, len(item.completions), question):
             fields = {name: getattr(edge, name) for name in ("better", "worse", "outcome", "margin", "weight")}
-            fields["probability"] = edge.probability
+            fields |= {"probability": edge.probability, "tie_share": edge.tie_share}
             said = edge.rationale or rationale
             edges.append(Comparison(**fields, annotator=judged.alias, time=edge.time or judged.time, rationale=said))
     return edges
@@ -255,10 +255,12 @@ def soft_edges(edges: Sequence[Comparison], size: int) -> list[Comparison]:
         better, worse, share = (first, second, share) if share >= 0.5 else (second, first, 1 - share)
         margins = [edge.margin if edge.better == better else -edge.margin for edge in votes if edge.margin is not None]
         margin = sum(margins) / len(votes) if margins else None
+        ties = sum(edge.weight * edge.tie_votes for edge in votes) / weight if weight else 1.0
         if share == 0.5:
-            joined.append(Comparison(better, worse, "tie", weight=weight))
+            joined.append(Comparison(better, worse, "tie", weight=weight, tie_share=ties if ties < 1 else None))
         else:
-            joined.append(Comparison(better, worse, margin=margin, weight=weight, probability=share))
+            fields = {"margin": margin, "weight": weight, "probability": share, "tie_share": ties or None}
+            joined.append(Comparison(better, worse, **fields))
     return joined
 
 

@@ -285,7 +285,7 @@ def votes_of(group: PreferenceGroup) -> dict[str, list[dict[str, Any]]]:
             "margin": edge.margin,
         }
         fields |= {"weight": edge.weight, "probability": edge.probability, "rationale": edge.rationale}
-        fields |= {"time": edge.time}
+        fields |= {"time": edge.time, "tie_share": edge.tie_share}
         by_person.setdefault(edge.annotator or "", []).append({k: v for k, v in fields.items() if v is not None})
     return by_person
 

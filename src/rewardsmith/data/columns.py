@@ -13,7 +13,7 @@ Columns = Mapping[str, str] | Sequence[str]
 ROLES = (
     *("prompt", "system", "chosen", "rejected", "answer_a", "answer_b", "winner", "tie", "annotator", "margin"),
     *("votes_a", "votes_b", "votes_tie"),
-    *("weight", "probability", "time", "rationale", "completions", "ranks", "scores", "ratings", "models"),
+    *("weight", "probability", "tie_share", "time", "rationale", "completions", "ranks", "scores", "ratings", "models"),
     *("source", "group_id", "tools", "chat_template_kwargs", "context", "messages", "rejected_response"),
     *("completion", "label", "text", "score"),
 )
@@ -208,7 +208,8 @@ def _judged(
 def _voted(row: dict[str, Any], roles: Mapping[str, str], where: str) -> dict[str, Any]:
     """Turn two answers and how many votes each got into a pair with the share of votes as its soft label.
 
-    A vote for a tie is half a vote for each side. The answer with more votes is the chosen one.
+    A vote for a tie is half a vote for each side; models of ties read their share apart. The answer with more votes is
+    the chosen one.
     """
     sides, counts = (row.pop("answer_a"), row.pop("answer_b")), []
     for role in ("votes_a", "votes_b", "votes_tie"):
@@ -223,7 +224,8 @@ def _voted(row: dict[str, Any], roles: Mapping[str, str], where: str) -> dict[st
         raise row_error(where, "no votes", f"columns {columns} hold no vote; leave the row out, or count its votes")
     share = (max(first, second) + ties / 2) / (first + second + ties)
     place = int(second > first)
-    return {**row, "chosen": sides[place], "rejected": sides[1 - place], "probability": share}
+    found = {**row, "chosen": sides[place], "rejected": sides[1 - place], "probability": share}
+    return found | ({"tie_share": ties / (first + second + ties)} if ties or share == 0.5 else {})
 
 
 def _winner(

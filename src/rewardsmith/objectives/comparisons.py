@@ -30,6 +30,8 @@ class Comparisons:
         margin_P: how much better, in units of the reward; 0 where unknown. Ties have none: theirs is not read.
         weight_P: how much each comparison counts, >= 0. Objectives do not apply it; the reduction does.
         probability_P: P(better is preferred): 1 when certain, 0.5 for a tie, else a soft label.
+        tie_share_P: share of votes for a tie, half of which `probability_P` counts for each side: 1 for a tie, else 0
+            where it is not known. Models of ties read it.
         num_groups: G, the prompts of the batch, also those without a comparison.
     """
 
@@ -40,6 +42,7 @@ class Comparisons:
     margin_P: Tensor
     weight_P: Tensor
     probability_P: Tensor
+    tie_share_P: Tensor
     num_groups: int
 
     def __len__(self) -> int:
@@ -92,16 +95,16 @@ def make_comparisons(
 ) -> Comparisons:
     """Build certain, unweighted comparisons from indices; each one is its own group unless `group` is given.
 
-    `columns` may hold `is_tie`, `margin`, `weight` and `probability`, P values each. A comparison of a sequence with
-    itself, and one whose probability is 0.5, is a tie; a tie has probability 0.5 whatever was said.
+    `columns` may hold `is_tie`, `margin`, `weight`, `probability` and `tie_share`, P values each. A comparison of a
+    sequence with itself, and one whose probability is 0.5, is a tie; a tie has probability 0.5 whatever was said.
 
     Example:
         >>> make_comparisons([0, 2], [1, 3], margin=[1.0, 0.0]).margin_P
         tensor([1., 0.])
     """
-    unknown = set(columns) - {"is_tie", "margin", "weight", "probability"}
-    if unknown:
-        raise ConfigError(f"make_comparisons takes is_tie, margin, weight and probability, not {sorted(unknown)}")
+    known = ("is_tie", "margin", "weight", "probability", "tie_share")
+    if unknown := set(columns) - set(known):
+        raise ConfigError(f"make_comparisons takes {', '.join(known)}, not {sorted(unknown)}")
     groups = list(range(len(better))) if group is None else list(group)
     better_P, worse_P = torch.tensor(list(better), dtype=torch.long), torch.tensor(list(worse), dtype=torch.long)
 
@@ -118,6 +121,7 @@ def make_comparisons(
         margin_P=column("margin", 0.0),
         weight_P=column("weight", 1.0),
         probability_P=torch.where(is_tie_P, torch.full_like(probability_P, 0.5), probability_P),
+        tie_share_P=column("tie_share", 0.0) if "tie_share" in columns else is_tie_P.float(),
         num_groups=max(groups, default=-1) + 1 if num_groups is None else num_groups,
     )
 
@@ -141,6 +145,7 @@ def comparisons_of_groups(groups: Sequence[PreferenceGroup]) -> Comparisons:
         margin=[edge.margin or 0.0 for *_, edge in edges],
         weight=[edge.weight for *_, edge in edges],
         probability=[1.0 if edge.probability is None else edge.probability for *_, edge in edges],
+        tie_share=[edge.tie_votes for *_, edge in edges],
     )
 
 

@@ -23,8 +23,8 @@ def rao_kupper(rewards_B: Tensor, comparisons: Comparisons, log_threshold: Tenso
 
     | input | used as |
     | --- | --- |
-    | is_tie_P | the outcome "tie" |
-    | probability_P | soft label between the two wins, for the rest |
+    | tie_share_P | share of the outcome "tie": 1 for a tie, votes for one where they are known |
+    | probability_P | soft label, of which half of tie_share_P is taken off for each win |
     | log_threshold | scalar tensor, learnable; start it at `rao_kupper_start(share of ties)` |
     | weight_P | not here, in the reduction |
 
@@ -50,8 +50,8 @@ def davidson(rewards_B: Tensor, comparisons: Comparisons, log_nu: Tensor) -> Ten
 
     | input | used as |
     | --- | --- |
-    | is_tie_P | the outcome "tie" |
-    | probability_P | soft label between the two wins, for the rest |
+    | tie_share_P | share of the outcome "tie": 1 for a tie, votes for one where they are known |
+    | probability_P | soft label, of which half of tie_share_P is taken off for each win |
     | log_nu | scalar tensor, learnable; start it at `davidson_start(share of ties)` |
     | weight_P | not here, in the reduction |
 
@@ -81,8 +81,10 @@ def davidson_start(tie_share: float) -> float:
 
 
 def _outcome_loss(comparisons: Comparisons, log_win_P: Tensor, log_loss_P: Tensor, log_tie_P: Tensor) -> Tensor:
-    label_P = comparisons.probability_P
-    return torch.where(comparisons.is_tie_P, -log_tie_P, -(label_P * log_win_P + (1 - label_P) * log_loss_P))
+    tie_P, label_P = comparisons.tie_share_P, comparisons.probability_P
+    # Shares that were rounded must not give a side less than nothing.
+    win_P, loss_P = (label_P - tie_P / 2).clamp_min(0), (1 - label_P - tie_P / 2).clamp_min(0)
+    return -(win_P * log_win_P + loss_P * log_loss_P + tie_P * log_tie_P)
 
 
 def _held_above(value: Tensor, smallest: float) -> Tensor:

@@ -293,7 +293,8 @@ def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:
         for completion in group.completions:
             yield str(as_plain(completion))
         for edge in group.comparisons:
-            yield f"{edge.better},{edge.worse},{edge.outcome},{edge.margin},{edge.weight},{edge.probability}"
+            ties = "" if edge.tie_share is None else f",{edge.tie_share}"
+            yield f"{edge.better},{edge.worse},{edge.outcome},{edge.margin},{edge.weight},{edge.probability}{ties}"
 
 
 # Reads groups from a path or hub id (or several), a list of groups, and the split of it; says what was read.

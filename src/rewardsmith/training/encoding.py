@@ -1,7 +1,7 @@
 """From whatever a user passes as a data set to encoded groups, counted to the last row.
 
 An encoded group is a plain dictionary, so that it can live in an Arrow table:
-`ids` (K token-id lists), `better`, `worse`, `is_tie`, `margin`, `weight`, `probability` (one entry a comparison).
+`ids` (K token-id lists), and one entry a comparison of each of COLUMNS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OLD_COLUMNS = {
     "chosen_ids": ("input_ids_chosen", "attention_mask_chosen"),
     "rejected_ids": ("input_ids_rejected", "attention_mask_rejected"),
 }
-COLUMNS = ("better", "worse", "is_tie", "margin", "weight", "probability")
+COLUMNS = ("better", "worse", "is_tie", "margin", "weight", "probability", "tie_share")
 FEATURES = Features(
     {
         "ids": List(List(Value("int32"))),
@@ -44,6 +44,7 @@ FEATURES = Features(
         "margin": List(Value("float32")),
         "weight": List(Value("float32")),
         "probability": List(Value("float32")),
+        "tie_share": List(Value("float32")),
     }
 )
 CHUNK = 10_000
@@ -194,6 +195,7 @@ def keep_completions(group: PreferenceGroup, ids: list[list[int]], keep: list[bo
         "margin": [0.0 if c.margin is None else float(c.margin) for c in edges],
         "weight": [float(c.weight) for c in edges],
         "probability": [(0.5 if c.is_tie else 1.0) if c.probability is None else float(c.probability) for c in edges],
+        "tie_share": [c.tie_votes for c in edges],
     }
 
 

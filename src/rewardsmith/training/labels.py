@@ -22,7 +22,7 @@ SAYING: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 def tie_share(columns: Columns) -> float:
     """Return the share of ties among the comparisons, where a tie model's threshold starts; 0.1 for a stream."""
-    ties = columns.get("is_tie")
+    ties = columns.get("tie_share") or columns.get("is_tie")
     return sum(ties) / len(ties) if ties else 0.1
 
 

@@ -254,7 +254,7 @@ class EncodedStream(IterableDataset[dict[str, Any]]):
     @property
     def column_names(self) -> list[str]:
         """The columns of an encoded group."""
-        return ["ids", "better", "worse", "is_tie", "margin", "weight", "probability"]
+        return ["ids", "better", "worse", "is_tie", "margin", "weight", "probability", "tie_share"]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield all groups from the beginning, without counting them again."""

@@ -80,6 +80,7 @@ KINDS = {
     "margin": "margins",
     "weight": "weights",
     "probability": "soft labels",
+    "tie_share": "shares of ties",
     "annotator": "annotators",
     "time": "times",
     "rationale": "rationales",
@@ -157,7 +158,7 @@ def _information(group: PreferenceGroup) -> dict[str, int]:
     edges = group.comparisons
     counts = {
         name: sum(getattr(edge, name) is not None for edge in edges)
-        for name in ("margin", "probability", "annotator", "time", "rationale")
+        for name in ("margin", "probability", "tie_share", "annotator", "time", "rationale")
     }
     counts["weight"] = sum(edge.weight != 1.0 for edge in edges)
     for name in ("models", "ratings", "source", "group_id", "tools", "chat_template_kwargs", "metadata"):

@@ -25,28 +25,23 @@ from rewardsmith.data.formats.cells import (
 )
 from rewardsmith.data.formats.format import Format, Target
 from rewardsmith.errors import row_error
-from rewardsmith.records import SYSTEM_ROLES, Comparison, Completion, Message, PreferenceGroup, TokenIds, as_plain
+from rewardsmith.records import (
+    SYSTEM_ROLES,
+    Comparison,
+    Completion,
+    Message,
+    PreferenceGroup,
+    TokenIds,
+    as_plain,
+    wrong_tie_share,
+)
 
-COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie", "annotator", "time", "rationale")
+COMPARISON_COLUMNS = ("margin", "weight", "probability", "tie_share", "tie", "annotator", "time", "rationale")
 SIDE_COLUMNS = ("chosen_model", "rejected_model", "chosen_ratings", "rejected_ratings")
 Side = str | tuple[Message, ...]
 PAIR_COLUMNS = {"prompt", "chosen", "rejected"}
-ALL_COLUMNS = (
-    "margin",
-    "weight",
-    "probability",
-    "tie",
-    "annotator",
-    "time",
-    "rationale",
-    "models",
-    "ratings",
-    "source",
-    "group_id",
-    "tools",
-    "chat_template_kwargs",
-    "metadata",
-)
+RECORD_COLUMNS = ("models", "ratings", "source", "group_id", "tools", "chat_template_kwargs", "metadata")
+ALL_COLUMNS = (*COMPARISON_COLUMNS, *RECORD_COLUMNS)
 
 
 def read_pair(row: Mapping[str, Any], where: str) -> PreferenceGroup:
@@ -217,11 +212,10 @@ def comparison_fields(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if fields.get("weight", 0) < 0:
         raise row_error(where, "out of range", f"column 'weight' is {fields['weight']}; give a number >= 0")
     if not 0 <= fields.get("probability", 0) <= 1:
-        raise row_error(
-            where,
-            "out of range",
-            f"column 'probability' is {fields['probability']}; give P(chosen is preferred) in [0, 1]",
-        )
+        told = f"column 'probability' is {fields['probability']}; give P(chosen is preferred) in [0, 1]"
+        raise row_error(where, "out of range", told)
+    if why := wrong_tie_share(fields.get("tie_share"), fields.get("probability"), fields.get("outcome") == "tie"):
+        raise row_error(where, "out of range", why)
     return fields
 
 
@@ -338,7 +332,7 @@ def pair_columns(group: PreferenceGroup, comparison: Comparison, names: Sequence
     """Return the columns beside the two sides that are not at their default, restricted to `names`."""
     sides = (("chosen", comparison.better), ("rejected", comparison.worse))
     columns: dict[str, Any] = {}
-    for name in ("margin", "probability", "annotator", "time", "rationale"):
+    for name in ("margin", "probability", "tie_share", "annotator", "time", "rationale"):
         if name in names and getattr(comparison, name) is not None:
             columns[name] = getattr(comparison, name)
     if "weight" in names and comparison.weight != 1.0:
@@ -378,7 +372,7 @@ def is_mixed(group: PreferenceGroup) -> bool:
 
 
 _ALL = frozenset(ALL_COLUMNS) - {"tie"}
-UNREAD = frozenset({"weight", "probability"})
+UNREAD = frozenset({"weight", "probability", "tie_share"})
 
 FORMAT = Format(
     "pair",
