@@ -259,8 +259,8 @@ def soft_edges(edges: Sequence[Comparison], size: int) -> list[Comparison]:
         if share == 0.5:
             joined.append(Comparison(better, worse, "tie", weight=weight, tie_share=ties if ties < 1 else None))
         else:
-            fields = {"margin": margin, "weight": weight, "probability": share, "tie_share": ties or None}
-            joined.append(Comparison(better, worse, **fields))
+            edge = Comparison(better, worse, margin=margin, weight=weight, probability=share)
+            joined.append(replace(edge, tie_share=ties or None))
     return joined
 
 
