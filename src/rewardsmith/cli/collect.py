@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from rewardsmith.cli.main import CommandParser, declare_commands, parse_strictly, part_of
 from rewardsmith.cli.options import check_outputs
 from rewardsmith.errors import DataError, UsageError, missing_extra, nearest_or_known
+from rewardsmith.files.standard import standard_streams
 
 # Command -> (module, one-line summary).
 COMMANDS = {
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return int(part_of(command, "run", name)(given) or 0)
+        with standard_streams(f"collect {name}", vars(given)):
+            return int(part_of(command, "run", name)(given) or 0)
     except SQLAlchemyError as error:
         # What the driver says, without the statement and its values.
         raise DataError(f"the database failed: {getattr(error, 'orig', None) or error}") from error

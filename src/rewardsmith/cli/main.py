@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from rewardsmith._version import __version__
 from rewardsmith.cli.options import check_outputs, check_place, say_cut
 from rewardsmith.errors import ELSEWHERE, MEANT, RewardsmithError, UsageError, kept, nearest, nearest_or_known, said
+from rewardsmith.files.standard import standard_streams
 
 # Headings of --help, and how the flags below them begin; a command's own groups stand beside them.
 GROUPS = {
@@ -198,7 +199,8 @@ def run_command(name: str, module_name: str, summary: str, arguments: list[str])
     check_place(args)
     check_outputs(args)
     try:
-        return int(part_of(command, "run", name)(args) or 0)
+        with standard_streams(name, vars(args)):
+            return int(part_of(command, "run", name)(args) or 0)
     except KeyboardInterrupt as error:
         raise error if str(error) else KeyboardInterrupt(kept(name, vars(args))) from None
     finally:
