@@ -18,8 +18,8 @@ from rewardsmith.errors import DataError, UsageError
 from rewardsmith.files.reading import CHUNK_BYTES, open_bytes
 
 # Arguments that name data.
-INPUTS = ("input", "source", "data", "data_alone", "test", "train", "held_out", "samples", "prompts", "files")
-INPUTS += ("train_data", "dataset_name", "eval_dataset_name")
+INPUTS = ("input", "source", "data", "data_alone", "train", "test", "held_out", "samples", "prompts", "files")
+OF_TRAINING = ("train_data", "dataset_name", "eval_dataset_name")
 # Commands whose output is one file of rows.
 WRITERS = ("data convert", "data merge", "data overlap", "data simulate", "score", "rank", "collect export")
 PACKED = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"\xfd7zXZ\x00": ".xz"}
@@ -34,7 +34,7 @@ def standard_streams(command: str, given: dict[str, Any]) -> Iterator[None]:
         UsageError: a command that does not write one file of rows, or standard input that is named twice.
         DataError: standard input that is empty or of no known kind.
     """
-    reads = [name for name in INPUTS for value in _listed(given.get(name)) if value == "-"]
+    reads = [name for name in (*INPUTS, *OF_TRAINING) for value in _listed(given.get(name)) if value == "-"]
     outputs = [name for name in ("out", "out_flag", "output_dir") if str(given.get(name)) == "-"]
     if not reads and not outputs:
         yield

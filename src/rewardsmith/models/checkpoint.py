@@ -6,7 +6,7 @@ import copy
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardsmith.errors import CheckpointError, ConfigError, RewardsmithError, UsageError, missing_extra
+from rewardsmith.errors import CheckpointError, RewardsmithError, UsageError, missing_extra
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, wide_head
+from rewardsmith.models.adapters import require_own_folder
 from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import (
@@ -146,7 +147,13 @@ def save_reward_model(
     verify: bool = True,
     **fields: Any,
 ) -> ScoringContract:
-    """Save weights, config, tokenizer and contract; `fields` are further entries of the contract."""
+    """Save weights, config, tokenizer and contract; `fields` are further entries of the contract.
+
+    Raises:
+        ConfigError: an adapter is active that loaders would not find.
+        CheckpointError: with `verify`, the folder gives other rewards than the model.
+    """
+    require_own_folder(model)
     core = core_model(model)
     prepare_config(core, tokenizer)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -331,15 +338,3 @@ def require_device(device: str | torch.device | None, dtype: str | torch.dtype |
         here += ["mps"] * torch.backends.mps.is_available()
         raise UsageError(f"device {str(device)!r} is not here; this machine has {', '.join(here)}") from error
     return torch.device(place)
-
-
-def merge_adapter(model: nn.Module) -> Any:
-    """Merge a LoRA adapter and its head into the base model. Raises ConfigError for a model without one."""
-    merge: Callable[[], Any] | None = getattr(model, "merge_and_unload", None)
-    if merge is None:
-        raise ConfigError(f"{type(model).__name__} has no adapter to merge")
-    if any(getattr(given, "layer_replication", None) for given in getattr(model, "peft_config", {}).values()):
-        raise ConfigError(
-            "repeated layers (layer_replication) share weights, which each would change: keep the adapter"
-        )
-    return merge()

@@ -21,11 +21,11 @@ from rewardsmith.blocks.html import render_facts
 from rewardsmith.data import training_record
 from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.models import heads
+from rewardsmith.models.adapters import merge_adapter
 from rewardsmith.models.checkpoint import (
     LoadedModel,
     complete_folder,
     load_reward_model,
-    merge_adapter,
     prepare_config,
     verify_in_fresh_process,
     write_contract,

@@ -224,18 +224,6 @@ def _require_kinds_of_layers(config: PreTrainedConfig) -> None:
         )
 
 
-def require_own_folder(model: PreTrainedModel) -> None:
-    """Refuse a live adapter that PEFT would save into a folder inside the model's, where no loader looks for it."""
-    active = getattr(model, "active_adapters", None)
-    # A method where transformers itself holds the adapter, which it saves beside the config.
-    if isinstance(active, list) and active != ["default"]:
-        names = ", ".join(map(repr, active)) or "none"
-        raise ConfigError(
-            f"the active adapter of the model is {names}; the one that is trained and saved is 'default': make it with "
-            "get_peft_model(model, config), or choose it with set_adapter('default')"
-        )
-
-
 def note_untrained_head(model: PreTrainedModel, notes: list[str]) -> None:
     """Say when the adapter that a model came with leaves the reward head alone."""
     if not any(p.requires_grad for p in find_head(core_model(model)).parameters()):

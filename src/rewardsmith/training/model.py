@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.tables import looks_local, split_revision
 from rewardsmith.models import fresh_model, heads, wide_head
+from rewardsmith.models.adapters import require_own_folder
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions
@@ -98,7 +99,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     if peft_config is not None:
         model = adapter.wrap_adapter(model, peft_config, notes, new_tokens)
     elif has_adapter:
-        adapter.require_own_folder(model)
+        require_own_folder(model)
         adapter.note_untrained_head(model, notes)
     if has_adapter:
         adapter.note_what_others_miss(core.config, pad_on_disk, tokenizer.pad_token_id, notes)
