@@ -46,6 +46,7 @@ READY = {
     ("training/processes.py", "plan_model"),
     ("training/processes.py", "require_processes"),
     ("training/streams.py", "require_steps"),
+    ("training/steps/settings.py", "require_trainer"),
     ("training/publishing.py", "trained_before"),
     ("training/precision.py", "keep_copies"),
     ("training/processes.py", "train_threshold"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rewardsmith.scoring import RewardModel
     from rewardsmith.training import RewardConfig, RewardTrainer
     from rewardsmith.training.planning import plan
+    from rewardsmith.training.steps.trainer import PRMConfig, PRMTrainer
 
 _HOMES = {
     "Comparison": "rewardsmith.records",
@@ -27,6 +28,8 @@ _HOMES = {
     "Message": "rewardsmith.records",
     "PPOConfig": "rewardsmith.rl.ppo",
     "PPOTrainer": "rewardsmith.rl.ppo",
+    "PRMConfig": "rewardsmith.training.steps.trainer",
+    "PRMTrainer": "rewardsmith.training.steps.trainer",
     "PreferenceGroup": "rewardsmith.records",
     "RewardConfig": "rewardsmith.training",
     "RewardModel": "rewardsmith.scoring",
@@ -52,6 +55,8 @@ __all__ = [
     "Message",
     "PPOConfig",
     "PPOTrainer",
+    "PRMConfig",
+    "PRMTrainer",
     "PreferenceGroup",
     "RewardConfig",
     "RewardModel",

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from step_rows import judge
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.models.checkpoint import load_reward_model, save_reward_model
@@ -14,6 +15,7 @@ from rewardsmith.models.contract import encode_golden
 from rewardsmith.models.golden import golden_difference, require_golden
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import compute_features, prepare_model
+from rewardsmith.models.steps import StepRule
 from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
@@ -62,3 +64,36 @@ def test_a_contract_from_before_is_held_to_what_rounding_usually_costs(folders, 
     (older / "scoring_contract.json").write_text(json.dumps(contract))
     largest, allowed = golden_difference(load_reward_model(older, dtype="bfloat16"))
     assert largest > allowed == pytest.approx(0.09)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    model, tokenizer = judge()
+    rule = StepRule.of(tokenizer, "\n").to_dict()
+    save_reward_model(model, tokenizer, folder, prepare_model(model), steps=rule, verify=False)
+    return folder
+
+
+def test_a_loaded_step_model_gives_its_golden_rewards(judged):
+    loaded = load_reward_model(judged)
+    assert golden_difference(loaded)[0] == pytest.approx(0, abs=1e-6)
+    assert loaded.contract.scored_token == "steps"
+    assert len(loaded.contract.golden) == 9
+
+
+def test_other_weights_or_another_separator_under_the_contract_are_refused(judged):
+    loaded = load_reward_model(judged)
+    loaded.model.score.weight.data += 1.0 * loaded.model.score.weight.data.sign()
+    with pytest.raises(CheckpointError, match="golden rewards differ by"):
+        require_golden(loaded, "judge")
+    path = judged / "scoring_contract.json"
+    text = path.read_text()
+    contract = json.loads(text)
+    contract["steps"]["separator_ids"] = [5]
+    path.write_text(json.dumps(contract))
+    try:
+        with pytest.raises(CheckpointError, match="the tokenizer gives other ids"):
+            require_golden(load_reward_model(judged), "judge")
+    finally:
+        path.write_text(text)

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from rewardsmith.objectives import OBJECTIVES, make_comparisons
 from rewardsmith.training.encoding import label_columns
-from rewardsmith.training.labels import log_objective, tie_share
+from rewardsmith.training.labels import ComparisonTask, log_objective, tie_share
 
 ROWS = {"is_tie": [[False, True], [False]], "weight": [[1.0, 1.0], [3.0]], "probability": [[1.0, 0.5], [0.8]]}
 ROWS |= {"margin": [[2.0, 0.0], [0.5]]}
@@ -57,3 +57,11 @@ def test_what_is_read_changes_the_loss_and_what_is_not_does_not():
 def test_the_share_of_ties_is_that_of_all_comparisons():
     assert tie_share(label_columns(Dataset.from_dict(ROWS))) == pytest.approx(1 / 3)
     assert tie_share(label_columns(None)) == 0.1
+
+
+def test_predictions_are_the_rewards_of_both_sides():
+    task, comparisons = ComparisonTask(), make_comparisons([0, 2], [1, 0])
+    shown = task.shown(torch.tensor([[3.0], [1.0], [2.0]]), comparisons)
+    predictions, labels = task.predictions(shown)
+    assert predictions.tolist() == [[3.0, 1.0], [2.0, 3.0]]
+    assert labels.tolist() == [0, 0]

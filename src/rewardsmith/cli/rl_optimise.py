@@ -13,10 +13,10 @@ from rewardsmith.cli.main import group_flags
 from rewardsmith.cli.options import SCORER_HELP
 from rewardsmith.cli.train import REST, TrainParser
 from rewardsmith.errors import ConfigError
+from rewardsmith.files.settings import option
 from rewardsmith.files.writing import require_writable
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.checkpoints import asked_checkpoint, require_unused
-from rewardsmith.training.config import option
 from rewardsmith.training.launching import quiet_other_packages
 from rewardsmith.training.recipes import resolve
 

@@ -224,7 +224,7 @@ def plain_rewards(subject: Subject, rows: Rows, side: str = "right") -> list[flo
 def golden_rows(subject: Subject) -> list[list[int]]:
     """Return the token ids of the golden texts that can be rendered, conversations first."""
     rows = []
-    for request in reversed(golden_requests(subject.tokenizer)):
+    for request in reversed(golden_requests(subject.renderer)):
         try:
             rows.append(list(subject.renderer.encode(request.prompt, request.completions[0])))
         except RewardsmithError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar, get_args
+from dataclasses import field
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,3 +51,8 @@ def _model_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseM
             inner = [field.annotation, *get_args(field.annotation)]
             kind = next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), kind)
     return kind
+
+
+def option(default: object, text: str, **metadata: object) -> Any:
+    """Return a field of settings whose help is `text`."""
+    return field(default=default, metadata={"help": text, **metadata})

@@ -34,7 +34,9 @@ from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRul
 from rewardsmith.models.golden import golden_texts
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
+from rewardsmith.models.shared_prefix.places import is_token_classifier
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.steps import LABELS, imported_step_model, open_step_classifier, renderer_of
 from rewardsmith.models.templates import named_template
 from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_tokenizer, take_template
 
@@ -43,8 +45,8 @@ from rewardsmith.models.tokenizer import fix_date, pair_separator, prepare_token
 class LoadedModel:
     """A checkpoint in memory: the model, its tokenizer, how it scores, and what there is to say about it.
 
-    `imported` is how a model without a contract was recognised; None for one with a contract. `findings` is what
-    the doctor said of such a model.
+    `imported` is how a model without a contract was recognised, and how one that judges steps is read; else None.
+    `findings` is what the doctor said of a model without a contract.
     """
 
     model: Any
@@ -59,13 +61,16 @@ class LoadedModel:
 def prepare_config(core: Any, tokenizer: Any) -> None:
     """Write into the config what other tools read: one label, raw scores, the pad token."""
     config = core.config
+    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    if is_token_classifier(core):
+        config.id2label, config.label2id = dict(LABELS), {label: number for number, label in LABELS.items()}
+        return
     config.num_labels = 1
     config.id2label, config.label2id = {0: "LABEL_0"}, {"LABEL_0": 0}
     # vLLM applies a sigmoid to one label unless the problem is called a regression.
     config.problem_type = "regression"
     # OpenRLHF looks for the head under this name.
     config.value_head_prefix = "score"
-    config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def complete_folder(folder: str | Path, core: PreTrainedModel, tokenizer: Any) -> None:
@@ -112,9 +117,9 @@ def write_contract(
     Raises:
         CheckpointError: the saved checkpoint gives other rewards than the model in memory.
     """
-    renderer = Renderer(tokenizer, policy)
+    renderer = renderer_of(tokenizer, policy, fields.get("steps"))
     contract = contracts.describe(core, tokenizer, renderer.policy, **fields)
-    contract.golden = golden_texts(core, contracts.encode_golden(renderer), plan)
+    contract.golden = golden_texts(core, renderer, plan)
     contract.files = contracts.hash_reward_files(folder)
     contract.save(folder)
     if verify:
@@ -209,7 +214,7 @@ def load_reward_model(
         contract = contracts.read_contract(path)
         if contract is None:
             return _load_foreign(str(path), ImportOptions(trust_remote_code, aggregate, options), chat_template)
-        loaded = _load_by_contract(path, contract, trust_remote_code, enforce, options)
+        loaded = _load_by_contract(path, contract, enforce, ImportOptions(trust_remote_code, aggregate, options))
         loaded.notes += take_template(loaded.tokenizer, core_model(loaded.model), chat_template, str(path))
         return loaded
     except (RewardsmithError, MemoryError):
@@ -221,16 +226,18 @@ def load_reward_model(
 
 
 def _load_by_contract(
-    path: str | Path, contract: ScoringContract, trust_remote_code: bool, enforce: bool, options: dict[str, Any]
+    path: str | Path, contract: ScoringContract, enforce: bool, options: ImportOptions
 ) -> LoadedModel:
     """Load a model with a contract and hold it to that."""
-    model, notes = _load_own(str(path), trust_remote_code, options, contract)
-    tokenizer = load_tokenizer(path, trust_remote_code)
+    model, notes = _load_own(str(path), options.trust_remote_code, options.model, contract)
+    tokenizer = load_tokenizer(path, options.trust_remote_code)
     core = core_model(model)
     core.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if enforce:
         contract.require_match(core, tokenizer)
-    return LoadedModel(model, tokenizer, Renderer(tokenizer, contract.policy()), contract, notes)
+    renderer = renderer_of(tokenizer, contract.policy(), contract.steps)
+    imported = imported_step_model(model, renderer, options.aggregate)
+    return LoadedModel(model, tokenizer, renderer, contract, notes, imported)
 
 
 def _load_own(
@@ -238,6 +245,10 @@ def _load_own(
 ) -> tuple[Any, list[str]]:
     if (Path(path) / ADAPTER).is_file():
         return _load_adapter(path, trust_remote_code, options, contract)
+    if contract is not None and contract.steps:
+        opened = open_step_classifier(path, trust_remote_code, options)
+        opened.require_whole(path)
+        return opened.model, heads.unused_note(path, opened.model, opened.unused)
     model, notes = heads.load_trained(path, trust_remote_code, options)
     wide_head.load_heads(model, path, 1 if contract is None else contract.num_heads)
     return model, notes
@@ -296,7 +307,11 @@ def _load_adapter(
     base, pooling = adapter_config.base_model_name_or_path, "last" if contract is None else contract.pooling
     if not base:
         raise CheckpointError(f"{path}/{ADAPTER} names no base model; write its path into base_model_name_or_path")
-    found = heads.open_classifier(base, pooling, trust_remote_code, {**options, "revision": adapter_config.revision})
+    options = {**options, "revision": adapter_config.revision}
+    if contract is not None and contract.steps:
+        found = open_step_classifier(base, trust_remote_code, options)
+    else:
+        found = heads.open_classifier(base, pooling, trust_remote_code, options)
     model = found.model
     if contract is not None and pooling != contracts.pooling_of(model):
         model = heads.to_pooled(model, pooling)

@@ -73,6 +73,7 @@ class ScoringContract(BaseModel):
     num_heads: int = 1  # of an ensemble on one backbone; the reward is their mean
     head_means: list[float] = Field(default_factory=list)  # mean reward of each head over the same training sequences
     text_policy: dict[str, Any]
+    steps: dict[str, Any] | None = None  # how the steps of a solution are written, where they are what is judged
     chat_template_sha256: str | None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     pad_token_id: int | None
@@ -208,7 +209,7 @@ def describe(
         source=hub_source(model.config),
         architecture=type(model).__name__,
         pooling=pooling_of(model),
-        scored_token="last" if pooling_of(model) == "last" else "pooled",
+        scored_token="steps" if fields.get("steps") else "last" if pooling_of(model) == "last" else "pooled",
         num_heads=num_heads(model),
         text_policy=policy.to_dict(),
         chat_template_sha256=template_hash(tokenizer),
@@ -221,10 +222,11 @@ def describe(
     )
 
 
-def golden_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
+def golden_requests(renderer: Renderer) -> list[ScoreRequest]:
     """Return the golden texts as plain texts and, where there is a chat template, as conversations."""
-    requests = [ScoreRequest(prompt, (completion,)) for prompt, completion in GOLDEN if prompt + completion]
-    if tokenizer.chat_template:
+    held = [(p, c) for p, c in GOLDEN if c or (p and not renderer.reads_steps)]
+    requests = [ScoreRequest(prompt, (completion,)) for prompt, completion in held]
+    if renderer.tokenizer.chat_template:
         requests += [ScoreRequest((Message("user", p),), (Message("assistant", c),)) for p, c in GOLDEN if p and c]  # type: ignore[arg-type]
     return [
         ScoreRequest(r.prompt, tuple((c,) if isinstance(c, Message) else c for c in r.completions)) for r in requests
@@ -233,7 +235,7 @@ def golden_requests(tokenizer: PreTrainedTokenizerBase) -> list[ScoreRequest]:
 
 def encode_golden(renderer: Renderer) -> list[tuple[str, list[int]]]:
     """Return text and token ids of every golden request."""
-    requests = golden_requests(renderer.tokenizer)
+    requests = golden_requests(renderer)
     texts = [renderer.render(request.prompt, request.completions[0]) for request in requests]
     ids = [renderer.encode(request.prompt, request.completions[0]) for request in requests]
     return [(text, sequence) for text, sequence in zip(texts, ids, strict=True) if sequence]

@@ -12,14 +12,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from rewardsmith.errors import CheckpointError, ScoringError
-from rewardsmith.models.contract import GoldenText, ScoringContract
+from rewardsmith.models.contract import GoldenText, ScoringContract, encode_golden
+from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.exactness import CHECK_FAILURES
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_rewards, prepare_model
 from rewardsmith.models.shared_prefix.precision import HALVES, in_float32, rounded
+from rewardsmith.models.steps import StepRenderer, TokenJudge
 
 if TYPE_CHECKING:
     from rewardsmith.models.checkpoint import LoadedModel
@@ -43,32 +46,41 @@ def full_precision(model: PreTrainedModel) -> Iterator[None]:
             model.__dict__["forward"] = wrapped
 
 
-def golden_texts(
-    core: PreTrainedModel, encoded: Sequence[tuple[str, list[int]]], plan: ForwardPlan
-) -> list[GoldenText]:
-    """Return texts, as (text, token ids), with the rewards that a model gives them now."""
-    groups = [[ids] for _, ids in encoded]
+def golden_texts(core: PreTrainedModel, renderer: Renderer, plan: ForwardPlan) -> list[GoldenText]:
+    """Return the golden texts with the rewards that a model gives them now."""
+    encoded = encode_golden(renderer)
+    rows = [ids for _, ids in encoded]
     with full_precision(core):
-        rewards = compute_rewards(core, groups, plan=plan)
-        halves = _half_rewards(core, groups, plan)
+        rewards = _rewards(core, renderer, rows, plan)
+        halves = _half_rewards(core, renderer, rows, plan)
     return [
-        GoldenText(text=text, ids=ids, reward=row[0], half_reward=half)
-        for (text, ids), row, half in zip(encoded, rewards, halves, strict=True)
+        GoldenText(text=text, ids=ids, reward=reward, half_reward=half)
+        for (text, ids), reward, half in zip(encoded, rewards, halves, strict=True)
     ]
 
 
+def _rewards(
+    model: nn.Module, renderer: Renderer, sequences: Sequence[Sequence[int]], plan: ForwardPlan
+) -> list[float]:
+    """Return the reward of each sequence; of a solution the least of its steps' scores."""
+    groups = [[ids] for ids in sequences]
+    if not isinstance(renderer, StepRenderer):
+        return [row[0] for row in compute_rewards(model, groups, plan=plan)]
+    return [row[0].reward for row in TokenJudge(renderer.rule, "min", plan).read_groups(model, groups, 8192)]
+
+
 def _half_rewards(
-    core: PreTrainedModel, groups: Sequence[Sequence[list[int]]], plan: ForwardPlan
+    core: PreTrainedModel, renderer: Renderer, rows: Sequence[list[int]], plan: ForwardPlan
 ) -> Sequence[float | None]:
     """Return what weights of half precision give in fp32: those that are stored, else bf16's; None where none can."""
     is_half = any(weight.dtype in HALVES for weight in core.parameters())
     try:
         with in_float32(core, whole_tables=True) if is_half else rounded(core) as is_other:
-            found = compute_rewards(core, groups, plan=plan) if is_other else []
+            found = _rewards(core, renderer, rows, plan) if is_other else []
     except CHECK_FAILURES:
         # A family that cannot be computed so has its other rewards.
         found = []
-    return [row[0] for row in found] or [None] * len(groups)
+    return found or [None] * len(rows)
 
 
 def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
@@ -76,9 +88,7 @@ def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
     contract = loaded.contract
     if contract is None or not contract.golden:
         raise CheckpointError("the checkpoint has no golden texts to compare with")
-    for golden in contract.golden:
-        is_rendered = not loaded.renderer.policy.closed_by_tokenizer
-        ids = loaded.renderer.encode_text(golden.text, rendered=is_rendered) if is_rendered else golden.ids
+    for golden, ids in zip(contract.golden, _encoded_again(loaded, contract), strict=True):
         if ids != golden.ids:
             raise CheckpointError(f"the tokenizer gives other ids than at saving time for {golden.text[:60]!r}")
     own = str(core_model(loaded.model).dtype).removeprefix("torch.")
@@ -107,8 +117,19 @@ def _known_halves(contract: ScoringContract) -> list[float]:
 
 def _largest(loaded: LoadedModel, plan: ForwardPlan, expected: Sequence[float]) -> float:
     assert loaded.contract is not None
-    rewards = compute_rewards(loaded.model, [[golden.ids] for golden in loaded.contract.golden], plan=plan)
-    return max(abs(row[0] - wanted) for row, wanted in zip(rewards, expected, strict=True))
+    rewards = _rewards(loaded.model, loaded.renderer, _encoded_again(loaded, loaded.contract), plan)
+    return max(abs(reward - wanted) for reward, wanted in zip(rewards, expected, strict=True))
+
+
+def _encoded_again(loaded: LoadedModel, contract: ScoringContract) -> list[list[int]]:
+    """Return the ids of the golden texts by the tokenizer that was loaded, where it can be asked."""
+    texts = [golden.text for golden in contract.golden]
+    if isinstance(loaded.renderer, StepRenderer):
+        found = dict(encode_golden(loaded.renderer))
+        return [found.get(text, []) for text in texts]
+    if loaded.renderer.policy.closed_by_tokenizer:
+        return [golden.ids for golden in contract.golden]
+    return [loaded.renderer.encode_text(text, rendered=True) for text in texts]
 
 
 def _scale(contract: ScoringContract) -> float:

@@ -1,9 +1,8 @@
 """From a prompt and a completion to the exact text and token ids that are scored.
 
-One rule for training, scoring and serving. Conversations go through the chat template; plain text is prompt plus
-completion, closed by the end-of-sequence token, as TRL feeds it; a `TextPolicy` says which tokens stand around it. A
-text that begins as the template's texts do was rendered by a client and is closed as the template closes it. The rule
-is kept in the scoring contract.
+One rule for training, scoring and serving, kept in the scoring contract. Conversations go through the chat template;
+plain text is prompt plus completion, closed by the end-of-sequence token, as TRL feeds it (`TextPolicy`). A text that
+begins as the template's texts do was rendered by a client and is closed as the template closes it.
 """
 
 from __future__ import annotations
@@ -85,11 +84,6 @@ class TextPolicy:
         return text if text.endswith(self.eos_text) else text + self.eos_gap + self.eos_text
 
 
-def is_long(text: str, limit: int) -> bool:
-    """Whether a text is so long that it pays to ask, before it is tokenised, whether it fits."""
-    return len(text) > max(long_texts.PIECE, 4 * limit)
-
-
 class Composed(NamedTuple):
     """A text as it is given to the tokenizer.
 
@@ -119,6 +113,8 @@ class Renderer:
             texts that a client rendered whole, are taken as they are.
     """
 
+    reads_steps = False
+
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, policy: TextPolicy | None = None, special_tokens: str = "allow"
     ) -> None:
@@ -134,6 +130,10 @@ class Renderer:
         # Whether a conversation was written with the built-in template, for want of the tokenizer's own.
         self.wrote_plainly = False
         self._marks_of: dict[str, TemplateMarks | None] = {}
+
+    def with_special_tokens(self, special_tokens: str) -> Renderer:
+        """Return the same rule with another treatment of control tokens."""
+        return Renderer(self.tokenizer, self.policy, special_tokens)
 
     @property
     def marks(self) -> TemplateMarks | None:
@@ -222,7 +222,7 @@ class Renderer:
         """Tokenise. Raises TooLongError, before it does, for a text that certainly has more tokens than `limit`."""
         if composed.text is not None and limit is not None:
             text = self._shown(composed.text, composed.hidden)
-            if is_long(text, limit):
+            if long_texts.is_long(text, limit):
                 self.long_texts.require(text, limit)
         return self.ids_behind(composed, 0)
 
@@ -233,7 +233,7 @@ class Renderer:
     def exceeds(self, composed: Composed, limit: int) -> bool:
         """Whether a text certainly has more tokens than `limit`."""
         text = composed.text
-        return text is not None and is_long(text, limit) and self.long_texts.exceed(text, limit)
+        return text is not None and long_texts.is_long(text, limit) and self.long_texts.exceed(text, limit)
 
     def ids_behind(self, composed: Composed, place: int) -> list[int]:
         """Tokenise a text from a character on; what stands before all texts stays, and token ids do."""

@@ -191,3 +191,12 @@ def fix_date(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     # A macro of the template's own stands before the clock that transformers offers, in every tool.
     tokenizer.chat_template = f"{DATE_MACRO}{body}{{% endmacro %}}{template}"
     return [f"the chat template writes today's date; it now always writes {rest}, so that rewards stay the same"]
+
+
+def require_vocabulary(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Refuse a tokenizer without a vocabulary: transformers makes one, silently, where the files are missing."""
+    if not tokenizer("Good day.", add_special_tokens=False)["input_ids"]:
+        raise ConfigError(
+            f"the tokenizer of {name!r} makes no tokens of a text; are its files (tokenizer.json) missing? Copy them "
+            "there, or pass another as processing_class"
+        )

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError, one_line
 from rewardsmith.files.reading import read_json_lines
+from rewardsmith.files.settings import option
 from rewardsmith.files.writing import sync_tree, write_json
 from rewardsmith.records import Text, as_text, fingerprint, text_key
 from rewardsmith.rl.best_of_n import BestOfN, best_of_n
@@ -27,7 +28,6 @@ from rewardsmith.rl.ppo.rollout import prompts_of_step
 from rewardsmith.rl.rewards import RewardFunction
 from rewardsmith.rl.supervised import Example, SupervisedConfig, encode_answer, fit
 from rewardsmith.training import checkpoints
-from rewardsmith.training.config import option
 
 WEIGHTS = "policy.safetensors"
 # Which settings decide what a round gives.

@@ -34,6 +34,7 @@ from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.foreign.folder import ADAPTER, local_folder, read_config
 from rewardsmith.models.golden import TOLERANCES, require_golden
 from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.places import is_token_classifier
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.models.wide_head import collapse
 from rewardsmith.records import ScoreRequest
@@ -53,6 +54,7 @@ KEPT = (
     "tie_model",
     "tie_threshold",
     "objective",
+    "steps",
     "data_fingerprint",
 )
 
@@ -136,10 +138,10 @@ def export_model(source: str, out: str | Path, options: ExportOptions | None = N
     dtype = options.dtype or _own_dtype(place)
     loaded = load_reward_model(place, trust_remote_code=options.trust_remote_code, dtype=dtype)
     require_golden(loaded, source)
-    if loaded.imported is not None and loaded.imported.refusal:
+    if loaded.contract is None and loaded.imported is not None and loaded.imported.refusal:
         raise ConfigError(f"{source} cannot be written in the standard layout: {loaded.imported.refusal}")
     model = RewardModel(loaded, source)
-    requests = [*golden_requests(loaded.tokenizer), *_longer_requests(loaded.tokenizer)]
+    requests = [*golden_requests(loaded.renderer), *_longer_requests(loaded.tokenizer)]
     # A model of few positions cannot read the longer texts.
     most = model.max_length
     requests = [r for r in requests if most is None or len(model.encode(r, whole=True)[0]) <= most]
@@ -172,6 +174,8 @@ def _standard_form(loaded: LoadedModel, drop_bias: bool) -> tuple[Any, float]:
     """Merge an adapter and settle the head's bias; give the model and what its rewards lose by a dropped bias."""
     model = merge_adapter(loaded.model) if hasattr(loaded.model, "merge_and_unload") else loaded.model
     core = core_model(model)
+    if is_token_classifier(core):
+        return core, 0.0
     # Other tools know one head; an ensemble's is the mean of its heads, and gives the same rewards.
     collapse(core)
     head = getattr(core, "score", None)
@@ -206,7 +210,7 @@ def _write(folder: Path, core: PreTrainedModel, loaded: LoadedModel, fields: dic
     if tokenizer.pad_token_id is None:
         raise CheckpointError(f"{core.config._name_or_path} has no pad token; set tokenizer.pad_token and save it")
     prepare_config(core, tokenizer)
-    if fields.get("reward_std"):
+    if fields.get("reward_std") and not is_token_classifier(core):
         # OpenRLHF reads these.
         core.config.mean, core.config.std = fields["reward_mean"], fields["reward_std"]
     plan = prepare_model(core)

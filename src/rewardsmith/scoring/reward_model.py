@@ -18,10 +18,10 @@ from rewardsmith.errors import ConfigError, TooLongError
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import local_folder, member_folders
-from rewardsmith.models.foreign.imported import ScoringRule, compute_readings
+from rewardsmith.models.foreign.imported import GroupReader, ScoringRule, compute_readings
 from rewardsmith.models.golden import require_golden
 from rewardsmith.models.heads import own_weights
-from rewardsmith.models.rendering import Composed, Renderer
+from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.exactness import longest_input
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.kept import KeptPrefixes
@@ -80,10 +80,12 @@ class RewardModel(RewardScorer):
         self._kept: KeptPrefixes | None = None
         self._reader = loaded.imported.reader if loaded.imported else None
         self.has_head = self._reader is None
-        if self._reader is None:
+        if self._reader is None or isinstance(self._reader, GroupReader):
             self.plan = prepare_model(self.model, share)
         else:
             self.plan = ForwardPlan("rows", "its own code computes the rewards")
+        if isinstance(self._reader, GroupReader):
+            self._reader = self._reader.with_plan(self.plan)
         budgets = TOKENS_PER_BATCH if self.plan.share else PADDED_TOKENS_PER_BATCH
         device = "cpu" if self.device.type == "cpu" else "cuda"
         self.tokens_per_batch = tokens_per_batch or budgets[device]
@@ -140,10 +142,10 @@ class RewardModel(RewardScorer):
             return ensemble
         loaded = load_reward_model(folders[0], **how)
         own_weights(loaded.model.to(place))
-        loaded.renderer = Renderer(loaded.tokenizer, loaded.renderer.policy, special_tokens)
+        loaded.renderer = loaded.renderer.with_special_tokens(special_tokens)
         if verify:
             require_golden(loaded, str(path))
-        if loaded.imported is not None:
+        if loaded.imported is not None and loaded.contract is None:
             state_rule(str(path), loaded)
             if loaded.imported.is_comparer:
                 _require_whole_texts(str(path), truncation, special_tokens)

@@ -15,14 +15,16 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from rewardsmith.errors import CheckpointError, ConfigError, MissingExtraError, WrongTypeError, missing_extra
+from rewardsmith.files.settings import option
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.foreign.folder import ADAPTER, open_folder, read_config
 from rewardsmith.models.heads import find_head, quiet_renames
 from rewardsmith.models.hub import MERGED
 from rewardsmith.models.shared_prefix.forward import core_model
+from rewardsmith.models.shared_prefix.places import is_token_classifier
 from rewardsmith.models.zero3 import whole_models
 from rewardsmith.scoring.exporting import ExportOptions, export_model
-from rewardsmith.training.config import RewardConfig, option
+from rewardsmith.training.config import RewardConfig
 
 # What PEFT itself adds to `modules_to_save` of a classifier, and the head of a language model: one of them may lack.
 HEADS_OF_OTHERS = ("classifier", "score", "lm_head")
@@ -127,9 +129,7 @@ def merged_start(name: str, given: object, args: RewardConfig, notes: list[str])
 
 
 def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_tokens: Sequence[int] = ()) -> Any:
-    """Wrap the model in an adapter that trains and saves the reward head; TRL saves a random head unless told.
-
-    The caller's configuration stays as it is, so that it can be used again.
+    """Wrap the model in an adapter that trains and saves the reward head; the caller's configuration stays as it is.
 
     Args:
         new_tokens: ids whose embeddings are random, so that they are trained beside the adapter, as in TRL.
@@ -172,9 +172,10 @@ def wrap_adapter(model: PreTrainedModel, given: object, notes: list[str], new_to
         kept.append("pooler")
     if hasattr(peft_config, "modules_to_save"):
         peft_config.modules_to_save = kept or None
-    if str(getattr(peft_config.task_type, "value", peft_config.task_type)) != "SEQ_CLS" and head not in kept:
-        notes.append(f"the adapter gets task_type='SEQ_CLS', so that the reward head '{head}' is trained and saved")
-        peft_config.task_type = "SEQ_CLS"
+    task, wanted = peft_config.task_type, "TOKEN_CLS" if is_token_classifier(model) else "SEQ_CLS"
+    if str(getattr(task, "value", task)) != wanted and head not in kept:
+        notes.append(f"the adapter gets task_type='{wanted}', so that the reward head '{head}' is trained and saved")
+        peft_config.task_type = wanted
     _train_tokens(peft_config, model, new_tokens, notes)
     try:
         with quiet_renames():

@@ -15,9 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import TrainingArguments
 
 from rewardsmith.errors import ConfigError, nearest, nearest_or_known
+from rewardsmith.files.settings import option
 from rewardsmith.models.compiling import COMPILE
 from rewardsmith.objectives import OBJECTIVES, OPTIONS
 from rewardsmith.training.launching import require_deepspeed
+from rewardsmith.training.steps.settings import STEPS, StepSettings, check_steps
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ OVERFLOWS = ("drop", "truncate_prompt")
 SHARING = ("auto", "on", "off")
 ENSEMBLES = ("heads", "models")
 CHOICES = {
-    "loss_type": LOSS_TYPES,
+    "loss_type": (*LOSS_TYPES, STEPS),
     "ties": TIES,
     "pooling": POOLINGS,
     "head_init": HEAD_INITS,
@@ -74,13 +76,8 @@ COUNTS = {
 }
 
 
-def option(default: object, text: str, **metadata: object) -> Any:
-    """Return a field of settings whose help is `text`."""
-    return field(default=default, metadata={"help": text, **metadata})
-
-
 @dataclass
-class RewardConfig(TrainingArguments):
+class RewardConfig(StepSettings, TrainingArguments):
     """Settings of RewardTrainer: every field of TRL 1.16's RewardConfig, and those of Rewardsmith.
 
     Where a default differs from TRL's: `bf16` is on by default only where the hardware computes it (TRL's default
@@ -160,7 +157,7 @@ class RewardConfig(TrainingArguments):
     activation_offloading: bool = option(False, "Keep activations in main memory.")
     pad_token: str | None = option(None, "Accepted for compatibility; set it on the tokenizer.")
 
-    loss_type: str = option("bradley_terry", f"Objective: {', '.join(OBJECTIVES)}.")
+    loss_type: str = option("bradley_terry", f"Objective: {', '.join((*OBJECTIVES, STEPS))}.")
     ties: str = option("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
     label_smoothing: float = option(0.0, "Probability that a label is wrong, in [0, 0.5).")
     l2_rewards_coefficient: float | None = option(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
@@ -231,6 +228,7 @@ class RewardConfig(TrainingArguments):
         """Refuse values that no part of the trainer knows, naming the nearest that it does."""
         for name, allowed in CHOICES.items():
             _require_choice(name, getattr(self, name), allowed)
+        check_steps(self)
         for loss_type in self.sweep_loss_type or ():
             _require_choice("sweep_loss_type", loss_type, LOSS_TYPES)
         self._check_frozen()

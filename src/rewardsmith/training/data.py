@@ -16,9 +16,10 @@ from rewardsmith.data.merging import MergedGroups, merge_groups
 from rewardsmith.data.mixing import MixtureSource, Portion, describe_mixture, mix_groups
 from rewardsmith.data.splitting import hold_out
 from rewardsmith.errors import ConfigError, DataError, nearest
+from rewardsmith.files.settings import option
 from rewardsmith.files.tables import in_subset, looks_local, read_hub, stream_hub
 from rewardsmith.records import PreferenceGroup, as_plain, fingerprint, text_key
-from rewardsmith.training.config import RewardConfig, option
+from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.streams import DatasetStream, FileStream, RowStream
 
 DEFAULT_HELD_OUT = 0.1

@@ -60,6 +60,7 @@ class EncodingReport:
     dropped: Counter[str] = field(default_factory=Counter)
     # Reason to the first error of that kind, which names file and row; where rows are left out and not refused.
     first: dict[str, str] = field(default_factory=dict)
+    unit: str = "comparisons"
 
     def clear(self) -> None:
         """Count from nothing again."""
@@ -68,7 +69,7 @@ class EncodingReport:
         self.first.clear()
 
     def __str__(self) -> str:
-        text = f"{self.rows} rows -> {self.groups} groups with {self.comparisons} comparisons"
+        text = f"{self.rows} rows -> {self.groups} groups with {self.comparisons} {self.unit}"
         named = {reason: f" (first: {error})" for reason, error in self.first.items()}
         return text + "".join(f"; {reason}: {n}{named.get(reason, '')}" for reason, n in sorted(self.dropped.items()))
 
@@ -246,7 +247,7 @@ def encode_dataset(
         groups = _groups(dataset, name)
         if merge_prompts:
             merged = dataset if isinstance(dataset, MergedGroups) else merge_groups(group for _, group in groups)
-            groups = ((_place(f"{name} group {i}", group), group) for i, group in enumerate(merged))
+            groups = ((place_of(f"{name} group {i}", group), group) for i, group in enumerate(merged))
         report.rows = len(dataset)
         encoded = _collect(encode_groups(groups, encoder, report))
     _keep_template(dataset[0], encoder.renderer)
@@ -271,10 +272,10 @@ def _groups(rows: Iterable[Any], name: str) -> Iterator[tuple[str, PreferenceGro
     for index, row in enumerate(rows):
         where = f"{name} row {index}"
         group = read_row(row, where)
-        yield (_place(where, group) if group is row else where), group
+        yield (place_of(where, group) if group is row else where), group
 
 
-def _place(where: str, group: PreferenceGroup) -> str:
+def place_of(where: str, group: PreferenceGroup) -> str:
     """Name the row of a file that a group came from, or else its number, and the beginning of its prompt."""
     where = group.where or where
     text = group.prompt if isinstance(group.prompt, str) or not group.prompt else str(group.prompt[-1].content)

@@ -1,13 +1,35 @@
-"""What the labels of training rows hold beside their order, and what an objective reads of it."""
+"""What people judged, and what of a trainer depends on it: whole answers against one another, or steps.
+
+Also what labels of comparisons hold beside their order, and what an objective reads of it.
+"""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from datasets import Dataset, Features
+from torch import Tensor, nn
+from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 
 from rewardsmith.errors import listed
-from rewardsmith.objectives import OBJECTIVES
+from rewardsmith.models.rendering import Renderer
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.objectives import OBJECTIVES, Comparisons
+from rewardsmith.training import encoding
+from rewardsmith.training import model as models
+from rewardsmith.training.collator import collator_for
+from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.encoding import Encoder, EncodingReport
+from rewardsmith.training.loss import RewardMetrics, StepLoss
+from rewardsmith.training.streams import EncodedStream
+
+if TYPE_CHECKING:
+    from rewardsmith.training.model import Parts
 
 logger = logging.getLogger(__name__)
 # Of `encoding.label_columns`.
@@ -48,3 +70,95 @@ def log_objective(loss_type: str, columns: Columns) -> float:
             *(loss_type, told, listed(others, len(others))),
         )
     return tie_share(columns)
+
+
+class Task(ABC):
+    """From rows to a loss.
+
+    Args:
+        features: columns of encoded rows.
+        judges_steps: whether steps are judged, by a classifier of tokens.
+    """
+
+    features: ClassVar[Features]
+    judges_steps: ClassVar[bool] = False
+
+    @abstractmethod
+    def encoder(self, parts: Parts, args: RewardConfig) -> Any:
+        """Return what turns rows into token ids."""
+
+    @abstractmethod
+    def encode(
+        self, dataset: object, encoder: object, name: str, args: RewardConfig
+    ) -> tuple[Dataset | EncodedStream, EncodingReport]:
+        """Encode a data set. Raises DataError where nothing is left."""
+
+    @abstractmethod
+    def collator(self, plan: ForwardPlan, args: RewardConfig) -> Callable[..., Any]:
+        """Return what makes a micro-batch, `{"batch", "comparisons"}`, of encoded rows."""
+
+    @abstractmethod
+    def loss(self, args: RewardConfig, dataset: object) -> Any:
+        """Return the module that computes the terms of a micro-batch."""
+
+    @abstractmethod
+    def metrics(self, name: str) -> RewardMetrics:
+        """Return metrics that are empty, for "train" or "eval"."""
+
+    @abstractmethod
+    def rewards(self, columns_BC: Tensor) -> Tensor:
+        """Return one number a text, or a step, of what the head gives. Shapes: [B, C] -> [B]."""
+
+    @abstractmethod
+    def shown(self, columns_BC: Tensor, comparisons: object) -> ModelOutput:
+        """Return the `logits` that `compute_loss` gives a caller who asks for them."""
+
+    @abstractmethod
+    def predictions(self, shown: ModelOutput) -> tuple[Tensor, Tensor]:
+        """Return predictions and labels for `compute_metrics`."""
+
+
+class ComparisonTask(Task):
+    """Train on comparisons of whole answers."""
+
+    features = encoding.FEATURES
+
+    def encoder(self, parts: Parts, args: RewardConfig) -> Encoder:
+        """Return the encoder of prompts and answers."""
+        limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
+        return Encoder(Renderer(parts.tokenizer), *limits)
+
+    def encode(
+        self, dataset: object, encoder: object, name: str, args: RewardConfig
+    ) -> tuple[Dataset | EncodedStream, EncodingReport]:
+        """Encode every group."""
+        assert isinstance(encoder, Encoder)
+        how: dict[str, Any] = {"merge_prompts": args.merge_prompts, "num_proc": args.dataset_num_proc}
+        return encoding.encode_dataset(dataset, encoder, name, **how)
+
+    def collator(self, plan: ForwardPlan, args: RewardConfig) -> Callable[..., Any]:
+        """Return the collator of comparisons."""
+        return collator_for(plan, args)
+
+    def loss(self, args: RewardConfig, dataset: object) -> nn.Module:
+        """Return the objective, with its threshold at the share of ties."""
+        return StepLoss(args, log_objective(args.loss_type, encoding.label_columns(dataset)))
+
+    def metrics(self, name: str) -> RewardMetrics:
+        """Return those of rewards and margins."""
+        return RewardMetrics()
+
+    def rewards(self, columns_BC: Tensor) -> Tensor:
+        """Return the first column."""
+        return columns_BC[:, 0]
+
+    def shown(self, columns_BC: Tensor, comparisons: object) -> ModelOutput:
+        """Return as TRL does a column of rewards, those of the better sides first."""
+        assert isinstance(comparisons, Comparisons)
+        sides = torch.cat([columns_BC[comparisons.better_P, 0], columns_BC[comparisons.worse_P, 0]])
+        return SequenceClassifierOutput(logits=sides[:, None])
+
+    def predictions(self, shown: ModelOutput) -> tuple[Tensor, Tensor]:
+        """Return the rewards of both sides, and labels of zeros. Shapes: [P, 2], [P]."""
+        pairs_P2 = torch.stack(shown["logits"].detach()[:, 0].chunk(2), dim=1)
+        return pairs_P2, torch.zeros(len(pairs_P2), dtype=torch.long, device=pairs_P2.device)

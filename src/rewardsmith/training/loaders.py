@@ -27,8 +27,8 @@ from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, tokens_of_pairs, whole_dataloader
 from rewardsmith.training.config import AUTO_BATCH
-from rewardsmith.training.encoding import COLUMNS, FEATURES, token_costs
-from rewardsmith.training.processes import Share, StepSampler, WithFillers, own_batches
+from rewardsmith.training.encoding import FEATURES, token_costs
+from rewardsmith.training.processes import Share, StepSampler, WithFillers, own_batches, without_labels
 from rewardsmith.training.streams import EncodedStream
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class StreamBatches(IterableDataset[list[Group]]):
             dealt = list(own_batches(dealt, costs, self.share))
         smallest = ~min(range(len(groups)), key=lambda index: (costs[index], index))
         for batch in dealt + [[smallest]] * (self.share.batches - len(dealt)):
-            yield [groups[index] if index >= 0 else without_comparisons(groups[~index]) for index in batch]
+            yield [groups[index] if index >= 0 else without_labels(groups[~index]) for index in batch]
 
     def _drawn(self, groups: Iterator[Group]) -> Iterator[Group]:
         """Yield groups in an order that the seed draws: each from a buffer, in whose place the next one comes."""
@@ -318,11 +318,6 @@ class StreamBatches(IterableDataset[list[Group]]):
         for name, value in report.items():
             held = getattr(self.stream.report, name)
             held.update(value) if isinstance(held, dict) else setattr(self.stream.report, name, value)
-
-
-def without_comparisons(group: Group) -> Group:
-    """Return a filler: computed like the others, with nothing to compare."""
-    return {**group, **{name: [] for name in COLUMNS}}
 
 
 class FollowStream(TrainerCallback):

@@ -41,6 +41,7 @@ Term = tuple[Tensor, Tensor]
 logger = logging.getLogger(__name__)
 # A new head of standard deviation 1/sqrt(d+1) begins at about 1.3 times the loss of equal rewards.
 FAR = 2.0
+NOT_SUMMED = ("min_reward", "max_reward", "started")
 FAR_OFF = (
     "the first loss is %.3f, that of equal rewards %.3f: margins are read in units of the reward (logits), so scale "
     "them to at most about 1 or leave them out; where there are none, the model begins with rewards far from the labels"
@@ -205,9 +206,9 @@ class StepLoss(torch.nn.Module):
         return combine(self.terms(rewards_B, comparisons))
 
 
-def mean_over_sets(metrics: dict[str, float], sets: Sequence[str]) -> dict[str, float]:
+def mean_over_sets(metrics: dict[str, float], sets: Sequence[str], kind: RewardMetrics) -> dict[str, float]:
     """Add, for every metric of several evaluation sets, its mean over them under the name without a set's."""
-    for name in ("loss", *RewardMetrics().summary()):
+    for name in ("loss", *kind.summary()):
         values = [metrics[key] for part in sets if (key := f"eval_{part}_{name}") in metrics]
         if values:
             metrics.setdefault(f"eval_{name}", sum(values) / len(values))
@@ -298,7 +299,7 @@ class RewardMetrics:
         """Return these metrics summed over all processes; every process has to call it."""
         if accelerator.num_processes == 1:
             return self
-        names = [f.name for f in fields(self) if f.name not in ("min_reward", "max_reward", "loss_terms", "started")]
+        names = [f.name for f in fields(self) if f.type in ("int", "float") and f.name not in NOT_SUMMED]
         # float64 counts to 2^53 exactly.
         sums = torch.tensor([float(getattr(self, name)) for name in names], dtype=torch.float64)
         ends = torch.tensor([-self.min_reward, self.max_reward], dtype=torch.float64)

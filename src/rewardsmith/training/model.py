@@ -23,15 +23,18 @@ from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
 from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
+from rewardsmith.models.shared_prefix.places import is_token_classifier
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
+from rewardsmith.models.steps import load_step_classifier
 from rewardsmith.models.templates import BUILT_IN, named_template
-from rewardsmith.models.tokenizer import prepare_tokenizer
+from rewardsmith.models.tokenizer import prepare_tokenizer, require_vocabulary
 from rewardsmith.records import PreferenceGroup
 from rewardsmith.training import adapter
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.config import RewardConfig, automatic_learning_rate
 from rewardsmith.training.encoding import token_costs
 from rewardsmith.training.precision import require_precision
+from rewardsmith.training.steps.settings import STEPS
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
@@ -69,7 +72,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         model, said = _load(name, args, options, quantization_config)
         notes += said
     else:
-        _require_one_label(model)
+        _require_labels(model, args)
         name = getattr(core_model(model).config, "_name_or_path", "")
         args.trust_remote_code |= heads.brings_code(core_model(model))
         if options:
@@ -92,7 +95,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
     _make_ensemble(core, args, notes)
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = _load_tokenizer(tokenizer or name, args, None if tokenizer else options.get("revision"))
-    _require_vocabulary(tokenizer, name)
+    require_vocabulary(tokenizer, name)
     pad_on_disk = core.config.get_text_config().pad_token_id
     new_tokens = _apply_special_tokens(core, tokenizer, args)
     notes += prepare_tokenizer(tokenizer, core)
@@ -135,11 +138,13 @@ def _load(
         if "quantization_config" in options:
             raise ConfigError("quantization_config is set twice: as an argument and in model_init_kwargs")
         options["quantization_config"] = quantization_config
-    labels = options.pop("num_labels", 1)
-    if labels != 1:
-        raise ConfigError(f"model_init_kwargs says num_labels={labels}, a reward model has 1; leave it out")
+    labels, wanted = options.pop("num_labels", None), 2 if args.loss_type == STEPS else 1
+    if labels not in (None, wanted):
+        raise ConfigError(f"model_init_kwargs says num_labels={labels}, a reward model has {wanted}; leave it out")
     # Every later load, of the tokenizer and of a template, is allowed what the model's is.
     args.trust_remote_code = bool(options.pop("trust_remote_code", args.trust_remote_code))
+    if args.loss_type == STEPS:
+        return load_step_classifier(name, args.head_init, args.trust_remote_code, options)
     return heads.load_sequence_classifier(
         name, pooling=args.pooling, head_init=args.head_init, trust_remote_code=args.trust_remote_code, **options
     )
@@ -274,21 +279,16 @@ def _init_kwargs(args: RewardConfig) -> dict[str, Any]:
     return dict(read)
 
 
-def _require_vocabulary(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Refuse a tokenizer without a vocabulary: transformers makes one, silently, where the files are missing."""
-    if not tokenizer("Good day.", add_special_tokens=False)["input_ids"]:
+def _require_labels(model: PreTrainedModel, args: RewardConfig) -> None:
+    """Refuse a model of another kind than the labels need."""
+    core = core_model(model)
+    judges_steps, labels = args.loss_type == STEPS, getattr(core.config, "num_labels", None)
+    if is_token_classifier(core) != judges_steps or labels != 1 + judges_steps:
+        kind = "AutoModelForTokenClassification" if judges_steps else "AutoModelForSequenceClassification"
         raise ConfigError(
-            f"the tokenizer of {name!r} makes no tokens of a text; are its files (tokenizer.json) missing? Copy them "
-            "there, or pass another as processing_class"
-        )
-
-
-def _require_one_label(model: PreTrainedModel) -> None:
-    labels = getattr(core_model(model).config, "num_labels", None)
-    if labels != 1:
-        raise ConfigError(
-            f"the model has num_labels={labels}, reward models require `num_labels=1`: load it with "
-            "AutoModelForSequenceClassification.from_pretrained(..., num_labels=1)"
+            f"the model is a {type(core).__name__} with num_labels={labels}, {'step' if judges_steps else 'reward'} "
+            f"models require `num_labels={1 + judges_steps}`: load it with {kind}.from_pretrained(..., "
+            f"num_labels={1 + judges_steps})"
         )
 
 

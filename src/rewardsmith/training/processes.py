@@ -134,7 +134,7 @@ def deal(step: Sequence[Sequence[int]], costs: Sequence[int], size: int) -> list
 
 
 class WithFillers(Dataset):
-    """Encoded groups by index; `~index` is the same group without its comparisons."""
+    """Encoded groups by index; `~index` is the same group without its labels."""
 
     def __init__(self, groups: EncodedGroups) -> None:
         self.groups = groups
@@ -145,7 +145,14 @@ class WithFillers(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index >= 0:
             return dict(self.groups[index])
-        return {**self.groups[~index], **{name: [] for name in COLUMNS}}
+        return without_labels(self.groups[~index])
+
+
+def without_labels(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a filler: computed like the others, with nothing judged. The label -1 of a step is none."""
+    if "label" in group:
+        return {**group, "label": [-1.0] * len(group["label"])}
+    return {**group, **{name: [] for name in COLUMNS}}
 
 
 def plan_model(model: torch.nn.Module, args: RewardConfig) -> ForwardPlan:

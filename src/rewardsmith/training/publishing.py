@@ -28,6 +28,7 @@ from rewardsmith.models.golden import full_precision
 from rewardsmith.models.hub import MERGED, WEIGHTS
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns
+from rewardsmith.models.steps import StepRule, TokenJudge
 from rewardsmith.models.wide_head import LAPLACE_FILE
 from rewardsmith.models.zero3 import whole_models
 from rewardsmith.records import PreferenceGroup, fingerprint
@@ -37,6 +38,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import FEATURES, fingerprint_sequences
 from rewardsmith.training.hub import token_apart
 from rewardsmith.training.processes import shards_weights, whole_root, whole_weights
+from rewardsmith.training.steps.encoding import solutions_of
 from rewardsmith.training.streams import STREAMS, EncodedStream
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class FinalModel:
         objective: what the objective has learned.
         args: say whether the saved model is verified, may bring code, and is written merged as well.
         whole: holds sharded weights together that the model's own forward does not gather.
+        steps: how steps are written, for a model that judges them.
     """
 
     core: PreTrainedModel
@@ -77,6 +80,7 @@ class FinalModel:
     objective: Mapping[str, Any]
     args: RewardConfig
     whole: Callable[[], AbstractContextManager[None]] = nullcontext
+    steps: StepRule | None = None
 
     @classmethod
     def of(cls, trainer: RewardTrainer) -> FinalModel:
@@ -92,6 +96,7 @@ class FinalModel:
             objective=trainer.objective_state(),
             args=trainer.args,
             whole=partial(whole_root, trainer.model),
+            steps=trainer.steps,
         )
 
 
@@ -103,7 +108,8 @@ def save_complete(trainer: RewardTrainer, folder: str, save: Callable[[], None])
         save()
     checkpoint.complete_folder(folder, core, trainer.processing_class)
     if args.should_save:
-        rule = {"max_length": encoder.max_length, "overflow": encoder.overflow}
+        steps = None if trainer.steps is None else trainer.steps.to_dict()
+        rule = {"max_length": encoder.max_length, "overflow": encoder.overflow, "steps": steps}
         checkpoint.write_rule(folder, core, encoder.renderer, rule)
 
 
@@ -169,13 +175,14 @@ def follow(final: FinalModel) -> None:
 def _write_contract(final: FinalModel, folder: Path) -> None:
     with final.whole():
         with full_precision(final.core):
-            statistics = reward_statistics(final.core, final.encoded, final.plan)
+            statistics = reward_statistics(final.core, final.encoded, final.plan, final.steps)
         fields = {
             **statistics,
             "max_length": final.max_length,
             "overflow": final.overflow,
             "data_fingerprint": fingerprint(fingerprint_sequences(final.encoded)),
             "objective": dict(final.objective),
+            "steps": None if final.steps is None else final.steps.to_dict(),
         }
         checkpoint.write_contract(folder, final.core, final.tokenizer, fields, final.plan, verify=False)
 
@@ -299,15 +306,23 @@ def _readable(rows: Iterable[Any]) -> Iterator[PreferenceGroup]:
             continue
 
 
-def reward_statistics(model: PreTrainedModel, dataset: object, plan: ForwardPlan) -> dict[str, Any]:
+def reward_statistics(
+    model: PreTrainedModel, dataset: object, plan: ForwardPlan, steps: StepRule | None = None
+) -> dict[str, Any]:
     """Return mean and standard deviation of rewards over the first training groups, and how many sequences they are.
 
-    Of an ensemble also the mean of each head, as comparisons leave the zero of each head open.
+    Of an ensemble also the mean of each head, as comparisons leave the zero of each head open; of a step model those of
+    the least score of each solution.
     """
     if not isinstance(dataset, Dataset | EncodedStream) or "ids" not in (dataset.column_names or []):
         return {"reward_mean": None, "reward_std": None, "reward_n": 0}
-    groups = [row["ids"] for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
-    columns = torch.tensor([text for row in compute_columns(model, groups, plan=plan) for text in row])
+    rows = [row for _, row in zip(range(STATISTICS_GROUPS), dataset, strict=False)]
+    if steps is None:
+        found = compute_columns(model, [row["ids"] for row in rows], plan=plan)
+    else:
+        readings = TokenJudge(steps, "min", plan).read_groups(model, list(map(solutions_of, rows)), 8192)
+        found = [[[reading.reward] for reading in row] for row in readings]
+    columns = torch.tensor([text for row in found for text in row])
     rewards, heads = columns[:, 0], columns[:, 1:].double().mean(0).tolist()
     std = float(rewards.std()) if len(rewards) > 1 else None
     return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards), "head_means": heads}

@@ -14,23 +14,24 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
-from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
 from rewardsmith.errors import ConfigError, DataError
 from rewardsmith.models import checkpoint
 from rewardsmith.models.hub import model_files
-from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.training import checkpoints, encoding, labels, loaders, precision, processes, publishing
+from rewardsmith.models.steps import StepRule
+from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
-from rewardsmith.training.collator import collator_for, read_batch
+from rewardsmith.training.collator import read_batch
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import Encoder, EncodingReport
+from rewardsmith.training.encoding import EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.hub import OF_RUN, HubMixin, all_tags
-from rewardsmith.training.loss import RewardMetrics, StepLoss, combine, mean_over_sets, require_finite, step_totals
+from rewardsmith.training.labels import ComparisonTask, Task
+from rewardsmith.training.loss import combine, mean_over_sets, require_finite, step_totals
+from rewardsmith.training.steps.settings import require_trainer
 from rewardsmith.training.streams import STREAMS, EncodedStream, require_steps
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ class RewardTrainer(HubMixin, Trainer):
     frozen: FrozenRun | None = None
     # Digest of what decides a head that is fitted at once.
     fitted: str | None = None
+    # What people judged: whole answers, or steps, and how those are written.
+    task: Task = ComparisonTask()
+    steps: StepRule | None = None
     # Those of TRL too, by which reward models are found on the hub.
     _tag_names = ("rewardsmith", "reward-model", "reward-trainer", "trl")
 
@@ -101,20 +105,20 @@ class RewardTrainer(HubMixin, Trainer):
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
         if isinstance(train_dataset, STREAMS):
             require_steps(train_dataset, args)
+        require_trainer(args, self.task.judges_steps)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
         self.plan = processes.plan_model(parts.model, args)
         models.log_plan(self.plan, parts.notes)
-        limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
-        self.encoder = Encoder(Renderer(parts.tokenizer), *limits)
+        self.encoder = self.task.encoder(parts, args)
         self.encoding_reports: dict[str, EncodingReport] = {}
-        self._merge, self._num_proc = args.merge_prompts, args.dataset_num_proc
+        self.args = args  # what _prepare reads before Trainer sets it
         self._own_collator, self.training_rows = data_collator is None, train_dataset
         super().__init__(
             model=parts.model,
             args=args,
-            data_collator=data_collator or collator_for(self.plan, args),
+            data_collator=data_collator or self.task.collator(self.plan, args),
             train_dataset=encoding.drawn(self._prepare(train_dataset, "train"), args),
             eval_dataset=self._prepare_eval(eval_dataset),
             processing_class=parts.tokenizer,
@@ -127,9 +131,8 @@ class RewardTrainer(HubMixin, Trainer):
         processes.require_processes(args, self.accelerator)
         processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
-        share = labels.log_objective(args.loss_type, encoding.label_columns(self.train_dataset))
-        self.step_loss = StepLoss(args, share).to(args.device)
-        self._metrics = {"train": RewardMetrics(), "eval": RewardMetrics()}
+        self.step_loss = self.task.loss(args, self.train_dataset).to(args.device)
+        self._metrics = {name: self.task.metrics(name) for name in ("train", "eval")}
         self._num_tokens, self._offload = 0, models.activation_offloading(args)
         models.compile_model(self)
         # Steps that an earlier process trained, of a run that goes on.
@@ -141,8 +144,7 @@ class RewardTrainer(HubMixin, Trainer):
     def _prepare(self, dataset: object, name: str) -> Any:
         if not self._own_collator:
             return encoding.encode_pairs(dataset, self.encoder, name)
-        how: dict[str, Any] = {"merge_prompts": self._merge, "num_proc": self._num_proc}
-        encoded, report = encoding.encode_dataset(dataset, self.encoder, name, **how)
+        encoded, report = self.task.encode(dataset, self.encoder, name, self.args)
         if report.rows or isinstance(encoded, EncodedStream):
             self.encoding_reports[name] = report
         if report.rows:
@@ -157,7 +159,7 @@ class RewardTrainer(HubMixin, Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
             tokenised = ["chosen_ids", "rejected_ids", "margin"]
-            self._signature_columns: Any = tokenised if not self._own_collator else list(encoding.FEATURES)
+            self._signature_columns: Any = tokenised if not self._own_collator else list(self.task.features)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of rows, or of `tokens_per_batch` distinct tokens."""
@@ -210,7 +212,7 @@ class RewardTrainer(HubMixin, Trainer):
         """Compute the loss of a micro-batch as its share of the optimizer step's mean."""
         batch, comparisons = self.step_loss.asking(*read_batch(inputs, self.args.device))
         outputs, draws_GH = model(reward_batch=batch), inputs.get("draws") if self.model.training else None
-        columns_BC, rewards_B = outputs.logits, outputs.logits[:, 0]
+        columns_BC, rewards_B = outputs.logits, self.task.rewards(outputs.logits)
         if self.model.training and not len(comparisons):
             # A filler: its zero gradient keeps this process in step with the others.
             return 0.0 * columns_BC.sum()
@@ -232,9 +234,7 @@ class RewardTrainer(HubMixin, Trainer):
             self._num_tokens += batch.logical_tokens * self.accelerator.num_processes
         if not return_outputs:
             return loss
-        # As TRL's: a column of rewards, those of the better sides first.
-        sides = torch.cat([rewards_B[comparisons.better_P], rewards_B[comparisons.worse_P]])
-        return loss, SequenceClassifierOutput(logits=sides[:, None])
+        return loss, self.task.shown(columns_BC, comparisons)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run a step inside the activation-offloading context, if that is on."""
@@ -244,14 +244,14 @@ class RewardTrainer(HubMixin, Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return the loss and, for `compute_metrics`, the rewards of both sides. Shapes: predictions (P, 2)."""
+        """Return the loss and, for `compute_metrics`, predictions and labels."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-        pairs_P2 = torch.stack(outputs["logits"].detach()[:, 0].chunk(2), dim=1)
-        if prediction_loss_only or not len(pairs_P2):
+        predictions, targets = self.task.predictions(outputs)
+        if prediction_loss_only or not len(predictions):
             return loss.detach(), None, None
-        return loss.detach(), pairs_P2, torch.zeros(len(pairs_P2), dtype=torch.long, device=pairs_P2.device)
+        return loss.detach(), predictions, targets
 
     def evaluation_loop(
         self,
@@ -262,7 +262,7 @@ class RewardTrainer(HubMixin, Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Evaluate and report metrics whose every comparison counts alike, whatever the batches were."""
-        self._metrics["eval"] = RewardMetrics()
+        self._metrics["eval"] = self.task.metrics("eval")
         if getattr(dataloader, "is_whole", self.args.world_size == 1):
             # accelerate would cut the last batch to its number of rows, and a row may have many comparisons.
             self.gather_function = lambda values: values
@@ -281,7 +281,9 @@ class RewardTrainer(HubMixin, Trainer):
         prepared = self._prepare_eval(eval_dataset)
         metrics = super().evaluate(prepared, *args, **kwargs)
         several = self.eval_dataset if prepared is None else prepared
-        return mean_over_sets(metrics, list(several)) if isinstance(several, Mapping) else metrics
+        if not isinstance(several, Mapping):
+            return metrics
+        return mean_over_sets(metrics, list(several), self.task.metrics("eval"))
 
     def predict(self, test_dataset: object, *args: Any, **kwargs: Any) -> PredictionOutput:
         """Return the rewards of both sides of every comparison, in any form of data that training takes."""
@@ -300,7 +302,7 @@ class RewardTrainer(HubMixin, Trainer):
         is_of_training = not logs.keys().isdisjoint(("loss", "train_loss"))
         if is_of_training and (seen := self._metrics["train"].of_all_processes(self.accelerator)).rewards:
             logs |= {**seen.summary(), "num_tokens": float(self._num_tokens)}
-            self._metrics["train"] = RewardMetrics()
+            self._metrics["train"] = self.task.metrics("train")
         super().log(logs, start_time)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from rewardsmith.models.foreign.folder import Folder, why_not
 from rewardsmith.models.heads import quiet_loading
 from rewardsmith.models.rendering import TextPolicy
 from rewardsmith.models.shared_prefix.packing import distinct
+from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.models.tokenizer import TemplateEnd
 from rewardsmith.records import Completion
 
@@ -159,6 +160,17 @@ class Reader(Protocol):
         """Score rows of one length. Shapes: input_ids [U, L] -> U readings."""
 
 
+@runtime_checkable
+class GroupReader(Reader, Protocol):
+    """A reader that computes what texts of a group share once."""
+
+    def with_plan(self, plan: ForwardPlan) -> GroupReader:
+        """Return the same reader, for a model that computes by this plan."""
+
+    def read_groups(self, model: nn.Module, groups: Groups, tokens_per_batch: int) -> list[list[Reading]]:
+        """Read every sequence of every group, in input order."""
+
+
 def compute_readings(
     model: PreTrainedModel, reader: Reader, groups: Groups, tokens_per_batch: int
 ) -> list[list[Reading]]:
@@ -167,6 +179,8 @@ def compute_readings(
     Raises:
         ScoringError: an empty sequence, or a reward that is not finite.
     """
+    if isinstance(reader, GroupReader):
+        return reader.read_groups(model, groups, tokens_per_batch)
     rows, index = distinct(sequence for group in groups for sequence in group)
     if any(not row for row in rows):
         raise ScoringError("a sequence without tokens was given; nothing can be scored in it")

@@ -40,6 +40,7 @@ from rewardsmith.models.shared_prefix.packing import (
     RowChunk,
 )
 from rewardsmith.models.shared_prefix.past import forget_lengths
+from rewardsmith.models.shared_prefix.places import states_of_rests
 from rewardsmith.models.wide_head import WideHead
 
 # The name that older releases of transformers know warns in newer ones.
@@ -164,8 +165,11 @@ def _columns_once(core: Any, chunk: Chunk, narrows: bool) -> Tensor:
         assert isinstance(chunk, RowChunk)
         # Encoders pool in their own way; rows are right-padded and masked, so their logits are the rewards.
         base = type(core)._reward_base  # type: ignore[attr-defined]
-        return base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits.float()
-    return head_columns(head, pooled_hidden(core, chunk, narrows))
+        logits = base.forward(core, input_ids=chunk.input_ids, attention_mask=chunk.attention_mask).logits.float()
+        return logits if chunk.row_U is None else logits[chunk.row_U, chunk.last_U]
+    pooled = pooled_hidden(core, chunk, narrows)
+    # A classifier of tokens drops values before its head, where that is not off; none of texts does.
+    return head_columns(head, core.dropout(pooled) if "ForTokenClassification" in type(core).__name__ else pooled)
 
 
 def batch_features(core: PreTrainedModel, batch: RewardBatch) -> Tensor:
@@ -232,6 +236,8 @@ def _hidden(core: PreTrainedModel, chunk: PackedChunk | RowChunk, narrows: bool)
 def _pool_part(core: PreTrainedModel, prefix: Tensor, hidden: Tensor, rests: Rests) -> Tensor:
     """Pool what goes on from forked caches. Shapes: prefix [G, P, D], hidden [U, L, D] -> [U, D] or [U, 2 D]."""
     pooling = getattr(core.config, "reward_pooling", "last")
+    if rests.row_U is not None:
+        return states_of_rests(prefix, hidden, rests)
     if pooling == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), rests.last_U]
     places = zip(hidden, rests.group_U.tolist(), rests.last_U.tolist(), strict=True)
@@ -272,7 +278,8 @@ def _pool(core: PreTrainedModel, hidden: Tensor, chunk: PackedChunk | RowChunk) 
     if pooling == "last":
         if isinstance(chunk, PackedChunk):
             return hidden[0, chunk.last_U]
-        return hidden[torch.arange(len(hidden), device=hidden.device), chunk.last_U]
+        row_U = torch.arange(len(hidden), device=hidden.device) if chunk.row_U is None else chunk.row_U
+        return hidden[row_U, chunk.last_U]
     if isinstance(chunk, PackedChunk):
         tokens = _packed_segments(hidden[0], chunk)
     else:

@@ -1,8 +1,7 @@
 """Turn groups of token-id sequences into tensors: packed with a shared prefix, or deduplicated padded rows.
 
-The shared prefix is the longest common prefix of the whole tokenised sequences, not the tokenised prompt, so no
-tokenisation border can go wrong, prompts may be implicit, and the ids are those that separate rows would feed. A
-`PrefixLayout` says where each prefix and rest lies, and which tokens each token sees.
+The shared prefix is the longest common prefix of the whole tokenised sequences, not the tokenised prompt: no border
+can go wrong, prompts may be implicit, and the ids are those that separate rows would feed.
 
 Shapes: G groups, B sequences asked for, U distinct sequences, L tokens.
 """
@@ -184,12 +183,14 @@ class RowChunk:
 
     Args:
         recompute: compute these rows again in the backward pass, so that the memory of one chunk is held at a time.
+        row_U: of what row each `last_U` is; None where it is one a row (see `places`).
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     last_U: Tensor
     recompute: bool = False
+    row_U: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ class Rests:
     input_ids: Tensor
     group_U: Tensor
     last_U: Tensor
+    row_U: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from rewardsmith.models.shared_prefix.exactness import (
 from rewardsmith.models.shared_prefix.forked import ForkedLayout, fork_groups
 from rewardsmith.models.shared_prefix.forward import batch_features, core_model, has_token_head, install_forward
 from rewardsmith.models.shared_prefix.packing import RewardBatch, Sequences, distinct, shared_prefix_length
+from rewardsmith.models.shared_prefix.places import reading
 from rewardsmith.models.shared_prefix.varlen_check import gather_where_exact
 from rewardsmith.models.zero3 import gathered_in_turn
 
@@ -69,13 +70,23 @@ class ForwardPlan:
         """Whether prefixes are computed once."""
         return self.way != "rows"
 
-    def batch(self, groups: Sequence[Sequences], tokens_per_chunk: int | None = None) -> RewardBatch:
+    def batch(
+        self,
+        groups: Sequence[Sequences],
+        tokens_per_chunk: int | None = None,
+        places: Sequence[Sequence[int]] | None = None,
+    ) -> RewardBatch:
         """Turn groups of token ids into the tensors of one forward.
 
         Args:
             tokens_per_chunk: tokens whose memory is held at a time; None for no limit. Packed groups within it stay one
                 chunk; a single group above it goes over the forked cache, where the model can.
+            places: for each sequence the tokens that are read; None reads the last of each.
         """
+        batch = self._batch(groups, tokens_per_chunk)
+        return batch if places is None else reading(batch, places)
+
+    def _batch(self, groups: Sequence[Sequences], tokens_per_chunk: int | None) -> RewardBatch:
         tokens_per_chunk = tokens_per_chunk if self.in_chunks else None
         layout = ForkedLayout(self.pad_token_id, tokens_per_chunk, self.longest)
         if self.way == "rows" and self.longest is not None:
@@ -197,6 +208,36 @@ def compute_features(
         return _batch_by_batch(
             model, groups, tokens_per_batch, plan, lambda batch: list(batch_features(core, batch).float().cpu())
         )
+
+
+def compute_places(
+    model: nn.Module,
+    groups: Sequence[Sequences],
+    places: Sequence[Sequence[Sequence[int]]],
+    tokens_per_batch: int = 8192,
+    *,
+    plan: ForwardPlan | None = None,
+) -> list[list[Tensor]]:
+    """Return what the head gives of the tokens at `places` of every sequence, without gradients, on the CPU.
+
+    Args:
+        places: of every sequence of every group the tokens that are read, one at least.
+
+    Shapes: each `[S, C]`, S the places of a sequence.
+    """
+    _require_tokens(groups)
+    plan = prepare_model(model) if plan is None else plan
+    found: list[dict[int, Tensor]] = [{} for _ in groups]
+    with _evaluating(model):
+        for members in _inference_batches(groups, tokens_per_batch, plan):
+            chunk = [[groups[g][k] for k in own] for g, own in members]
+            asked = [(g, k) for g, own in members for k in own]
+            read = [places[g][k] for g, k in asked]
+            batch = plan.batch(chunk, tokens_per_batch, read).to(core_model(model).device)
+            columns = model(reward_batch=batch).logits.float().cpu()
+            for (g, k), own_SC in zip(asked, columns.split([len(own) for own in read]), strict=True):
+                found[g][k] = own_SC
+    return [[values[k] for k in range(len(values))] for values in found]
 
 
 def _require_tokens(groups: Sequence[Sequences]) -> None:
