@@ -6,10 +6,8 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-import time
 
+import forking
 import pytest
 import tiny_models
 
@@ -36,8 +34,7 @@ def blocks(page):
 
 
 def run(command, folder):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
+    done = forking.run(command, cwd=folder)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -60,11 +57,10 @@ def test_the_commands_of_the_tutorial_run_in_order(folder, repository):
 
 
 def serve(command, folder):
-    with subprocess.Popen([sys.executable, "-m", *command, "--port", "0"], cwd=folder) as server:
-        time.sleep(15)
-        assert server.poll() is None
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0
+    server = forking.Forked(["-m", *command, "--port", "0"], cwd=folder)
+    server.wait_for("http://")
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.wait(60) == 0
 
 
 def test_the_page_about_ratings_runs_in_order(tmp_path, repository):

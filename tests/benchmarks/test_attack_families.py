@@ -1,9 +1,8 @@
 """Hostile configs, shapes and settings of decoder families have the rewards and gradients of separate rows."""
 
 import json
-import subprocess
-import sys
 
+import forking
 import pytest
 import torch
 
@@ -91,9 +90,8 @@ def test_every_dropout_of_every_family_can_be_switched_off(attack):
 @pytest.mark.parametrize("case", HARD)
 def test_a_hard_case_meets_every_shape_in_training_and_in_parts(case, repository, tmp_path):
     out = tmp_path / "found.json"
-    command = [sys.executable, str(repository / "benchmarks" / "attack_families.py"), case]
-    command += ["--json", str(out), "--settings", "training", "parts"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    command = [repository / "benchmarks" / "attack_families.py", case, "--json", out]
+    result = forking.run([*command, "--settings", "training", "parts"])
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     (row,) = json.loads(out.read_text())
     assert row["way"] in ("packed", "forked")

@@ -1,8 +1,6 @@
 """Call styles run with TRL and here give the same in float64, and what differs stands on the migration page."""
 
-import subprocess
-import sys
-
+import forking
 import pytest
 import torch
 
@@ -56,7 +54,6 @@ def test_nothing_of_float64_is_computed_in_float32(beside):
 
 @pytest.mark.slow
 def test_what_amplifies_rounding_is_the_same_in_float64(repository):
-    command = [sys.executable, str(repository / "benchmarks" / "beside_trl.py"), *TELLING]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    result = forking.run([repository / "benchmarks" / "beside_trl.py", *TELLING])
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
     assert "0 without a reason on the page" in result.stdout

@@ -1,10 +1,9 @@
 """The table of families is made of what each tiny model does: rewards and gradients are those of separate rows."""
 
 import json
-import subprocess
-import sys
 import time
 
+import forking
 import pytest
 
 
@@ -31,8 +30,7 @@ def test_a_family_has_seconds_of_processor_time_whatever_else_the_machine_does(r
 def test_a_packed_a_forked_and_an_own_head_share_exactly_and_load_without_rewardsmith(repository, tmp_path):
     out = tmp_path / "families.json"
     names = ["qwen2", "nemotron", "lfm2", "mamba", "gpt_oss"]
-    command = [sys.executable, str(repository / "benchmarks" / "families.py"), *names, "--json", str(out)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    result = forking.run([repository / "benchmarks" / "families.py", *names, "--json", out])
     assert result.returncode == 0, result.stderr[-2000:]
     found = {row["name"]: row for row in json.loads(out.read_text())}
     assert [found[name]["way"] for name in names] == ["packed", "forked", "forked", "forked", "packed"]

@@ -1,10 +1,9 @@
 """The GPU benchmark runs, on a CPU and a tiny shape, so that it works the day a GPU is at hand."""
 
 import importlib
-import subprocess
-import sys
 from types import SimpleNamespace
 
+import forking
 import pytest
 import torch
 from varlen_kernel import give_kernel
@@ -12,8 +11,7 @@ from varlen_kernel import give_kernel
 
 @pytest.mark.slow
 def test_the_gpu_script_prints_its_table(repository):
-    command = [sys.executable, str(repository / "benchmarks" / "gpu.py"), "--dry-run"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = forking.run([repository / "benchmarks" / "gpu.py", "--dry-run"])
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.splitlines()
     assert len([line for line in lines if line.startswith("| tiny")]) == 6

@@ -1,8 +1,6 @@
 import json
-import os
-import subprocess
-import sys
 
+import forking
 import pytest
 
 from rewardsmith.data.simulate import demo_groups
@@ -34,10 +32,7 @@ def test_a_folder_of_somebody_else_is_left_alone(command, tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_learns_what_its_baselines_cannot(tmp_path):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", "rewardsmith", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    result = forking.run(["-m", "rewardsmith", "demo"], cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     held_out = json.loads((tmp_path / "demo" / "model" / "run.json").read_text())["held_out"]
     best_baseline = max(rule["high"] for rule in held_out["baselines"].values())

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import tiny_models
+from forking import Forked
 from live_server import load
 
 from rewardsmith.errors import KEPT, kept
@@ -28,14 +29,17 @@ def write(path, rows):
     return path
 
 
-def interrupt(arguments, folder, is_at_work, seconds=120):
-    """Start a command in a process group of its own, press Ctrl-C when it is at work; returns code, stdout, stderr."""
-    log, out = (folder / "stderr.txt").open("w"), (folder / "stdout.txt").open("w")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "rewardsmith", *map(str, arguments)]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=out, stderr=log, start_new_session=True, text=True
-    )
+def start(arguments, folder):
+    """Start Python in a process group of its own, with what it prints in files of the folder."""
+    with (folder / "stderr.txt").open("w") as log, (folder / "stdout.txt").open("w") as out:
+        how = {"cwd": folder, "stdout": out, "stderr": log, "start_new_session": True}
+        return subprocess.Popen([sys.executable, *arguments], **how)
+
+
+def interrupt(arguments, folder, is_at_work, seconds=120, is_forked=True):
+    """Start a command, press Ctrl-C when it is at work; returns its code and what it wrote as errors."""
+    command = ["-m", "rewardsmith", *map(str, arguments)]
+    process = Forked(command, folder, log=folder) if is_forked else start(command, folder)
     try:
         end = time.monotonic() + seconds
         while not is_at_work(folder):
@@ -49,8 +53,6 @@ def interrupt(arguments, folder, is_at_work, seconds=120):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        log.close()
-        out.close()
     return code, (folder / "stderr.txt").read_text()
 
 
@@ -88,7 +90,7 @@ def test_score_names_the_ledger_and_goes_on(rows, tiny_model, tmp_path):
     asked = ["score", tiny_model, rows.name, "out.jsonl", "--rows-per-part", 16, "--limit", 2000]
     ledger = tmp_path / "out.jsonl.ledger"
     check(
-        interrupt(asked, tmp_path, lambda folder: len(list(ledger.glob("part-*.parquet"))) > 2),
+        interrupt(asked, tmp_path, lambda folder: len(list(ledger.glob("part-*.parquet"))) > 2, is_forked=False),
         "finished parts are kept in out.jsonl.ledger",
         "run the same command again",
     )
@@ -115,13 +117,17 @@ def test_a_check_of_data_ends_at_once(rows, tmp_path):
     check(interrupt(["data", "check", rows.name], tmp_path, lambda _: time.monotonic() > begun + 4), "whole files only")
 
 
+def is_logging(folder):
+    return "loss" in "".join(path.read_text() for path in folder.glob("std*.txt"))
+
+
 @pytest.mark.slow
 def test_training_names_its_checkpoint(rows, tiny_model, tmp_path):
     asked = ["train", "--model_name_or_path", tiny_model, "--dataset_name", rows.name, "--output_dir", "run"]
     asked += ["--train_limit", 400, "--num_train_epochs", 50, "--save_strategy", "steps", "--save_steps", 500]
     asked += ["--logging_steps", 1, "--report_to", "none", "--use_cpu", "--gradient_checkpointing", "false"]
     check(
-        interrupt(asked, tmp_path, lambda folder: "loss" in "".join(p.read_text() for p in folder.glob("std*.txt"))),
+        interrupt(asked, tmp_path, is_logging, is_forked=False),
         "stopped after step",
         "resume_from_checkpoint",
     )

@@ -2,6 +2,7 @@
 
 import json
 
+import forking
 import pytest
 import tiny_models
 from small_runs import trainer_for
@@ -123,18 +124,14 @@ def test_an_input_that_is_nowhere_is_refused_before_the_model_is_loaded(command)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ray_writes_what_one_process_writes(pairs_file, tiny_model, tmp_path):
-    import os
-    import subprocess
-    import sys
-
     pytest.importorskip("ray.data", reason="needs rewardsmith[ray]")
     written = []
     for name, options in (("one", []), ("ray", ["--engine", "ray", "--workers", "1"])):
         out = tmp_path / name / "out.jsonl"
-        command = [sys.executable, "-m", "rewardsmith", "score", tiny_model, pairs_file, out, "--rows-per-part", "8"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, timeout=500)
+        command = ["-m", "rewardsmith", "score", tiny_model, pairs_file, out, "--rows-per-part", "8"]
+        done = forking.run([*command, *options])
         assert done.returncode == 0, done.stderr
         assert "wrote 40 of 40 rows" in done.stdout
         written.append(out.read_bytes())

@@ -11,6 +11,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "serve_stalls.py"
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_body_of_any_protocol_stalls_the_server_or_fills_its_memory():
     # On a machine of its own the limit of 0.5 s holds for all shapes; a shared one gets more time, for every seventh.
     command = [sys.executable, str(BENCHMARK), "--every", "7", "--seconds", "2", "--mib", "300"]

@@ -1,18 +1,16 @@
 """A run killed at any moment and resumed gives bit-identical weights; a checkpoint of another run is refused."""
 
 import copy
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import tiny_models
 import torch
+from forking import Forked
 from safetensors.torch import load_file
 
 from rewardsmith.errors import CheckpointError
@@ -21,14 +19,13 @@ from rewardsmith.training.checkpoints import StopOnSignal
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 import tiny_models
 from datasets import Dataset
 from rewardsmith import RewardConfig, RewardTrainer
 from transformers import TrainerCallback
-folder, mode, resume = sys.argv[2], sys.argv[3], sys.argv[4] == "resume"
+folder, mode, resume = sys.argv[1], sys.argv[2], sys.argv[3] == "resume"
 extra = dict(tokens_per_batch=300, merge_prompts=True, loss_type="davidson") if mode == "tokens" else {}
 config = RewardConfig(
     output_dir=folder, per_device_train_batch_size=2, num_train_epochs=3, learning_rate=1e-3, use_cpu=True,
@@ -45,16 +42,8 @@ trainer.save_model(folder + "/final")
 """
 
 
-def start(folder: Path, mode: str, resume: bool) -> subprocess.Popen:
-    arguments = [str(Path(tiny_models.__file__).parent), str(folder), mode, "resume" if resume else "fresh"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+def start(folder: Path, mode: str, resume: bool) -> Forked:
+    return Forked(["-c", SCRIPT, str(folder), mode, "resume" if resume else "fresh"])
 
 
 def six_steps(folder: Path, **changes):
@@ -74,9 +63,8 @@ def six_steps(folder: Path, **changes):
     )
 
 
-def finish(process: subprocess.Popen) -> None:
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error[-2000:]
+def finish(process: Forked) -> None:
+    assert process.wait(300) == 0, process.said()[1][-2000:]
 
 
 @pytest.mark.slow
@@ -88,10 +76,9 @@ def test_killed_runs_resume_to_bit_identical_weights(tmp_path, mode):
     killed = tmp_path / "killed"
     for attempt in range(5):
         process = start(killed, mode, attempt > 0)
-        process.stdout.readline()
+        process.wait_for("ready")
         time.sleep(rng.uniform(0.05, 1.2))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
     finish(start(killed, mode, True))
     actual = load_file(killed / "final" / "model.safetensors")
     assert set(actual) == set(expected)

@@ -3,14 +3,12 @@
 import argparse
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 import yaml
+from forking import Forked
 from safetensors.torch import load_file
 
 from rewardsmith.cli.main import main
@@ -62,7 +60,6 @@ def test_two_recipes_are_refused(tmp_path):
 def test_a_recipe_may_set_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("OF_A_RECIPE", "before")
     (tmp_path / "r.yaml").write_text("env: {OF_A_RECIPE: 1}\nmax_steps: 3\n")
-    import os
 
     assert read_recipe(str(tmp_path / "r.yaml"))[1] == {"max_steps": 3}
     assert os.environ["OF_A_RECIPE"] == "1"
@@ -144,13 +141,11 @@ def test_every_stage_starts_from_the_model_of_the_last_with_its_head_and_is_run_
 @pytest.mark.slow
 def test_a_killed_recipe_ends_in_the_weights_of_one_that_was_not(recipe):
     folder = recipe(max_steps=6)
-    command = [sys.executable, "-m", "rewardsmith", "train", "mine.yaml"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    process = Forked(["-m", "rewardsmith", "train", "mine.yaml"])
     deadline = time.monotonic() + 120
     while not (folder / "out" / "preference" / "checkpoint-2").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert json.loads((folder / "out" / "preference" / "stage.json").read_text())["is_whole"] is False
     assert main(["train", "mine.yaml"]) == 0
     assert main(["train", "mine.yaml", "--output_dir", "whole"]) == 0

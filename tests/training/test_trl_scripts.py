@@ -1,11 +1,9 @@
 """TRL's own training script, as installed, runs with two of its imports swapped, and its folder scores everywhere."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forking
 import pytest
 import tiny_models
 import torch
@@ -45,8 +43,7 @@ def test_the_script_of_trl_ends_with_a_folder_that_plain_transformers_scores_ali
     for split in ("train", "test"):
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     names = ("--model_name_or_path", str(tmp_path / "model"), "--dataset_name", "data", "--output_dir", "out")
-    command = [sys.executable, str(swapped(tmp_path)), *names, *FLAGS, *flags]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=dict(os.environ))
+    done = forking.run([str(swapped(tmp_path)), *names, *FLAGS, *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "deprecated" not in done.stderr
     out = tmp_path / "out"

@@ -99,6 +99,7 @@ def workers_below(process):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_no_row(ray_here, source, model_path, whole, tmp_path):
     job = BulkJob(source, tmp_path / "out.jsonl", rows_per_part=8)
     killed, parts = [], []
@@ -120,6 +121,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_and_doubles_no_row(ray_here
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_job_begun_elsewhere_goes_on_with_ray_and_shards(ray_here, source, model_path, whole, tmp_path):
     spec, out = ModelSpec.of(str(model_path)), tmp_path / "out.jsonl"
     model = spec.open()
@@ -136,6 +138,7 @@ def test_a_job_begun_elsewhere_goes_on_with_ray_and_shards(ray_here, source, mod
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_the_cluster_has_no_room_for_is_an_error_and_not_a_silence(ray_here, source, model_path, tmp_path):
     job = BulkJob(source, tmp_path / "out.jsonl")
     with pytest.raises(ConfigError, match=r"3 workers of 1 CPU do not fit: .*room for 2"):
@@ -149,6 +152,7 @@ def test_what_the_cluster_has_no_room_for_is_an_error_and_not_a_silence(ray_here
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_model_that_cannot_be_used_is_said_before_any_work(ray_here, source, model_path, tmp_path):
     import shutil
 
@@ -184,6 +188,7 @@ DEADLY = 3
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_rows_that_kill_every_worker_end_the_job_and_spare_the_rest(ray_here, model_path, tmp_path):
     path = tmp_path / "in.jsonl"
     ids = [[5] * (DEADLY if i == 5 else 4) for i in range(8)]
