@@ -88,6 +88,9 @@ class Forked:
         self.process.start()
         self.pid = self.process.pid
         atexit.register(self._leave_nothing)
+        # Until then a signal to its group would find none.
+        while self.poll() is None and os.getpgid(self.pid) != self.pid:
+            time.sleep(0.001)
 
     def poll(self) -> int | None:
         return self.process.exitcode

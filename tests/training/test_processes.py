@@ -254,7 +254,7 @@ def require_same(one, several, unlike: tuple[str, ...] = UNLIKE, near: float = 1
 KWISE = {"loss_type": "davidson", "merge_prompts": False}
 VERIFIED = {"lora": True, "verify_saved_model": True}
 CASES = [
-    pytest.param(2, "pairs", {"tokens_per_batch": 200, "torchrun": True}, id="ddp-tokens"),
+    pytest.param(2, "pairs", {"tokens_per_batch": 200}, id="ddp-tokens"),
     pytest.param(
         2,
         "pairs",
