@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
+from types import CodeType
 
 import torch
 from torch import Tensor, nn
@@ -246,13 +247,15 @@ def _rates_of_config(kind: type[nn.Module]) -> tuple[str, ...]:
         for name, value in vars(parent).items()
         if name != "__init__" and inspect.isfunction(value)
     ]
-    reads = [
-        read
-        for method in methods
-        if inspect.isfunction(method) and "config" in method.__code__.co_names
-        for read in pairwise(instruction.argval for instruction in dis.get_instructions(method))
-    ]
-    return tuple(sorted({name for config, name in reads if config == "config" and "drop" in str(name)}))
+    codes = [method.__code__ for method in methods if inspect.isfunction(method)]
+    return tuple(sorted({name for code in codes if "config" in code.co_names for name in _rates_of_code(code)}))
+
+
+@cache
+def _rates_of_code(code: CodeType) -> frozenset[str]:
+    """Return the rates that code reads as `config.NAME`; it is taken apart once, however many modules run it."""
+    reads = pairwise(instruction.argval for instruction in dis.get_instructions(code))
+    return frozenset(str(name) for config, name in reads if config == "config" and "drop" in str(name))
 
 
 def _drops_attention(core: nn.Module) -> bool:
