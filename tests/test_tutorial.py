@@ -1,15 +1,19 @@
 """The commands of the tutorials run in order, on real data; training is cut to a few steps."""
 
+import contextlib
 import gzip
 import json
 import os
 import re
 import shlex
 import signal
+import time
 
 import forking
+import httpx
 import pytest
 import tiny_models
+from live_server import free_port
 
 pytestmark = pytest.mark.slow
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -57,8 +61,16 @@ def test_the_commands_of_the_tutorial_run_in_order(folder, repository):
 
 
 def serve(command, folder):
-    server = forking.Forked(["-m", *command, "--port", "0"], cwd=folder)
-    server.wait_for("http://")
+    port = free_port()
+    server = forking.Forked(["-m", *command, "--port", port], cwd=folder)
+    until = time.monotonic() + 120
+    while True:
+        assert server.poll() is None, server.said()
+        with contextlib.suppress(httpx.TransportError):
+            assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+            break
+        assert time.monotonic() < until
+        time.sleep(0.1)
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait(60) == 0
 
