@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from rewardsmith.doctor import examine, examine_loaded, worst
+from rewardsmith.models.contract import read_contract
 from rewardsmith.models.tokenizer import prepare_tokenizer
 
 
@@ -166,3 +167,12 @@ def test_a_folder_that_is_no_model_is_one_red_line(tmp_path):
     assert finding.level == "red"
     (finding,) = examine(tmp_path / "nowhere")
     assert "no such folder" in finding.message
+
+
+def test_a_threshold_of_ties_that_nobody_fitted_is_yellow(copy_of):
+    contract = read_contract(copy_of)
+    assert "ties" not in by_check(examine(copy_of))
+    contract.model_copy(update={"objective": {"loss_type": "davidson", "threshold": -1.2}}).save(copy_of)
+    assert level("ties", copy_of) == "yellow"
+    contract.model_copy(update={"tie_model": "davidson", "tie_threshold": -0.3}).save(copy_of)
+    assert level("ties", copy_of) == "green"

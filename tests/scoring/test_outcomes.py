@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import foreign_layouts
 import pytest
@@ -9,8 +10,11 @@ import tiny_models
 import torch
 
 from rewardsmith import RewardModel
-from rewardsmith.errors import ConfigError
+from rewardsmith.errors import CheckpointError, ConfigError
+from rewardsmith.evaluation import Resampling, evaluate
+from rewardsmith.evaluation.judged import comparison_rows
 from rewardsmith.models.checkpoint import save_reward_model
+from rewardsmith.models.contract import read_contract
 from rewardsmith.models.shared_prefix.plan import prepare_model
 from rewardsmith.objectives import OBJECTIVES
 from rewardsmith.records import ScoreRequest
@@ -93,6 +97,42 @@ def test_a_temperature_divides_rewards_and_leaves_the_threshold(models, name):
         assert model.outcome_probabilities("is", "good", "good").tie == pytest.approx(same)
     finally:
         model.contract.temperature = before
+
+
+def test_what_was_fitted_goes_before_what_training_learned_and_stands_in_rows(models):
+    model = models["davidson"]
+    before = model.contract
+    rows = [{"prompt": ASKED[0], "chosen": ASKED[1], "rejected": ASKED[2]}]
+    try:
+        fitted = {"temperature": 3.0, "tie_model": "rao_kupper", "tie_threshold": 0.4}
+        model.contract = before.model_copy(update=fitted)
+        by_hand = OBJECTIVES["rao_kupper"].log_outcomes(torch.tensor([lead(model) / 3]).double(), torch.tensor(0.4))
+        expected = [float(log.exp()) for log in by_hand]
+        assert model.outcome_probabilities(*ASKED) == pytest.approx(expected)
+        assert read_outcomes(model).trained_ties == ("davidson",)
+        result = evaluate(model, rows, how=Resampling(10))
+        [row] = comparison_rows(result.scored)
+        names = ("better_probability", "worse_probability", "tie_probability")
+        assert [row[name] for name in names] == pytest.approx(expected)
+        assert result.calibration.ties.chosen_by == "training"
+    finally:
+        model.contract = before
+    [plain] = comparison_rows(evaluate(models["plain"], rows, how=Resampling(10)).scored)
+    assert "tie_probability" not in plain
+
+
+def test_a_contract_with_half_a_threshold_is_refused_in_one_line(paths, tmp_path):
+    values = json.loads((Path(paths["plain"]) / "scoring_contract.json").read_text())
+    for update, why in (
+        ({"tie_model": "davidson"}, r"json: tie_model and tie_threshold belong together; restore"),
+        ({"tie_model": "rao_kupper", "tie_threshold": -1.0}, "a tie_threshold of rao_kupper is above 0"),
+    ):
+        (tmp_path / "scoring_contract.json").write_text(json.dumps(values | update))
+        with pytest.raises(CheckpointError, match=why):
+            read_contract(tmp_path)
+    older = {name: value for name, value in values.items() if not name.startswith("tie_")}
+    (tmp_path / "scoring_contract.json").write_text(json.dumps(older))
+    assert read_contract(tmp_path).tie_model is None
 
 
 @pytest.mark.parametrize("combine", ["mean", "min"])

@@ -25,6 +25,7 @@ from rewardsmith.models.heads import HEAD_NAMES
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.records import PreferenceGroup
+from rewardsmith.stats.ties import TIE_MODELS
 
 FULL = ("model.safetensors", "pytorch_model.bin", "value_head.safetensors", "value_head.bin")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -164,7 +165,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not JSON: {error}; save the model again") from error
 
 
-CONTRACT_CHECKS = (check_contract,)
+def check_ties(subject: Subject) -> Iterator[Finding]:
+    """Look at the threshold of ties: is it that of training, or was it fitted on held-out judgements?"""
+    contract = None if subject.loaded is None else subject.loaded.contract
+    if contract is None:
+        return
+    learned = contract.objective.get("loss_type")
+    if contract.tie_model is not None:
+        message = f"threshold {contract.tie_threshold:.3g} of {contract.tie_model} and temperature "
+        yield Finding("green", "ties", f"{message}{contract.temperature:.3g} were fitted on held-out judgements")
+    elif learned in TIE_MODELS and contract.objective.get("threshold") is not None:
+        message = f"the threshold of {learned} is as training left it: P(tie) may be far from the share of ties"
+        remedy = "rewardsmith evaluate MODEL DATA --save-temperature, on held-out judgements with ties"
+        yield Finding("yellow", "ties", message, remedy)
+
+
+CONTRACT_CHECKS = (check_contract, check_ties)
 
 
 def examine_checkpoint(model: str | Path, groups: list[PreferenceGroup], how: Examination) -> list[Finding]:

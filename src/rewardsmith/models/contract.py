@@ -158,8 +158,9 @@ def read_contract(folder: str | Path) -> ScoringContract | None:
         contract.policy()
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {where}: {first['msg']}; restore it or save the model again") from error
+        where = [".".join(map(str, first["loc"]))] if first["loc"] else []
+        told = ": ".join([str(path), *where, first["msg"].removeprefix("Value error, ")])
+        raise CheckpointError(f"{told}; restore it or save the model again") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return contract
