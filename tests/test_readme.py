@@ -77,8 +77,8 @@ def test_every_link_of_a_page_leads_to_a_file(page):
 
 
 def test_every_objective_of_the_table_exists():
-    from rewardsmith.objectives import OBJECTIVES
+    from rewardsmith.training.config import LOSS_TYPES
 
     for row in re.findall(r"\| `loss_type: ([^|]+)\|", README.read_text()):
         for name in re.findall(r"\w+", row.replace("`", " ").replace(" or ", " ")):
-            assert name in OBJECTIVES
+            assert name in LOSS_TYPES

@@ -23,6 +23,9 @@ def rows(name):
         prompt = f"{hashlib.sha256(bytes([i])).hexdigest()[:24]}?\n"
         if name == "rankings":
             yield {"prompt": prompt, "completions": answers, "ranks": list(range(1, len(answers) + 1))}
+        elif name == "ratings":
+            scores = [len(answer) + i % 3 for answer in answers]
+            yield {"prompt": prompt, "completions": answers, "ratings": {"length": scores, "rare": [None, *scores[1:]]}}
         elif name == "ties":
             yield {"prompt": prompt, "completions": answers, "ranks": [1, 1, *range(2, len(answers))]}
         else:

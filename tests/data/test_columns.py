@@ -203,7 +203,7 @@ def test_names_may_stand_in_one_word_with_commas():
 def test_ratings_alone_are_told_to_give_no_order():
     rows = [{"prompt": "q", "completions": ["a", "b"], "ratings": [2, 1]}]
     with pytest.raises(
-        DataError, match=r"completions with ratings, .* give none; add scores .*--columns ratings=scores"
+        DataError, match=r"completions with ratings, .* give none .*add scores .*--columns ratings=scores"
     ):
         load_preferences(rows)
     assert load_preferences(rows, columns={"ratings": "scores"})[0].comparisons == (Comparison(0, 1),)

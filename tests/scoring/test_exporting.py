@@ -208,3 +208,27 @@ def test_a_model_that_reads_few_tokens_is_exported(tmp_path):
     for part in (type(model)(few), tokenizer):
         part.save_pretrained(tmp_path / "model")
     assert export_model(str(tmp_path / "model"), tmp_path / "out").difference < 1e-5
+
+
+@pytest.mark.parametrize("std", [1.0, 2.0])
+def test_a_head_of_ratings_is_folded_into_the_reward(tmp_path, std):
+    from rewardsmith.models.attribute_head import Attribute, install_attributes
+    from rewardsmith.models.checkpoint import save_reward_model
+    from rewardsmith.models.shared_prefix.plan import prepare_model
+
+    model, tokenizer = tiny_models.qwen2()
+    mean = 0.0 if std == 1 else 3.0
+    install_attributes(model, [Attribute("helpfulness", 0.75, mean, std), Attribute("verbosity", -0.5)])
+    save_reward_model(model, tokenizer, tmp_path / "rm", prepare_model(model), verify=False)
+    before = RewardModel.from_pretrained(str(tmp_path / "rm"), device="cpu").score(CHAT, ANSWERS)
+    # What asks for one label refuses the ratings, and is not given one of them.
+    with pytest.raises(RuntimeError, match="size"):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm", num_labels=1)
+    report = export_model(str(tmp_path / "rm"), tmp_path / "out", drop_bias=True)
+    assert report.shift == pytest.approx(0.75 * mean)
+    wanted = [reward - report.shift for reward in before]
+    assert transformers_rewards(tmp_path / "out") == pytest.approx(wanted, abs=1e-5)
+    assert RewardModel.from_pretrained(str(tmp_path / "out"), device="cpu").score(CHAT, ANSWERS) == pytest.approx(
+        wanted, abs=1e-5
+    )
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "LABEL_0"}

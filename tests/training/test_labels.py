@@ -7,8 +7,7 @@ import torch
 from datasets import Dataset
 
 from rewardsmith.objectives import OBJECTIVES, make_comparisons
-from rewardsmith.training.encoding import label_columns
-from rewardsmith.training.labels import ComparisonTask, log_objective, tie_share
+from rewardsmith.training.labels import ComparisonTask, label_columns, log_objective, tie_share
 
 ROWS = {"is_tie": [[False, True], [False]], "weight": [[1.0, 1.0], [3.0]], "probability": [[1.0, 0.5], [0.8]]}
 ROWS |= {"margin": [[2.0, 0.0], [0.5]]}

@@ -167,7 +167,7 @@ def test_each_head_has_its_own_loss(tmp_path):
     batch = next(iter(trainer.get_train_dataloader()))
     draws = torch.tensor([[1.0, 0.0]]).repeat(batch["comparisons"].num_groups, 1)
     trainer.model.train()
-    totals = trainer.step_loss.totals([batch["comparisons"]])
+    totals = trainer.step_loss.totals([batch])
     trainer.compute_loss(trainer.model, {**batch, "draws": draws}, num_items_in_batch=totals).backward()
     [deviations] = [p for n, p in trainer.model.named_parameters() if n.endswith("deviations")]
     # The second head draws nothing: what it gets is what the mean's share takes off the first.

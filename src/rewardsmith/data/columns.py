@@ -69,11 +69,6 @@ def refuse_columns(columns: Iterable[str], formats: Iterable[str]) -> NoReturn:
         )
     if {"answer_a", "answer_b"} <= names:
         raise DataError(f"the columns ({shown}) hold two answers, no verdict; say --columns YOURS=winner, or =votes_a")
-    if {"completions", "ratings"} <= names:
-        raise DataError(
-            f"the columns ({shown}) hold completions with ratings, which stand beside an order and give none; add "
-            "scores (higher is better) or ranks (1 is best), or say --columns ratings=scores where they are numbers"
-        )
     raise DataError(
         f"the columns ({shown}) fit no format; give chosen and rejected, or completions with ranks or scores, say "
         f"--columns YOURS=chosen ..., or name one of: {', '.join(formats)}"

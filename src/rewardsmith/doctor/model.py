@@ -16,6 +16,7 @@ from torch import nn
 from rewardsmith.doctor.subject import MOST_CHARACTERS, Subject
 from rewardsmith.errors import RewardsmithError, one_line
 from rewardsmith.findings import Finding
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.contract import golden_requests
 from rewardsmith.models.heads import find_head
 from rewardsmith.models.shared_prefix.exactness import longest_input
@@ -34,6 +35,14 @@ Rows = Sequence[Sequence[int]]
 def check_number_of_labels(subject: Subject) -> Finding:
     """Find a head of several labels; Hugging Face assumes two where the config names none."""
     labels, rows = subject.model.config.num_labels, len(_head_weight(subject))
+    if names := [one.name for one in attributes_of(subject.model)][: rows if rows > 1 else 0]:
+        message = (
+            f"the head gives {rows} ratings ({', '.join(names)}), of which Rewardsmith makes the reward: transformers "
+            "and vLLM give the ratings, and trainers that ask for one label refuse the folder"
+        )
+        return Finding(
+            "yellow", "labels", message, "rewardsmith export folds them into the one row that all tools read"
+        )
     if labels == 1 and rows == 1:
         return Finding("green", "labels", "one label")
     message = (

@@ -34,6 +34,7 @@ from rewardsmith.evaluation.judged import (
     side_texts,
     split_by,
 )
+from rewardsmith.evaluation.rated import RatedResult, measure_ratings, ratings_section
 from rewardsmith.evaluation.scorers import as_scorer, may_merge
 from rewardsmith.evaluation.sections import (
     accuracy_section,
@@ -74,6 +75,7 @@ class Evaluation:
         scored: the groups with their rewards (not in `to_dict`).
         notes: what could not be measured, and why.
         gains: by how much the scorer's accuracy lies above that of each baseline, paired on the same judgements.
+        ratings: what is measured of each rating that the scorer gives and the data hold.
     """
 
     scorer: str
@@ -89,6 +91,7 @@ class Evaluation:
     scored: Sequence[ScoredGroup]
     notes: Sequence[str] = ()
     gains: Mapping[str, Estimate] = field(default_factory=dict)
+    ratings: Mapping[str, RatedResult] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; `schema` and `schema_version` name the layout."""
@@ -107,6 +110,7 @@ class Evaluation:
             "gains_over_baselines": _plain(self.gains),
             "noise_ceiling": self.ceiling.to_dict(),
             "calibration": self.calibration.to_dict(),
+            **({"ratings": {name: one.to_dict() for name, one in self.ratings.items()}} if self.ratings else {}),
             "dropped": dict(self.dropped),
             "notes": list(self.notes),
         }
@@ -120,7 +124,8 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         plain = self.to_dict()
-        shown = [section for section in (accuracy_section(plain), strata_section(plain)) if section]
+        built = (accuracy_section(plain), ratings_section(plain), strata_section(plain))
+        shown = [section for section in built if section]
         return render_blocks([block for section in shown for block in section.blocks])
 
     def figures(self) -> dict[str, Figure]:
@@ -150,6 +155,10 @@ class Evaluation:
         _add(table, self.baselines, "baseline: ")
         if self.ceiling.n:
             _add(table, {"noise ceiling": self.ceiling})
+        for name, one in self.ratings.items():
+            table.add_section()
+            _add(table, one.metrics, f"{name}: ")
+            _add(table, one.baselines, f"{name}, always the mean: ")
         for axis, parts in self.strata.items():
             table.add_section()
             _add(table, {name: metrics["accuracy"] for name, metrics in parts.items()}, f"{axis}: ")
@@ -189,7 +198,7 @@ def evaluate(
     reader = outcome_reader(judge)
     loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
     groups: list[PreferenceGroup] = list(loaded)
-    if not any(group.comparisons for group in groups):
+    if not any(group.comparisons or group.ratings for group in groups):
         raise DataError(f"{str(data)[:80]}: {len(groups)} groups without a judgement; evaluation needs preferences")
     if load_options.get("on_error") == "count":
         scored, left_out, _ = score_what_can_be(judge, groups, reader)
@@ -198,12 +207,27 @@ def evaluate(
         scored, left_out = score_groups(judge, groups, reader), {}
     if not scored:
         raise ScoringError(f"{judge.name} could score no group: {', '.join(left_out)}")
+    _require_measurable(judge.name, scored, str(data)[:80])
     blind = without_prompts(partial(score_groups, judge), groups) if prompt_blind else BlindScores({})
     dropped = Counter(loaded.report.dropped)
     dropped.update(left_out)
     result = summarise(judge.name, scored, how, blind=blind.scored, dropped=dropped)
     notes = [*loaded.report.notes, *([blind.note] if blind.note else []), *_what_is_undefined(result)]
     return replace(result, notes=tuple(dict.fromkeys(notes)))
+
+
+def _require_measurable(name: str, scored: Sequence[ScoredGroup], data: str) -> None:
+    """Refuse ratings alone where the scorer gives none of them. Raises DataError."""
+    if any(item.group.comparisons for item in scored):
+        return
+    rated = dict.fromkeys(name for item in scored for name in item.group.ratings)
+    given = dict.fromkeys(name for item in scored for part in item.attributes for name in part)
+    if not rated.keys() & given.keys():
+        gives = f"gives {', '.join(given)}" if given else "gives none"
+        raise DataError(
+            f"{data}: {len(scored)} groups without a judgement rate {', '.join(rated)}, and {name} {gives}; evaluate "
+            "on preferences, or take ratings as gold with `rewardsmith audit --gold rating:NAME`"
+        )
 
 
 def summarise(
@@ -234,14 +258,21 @@ def summarise(
         gains=gains,
         ceiling=noise_ceiling(scored),
         calibration=calibrate(scored, how),
+        ratings=_rated(scored, how),
         dropped=dict(dropped or {}),
         scored=scored,
     )
 
 
+def _rated(scored: Sequence[ScoredGroup], how: Resampling) -> dict[str, RatedResult]:
+    """Return what is measured of ratings, of the groups that came with some."""
+    found = [item for item in scored if item.attributes and item.group.ratings]
+    return measure_ratings([item.group for item in found], [item.attributes for item in found], how) if found else {}
+
+
 def _what_is_undefined(result: Evaluation) -> list[str]:
     notes = []
-    if result.comparisons == result.gold_ties:
+    if result.comparisons == result.gold_ties and not result.ratings:
         notes.append(f"none of {result.comparisons} judgements prefers a side: every metric is undefined")
     elif (ties := result.calibration.ties) is not None and ties.why is not None and ties.predicted:
         notes.append(f"no threshold of ties was fitted: on the half of the prompts that fits, {ties.why}")

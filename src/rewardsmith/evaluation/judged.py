@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from rewardsmith.capabilities import GivesOutcomes, OutcomeReader, Outcomes
+from rewardsmith.capabilities import GivesOutcomes, GivesParts, OutcomeReader, Outcomes, capabilities_of
 from rewardsmith.data.formats import cells
 from rewardsmith.errors import ConfigError, ScoringError, try_halves
 from rewardsmith.records import (
@@ -46,13 +46,14 @@ class ScoredGroup:
     """A group and one finite reward per completion, in order.
 
     `outcomes` says how each of `judgements(group)` ends, where a scorer that knows ties was asked, `trained_ties` the
-    models of ties that its members were trained with; else both are empty.
+    models of ties that its members were trained with; else both are empty. `attributes`: the ratings that it gives.
     """
 
     group: PreferenceGroup
     rewards: tuple[float, ...]
     outcomes: tuple[Outcomes, ...] = ()
     trained_ties: tuple[str, ...] = ()
+    attributes: tuple[Mapping[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         name = self.group.group_id or "a group"
@@ -65,23 +66,24 @@ class ScoredGroup:
 def score_groups(
     scorer: Scorer, groups: Sequence[PreferenceGroup], reader: OutcomeReader | None = None
 ) -> list[ScoredGroup]:
-    """Score every completion of `groups`; with a `reader` of the scorer, say how each judgement ends, too.
-
-    Raises ScoringError when rewards are missing or not finite.
-    """
+    """Score every completion; with a `reader` of the scorer, say how each judgement ends, too. Raises ScoringError."""
     requests = [ScoreRequest.of_group(group) for group in groups]
-    if reader is not None and isinstance(scorer, GivesOutcomes):
+    asks_parts = reader is not None or any(group.ratings for group in groups)
+    if asks_parts and isinstance(scorer, GivesParts) and capabilities_of(scorer).gives_parts:
         parts = scorer.score_parts(requests)
-        return [_with_outcomes(group, row, reader) for group, row in zip(groups, parts, strict=True)]
+        return [_with_parts(group, row, reader) for group, row in zip(groups, parts, strict=True)]
     rewards = scorer.score_requests(requests)
     if len(rewards) != len(groups):
         raise ScoringError(f"{scorer.name} gave {len(rewards)} lists of rewards for {len(groups)} requests")
     return [ScoredGroup(group, tuple(map(float, row))) for group, row in zip(groups, rewards, strict=True)]
 
 
-def _with_outcomes(group: PreferenceGroup, parts: Sequence[Any], reader: OutcomeReader) -> ScoredGroup:
+def _with_parts(group: PreferenceGroup, parts: Sequence[Any], reader: OutcomeReader | None) -> ScoredGroup:
+    scored = ScoredGroup(group, tuple(float(p.reward) for p in parts), attributes=tuple(p.attributes for p in parts))
+    if reader is None:
+        return scored
     ends = tuple(reader.of(parts[one.better], parts[one.worse]) for one in judgements(group))
-    return ScoredGroup(group, tuple(float(part.reward) for part in parts), ends, reader.trained_ties)
+    return replace(scored, outcomes=ends, trained_ties=reader.trained_ties)
 
 
 def outcome_reader(scorer: object) -> OutcomeReader | None:

@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from rewardsmith.evaluation.judged import (
     prompt_clusters,
     rescore,
 )
+from rewardsmith.evaluation.rated import RatedResult, rating_verdict
 from rewardsmith.evaluation.sections import best_baseline
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, Message, PreferenceGroup, TokenIds, preferences, text_key
@@ -180,6 +181,7 @@ class HeldOutResult:
     metrics: dict[str, Estimate]
     baselines: dict[str, Estimate]
     gains: dict[str, Estimate]
+    ratings: Mapping[str, RatedResult] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> Estimate:
@@ -194,7 +196,10 @@ class HeldOutResult:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         plain: dict[str, Any] = {name: estimate.to_dict() for name, estimate in self.metrics.items()}
-        return {**plain, "baselines": {name: estimate.to_dict() for name, estimate in self.baselines.items()}}
+        plain["baselines"] = {name: estimate.to_dict() for name, estimate in self.baselines.items()}
+        return plain | (
+            {"ratings": {name: one.to_dict() for name, one in self.ratings.items()}} if self.ratings else {}
+        )
 
 
 def evaluate_held_out(
@@ -255,6 +260,8 @@ def prompt_verdict(result: Evaluation | HeldOutResult) -> Finding | None:
 
 def _of_one(result: Evaluation | HeldOutResult) -> Finding:
     accuracy, found = result.metrics["accuracy"], best_baseline(result.baselines)
+    if result.ratings and not accuracy.n:
+        return rating_verdict(result.ratings)
     text = f"accuracy {show_estimate(accuracy)}"
     if not accuracy.n or found is None:
         return _finding("yellow", "nothing is known of the model: no judgement prefers a side", MORE)

@@ -20,6 +20,7 @@ from rewardsmith.errors import CheckpointError, RewardsmithError, UsageError, mi
 from rewardsmith.models import contract as contracts
 from rewardsmith.models import heads, wide_head
 from rewardsmith.models.adapters import require_own_folder
+from rewardsmith.models.attribute_head import attributes_of, install_attributes
 from rewardsmith.models.contract import ScoringContract
 from rewardsmith.models.foreign import loading
 from rewardsmith.models.foreign.folder import (
@@ -31,7 +32,7 @@ from rewardsmith.models.foreign.folder import (
     require_one_model,
 )
 from rewardsmith.models.foreign.imported import Imported, ImportOptions, TextRule
-from rewardsmith.models.golden import golden_texts
+from rewardsmith.models.golden import RESTORE, golden_texts
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head
 from rewardsmith.models.shared_prefix.places import is_token_classifier
@@ -59,14 +60,14 @@ class LoadedModel:
 
 
 def prepare_config(core: Any, tokenizer: Any) -> None:
-    """Write into the config what other tools read: one label, raw scores, the pad token."""
-    config = core.config
+    """Write into the config what other tools read: the labels, raw scores, the pad token."""
+    config, names = core.config, [one.name for one in attributes_of(core)] or ["LABEL_0"]
     config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if is_token_classifier(core):
         config.id2label, config.label2id = dict(LABELS), {label: number for number, label in LABELS.items()}
         return
-    config.num_labels = 1
-    config.id2label, config.label2id = {0: "LABEL_0"}, {"LABEL_0": 0}
+    config.num_labels = len(names)
+    config.id2label, config.label2id = dict(enumerate(names)), {name: row for row, name in enumerate(names)}
     # vLLM applies a sigmoid to one label unless the problem is called a regression.
     config.problem_type = "regression"
     # OpenRLHF looks for the head under this name.
@@ -249,7 +250,10 @@ def _load_own(
         opened = open_step_classifier(path, trust_remote_code, options)
         opened.require_whole(path)
         return opened.model, heads.unused_note(path, opened.model, opened.unused)
-    model, notes = heads.load_trained(path, trust_remote_code, options)
+    attributes = [] if contract is None else contract.attributes
+    model, notes = heads.load_trained(path, trust_remote_code, options, len(attributes) or 1)
+    if attributes and install_attributes(model, attributes):
+        raise CheckpointError(f"{path} holds one row, its contract {len(attributes)} ratings; {RESTORE}")
     wide_head.load_heads(model, path, 1 if contract is None else contract.num_heads)
     return model, notes
 
@@ -315,6 +319,8 @@ def _load_adapter(
     model = found.model
     if contract is not None and pooling != contracts.pooling_of(model):
         model = heads.to_pooled(model, pooling)
+    if contract is not None and contract.attributes:
+        install_attributes(model, contract.attributes)
     if contract is not None and contract.num_heads > 1:
         wide_head.install_heads(model, contract.num_heads)
     if found.has_new_head and not getattr(adapter_config, "modules_to_save", None):

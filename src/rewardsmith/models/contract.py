@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError
 from rewardsmith.files.tables import is_hub_id
+from rewardsmith.models.attribute_head import Attribute, attributes_of
 from rewardsmith.models.rendering import Renderer, TextPolicy
 from rewardsmith.models.wide_head import num_heads
 from rewardsmith.records import Message, ScoreRequest, fingerprint
@@ -71,6 +72,7 @@ class ScoringContract(BaseModel):
     pooling: str
     scored_token: str
     num_heads: int = 1  # of an ensemble on one backbone; the reward is their mean
+    attributes: list[Attribute] = Field(default_factory=list)  # of a head of ratings, a row each
     head_means: list[float] = Field(default_factory=list)  # mean reward of each head over the same training sequences
     text_policy: dict[str, Any]
     steps: dict[str, Any] | None = None  # how the steps of a solution are written, where they are what is judged
@@ -206,12 +208,15 @@ def describe(
     **fields: Any,
 ) -> ScoringContract:
     """Write down how `model` and `tokenizer` score."""
+    attributes = attributes_of(model)
     return ScoringContract(
         source=hub_source(model.config),
         architecture=type(model).__name__,
         pooling=pooling_of(model),
         scored_token="steps" if fields.get("steps") else "last" if pooling_of(model) == "last" else "pooled",
         num_heads=num_heads(model),
+        attributes=list(attributes),
+        label_order=[one.name for one in attributes] or ["reward"],
         text_policy=policy.to_dict(),
         chat_template_sha256=template_hash(tokenizer),
         pad_token_id=model.config.get_text_config().pad_token_id,

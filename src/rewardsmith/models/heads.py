@@ -70,7 +70,13 @@ def initialise_head(head: nn.Module, how: str) -> None:
 
 
 def load_sequence_classifier(
-    name: str, *, pooling: str = "last", head_init: str = "normal", trust_remote_code: bool = False, **options: Any
+    name: str,
+    *,
+    pooling: str = "last",
+    head_init: str = "normal",
+    trust_remote_code: bool = False,
+    num_labels: int = 1,
+    **options: Any,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load a model by id or path as a reward model and say what is new in it.
 
@@ -78,12 +84,13 @@ def load_sequence_classifier(
         name: hub id or folder of any checkpoint; a language model gets a new head, a classifier keeps its own.
         pooling: "last", "mean" or "mean_max".
         head_init: "normal", "zero" or "keep", for a head that is new.
+        num_labels: a head that was saved with as many keeps them; any other model is given one.
         options: further arguments of `from_pretrained`; dtype is float32 unless given, as in TRL.
 
     Raises:
         CheckpointError: nothing can be loaded from there, or its head has several labels.
     """
-    found = open_classifier(name, pooling, trust_remote_code, options)
+    found = open_classifier(name, pooling, trust_remote_code, options, num_labels)
     model, notes = found.model, list[str]()
     if found.has_new_head:
         initialise_head(find_head(model), head_init)
@@ -123,12 +130,18 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def open_classifier(name: str, pooling: str, trust_remote_code: bool, options: dict[str, Any]) -> OpenedClassifier:
-    """Load a checkpoint into a classifier with one label. Raises CheckpointError as `load_sequence_classifier` does."""
+def open_classifier(
+    name: str, pooling: str, trust_remote_code: bool, options: dict[str, Any], labels: int = 1
+) -> OpenedClassifier:
+    """Load a checkpoint into a classifier: with `labels` labels where it was saved with as many, else with one.
+
+    Raises:
+        CheckpointError: nothing can be loaded, or its head has another number of labels.
+    """
     options.setdefault("dtype", torch.float32)
     if isinstance(options["dtype"], str) and options["dtype"] != "auto":
         options["dtype"] = getattr(torch, options["dtype"])
-    config = _require_one_label(name, trust_remote_code, options.get("revision"))
+    config = _require_labels(name, trust_remote_code, options.get("revision"), labels)
     model, missing, unexpected = _load_weights(name, config, pooling, trust_remote_code, options)
     # What a contract says of its source; transformers forgets it.
     model.config._commit_hash = cached_commit(name, options.get("revision"))
@@ -206,19 +219,25 @@ def _require_known_type(model: PreTrainedModel, setting: str) -> None:
         )
 
 
-def _require_one_label(name: str, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
-    """Return a model's config. Refuses a classifier that was saved with several labels: it cannot give one reward."""
+def _require_labels(name: str, trust_remote_code: bool, revision: str | None, labels: int) -> PreTrainedConfig:
+    """Return a model's config, with the number of labels to load it with.
+
+    Refuses a classifier that was saved with several labels of which nobody says how they make one reward.
+    """
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError) as error:
         where = "folder" if Path(name).exists() else "model"
         raise MissingModelError(f"no {where} {name!r} could be loaded: {why_not(error)}") from error
     is_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
-    if is_classifier and config.num_labels > 1:
+    is_classifier |= hasattr(config, "reward_pooling")
+    if is_classifier and config.num_labels not in (1, labels):
         raise CheckpointError(
             f"{name!r} is a classifier with {config.num_labels} labels; a reward model has one: start from its "
-            "language model, or save it with num_labels=1"
+            "language model, or save it with num_labels=1. What training on ratings wrote says in its "
+            "scoring_contract.json how they make a reward; copy that too"
         )
+    config.num_labels = config.num_labels if is_classifier else 1
     return config
 
 
@@ -243,7 +262,7 @@ def _load_weights(
         _require_causal(name, config)
         loader, changes = AutoModel, {}
     else:
-        loader, changes = AutoModelForSequenceClassification, {"num_labels": 1}
+        loader, changes = AutoModelForSequenceClassification, {"num_labels": config.num_labels}
     if not is_pooled:
         changes["trust_remote_code"] = trust_remote_code
     try:
@@ -343,13 +362,13 @@ def quiet_renames() -> Iterator[None]:
         yield
 
 
-def load_trained(path: str, trust_remote_code: bool, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    """Load a whole model with the head it was trained with, and what of the folder it does not take.
+def load_trained(path: str, trust_remote_code: bool, options: dict[str, Any], labels: int = 1) -> tuple[Any, list[str]]:
+    """Load a whole model with the head it was trained with, of so many labels, and what of the folder it does not take.
 
     Raises:
         CheckpointError: there is no trained head, or weights are missing: rewards would be random.
     """
-    found = open_classifier(path, "last", trust_remote_code, options)
+    found = open_classifier(path, "last", trust_remote_code, options, labels)
     if found.has_new_head:
         own = [name for name in found.unused if name.split(".")[0] in HEAD_NAMES]
         what = (

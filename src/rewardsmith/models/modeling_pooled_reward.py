@@ -14,15 +14,15 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 def make_head(config):
-    """Return the head: linear, or with a hidden layer of `config.reward_head_width` units.
+    """Return the head of `config.num_labels` outputs: linear, or with a hidden layer of `config.reward_head_width`.
 
     A linear head has a bias where `config.reward_bias` is true.
     """
     width = config.get_text_config().hidden_size * (2 if config.reward_pooling == "mean_max" else 1)
     hidden = getattr(config, "reward_head_width", None)
     if hidden:
-        return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
-    return nn.Linear(width, 1, bias=bool(getattr(config, "reward_bias", False)))
+        return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, config.num_labels))
+    return nn.Linear(width, config.num_labels, bias=bool(getattr(config, "reward_bias", False)))
 
 
 class PooledRewardModel(PreTrainedModel):
@@ -37,7 +37,7 @@ class PooledRewardModel(PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        self.num_labels = 1
+        self.num_labels = config.num_labels
         self.model = AutoModel.from_config(config)
         self.score = make_head(config)
         self.post_init()

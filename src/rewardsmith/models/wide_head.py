@@ -28,11 +28,17 @@ LAPLACE_FILE = "laplace.npz"
 
 
 class WideHead(nn.Linear):
-    """A linear head of one reward that gives more columns beside it; `weight` and `bias` are those of the reward."""
+    """A linear head that gives more columns beside the reward; `weight` and `bias` are those of `like`."""
 
     def __init__(self, like: nn.Linear) -> None:
-        super().__init__(like.in_features, 1, like.bias is not None, device="meta")
+        super().__init__(like.in_features, like.out_features, like.bias is not None, device="meta")
         self.weight, self.bias = like.weight, like.bias
+
+    def plain(self) -> nn.Linear:
+        """Return the linear head of the reward alone."""
+        found = nn.Linear(self.in_features, 1, self.bias is not None, device="meta")
+        found.weight, found.bias = self.weight, self.bias
+        return found
 
 
 class HeadEnsemble(WideHead):
@@ -80,7 +86,7 @@ def linear_head(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
     """Return the module that holds the last linear layer of a head, its name there, and the layer.
 
     Raises:
-        ConfigError: the head is no linear layer of one row.
+        ConfigError: the head has no linear layer.
     """
     head = heads.find_head(model)
     parent: nn.Module = model
@@ -97,13 +103,22 @@ def linear_head(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
             raise ConfigError(f"{type(model).__name__} has no linear layer in its head; take ensemble_kind='models'")
         place, _, last = found[-1].rpartition(".")
         parent = head.get_submodule(place)
-    layer = getattr(parent, last)
+    return parent, last, getattr(parent, last)
+
+
+def one_row(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
+    """Return what `linear_head` does. Raises ConfigError for a head of several rows."""
+    parent, name, layer = linear_head(model)
     if layer.out_features != 1:
-        raise ConfigError(f"the head of {type(model).__name__} gives {layer.out_features} numbers; it must give 1")
-    return parent, last, layer
+        raise ConfigError(
+            f"the head of {type(model).__name__} gives {layer.out_features} numbers; it must give 1: of ratings, "
+            "`rewardsmith export` makes the head of their weighted sum"
+        )
+    return parent, name, layer
 
 
-def _put(parent: nn.Module, name: str, layer: nn.Linear) -> None:
+def put_layer(parent: nn.Module, name: str, layer: nn.Linear) -> None:
+    """Put a layer in the place that `linear_head` gave."""
     if isinstance(parent, nn.ModuleDict):
         parent[name] = layer
     else:
@@ -116,23 +131,23 @@ def install_heads(model: PreTrainedModel, num_heads: int, prior_scale: float = 1
     Where weights do not decay, a fixed random head that is added to a trained one (a prior function, Osband et al.
     2018, arXiv 1806.03335) moves the sum as if training had begun there; `prior_scale` is its size.
     """
-    parent, name, layer = linear_head(model)
+    parent, name, layer = one_row(model)
     if not isinstance(layer, HeadEnsemble) or len(layer.deviations) != num_heads:
         layer = HeadEnsemble(layer, num_heads)
         layer.deviations.data *= prior_scale
-        _put(parent, name, layer)
+        put_layer(parent, name, layer)
     return layer
 
 
 def install_laplace(model: PreTrainedModel, centre_D: Tensor, factor_DD: Tensor) -> LaplaceHead:
     """Give the head of a sequence classifier its distribution. Raises ConfigError for another width."""
-    parent, name, layer = linear_head(model)
+    parent, name, layer = one_row(model)
     if isinstance(layer, HeadEnsemble):
         raise ConfigError("the model has several heads, whose spread says how sure it is; take one with a single head")
     if factor_DD.shape != (layer.in_features, layer.in_features):
         raise ConfigError(f"the head reads {layer.in_features} numbers, the covariance is of {tuple(factor_DD.shape)}")
     found = LaplaceHead(layer, centre_D, factor_DD)
-    _put(parent, name, found)
+    put_layer(parent, name, found)
     return found
 
 
@@ -181,12 +196,10 @@ def load_heads(model: PreTrainedModel, path: str, count: int) -> None:
 
 
 def collapse(model: PreTrainedModel) -> None:
-    """Make the head a plain linear layer again: the mean of an ensemble, the mean of a distribution."""
+    """Make the head the plain linear layer of the reward: of an ensemble, of a distribution, of weighted ratings."""
     parent, name, layer = linear_head(model)
     if isinstance(layer, WideHead):
-        plain = nn.Linear(layer.in_features, 1, layer.bias is not None, device="meta")
-        plain.weight, plain.bias = layer.weight, layer.bias
-        _put(parent, name, plain)
+        put_layer(parent, name, layer.plain())
 
 
 def bootstrap_draws(sequences: Sequence[Sequence[int]], num_heads: int, seed: int) -> list[float]:

@@ -26,6 +26,7 @@ from rewardsmith.objectives.comparisons import (
     with_ties,
 )
 from rewardsmith.objectives.listwise import best_against_rest, plackett_luce
+from rewardsmith.objectives.regression import mean_over_ratings, rating_losses
 from rewardsmith.objectives.tie_models import (
     davidson,
     davidson_outcomes,
@@ -38,6 +39,7 @@ from rewardsmith.objectives.tie_models import (
 __all__ = [
     "OBJECTIVES",
     "OPTIONS",
+    "REGRESSION",
     "Comparisons",
     "Objective",
     "best_against_rest",
@@ -45,14 +47,17 @@ __all__ = [
     "centring",
     "comparisons_of_groups",
     "davidson",
+    "find_objective",
     "hinge",
     "l2_on_rewards",
     "make_comparisons",
     "mean_over_comparisons",
     "mean_over_groups",
     "mean_over_rankings",
+    "mean_over_ratings",
     "plackett_luce",
     "rao_kupper",
+    "rating_losses",
     "scaled_bradley_terry",
     "with_ties",
 ]
@@ -63,8 +68,9 @@ class Objective:
     """One choice of `loss_type`.
 
     Args:
-        function: `f(rewards_B, comparisons) -> losses_P`, or `f(...) -> (losses_G, weight_G)` when listwise.
-        kind: "pairwise" or "listwise".
+        function: `f(rewards_B, comparisons) -> losses_P`, or `f(...) -> (losses_G, weight_G)` when listwise; of
+            ratings `f(predicted_BA, ratings_BA, std_A) -> losses_BA`.
+        kind: "pairwise" or "listwise"; "ratings" for one that reads no comparison.
         reduction: "comparisons" (every comparison counts alike) or "groups" (every prompt counts alike).
         options: fields of the training config that it reads, each with the argument of `function` that takes it.
         start_threshold: for tie models, where the learnable threshold starts, given the share of ties.
@@ -73,7 +79,7 @@ class Objective:
     """
 
     function: Callable[..., Any]
-    kind: Literal["pairwise", "listwise"] = "pairwise"
+    kind: Literal["pairwise", "listwise", "ratings"] = "pairwise"
     reduction: Literal["comparisons", "groups"] = "comparisons"
     options: Mapping[str, str] = field(default_factory=dict)
     start_threshold: Callable[[float], float] | None = None
@@ -97,5 +103,13 @@ OBJECTIVES = {
     ),
     "davidson": Objective(davidson, start_threshold=davidson_start, log_outcomes=davidson_outcomes, reads=NO_MARGIN),
 }
+# Reads ratings and no comparison, so it stands beside the table of those that do.
+REGRESSION = "regression"
+_REGRESSION = Objective(rating_losses, kind="ratings", reads=())
 # Every field of the training config that some objective reads.
 OPTIONS = tuple(dict.fromkeys(name for objective in OBJECTIVES.values() for name in objective.options))
+
+
+def find_objective(loss_type: str) -> Objective:
+    """Return the objective of a `loss_type`, of comparisons or of ratings."""
+    return _REGRESSION if loss_type == REGRESSION else OBJECTIVES[loss_type]

@@ -41,6 +41,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation import sections as evaluation
 from rewardsmith.evaluation.comparing import ModelComparison, PairedTest
 from rewardsmith.evaluation.evaluating import details
+from rewardsmith.evaluation.rated import ratings_section
 from rewardsmith.evaluation.sections import CHANCE, MAIN, UNIT, best_baseline, hold_against
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import write_bytes
@@ -67,6 +68,7 @@ SECTIONS: tuple[tuple[tuple[str, ...], Builder], ...] = (
         evaluation.comparison_section,
     ),
     (("metrics", "baselines", "gains_over_baselines", "noise_ceiling"), evaluation.accuracy_section),
+    (("ratings",), ratings_section),
     (("strata",), evaluation.strata_section),
     (("calibration",), evaluation.calibration_section),
     (("calibration",), evaluation.ties_section),

@@ -15,6 +15,7 @@ from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.text import CARD, new_card, print_blocks
 from rewardsmith.errors import ConfigError, MissingExtraError, require_known
+from rewardsmith.evaluation.rated import ratings_table
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import require_writable
 from rewardsmith.models.contract import CURVES, RECORD
@@ -224,14 +225,18 @@ def result_blocks(summary: RunSummary) -> list[Block]:
             ["ties in labels", result.metrics["label_tie_rate"]],
             ["ties in rewards", result.metrics["reward_tie_rate"]],
         ]
-        blocks += [headline(result), Table("held-out result", ("", "value"), rows)]
+        measured = [Table("held-out result", ("", "value"), rows)] if result.accuracy.n or not result.ratings else []
+        rated = [ratings_table(result.to_dict()["ratings"])] if result.ratings else []
+        blocks += [headline(result), *measured, *rated]
     if summary.sweep:
         tried: list[list[Value | Cell]] = [
-            [row.loss_type, f"{row.l2:g}", f"{row.left_out:.3f}", row.held_out, "taken" if row.is_chosen else ""]
+            [row.loss_type, f"{row.l2:g}", f"{abs(row.left_out):.3f}", row.held_out, "taken" if row.is_chosen else ""]
             for row in summary.sweep
         ]
-        titles = ("objective", "l2", "left-out accuracy", "held-out accuracy", "")
-        blocks.append(Table("heads on nine tenths of the training groups; left-out accuracy chooses", titles, tried))
+        # Of ratings a setting is chosen by its error, which is kept negative.
+        merit = "error" if any(row.left_out < 0 for row in summary.sweep) else "accuracy"
+        titles = ("objective", "l2", f"left-out {merit}", "held-out accuracy", "")
+        blocks.append(Table(f"heads on nine tenths of the training groups; left-out {merit} chooses", titles, tried))
     rates: list[list[Value | Cell]] = [
         ["comparisons per second", f"{speed.examples_per_second:.1f}"],
         ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],
@@ -249,12 +254,14 @@ def headline(result: HeldOutResult) -> Verdict:
 def next_step(summary: RunSummary) -> str:
     """Return the command that a reader of the verdict should run next."""
     folder, result = summary.folder, summary.held_out
-    if result is None or not result.accuracy.n:
+    if result is None or not (result.accuracy.n or result.ratings):
         return f"rewardsmith evaluate {folder} DATA on judgements that were not trained on"
     level = verdict(result).level
     if level == "green":
         return f"rewardsmith audit {folder} DATA    rewardsmith serve {folder}"
     if level == "red":
+        if result.ratings and not result.accuracy.n:
+            return "rewardsmith data inspect DATA: a constant gives these ratings better than the model does"
         return "rewardsmith data inspect DATA: a rule of length orders these answers better than the model does"
     return f"more held-out judgements (--eval_dataset_name), or longer training, before {folder} is used"
 

@@ -46,7 +46,6 @@ KEPT = (
     "max_length",
     "truncation_side",
     "overflow",
-    "label_order",
     "reward_mean",
     "reward_std",
     "reward_n",
@@ -176,7 +175,7 @@ def _standard_form(loaded: LoadedModel, drop_bias: bool) -> tuple[Any, float]:
     core = core_model(model)
     if is_token_classifier(core):
         return core, 0.0
-    # Other tools know one head; an ensemble's is the mean of its heads, and gives the same rewards.
+    # Other tools know one row: that of the mean of an ensemble's heads, or of weighted ratings, gives the same rewards.
     collapse(core)
     head = getattr(core, "score", None)
     if not isinstance(head, nn.Linear) or head.bias is None:

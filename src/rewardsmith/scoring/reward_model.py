@@ -15,6 +15,7 @@ import torch
 from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.doctor import examine_foreign
 from rewardsmith.errors import ConfigError, TooLongError
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import local_folder, member_folders
@@ -73,6 +74,7 @@ class RewardModel(RewardScorer):
         self.name, self.imported = name, loaded.imported
         self.combine, self.penalty = "mean", 1.0
         self.gives_spread = num_heads(loaded.model) > 1
+        self._attributes = [one.name for one in attributes_of(loaded.model)]
         self.rule, self.findings = _rule_of(loaded), loaded.findings
         self.num_cut = 0  # texts whose prompt was cut to fit, since the model was loaded
         # Longest sequence that the model can read, in tokens; None when its positions have no end.
@@ -262,6 +264,8 @@ class RewardModel(RewardScorer):
     def _parts(self, columns: Sequence[float]) -> RewardParts:
         """Read what the head gave of one text: the reward, then each head's, on one zero."""
         reward, *rest = columns
+        if self._attributes:
+            return RewardParts(reward, attributes=dict(zip(self._attributes, rest, strict=True)), columns=([reward],))
         if not rest or self.has_distribution:
             return RewardParts(reward, math.hypot(*rest) if rest else math.nan, columns=(columns,))
         means = self.contract.head_means if self.contract is not None else []

@@ -40,6 +40,7 @@ MARKS = ("run.json", "scoring_contract.json", "model.safetensors", "adapter_mode
 # Settings that decide the weights beside data and model; the number of steps may be changed to go on longer.
 SETTINGS = (
     *("loss_type", "ties", "label_smoothing", "center_rewards_coefficient", "l2_rewards_coefficient", "ranking_top_k"),
+    *("attributes", "attribute_weights", "rating_loss", "rating_scale", "rating_loss_coefficient"),
     *("lm_loss_coefficient", "ensemble", "ensemble_kind", "ensemble_prior_scale", "bootstrap_prompts"),
     *("pooling", "merge_prompts", "tokens_per_batch", "max_length", "overflow", "disable_dropout", "bf16", "fp16"),
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),

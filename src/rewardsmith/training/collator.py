@@ -44,8 +44,8 @@ class PreferenceCollator:
         batch = self.plan.batch([example["ids"] for example in examples], self.tokens_per_chunk)
         return {
             **self.draws(examples),
+            **collate_labels(examples),
             "batch": replace(batch, logical_tokens=sum(map(tokens_of_pairs, examples))),
-            "comparisons": collate_comparisons(examples),
         }
 
     def draws(self, examples: Iterable[dict[str, Any]]) -> dict[str, Tensor]:
@@ -61,9 +61,23 @@ def collator_for(plan: ForwardPlan, args: RewardConfig) -> PreferenceCollator:
 
 
 def tokens_of_pairs(example: dict[str, Any]) -> int:
-    """Return how many tokens a trainer of pair rows would feed for this group: both sides of every comparison."""
+    """Return how many tokens a trainer of pair rows would feed for this group: both sides of every comparison.
+
+    Of a group that compares nothing and rates its answers, every answer once.
+    """
     lengths = [len(ids) for ids in example["ids"]]
+    if not example["better"]:
+        return sum(lengths)
     return sum(lengths[index] for side in ("better", "worse") for index in example[side])
+
+
+def collate_labels(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what a batch is to learn: its comparisons and, where ratings are learned, these, [B, A], NaN for none."""
+    labels: dict[str, Any] = {"comparisons": collate_comparisons(examples)}
+    if examples and "ratings" in examples[0]:
+        rows = [row for example in examples for row in example["ratings"]]
+        labels["ratings"] = torch.tensor(rows, dtype=torch.float32)
+    return labels
 
 
 def collate_comparisons(examples: Sequence[dict[str, Any]]) -> Comparisons:

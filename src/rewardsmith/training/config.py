@@ -17,13 +17,14 @@ from transformers import TrainingArguments
 from rewardsmith.errors import ConfigError, nearest, nearest_or_known
 from rewardsmith.files.settings import option
 from rewardsmith.models.compiling import COMPILE
-from rewardsmith.objectives import OBJECTIVES, OPTIONS
-from rewardsmith.training.launching import require_deepspeed
+from rewardsmith.objectives import OBJECTIVES, OPTIONS, REGRESSION, find_objective
+from rewardsmith.training.launching import require_deepspeed, require_optimiser
+from rewardsmith.training.rated import check_rating_settings
 from rewardsmith.training.steps.settings import STEPS, StepSettings, check_steps
 
 logger = logging.getLogger(__name__)
 
-LOSS_TYPES = tuple(OBJECTIVES)
+LOSS_TYPES = (*OBJECTIVES, REGRESSION)
 POOLINGS = ("last", "mean", "mean_max")
 HEAD_INITS = ("normal", "zero", "keep")
 HEADS, HEAD_SOLVERS = ("linear", "mlp"), ("lbfgs", "steps")
@@ -34,6 +35,8 @@ ENSEMBLES = ("heads", "models")
 CHOICES = {
     "loss_type": (*LOSS_TYPES, STEPS),
     "ties": TIES,
+    "rating_loss": ("squared", "huber"),
+    "rating_scale": ("raw", "standardized"),
     "pooling": POOLINGS,
     "head_init": HEAD_INITS,
     "head": HEADS,
@@ -46,21 +49,6 @@ CHOICES = {
 # Full fine-tuning rates by number of parameters, largest first match wins; LoRA takes its own.
 LEARNING_RATES = ((1e9, 2e-5), (7e9, 1e-5), (float("inf"), 5e-6))
 LORA_LEARNING_RATE = 1e-4
-# What a part of an optimiser's name needs; the first that fits decides. (What is imported, what pip calls it.)
-OPTIMISERS = {
-    "galore": ("galore_torch", "galore-torch"),
-    "apollo": ("apollo_torch", "apollo-torch"),
-    "lomo": ("lomo_optim", "lomo-optim"),
-    "schedule_free": ("schedulefree", "schedulefree"),
-    "grokadamw": ("grokadamw", "grokadamw"),
-    "stable_adamw": ("optimi", "torch-optimi"),
-    "anyprecision": ("torchdistx", "torchdistx"),
-    "torch_xla": ("torch_xla", "torch-xla"),
-    "npu": ("torch_npu", "torch-npu"),
-    "torch_4bit": ("torchao", "torchao"),
-    "torch_8bit": ("torchao", "torchao"),
-    **dict.fromkeys(("8bit", "bnb", "paged", "lion", "ademamix"), ("bitsandbytes", "bitsandbytes")),
-}
 AUTO_BATCH = "auto_find_batch_size halves per_device_train_batch_size when memory is full, which"
 # Fields that count something: none of them can be 0.
 COUNTS = {
@@ -102,6 +90,12 @@ class RewardConfig(StepSettings, TrainingArguments):
         lm_loss_coefficient: weight of the language-model loss of the chosen side, in nats a token (Askell et al. 2021);
             for decoders whose embeddings are tied to their token head.
         ranking_top_k: with loss_type="plackett_luce", only so many of the best choices count.
+        attributes: with loss_type="regression" or a rating_loss_coefficient, the ratings to learn, a row of the head
+            each; None takes all that the rows have. See docs/train-ratings.md.
+        attribute_weights: "NAME=WEIGHT" of each, by which ratings add up to the reward; None weighs them alike, 1/A.
+        rating_loss: "squared" errors, or "huber".
+        rating_scale: "raw", or "standardized" while training, which scoring undoes.
+        rating_loss_coefficient: weight of the ratings' loss beside an objective of comparisons; 1 where both count.
         pooling: which hidden states a decoder's head reads: "last", "mean" or "mean_max".
         head_init: how a head that is new is initialised: "normal" (std 1/sqrt(d+1)), "zero", or "keep" (as
             transformers does). A trained head is never touched.
@@ -157,7 +151,12 @@ class RewardConfig(StepSettings, TrainingArguments):
     activation_offloading: bool = option(False, "Keep activations in main memory.")
     pad_token: str | None = option(None, "Accepted for compatibility; set it on the tokenizer.")
 
-    loss_type: str = option("bradley_terry", f"Objective: {', '.join((*OBJECTIVES, STEPS))}.")
+    loss_type: str = option("bradley_terry", f"Objective: {', '.join((*LOSS_TYPES, STEPS))}.")
+    attributes: list[str] | None = option(None, "Ratings to learn, by name; by default all that the rows have.")
+    attribute_weights: list[str] | None = option(None, "NAME=WEIGHT of each in the reward; by default all alike.")
+    rating_loss: str = option("squared", "Error of a rating: 'squared' or 'huber'.")
+    rating_scale: str = option("raw", "Ratings as they are, 'raw', or 'standardized' while training.")
+    rating_loss_coefficient: float = option(0.0, "Weight of the ratings' loss beside that of comparisons; 0: none.")
     ties: str = option("half", "Ties of pairwise objectives: 'half' (target 1/2) or 'skip'.")
     label_smoothing: float = option(0.0, "Probability that a label is wrong, in [0, 0.5).")
     l2_rewards_coefficient: float | None = option(None, "beta of beta/2 (r_w^2 + r_l^2) per comparison; try 0.001.")
@@ -220,6 +219,11 @@ class RewardConfig(StepSettings, TrainingArguments):
         return self.seed if self.data_seed is None else self.data_seed
 
     @property
+    def learns_ratings(self) -> bool:
+        """Whether the run learns ratings, alone or beside comparisons."""
+        return self.loss_type == REGRESSION or bool(self.rating_loss_coefficient)
+
+    @property
     def full_eval_in_16_bits(self) -> bool:
         """Whether an evaluation outside of training casts the model itself."""
         return bool(self.bf16_full_eval or self.fp16_full_eval)
@@ -230,16 +234,17 @@ class RewardConfig(StepSettings, TrainingArguments):
             _require_choice(name, getattr(self, name), allowed)
         check_steps(self)
         for loss_type in self.sweep_loss_type or ():
-            _require_choice("sweep_loss_type", loss_type, LOSS_TYPES)
+            _require_choice("sweep_loss_type", loss_type, tuple(OBJECTIVES))
         self._check_frozen()
+        check_rating_settings(self)
         require_deepspeed(self.deepspeed)
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must lie in [0, 0.5), not {self.label_smoothing}")
         for name in OPTIONS:
-            if getattr(self, name) and name not in OBJECTIVES[self.loss_type].options:
+            if getattr(self, name) and name not in find_objective(self.loss_type).options:
                 able = ", ".join(loss for loss, objective in OBJECTIVES.items() if name in objective.options)
                 raise ConfigError(f"{name} has no effect on {self.loss_type}; leave it out, or take {able}")
-        if self.ties == "skip" and OBJECTIVES[self.loss_type].start_threshold is not None:
+        if self.ties == "skip" and find_objective(self.loss_type).start_threshold is not None:
             raise ConfigError(
                 f"ties='skip' has no effect on {self.loss_type}, which learns from ties; leave it out, or take "
                 "bradley_terry"
@@ -263,7 +268,10 @@ class RewardConfig(StepSettings, TrainingArguments):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be a positive number of {unit}, not {value}")
-        for name in ("center_rewards_coefficient", "l2_rewards_coefficient", "lm_loss_coefficient"):
+        for name in (
+            *("center_rewards_coefficient", "l2_rewards_coefficient", "lm_loss_coefficient"),
+            "rating_loss_coefficient",
+        ):
             if getattr(self, name) is not None:
                 _require_not_negative(name, _number(name, getattr(self, name)))
 
@@ -322,16 +330,6 @@ def _number(name: str, value: float | str) -> float:
 def _require_not_negative(name: str, value: float) -> None:
     if not 0 <= value < math.inf:
         raise ConfigError(f"{name} must be a finite number, 0 or larger, not {value}")
-
-
-def require_optimiser(name: str) -> None:
-    """Refuse an optimiser whose package is missing, before data are read. Raises ConfigError."""
-    needed = next((package for part, package in OPTIMISERS.items() if part in name), None)
-    if needed is not None and find_spec(needed[0]) is None:
-        raise ConfigError(
-            f"optim={name!r} needs {needed[1]}, which is not installed: pip install {needed[1]}, or take "
-            "adamw_torch_fused, adafactor or sgd"
-        )
 
 
 def require_known_parallelism(args: TrainingArguments) -> None:

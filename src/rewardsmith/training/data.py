@@ -67,7 +67,7 @@ def load_training_data(script: ScriptArguments, mixture: DatasetMixtureConfig, m
         data = _load_several(mixture, script, merge) if mixture.datasets else _load_one(script, merge)
     if script.eval_dataset_name:
         groups, said = _load(script.eval_dataset_name, script, merge, split=None, limit=script.eval_limit)
-        if not any(group.comparisons for group in groups):
+        if not any(group.comparisons or group.ratings for group in groups):
             raise DataError(f"no comparison to evaluate on ({'; '.join(said)}); check --eval_dataset_name")
         data.held_out = groups
     if script.dataset_config and Path(str(script.dataset_name)).expanduser().exists():
@@ -266,26 +266,26 @@ def _require_comparisons(data: TrainingData) -> None:
     assert isinstance(data.train, list)
     if not data.train:
         raise DataError(f"no rows to train on ({'; '.join(data.notes)}); check --dataset_name")
-    if not any(group.comparisons for group in data.train):
+    compares = any(group.comparisons for group in data.train)
+    if not compares and (not any(group.ratings for group in data.train) or _marks_steps(data.train)):
         raise DataError(f"no comparison is left to train on ({'; '.join(data.notes)}); {_held_instead(data.train)}")
-    if all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
+    if compares and all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
         raise DataError(
             f"every comparison has identical sides ({'; '.join(data.notes)}); check that chosen and rejected are "
             "different columns"
         )
-    if all(edge.is_tie for group in data.train for edge in group.comparisons):
+    if compares and all(edge.is_tie for group in data.train for edge in group.comparisons):
         data.notes.append("every comparison is a tie: nothing can be learned about which answer is better")
+
+
+def _marks_steps(groups: Sequence[PreferenceGroup]) -> bool:
+    return any("step_ratings" in group.metadata for group in groups)
 
 
 def _held_instead(groups: Sequence[PreferenceGroup]) -> str:
     """Say what rows without comparisons are for, as far as they show it."""
-    if any("step_ratings" in group.metadata for group in groups):
-        return "the rows mark steps: labels for process reward models, not preferences"
-    names = dict.fromkeys(name for group in groups for name in group.ratings)
-    if names:
-        gold = f"gold for `rewardsmith audit --gold rating:{next(iter(names))}`"
-        return f"the rows rate answers ({', '.join(names)}) and compare none: {gold}, not preferences"
-    return "compare the columns with those in docs/data.md"
+    steps = "the rows mark steps: labels for process reward models, not preferences"
+    return steps if _marks_steps(groups) else "compare the columns with those in docs/data.md"
 
 
 def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:

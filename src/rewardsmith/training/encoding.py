@@ -1,7 +1,8 @@
 """From whatever a user passes as a data set to encoded groups, counted to the last row.
 
 An encoded group is a plain dictionary, so that it can live in an Arrow table:
-`ids` (K token-id lists), and one entry a comparison of each of COLUMNS.
+`ids` (K token-id lists), one entry a comparison of each of COLUMNS, and where ratings are learned `ratings` (K rows, a
+number an attribute, NaN where nobody rated).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rewardsmith.models.templates import LOST_TEXT, SAME_TOKENS, count_lost_text
 from rewardsmith.models.tokenizer import keep_plain_template
 from rewardsmith.records import PreferenceGroup, TokenIds
 from rewardsmith.training.config import RewardConfig
+from rewardsmith.training.rated import is_rated, rating_rows, what_reads
 from rewardsmith.training.streams import STREAMS, EncodedStream, as_stream
 
 # Names of tokenised columns that trainers of earlier years read.
@@ -47,6 +49,7 @@ FEATURES = Features(
         "tie_share": List(Value("float32")),
     }
 )
+RATINGS = {"ratings": List(List(Value("float32")))}
 CHUNK = 10_000
 
 
@@ -83,12 +86,21 @@ class Encoder:
         max_length: longest sequence in tokens, or None.
         overflow: "drop" or "truncate_prompt".
         num_embeddings: how many tokens the model has; an id beyond them is an error.
+        attributes: names of the ratings that are learned.
+        compares: whether comparisons are learned from.
     """
 
     renderer: Renderer
     max_length: int | None = None
     overflow: str = "drop"
     num_embeddings: int | None = None
+    attributes: tuple[str, ...] = ()
+    compares: bool = True
+
+    @property
+    def features(self) -> Features:
+        """The columns of an encoded group."""
+        return Features({**FEATURES, **(RATINGS if self.attributes else {})})
 
     def encode_row(self, row: dict[str, Any], where: str) -> tuple[dict[str, Any] | None, Counter[str]]:
         """Parse and encode one row of any supported format. Raises DataError naming `where`."""
@@ -96,19 +108,21 @@ class Encoder:
 
     def encode(self, group: PreferenceGroup, where: str = "group") -> tuple[dict[str, Any] | None, Counter[str]]:
         """Return the encoded group, or None when nothing of it can be kept, and what was dropped or cut."""
-        if RATED in group.metadata:
+        if RATED in group.metadata and not self.attributes:
             raise DataError(
                 f"{where}: one rated answer a row compares nothing; train on load_preferences(DATA), which joins"
             )
-        if not group.comparisons:
-            return None, Counter({"rows without a comparison dropped": 1})
+        ratings, noted = rating_rows(group, self.attributes, where) if self.attributes else ([], Counter())
+        if not (self.compares and group.comparisons) and not is_rated(ratings):
+            said = " or ".join(["a comparison"] * self.compares + ["a rating that is learned"] * bool(self.attributes))
+            return None, Counter({f"rows without {said} dropped": 1})
         texts, found = self._write(group, where)
         ids = found.ids
         # Of what is too long to be tokenised nobody knows; it is dropped in any case.
         known = [[-1 - place] if long else ids[place] for place, long in enumerate(found.too_long)]
         # Counted before anything is cut: a cut prompt must not make up for an answer that the template lost.
         lost = count_lost_texts(group, [text.said for text in texts])
-        counts = Counter({SAME_TOKENS: count_same_tokens(group, known), LOST_TEXT: lost})
+        counts = noted + Counter({SAME_TOKENS: count_same_tokens(group, known), LOST_TEXT: lost})
         if self.overflow == "truncate_prompt" and self.max_length is not None:
             ids = self._truncate_prompt(group, texts[0], found, counts)
         keep = [
@@ -118,7 +132,9 @@ class Encoder:
         counts["completions longer than max_length dropped"] += keep.count(False)
         encoded = keep_completions(group, ids, keep)
         counts["comparisons dropped with them"] += len(group.comparisons) - len(encoded["better"])
-        if not encoded["better"]:
+        if self.attributes:
+            encoded["ratings"] = [row for row, kept in zip(ratings, keep, strict=True) if kept]
+        if not (self.compares and encoded["better"]) and not is_rated(encoded.get("ratings", ())):
             counts["rows dropped"] += 1
             return None, +counts
         return encoded, +counts
@@ -228,7 +244,7 @@ def encode_dataset(
     report = EncodingReport()
     if isinstance(dataset, EncodedStream):
         return dataset, dataset.report
-    if is_encoded(dataset, FEATURES):
+    if is_encoded(dataset, encoder.features):
         if isinstance(dataset, Dataset):
             return dataset, report
         return EncodedStream(as_stream(dataset, name), None, name, report), report
@@ -249,10 +265,12 @@ def encode_dataset(
             merged = dataset if isinstance(dataset, MergedGroups) else merge_groups(group for _, group in groups)
             groups = ((place_of(f"{name} group {i}", group), group) for i, group in enumerate(merged))
         report.rows = len(dataset)
-        encoded = _collect(encode_groups(groups, encoder, report))
+        encoded = _collect(encode_groups(groups, encoder, report), encoder.features)
     _keep_template(dataset[0], encoder.renderer)
     if len(encoded) == 0:
-        raise DataError(f"{name}: no rows are left ({report}); raise max_length or set overflow='truncate_prompt'")
+        reads = None if encoder.attributes else what_reads(dataset)
+        remedy = reads or "raise max_length or set overflow='truncate_prompt'"
+        raise DataError(f"{name}: no rows are left ({report}); {remedy}")
     return encoded, report
 
 
@@ -287,37 +305,37 @@ def _map(dataset: Dataset, encoder: Encoder, name: str, report: EncodingReport, 
 
     def encode(row: dict[str, Any], index: int) -> dict[str, Any]:
         encoded, counts = encoder.encode_row(row, f"{name} row {index}")
-        return {**(encoded or _empty()), "dropped": json.dumps(counts)}
+        return {**(encoded or _empty(encoder.features)), "dropped": json.dumps(counts)}
 
     mapped = dataset.map(
         encode,
         with_indices=True,
         remove_columns=dataset.column_names,
-        features=Features({**FEATURES, "dropped": Value("string")}),
+        features=Features({**encoder.features, "dropped": Value("string")}),
         num_proc=num_proc,
         desc=f"Tokenising {name}",
     )
     for text, count in Counter(mapped["dropped"]).items():
         report.dropped += Counter({reason: n * count for reason, n in json.loads(text).items()})
     report.rows = len(mapped)
-    sizes = [len(better) for better in mapped["better"]]
-    report.comparisons = sum(sizes)
-    kept = [index for index, size in enumerate(sizes) if size]
+    report.comparisons = sum(map(len, mapped["better"]))
+    # A group that is kept has a comparison, or a row of ratings for every answer.
+    kept = [index for index, held in enumerate(mapped["ratings" if encoder.attributes else "better"]) if held]
     report.groups = len(kept)
     mapped = mapped.remove_columns("dropped")
     return mapped if len(kept) == len(mapped) else mapped.select(kept)
 
 
-def _collect(encoded: Iterator[dict[str, Any]]) -> Dataset:
+def _collect(encoded: Iterator[dict[str, Any]], features: Features) -> Dataset:
     """Gather encoded groups into an Arrow table, a chunk at a time."""
     parts: list[Dataset] = []
     while chunk := list(islice(encoded, CHUNK)):
-        parts.append(Dataset.from_list(chunk, features=FEATURES))
-    return concatenate_datasets(parts) if parts else Dataset.from_dict(_empty(), features=FEATURES)
+        parts.append(Dataset.from_list(chunk, features=features))
+    return concatenate_datasets(parts) if parts else Dataset.from_dict(_empty(features), features=features)
 
 
-def _empty() -> dict[str, Any]:
-    return {column: [] for column in FEATURES}
+def _empty(features: Features) -> dict[str, Any]:
+    return {column: [] for column in features}
 
 
 def drawn(dataset: Any, args: RewardConfig) -> Any:
@@ -380,12 +398,3 @@ def _pair_rows(dataset: Iterable[Any], encoder: Encoder, name: str) -> Iterator[
         ):
             given = {} if "margin" not in others else {"margin": margin}
             yield {**others, "chosen_ids": group["ids"][better], "rejected_ids": group["ids"][worse], **given}  # type: ignore[index]
-
-
-def label_columns(dataset: object) -> dict[str, list[Any]]:
-    """Return what encoded rows hold of each comparison beside its sides, one value a comparison; {} for a stream."""
-    names = [name for name in COLUMNS[2:] if isinstance(dataset, Dataset) and name in dataset.column_names]
-    rows = {name: dataset[name] for name in names}  # type: ignore[index]
-    return {
-        name: [v for row in found for v in (row if isinstance(row, list) else [row])] for name, found in rows.items()
-    }

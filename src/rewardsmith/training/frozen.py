@@ -33,13 +33,14 @@ from rewardsmith.errors import CheckpointError, ConfigError, one_line
 from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.files.writing import replace_when_done
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.contract import pooling_of, read_contract
 from rewardsmith.models.shared_prefix.forward import apply_head, core_model, reward_head
 from rewardsmith.models.shared_prefix.packing import FeatureChunk, RewardBatch, Sequences
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_features
 from rewardsmith.records import Estimate, PreferenceGroup, fingerprint
 from rewardsmith.training.checkpoints import LENGTHS, TRAINER_STATE_NAME, asked_checkpoint, saved_state
-from rewardsmith.training.collator import PreferenceCollator, collate_comparisons, collator_for, tokens_of_pairs
+from rewardsmith.training.collator import PreferenceCollator, collate_labels, collator_for, tokens_of_pairs
 from rewardsmith.training.encoding import FEATURES, is_encoded
 from rewardsmith.training.head_fitting import LEFT_OUT, Problem, Tried
 from rewardsmith.training.loss import StepLoss
@@ -85,13 +86,13 @@ class FrozenRun:
                 self.chosen.loss_type,
                 self.chosen.l2,
             )
-            rows.append(SweepRow(tried.loss_type, tried.l2, tried.accuracy, accuracy, tried.seconds, is_chosen))
+            rows.append(SweepRow(tried.loss_type, tried.l2, tried.merit, accuracy, tried.seconds, is_chosen))
         return rows
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A setting, its accuracy on the training groups that were left out, and on the held-out ones."""
+    """A setting, its merit on the training groups that were left out, and its accuracy on the held-out ones."""
 
     loss_type: str
     l2: float
@@ -178,7 +179,7 @@ class FeatureCollator:
         chunk = FeatureChunk(self.features.table_UD[[self.features.rows[key] for key in keys]])
         tokens = sum(self.otherwise.plan.cost(example["ids"]) for example in examples)
         batch = RewardBatch((chunk,), torch.arange(len(keys)), sum(map(tokens_of_pairs, examples)), tokens)
-        return {**self.otherwise.draws(examples), "batch": batch, "comparisons": collate_comparisons(examples)}
+        return {**self.otherwise.draws(examples), **collate_labels(examples), "batch": batch}
 
 
 def _require_features(trainer: RewardTrainer) -> None:
@@ -208,7 +209,7 @@ def _solve(trainer: RewardTrainer, run: FrozenRun) -> TrainOutput:
                 f"{problem.num_groups} groups are too few to choose by; give one sweep_l2 and one objective"
             )
         run.tried = [problem.fit(kind, l2, left_out=True) for kind, l2 in settings]
-        best = max(run.tried, key=lambda one: (one.accuracy, one.l2))
+        best = max(run.tried, key=lambda one: (one.merit, one.l2))
         settings = [(best.loss_type, best.l2)]
     history: list[float] = []
     run.chosen = chosen = problem.fit(*settings[0], history=history)
@@ -231,7 +232,7 @@ def _take_over(trainer: RewardTrainer, chosen: Tried) -> None:
 
 def _take_objective(trainer: RewardTrainer, objective: Mapping[str, Any]) -> None:
     trainer.args.loss_type = objective["loss_type"]
-    trainer.step_loss = StepLoss(trainer.args, 0.1).to(trainer.args.device)
+    trainer.step_loss = StepLoss(trainer.args, 0.1, attributes_of(trainer.model)).to(trainer.args.device)
     trainer.step_loss.take_up(objective)
 
 

@@ -1,4 +1,7 @@
-"""Fit a head over features to its optimum: one objective, one penalty, L-BFGS over all comparisons at once."""
+"""Fit a head over features to its optimum: one objective, one penalty, over all labels at once.
+
+L-BFGS does, and where a linear head regresses onto ratings by squares, the normal equations, which need no iterations.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import copy
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +20,16 @@ from datasets import Dataset
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.shared_prefix.forward import apply_head, core_model, head_columns, reward_head
 from rewardsmith.models.wide_head import HeadEnsemble
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import COLUMNS, label_columns
-from rewardsmith.training.labels import tie_share
+from rewardsmith.training.encoding import COLUMNS
+from rewardsmith.training.labels import label_columns, tie_share
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
+from rewardsmith.training.ridge import is_quadratic, solve_ratings
 
 if TYPE_CHECKING:
     from rewardsmith.training.frozen import Features
@@ -47,6 +52,7 @@ class Tried:
         loss_type: the objective.
         l2: the penalty: l2 / 2 times the sum of squared weights, in units in which every feature has a spread of 1.
         accuracy: on the groups that are left out; NaN where none are.
+        merit: by which settings are compared on these groups: the accuracy, or of ratings the mean loss, negative.
         loss: the mean loss of the fit, without the penalty.
         iterations: of L-BFGS.
         seconds: the fit took.
@@ -61,6 +67,7 @@ class Tried:
     seconds: float
     head: dict[str, Tensor] = field(repr=False)
     threshold: float | None = None
+    merit: float = math.nan
 
 
 @dataclass
@@ -68,20 +75,23 @@ class Problem:
     """The mean loss of a head over all comparisons, as a function of its parameters.
 
     Args:
-        table_UD: features; `row_B` is the row of every sequence of the groups.
+        table_UD: features; `row_B` is the row of every sequence of the groups, `group_B` its group.
         spread_D: standard deviation of every feature, 1 where it is constant.
         head: where the fit begins; it stays as it is.
         draws_GH: how often each of several heads draws each group.
+        ratings_BA: what the sequences are rated, NaN where nobody did; None where no ratings are learned.
     """
 
     args: RewardConfig
     table_UD: Tensor
     row_B: Tensor
+    group_B: Tensor
     spread_D: Tensor
     comparisons: Comparisons
     head: nn.Module
     tie_share: float
     draws_GH: Tensor | None = None
+    ratings_BA: Tensor | None = None
     _last: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -98,11 +108,13 @@ class Problem:
             args=trainer.args,
             table_UD=table_UD,
             row_B=features.row_B.to(device),
+            group_B=group_numbers(trainer.train_dataset).to(device),
             spread_D=torch.where(spread_D > 0, spread_D, torch.ones_like(spread_D)),
             comparisons=all_comparisons(trainer.train_dataset).to(device),
             head=copy.deepcopy(reward_head(core_model(trainer.model))).float().to(device),
             tie_share=tie_share(label_columns(trainer.train_dataset)),
             draws_GH=draws.to(device) if (draws := _draws(trainer)) is not None else None,
+            ratings_BA=ratings.to(device) if (ratings := all_ratings(trainer.train_dataset)) is not None else None,
         )
 
     @property
@@ -120,29 +132,68 @@ class Problem:
         started = time.perf_counter()
         args = copy.copy(self.args)
         args.loss_type = loss_type
-        loss = StepLoss(args, self.tie_share).to(self.table_UD.device)
-        aside_P = self.comparisons.group_P % LEFT_OUT == LEFT_OUT - 1
-        comparisons = self.comparisons.select(~aside_P) if left_out else self.comparisons
+        loss = StepLoss(args, self.tie_share, attributes_of(self.head)).to(self.table_UD.device)
+        data = self._but_some(LEFT_OUT) if left_out else self
         head = copy.deepcopy(self.head)
         values = Coordinates.of(head, self.spread_D, loss.threshold)
-        totals = loss.totals([comparisons])
+        if is_quadratic(head, loss):
+            solve_ratings(head, data, l2)
+            x, iterations = values.read(), 1
+            with torch.no_grad():
+                plain = float(data.loss_of(head, loss))
+            if history is not None:
+                history.append(plain + values.penalty(x, l2))
+        else:
+            # The optimum of a neighbour is a good start.
+            start = self._last.get(loss_type, values.read(from_zero=isinstance(head, nn.Linear)))
+            found = data.minimised(head, loss, (values, start, l2), history)
+            values.write(found.x)
+            self._last[loss_type], iterations = found.x, int(found.nit)
+            plain = float(found.fun) - values.penalty(found.x, l2)
+        if iterations >= MOST_ITERATIONS:
+            logger.warning(
+                "%s with l2=%g has not converged after %d iterations; a larger l2 does", loss_type, l2, iterations
+            )
+        accuracy, merit = self._on_left_out(head, loss) if left_out else (math.nan, math.nan)
+        threshold = None if loss.threshold is None else float(loss.threshold.detach())
+        kept = {name: value.detach().cpu().clone() for name, value in head.state_dict().items()}
+        seconds = time.perf_counter() - started
+        logger.info("%s, l2=%g: loss %.4f after %d iterations in %.1f s", loss_type, l2, plain, iterations, seconds)
+        return Tried(loss_type, l2, accuracy, plain, iterations, seconds, kept, threshold, merit)
+
+    def loss_of(self, head: nn.Module, loss: StepLoss) -> Tensor:
+        """Return the mean loss of a head, without a penalty."""
+        columns_BC = head_columns(head, self.table_UD).double()[self.row_B]
+        terms = loss.terms_of_heads(columns_BC, self.comparisons, self.draws_GH)
+        return combine(terms | loss.rating_terms(columns_BC[:, 1:], self.ratings_BA))
+
+    def minimised(
+        self,
+        head: nn.Module,
+        loss: StepLoss,
+        where: tuple[Coordinates, np.ndarray, float],
+        history: list[float] | None = None,
+    ) -> Any:
+        """Minimise the loss by L-BFGS; the head is left where it last looked.
+
+        Args:
+            where: the head's coordinates, where the search begins, and the penalty.
+        """
+        values, start, l2 = where
 
         def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
             values.write(x)
-            columns_BC = head_columns(head, self.table_UD).double()[self.row_B]
-            total = combine(loss.terms_of_heads(columns_BC, comparisons, self.draws_GH), totals)
+            total = self.loss_of(head, loss)
             total.backward()
             return values.penalised(x, float(total.detach()), l2)
 
-        # The optimum of a neighbour is a good start.
-        start = self._last.get(loss_type, values.read(from_zero=isinstance(head, nn.Linear)))
         options = {
             "maxiter": MOST_ITERATIONS,
             "ftol": SMALL_CHANGE,
             "gtol": SMALL_GRADIENT,
             "maxfun": 2 * MOST_ITERATIONS,
         }
-        found = minimize(
+        return minimize(
             value_and_gradient,
             start,
             jac=True,
@@ -152,19 +203,23 @@ class Problem:
                 None if history is None else history.append(float(intermediate_result.fun))
             ),
         )
-        values.write(found.x)
-        self._last[loss_type] = found.x
-        if found.nit >= MOST_ITERATIONS:
-            logger.warning(
-                "%s with l2=%g has not converged after %d iterations; a larger l2 does", loss_type, l2, found.nit
-            )
-        accuracy = self.metrics(head, self.comparisons.select(aside_P))["accuracy"] if left_out else math.nan
-        plain = float(found.fun) - values.penalty(found.x, l2)
-        threshold = None if loss.threshold is None else float(loss.threshold.detach())
-        kept = {name: value.detach().cpu().clone() for name, value in head.state_dict().items()}
-        seconds = time.perf_counter() - started
-        logger.info("%s, l2=%g: loss %.4f after %d iterations in %.1f s", loss_type, l2, plain, found.nit, seconds)
-        return Tried(loss_type, l2, accuracy, plain, int(found.nit), seconds, kept, threshold)
+
+    def _but_some(self, every: int, keeps: bool = False) -> Problem:
+        """Return the problem without every so many groups, or of these alone; the sequences stay."""
+        aside_P, aside_B = (group % every == every - 1 for group in (self.comparisons.group_P, self.group_B))
+        if not keeps:
+            aside_P, aside_B = ~aside_P, ~aside_B
+        ratings_BA = None if self.ratings_BA is None else self.ratings_BA.masked_fill(~aside_B[:, None], math.nan)
+        return replace(self, comparisons=self.comparisons.select(aside_P), ratings_BA=ratings_BA)
+
+    def _on_left_out(self, head: nn.Module, loss: StepLoss) -> tuple[float, float]:
+        """Return a head's accuracy on the groups that were left out, and by what it is compared with others."""
+        rest = self._but_some(LEFT_OUT, keeps=True)
+        accuracy = self.metrics(head, rest.comparisons)["accuracy"]
+        if loss.compares:
+            return accuracy, accuracy
+        with torch.no_grad():
+            return accuracy, -float(rest.loss_of(head, loss))
 
     def metrics(self, head: nn.Module, comparisons: Comparisons | None = None) -> dict[str, float]:
         """Return the training metrics of a head's rewards."""
@@ -258,3 +313,16 @@ def all_comparisons(dataset: Dataset) -> Comparisons:
     return make_comparisons(
         **{name: column(name) for name in COLUMNS}, group=group_P.tolist(), num_groups=len(counts_G)
     )
+
+
+def all_ratings(dataset: Dataset) -> Tensor | None:
+    """Return the ratings of all encoded sequences, numbered through; None where rows hold none. Shapes: -> [B, A]."""
+    if "ratings" not in dataset.column_names:
+        return None
+    return torch.tensor([row for group in dataset["ratings"] for row in group], dtype=torch.float32)
+
+
+def group_numbers(dataset: Dataset) -> Tensor:
+    """Return the group of every encoded sequence. Shapes: -> [B]."""
+    sizes_G = pc.list_value_length(dataset.with_format("arrow")[:]["ids"]).to_numpy()
+    return torch.from_numpy(np.repeat(np.arange(len(sizes_G)), sizes_G))

@@ -17,22 +17,24 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 
 from rewardsmith.errors import listed
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
-from rewardsmith.objectives import OBJECTIVES, Comparisons
+from rewardsmith.objectives import OBJECTIVES, Comparisons, find_objective
 from rewardsmith.training import encoding
 from rewardsmith.training import model as models
 from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
-from rewardsmith.training.encoding import Encoder, EncodingReport
+from rewardsmith.training.encoding import COLUMNS, Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss
+from rewardsmith.training.rated import take_scales
 from rewardsmith.training.streams import EncodedStream
 
 if TYPE_CHECKING:
     from rewardsmith.training.model import Parts
 
 logger = logging.getLogger(__name__)
-# Of `encoding.label_columns`.
+# Of `label_columns`.
 Columns = Mapping[str, Sequence[float]]
 # Column of encoded rows -> how it is called, and whether a value says anything.
 SAYING: dict[str, tuple[str, Callable[[float], bool]]] = {
@@ -50,7 +52,11 @@ def tie_share(columns: Columns) -> float:
 
 def log_objective(loss_type: str, columns: Columns) -> float:
     """Say what is minimised, the range of margins, and what the objective does not read; returns the share of ties."""
-    reads = OBJECTIVES[loss_type].reads
+    if find_objective(loss_type).kind == "ratings":
+        count = len(columns.get("weight", ()))
+        logger.info("objective %s%s", loss_type, f"; {count} comparisons only measure it" if count else "")
+        return tie_share(columns)
+    reads = find_objective(loss_type).reads
     margins = [margin for margin in columns.get("margin", ()) if margin]
     spread = "no margins"
     if margins and "margin" in reads:
@@ -70,6 +76,20 @@ def log_objective(loss_type: str, columns: Columns) -> float:
             *(loss_type, told, listed(others, len(others))),
         )
     return tie_share(columns)
+
+
+def label_columns(dataset: object) -> dict[str, list[Any]]:
+    """Return what encoded rows hold of each comparison beside its sides, one value a comparison; {} for a stream."""
+    names = [name for name in COLUMNS[2:] if isinstance(dataset, Dataset) and name in dataset.column_names]
+    rows = {name: dataset[name] for name in names}  # type: ignore[index]
+    return {
+        name: [v for row in found for v in (row if isinstance(row, list) else [row])] for name, found in rows.items()
+    }
+
+
+def labels_learned(args: RewardConfig) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the ratings that a run learns, and whether it learns comparisons, as an `Encoder` asks."""
+    return tuple(args.attributes or ()), find_objective(args.loss_type).kind != "ratings"
 
 
 class Task(ABC):
@@ -98,8 +118,8 @@ class Task(ABC):
         """Return what makes a micro-batch, `{"batch", "comparisons"}`, of encoded rows."""
 
     @abstractmethod
-    def loss(self, args: RewardConfig, dataset: object) -> Any:
-        """Return the module that computes the terms of a micro-batch."""
+    def loss(self, args: RewardConfig, model: nn.Module, dataset: object) -> Any:
+        """Return the module that computes the terms of a micro-batch of encoded rows."""
 
     @abstractmethod
     def metrics(self, name: str) -> RewardMetrics:
@@ -119,14 +139,14 @@ class Task(ABC):
 
 
 class ComparisonTask(Task):
-    """Train on comparisons of whole answers."""
+    """Train on comparisons of whole answers, on their ratings, or on both."""
 
-    features = encoding.FEATURES
+    features = encoding.Features({**encoding.FEATURES, **encoding.RATINGS})
 
     def encoder(self, parts: Parts, args: RewardConfig) -> Encoder:
         """Return the encoder of prompts and answers."""
         limits = (models.length_limit(args, parts.model), args.overflow, models.num_embeddings(parts.model))
-        return Encoder(Renderer(parts.tokenizer), *limits)
+        return Encoder(Renderer(parts.tokenizer), *limits, *labels_learned(args))
 
     def encode(
         self, dataset: object, encoder: object, name: str, args: RewardConfig
@@ -140,9 +160,12 @@ class ComparisonTask(Task):
         """Return the collator of comparisons."""
         return collator_for(plan, args)
 
-    def loss(self, args: RewardConfig, dataset: object) -> nn.Module:
-        """Return the objective, with its threshold at the share of ties."""
-        return StepLoss(args, log_objective(args.loss_type, encoding.label_columns(dataset)))
+    def loss(self, args: RewardConfig, model: nn.Module, dataset: object) -> nn.Module:
+        """Return the objective, with its threshold at the share of ties, and ratings in their units."""
+        share = log_objective(args.loss_type, label_columns(dataset))
+        if args.learns_ratings:
+            take_scales(args, model, dataset)
+        return StepLoss(args, share, attributes_of(model))
 
     def metrics(self, name: str) -> RewardMetrics:
         """Return those of rewards and margins."""

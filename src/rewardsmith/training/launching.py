@@ -25,6 +25,22 @@ WAIT_SECONDS = 10.0
 # SIGHUP, SIGINT and SIGTERM, after which a process ends with 128 and the number, its checkpoint saved.
 STOPS = (1, 2, 15)
 
+# What a part of an optimiser's name needs; the first that fits decides. (What is imported, what pip calls it.)
+OPTIMISERS = {
+    "galore": ("galore_torch", "galore-torch"),
+    "apollo": ("apollo_torch", "apollo-torch"),
+    "lomo": ("lomo_optim", "lomo-optim"),
+    "schedule_free": ("schedulefree", "schedulefree"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+    "anyprecision": ("torchdistx", "torchdistx"),
+    "torch_xla": ("torch_xla", "torch-xla"),
+    "npu": ("torch_npu", "torch-npu"),
+    "torch_4bit": ("torchao", "torchao"),
+    "torch_8bit": ("torchao", "torchao"),
+    **dict.fromkeys(("8bit", "bnb", "paged", "lion", "ademamix"), ("bitsandbytes", "bitsandbytes")),
+}
+
 
 class LaunchError(RewardsmithError, RuntimeError):
     """A process of a run ended before the others."""
@@ -34,6 +50,16 @@ def require_deepspeed(given: object) -> None:
     """Refuse a config of DeepSpeed where it is not installed. Raises MissingExtraError."""
     if given and find_spec("deepspeed") is None:
         raise missing_extra("deepspeed", "deepspeed")
+
+
+def require_optimiser(name: str) -> None:
+    """Refuse an optimiser whose package is missing, before data are read. Raises ConfigError."""
+    needed = next((package for part, package in OPTIMISERS.items() if part in name), None)
+    if needed is not None and find_spec(needed[0]) is None:
+        raise ConfigError(
+            f"optim={name!r} needs {needed[1]}, which is not installed: pip install {needed[1]}, or take "
+            "adamw_torch_fused, adafactor or sgd"
+        )
 
 
 def default_processes() -> int:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
-from datasets import Dataset
+from datasets import Dataset, Features
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from transformers import TrainerCallback, TrainerState
 
@@ -27,7 +27,7 @@ from rewardsmith.errors import CheckpointError, ConfigError
 from rewardsmith.files.writing import write_json
 from rewardsmith.training.collator import LengthSampler, TokenBatchSampler, tokens_of_pairs, whole_dataloader
 from rewardsmith.training.config import AUTO_BATCH
-from rewardsmith.training.encoding import FEATURES, token_costs
+from rewardsmith.training.encoding import FEATURES, RATINGS, token_costs
 from rewardsmith.training.processes import Share, StepSampler, WithFillers, own_batches, without_labels
 from rewardsmith.training.streams import EncodedStream
 
@@ -300,7 +300,8 @@ class StreamBatches(IterableDataset[list[Group]]):
         groups = [*position.pop("buffer"), *position.pop("waiting")]
         write_json(folder / PLACE, position | {"waiting": len(self.position.waiting)})
         if groups:
-            pq.write_table(pa.Table.from_pylist(groups, schema=FEATURES.arrow_schema), folder / GROUPS)
+            features = {**FEATURES, **(RATINGS if "ratings" in groups[0] else {})}
+            pq.write_table(pa.Table.from_pylist(groups, schema=Features(features).arrow_schema), folder / GROUPS)
 
     def load(self, folder: Path) -> None:
         """Take a position up. Raises CheckpointError where the checkpoint does not say it."""

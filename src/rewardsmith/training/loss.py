@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rewardsmith.errors import ScoringError
+from rewardsmith.models.attribute_head import Attribute
 from rewardsmith.models.shared_prefix.packing import RewardBatch
-from rewardsmith.objectives import OBJECTIVES
+from rewardsmith.objectives import find_objective
 from rewardsmith.objectives.comparisons import (
     Comparisons,
     centring,
@@ -32,6 +33,7 @@ from rewardsmith.objectives.comparisons import (
     mean_over_rankings,
     with_ties,
 )
+from rewardsmith.objectives.regression import mean_over_ratings, rating_losses
 from rewardsmith.training.config import RewardConfig
 
 if TYPE_CHECKING:
@@ -54,11 +56,16 @@ class StepLoss(torch.nn.Module):
     Args:
         args: the objective, its options and its regularisers.
         tie_share: share of ties among the training comparisons, where a tie model's threshold starts.
+        attributes: the ratings that the head gives, each with the unit of its errors.
     """
 
-    def __init__(self, args: RewardConfig, tie_share: float = 0.1) -> None:
+    def __init__(self, args: RewardConfig, tie_share: float = 0.1, attributes: Sequence[Attribute] = ()) -> None:
         super().__init__()
-        self.loss_type, self.objective = args.loss_type, OBJECTIVES[args.loss_type]
+        self.loss_type, self.objective = args.loss_type, find_objective(args.loss_type)
+        self.compares, self.rating_loss = self.objective.kind != "ratings", args.rating_loss
+        self.rating_weight = args.rating_loss_coefficient if self.compares else 1.0
+        self.std_A: Tensor
+        self.register_buffer("std_A", torch.tensor([one.std for one in attributes]), persistent=False)
         # A tie model reads the outcome "tie" itself.
         self.ties = "model" if self.objective.start_threshold is not None else args.ties
         self.center, self.l2 = args.center_rewards_coefficient, args.l2_rewards_coefficient
@@ -82,12 +89,25 @@ class StepLoss(torch.nn.Module):
         return replace(batch, reads_text_B=is_read_B), comparisons
 
     def terms_of_output(
-        self, output: SequenceClassifierOutput, comparisons: Comparisons, draws_GH: Tensor | None
+        self,
+        output: SequenceClassifierOutput,
+        comparisons: Comparisons,
+        draws_GH: Tensor | None,
+        ratings_BA: Tensor | None = None,
     ) -> dict[str, Term]:
         """Return the terms of what the model gave: those of its heads, and that of the texts it was asked for."""
         assert output.logits is not None, "a reward model gives rewards"
         terms = self.terms_of_heads(output.logits, comparisons, draws_GH)
+        terms |= self.rating_terms(output.logits[:, 1:], ratings_BA)
         return terms | self.language_terms(output.get("text_losses"), comparisons)
+
+    def rating_terms(self, predicted_BA: Tensor, ratings_BA: Tensor | None) -> dict[str, Term]:
+        """Return the term of the ratings, or none. Shapes: predicted_BA, ratings_BA (B, A)."""
+        if ratings_BA is None or not self.rating_weight:
+            return {}
+        losses_BA = rating_losses(predicted_BA, ratings_BA, self.std_A, self.rating_loss)  # type: ignore[arg-type]
+        total, count = mean_over_ratings(losses_BA, ratings_BA)
+        return {"ratings" if self.compares else "loss": (self.rating_weight * total, count)}
 
     def language_terms(self, text_losses_B: Tensor | None, comparisons: Comparisons) -> dict[str, Term]:
         """Return the term of the chosen texts, or none. Shapes: text_losses_B (B,), in nats a token."""
@@ -117,6 +137,8 @@ class StepLoss(torch.nn.Module):
 
         `draws_G` multiplies the losses of each prompt and leaves the denominators: draws are 1 on average.
         """
+        if not self.compares:
+            return {}
         comparisons, _ = with_ties(comparisons, self.ties)  # type: ignore[arg-type]
         if self.objective.kind == "listwise":
             losses_G, weight_G = self.objective.function(rewards_B, comparisons, **self.options)
@@ -130,12 +152,14 @@ class StepLoss(torch.nn.Module):
             terms["l2"] = self._reduce(l2_on_rewards(rewards_B, comparisons, self.l2), comparisons, draws_G)
         return terms
 
-    def denominators(self, comparisons: Comparisons) -> dict[str, Tensor]:
-        """Return what each term is divided by; it depends on the comparisons alone."""
+    def denominators(self, comparisons: Comparisons, ratings_BA: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what each term is divided by; it depends on the labels alone."""
         size = int(max(comparisons.better_P.max(), comparisons.worse_P.max())) + 1 if len(comparisons) else 1
         with torch.no_grad():
             nothing_B = torch.zeros(size)
             terms = self.terms(nothing_B, comparisons) | self.language_terms(nothing_B, comparisons)
+            if ratings_BA is not None:
+                terms |= self.rating_terms(torch.zeros_like(ratings_BA), ratings_BA)
             return {name: count for name, (_, count) in terms.items()}
 
     def join(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
@@ -146,17 +170,17 @@ class StepLoss(torch.nn.Module):
         optimizer.add_param_group({"params": [self.threshold], "weight_decay": 0.0})
         return [self.threshold]
 
-    def totals(self, batches: Iterable[Comparisons]) -> dict[str, float]:
-        """Return the denominators of a step: those of its micro-batches, added."""
+    def totals(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the denominators of a step: those of its micro-batches, as they were collated, added."""
         totals: dict[str, float] = {}
-        for comparisons in batches:
-            for name, value in self.denominators(comparisons).items():
+        for batch in batches:
+            for name, value in self.denominators(batch["comparisons"], batch.get("ratings")).items():
                 totals[name] = totals.get(name, 0.0) + float(value)
         return totals
 
     def note_start(self, rewards_B: Tensor, comparisons: Comparisons) -> None:
         """Log the first loss beside that of equal rewards, once; warn where they are far apart."""
-        if self._noted:
+        if self._noted or not self.compares or not len(comparisons):
             return
         self._noted = True
         with torch.no_grad():
@@ -204,6 +228,11 @@ class StepLoss(torch.nn.Module):
     def forward(self, rewards_B: Tensor, comparisons: Comparisons) -> Tensor:
         """Return the mean loss of a batch that is a step of its own."""
         return combine(self.terms(rewards_B, comparisons))
+
+
+def is_labelled(labels: Sized, ratings_BA: Tensor | None = None) -> bool:
+    """Whether a micro-batch holds something to learn from; a filler holds nothing."""
+    return len(labels) > 0 or (ratings_BA is not None and not bool(ratings_BA.isnan().all()))
 
 
 def mean_over_sets(metrics: dict[str, float], sets: Sequence[str], kind: RewardMetrics) -> dict[str, float]:
@@ -348,7 +377,7 @@ def step_totals(trainer: RewardTrainer, samples: Sequence[dict[str, Any]]) -> tu
     Gradients are averaged over processes, so each divides by the mean. The processes also agree here whether a signal
     ends the run after this step.
     """
-    totals = trainer.step_loss.totals(sample["comparisons"] for sample in samples)
+    totals = trainer.step_loss.totals(samples)
     tokens = sum(sample["batch"].logical_tokens for sample in samples)
     if trainer.accelerator.num_processes == 1:
         return totals, tokens

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import ConfigError
 from rewardsmith.files.tables import looks_local, split_revision
-from rewardsmith.models import fresh_model, heads, wide_head
+from rewardsmith.models import fresh_model, heads
 from rewardsmith.models.adapters import require_own_folder
 from rewardsmith.models.compiling import Work, compile_layers
 from rewardsmith.models.foreign.folder import named_revision, nobody_asked, why_not
@@ -33,6 +33,7 @@ from rewardsmith.training import adapter
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.config import RewardConfig, automatic_learning_rate
 from rewardsmith.training.encoding import token_costs
+from rewardsmith.training.heads import install_heads_of_run
 from rewardsmith.training.precision import require_precision
 from rewardsmith.training.steps.settings import STEPS
 
@@ -92,7 +93,7 @@ def prepare(model: Any, args: RewardConfig, tokenizer: Any, quantization_config:
         notes += said
     core = core_model(model)
     _require_one_stack(core)
-    _make_ensemble(core, args, notes)
+    install_heads_of_run(core, args, notes)
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = _load_tokenizer(tokenizer or name, args, None if tokenizer else options.get("revision"))
     require_vocabulary(tokenizer, name)
@@ -138,7 +139,7 @@ def _load(
         if "quantization_config" in options:
             raise ConfigError("quantization_config is set twice: as an argument and in model_init_kwargs")
         options["quantization_config"] = quantization_config
-    labels, wanted = options.pop("num_labels", None), 2 if args.loss_type == STEPS else 1
+    labels, wanted = options.pop("num_labels", None), _num_labels(args)
     if labels not in (None, wanted):
         raise ConfigError(f"model_init_kwargs says num_labels={labels}, a reward model has {wanted}; leave it out")
     # Every later load, of the tokenizer and of a template, is allowed what the model's is.
@@ -146,7 +147,12 @@ def _load(
     if args.loss_type == STEPS:
         return load_step_classifier(name, args.head_init, args.trust_remote_code, options)
     return heads.load_sequence_classifier(
-        name, pooling=args.pooling, head_init=args.head_init, trust_remote_code=args.trust_remote_code, **options
+        name,
+        pooling=args.pooling,
+        head_init=args.head_init,
+        trust_remote_code=args.trust_remote_code,
+        num_labels=wanted,
+        **options,
     )
 
 
@@ -156,29 +162,6 @@ def _require_one_stack(core: PreTrainedModel) -> None:
             f"{type(core).__name__} is an encoder with a decoder: its reward depends on how the decoder is fed, which "
             "no folder says; take a decoder (Qwen, Llama, ...) or an encoder (BERT, DeBERTa, ...)"
         )
-
-
-def _make_ensemble(core: PreTrainedModel, args: RewardConfig, notes: list[str]) -> None:
-    """Install the heads of an ensemble. Raises ConfigError for one of models, which this trainer is one member of."""
-    if args.ensemble > 1 and args.ensemble_kind == "models":
-        raise ConfigError(
-            "RewardTrainer trains one model: rewardsmith.train(..., ensemble_kind='models') and `rewardsmith train` "
-            "train several; or take ensemble_kind='heads'"
-        )
-    if args.ensemble > 1 and args.head != "linear":
-        raise ConfigError("heads on one backbone are linear: leave head='mlp' out, or take ensemble_kind='models'")
-    decays = args.weight_decay or (args.freeze_backbone and args.head_solver == "lbfgs")
-    if (scale := args.ensemble_prior_scale) != 1 and (args.ensemble == 1 or decays or not scale > 0):
-        raise ConfigError(
-            "ensemble_prior_scale, above 0, is of several heads whose weights do not decay (weight_decay 0, no L-BFGS)"
-        )
-    if args.bootstrap_prompts and args.ensemble > 1:
-        raise ConfigError("bootstrap_prompts draws one sample for all heads, which draw their own; leave it out")
-    if args.ensemble == 1:
-        args.ensemble = wide_head.num_heads(core)
-    if args.ensemble > 1:
-        wide_head.install_heads(core, args.ensemble, args.ensemble_prior_scale)
-        notes.append(f"{args.ensemble} heads on one backbone; the reward is their mean")
 
 
 def _require_token_head(core: PreTrainedModel, args: RewardConfig) -> None:
@@ -279,11 +262,16 @@ def _init_kwargs(args: RewardConfig) -> dict[str, Any]:
     return dict(read)
 
 
+def _num_labels(args: RewardConfig) -> int:
+    return 2 if args.loss_type == STEPS else len(args.attributes or ()) or 1
+
+
 def _require_labels(model: PreTrainedModel, args: RewardConfig) -> None:
     """Refuse a model of another kind than the labels need."""
     core = core_model(model)
     judges_steps, labels = args.loss_type == STEPS, getattr(core.config, "num_labels", None)
-    if is_token_classifier(core) != judges_steps or labels != 1 + judges_steps:
+    allowed = {_num_labels(args)} if judges_steps else {1, _num_labels(args)}
+    if is_token_classifier(core) != judges_steps or labels not in allowed:
         kind = "AutoModelForTokenClassification" if judges_steps else "AutoModelForSequenceClassification"
         raise ConfigError(
             f"the model is a {type(core).__name__} with num_labels={labels}, {'step' if judges_steps else 'reward'} "

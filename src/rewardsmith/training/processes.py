@@ -152,7 +152,8 @@ def without_labels(group: dict[str, Any]) -> dict[str, Any]:
     """Return a filler: computed like the others, with nothing judged. The label -1 of a step is none."""
     if "label" in group:
         return {**group, "label": [-1.0] * len(group["label"])}
-    return {**group, **{name: [] for name in COLUMNS}}
+    blank = {"ratings": [[math.nan] * len(row) for row in group["ratings"]]} if "ratings" in group else {}
+    return {**group, **{name: [] for name in COLUMNS}, **blank}
 
 
 def plan_model(model: torch.nn.Module, args: RewardConfig) -> ForwardPlan:

@@ -29,7 +29,7 @@ from rewardsmith.models.hub import MERGED, WEIGHTS
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.shared_prefix.plan import ForwardPlan, compute_columns
 from rewardsmith.models.steps import StepRule, TokenJudge
-from rewardsmith.models.wide_head import LAPLACE_FILE
+from rewardsmith.models.wide_head import LAPLACE_FILE, num_heads
 from rewardsmith.models.zero3 import whole_models
 from rewardsmith.records import PreferenceGroup, fingerprint
 from rewardsmith.scoring.exporting import ExportOptions, export_model
@@ -323,6 +323,6 @@ def reward_statistics(
         readings = TokenJudge(steps, "min", plan).read_groups(model, list(map(solutions_of, rows)), 8192)
         found = [[[reading.reward] for reading in row] for row in readings]
     columns = torch.tensor([text for row in found for text in row])
-    rewards, heads = columns[:, 0], columns[:, 1:].double().mean(0).tolist()
+    rewards, heads = columns[:, 0], columns[:, 1:].double().mean(0).tolist() if num_heads(model) > 1 else []
     std = float(rewards.std()) if len(rewards) > 1 else None
     return {"reward_mean": float(rewards.mean()), "reward_std": std, "reward_n": len(rewards), "head_means": heads}

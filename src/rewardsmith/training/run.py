@@ -24,14 +24,16 @@ from transformers import PrinterCallback, ProgressCallback
 
 from rewardsmith.data import training_record
 from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError, one_line
+from rewardsmith.evaluation.rated import measure_ratings
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
+from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
 from rewardsmith.models.contract import RECORD
 from rewardsmith.models.foreign.folder import write_members
 from rewardsmith.models.rendering import Composed
 from rewardsmith.models.shared_prefix.exactness import fixed_positions
 from rewardsmith.models.shared_prefix.forward import core_model
-from rewardsmith.models.shared_prefix.plan import compute_rewards
+from rewardsmith.models.shared_prefix.plan import compute_columns
 from rewardsmith.records import Completion, PreferenceGroup, ScoreRequest, Text
 from rewardsmith.scoring.reward_model import RewardModel
 from rewardsmith.scoring.scorer import fit_completions
@@ -169,9 +171,11 @@ class HeldOutRows:
 
 def score_held_out(trainer: RewardTrainer, rows: HeldOutRows) -> HeldOutResult:
     """Return what the labels say of the model's rewards."""
-    return evaluate_held_out(
-        rows.groups, compute_rewards(trainer.model, rows.ids, TOKENS_PER_FORWARD, plan=trainer.plan)
-    )
+    columns = compute_columns(trainer.model, rows.ids, TOKENS_PER_FORWARD, plan=trainer.plan)
+    result = evaluate_held_out(rows.groups, [[text[0] for text in row] for row in columns])
+    names = [one.name for one in attributes_of(trainer.model)]
+    given = [[dict(zip(names, text[1:], strict=False)) for text in row] for row in columns]
+    return replace(result, ratings=measure_ratings(rows.groups, given)) if names else result
 
 
 def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> HeldOutRows:
@@ -188,8 +192,12 @@ def encode_held_out(trainer: RewardTrainer, groups: list[PreferenceGroup]) -> He
         edges = [e for e in group.comparisons if fits[e.better] and fits[e.worse]]
         left_out += len(group.comparisons) - len(edges)
         if edges or not group.comparisons:
-            kept.append(replace(group, comparisons=tuple(edges)))
-            # No comparison asks for a row that is too long; one token keeps the place.
+            ratings = {
+                name: tuple(score if fit else None for score, fit in zip(scores, fits, strict=True))
+                for name, scores in group.ratings.items()
+            }
+            kept.append(replace(group, comparisons=tuple(edges), ratings=ratings))
+            # No label asks for a row that is too long; one token keeps the place.
             encoded.append([row or [0] for row in rows])
     notes = {
         f"held-out: prompts of {cut} groups cut at their start to fit the {limit} tokens that the model reads": cut,

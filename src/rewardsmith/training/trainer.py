@@ -21,7 +21,7 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.hub import model_files
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.steps import StepRule
-from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing
+from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing, rated
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import read_batch
@@ -30,9 +30,9 @@ from rewardsmith.training.encoding import EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.hub import OF_RUN, HubMixin, all_tags
 from rewardsmith.training.labels import ComparisonTask, Task
-from rewardsmith.training.loss import combine, mean_over_sets, require_finite, step_totals
+from rewardsmith.training.loss import combine, is_labelled, mean_over_sets, require_finite, step_totals
 from rewardsmith.training.steps.settings import require_trainer
-from rewardsmith.training.streams import STREAMS, EncodedStream, require_steps
+from rewardsmith.training.streams import EncodedStream, require_steps
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +103,10 @@ class RewardTrainer(HubMixin, Trainer):
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigError("pass the tokenizer once, as processing_class or as tokenizer")
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
-        if isinstance(train_dataset, STREAMS):
-            require_steps(train_dataset, args)
+        require_steps(train_dataset, args)
         require_trainer(args, self.task.judges_steps)
+        if getattr(args, "learns_ratings", False):
+            rated.take_attributes(args, train_dataset)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
@@ -131,7 +132,7 @@ class RewardTrainer(HubMixin, Trainer):
         processes.require_processes(args, self.accelerator)
         processes.close_at_exit(self.accelerator)
         self.can_return_loss, self.label_names = True, []
-        self.step_loss = self.task.loss(args, self.train_dataset).to(args.device)
+        self.step_loss = self.task.loss(args, self.model, self.train_dataset).to(args.device)
         self._metrics = {name: self.task.metrics(name) for name in ("train", "eval")}
         self._num_tokens, self._offload = 0, models.activation_offloading(args)
         models.compile_model(self)
@@ -213,11 +214,12 @@ class RewardTrainer(HubMixin, Trainer):
         batch, comparisons = self.step_loss.asking(*read_batch(inputs, self.args.device))
         outputs, draws_GH = model(reward_batch=batch), inputs.get("draws") if self.model.training else None
         columns_BC, rewards_B = outputs.logits, self.task.rewards(outputs.logits)
-        if self.model.training and not len(comparisons):
+        ratings = (inputs["ratings"],) if "ratings" in inputs else ()
+        if self.model.training and not is_labelled(comparisons, *ratings):
             # A filler: its zero gradient keeps this process in step with the others.
             return 0.0 * columns_BC.sum()
         self.step_loss.note_start(rewards_B, comparisons)
-        terms = self.step_loss.terms_of_output(outputs, comparisons, draws_GH)
+        terms = self.step_loss.terms_of_output(outputs, comparisons, draws_GH, *ratings)
         loss = combine(terms, num_items_in_batch if isinstance(num_items_in_batch, dict) else None)
         if self.model.training and not isinstance(num_items_in_batch, dict):
             loss = loss / self.current_gradient_accumulation_steps

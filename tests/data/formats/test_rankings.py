@@ -30,3 +30,14 @@ def test_comparisons_that_are_no_ranking_are_refused():
     for group in (cycle, partial, soft):
         with pytest.raises(DataError, match="not those of one complete ranking"):
             to_ranking_row(group)
+
+
+def test_ratings_by_attribute_are_read_and_compare_nothing():
+    row = {"prompt": "q", "completions": ["a", "b"], "ratings": {"helpfulness": [4, None], "verbosity": [1, 2.5]}}
+    group = parse_row(row)
+    assert group.comparisons == ()
+    assert group.ratings == {"helpfulness": (4.0, None), "verbosity": (1.0, 2.5)}
+    with pytest.raises(DataError, match=r"ratings\.helpfulness\[1\]"):
+        parse_row({**row, "ratings": {"helpfulness": [4, "three"]}})
+    with pytest.raises(DataError, match="'helpfulness' has 1 entries for 2 completions"):
+        parse_row({**row, "ratings": {"helpfulness": [4]}})

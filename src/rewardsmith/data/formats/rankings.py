@@ -1,4 +1,4 @@
-"""`completions` with one number each: `ranks` (1 is best) or `scores` (higher is better)."""
+"""`completions` with one number each: `ranks` (1 is best), `scores` (higher is better), or `ratings` by attribute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rewardsmith.data.formats.pairs import (
     is_mixed,
     join_prompt,
 )
-from rewardsmith.errors import row_error
+from rewardsmith.errors import describe, row_error
 from rewardsmith.records import Comparison, Completion, PreferenceGroup, TokenIds, as_plain
 
 LEFT_OUT = "answers_left_out"
@@ -66,6 +66,22 @@ def _read_scores(row: Mapping[str, Any], where: str) -> PreferenceGroup:
     return PreferenceGroup(prompt, completions, scored_comparisons(scores), **fields)
 
 
+def _read_ratings(row: Mapping[str, Any], where: str) -> PreferenceGroup:
+    """Read `completions` with `ratings` alone: attribute to one number or null each. They say no order."""
+    row = without_unreadable(row, where)
+    if not isinstance(row.get("ratings"), Mapping):
+        raise row_error(
+            where,
+            "wrong type",
+            "the columns hold completions with ratings, which give none of the order: `ratings` maps attributes to "
+            f"lists, and is {describe(row.get('ratings'))}; add scores (higher is better) or ranks (1 is best), or say "
+            "--columns ratings=scores where they are numbers",
+        )
+    prompt, completions = _read_completions(row, where, least=1)
+    fields = group_fields(row, where, LIST_COLUMNS - {"ranks", "scores"})
+    return PreferenceGroup(prompt, completions, **_with_lists(fields, row, where))
+
+
 def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Leave answers out that are null, of another type or broken text, with their ranks, scores, ratings and models.
 
@@ -91,10 +107,10 @@ def without_unreadable(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return {**row, **lists, "completions": [answers[i] for i in kept], "metadata": metadata}
 
 
-def _read_completions(row: Mapping[str, Any], where: str) -> tuple[Any, tuple[Any, ...]]:
-    """Read the prompt and at least two completions of a ranking or of scores."""
+def _read_completions(row: Mapping[str, Any], where: str, least: int = 2) -> tuple[Any, tuple[Any, ...]]:
+    """Read the prompt and at least two completions of a ranking or of scores, at least one of ratings."""
     completions = check_list(require(row, "completions", where), where, "completions")
-    if len(completions) < 2:
+    if len(completions) < least:
         raise row_error(
             where, "too few completions", f"column 'completions' holds {len(completions)}; give two or more to compare"
         )
@@ -216,4 +232,11 @@ def _plain(comparison: Comparison) -> Comparison:
 FORMATS = (
     Format("ranking", _read_ranking, ({"completions", "ranks"},), takes_prompt=True),
     Format("scores", _read_scores, ({"completions", "scores"},), takes_prompt=True),
+    Format(
+        "ratings",
+        _read_ratings,
+        ({"completions", "ratings"},),
+        unless=frozenset({"ranks", "scores", "comparisons"}),
+        takes_prompt=True,
+    ),
 )

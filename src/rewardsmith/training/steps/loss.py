@@ -93,9 +93,9 @@ class StepLabelLoss(torch.nn.Module):
         losses_S = step_cross_entropy(output["logits"][is_judged_S], labels.label_S[is_judged_S])
         return {"loss": (losses_S.sum(), torch.tensor(float(len(labels))))}
 
-    def totals(self, batches: Iterable[StepLabels]) -> dict[str, float]:
-        """Return what a step is divided by: the judged steps of its micro-batches."""
-        return {"loss": float(sum(map(len, batches)))}
+    def totals(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        """Return what a step is divided by: the judged steps of its micro-batches, as they were collated."""
+        return {"loss": float(sum(len(batch["comparisons"]) for batch in batches))}
 
     def note_start(self, log_odds_S: Tensor, labels: StepLabels) -> None:
         """Log the first loss beside that of equal classes, once."""

@@ -15,6 +15,7 @@ OF_TEXTS = (
     *("ties", "label_smoothing", "center_rewards_coefficient", "l2_rewards_coefficient", "lm_loss_coefficient"),
     *("ranking_top_k", "pooling", "head", "freeze_backbone", "feature_cache", "sweep_l2", "sweep_loss_type"),
     *("ensemble", "bootstrap_prompts", "shuffle_buffer"),
+    *("attributes", "attribute_weights", "rating_loss", "rating_scale", "rating_loss_coefficient"),
 )
 
 

@@ -45,7 +45,7 @@ class StepTask(Task):
         """Return the collator of steps."""
         return StepCollator(plan, args.tokens_per_batch)
 
-    def loss(self, args: RewardConfig, dataset: object) -> nn.Module:
+    def loss(self, args: RewardConfig, model: nn.Module, dataset: object) -> nn.Module:
         """Return the cross-entropy of steps."""
         return StepLabelLoss()
 
