@@ -265,6 +265,14 @@ def test_of_a_model_that_forks_every_kind_of_mlp_is_compiled_unless_it_holds_a_s
     block = nn.Linear(2, 2)
     assert [parts(name, block) for name in ("mlp", "feed_forward", "ffn")] == [[block]] * 3
     assert parts("feed_forward", WithState(2, 2)) == []
+    # Nemotron-H's and Granite's have other names, and Jamba's stand between layers of experts.
+    named = type("TinyMLP", (nn.Linear,), {})(2, 2)
+    assert parts("mixer", named) == parts("shared_mlp", named) == [named]
+    experts = nn.Linear(2, 2)
+    experts.experts = nn.Identity()
+    both = nn.Sequential(nn.ModuleList([Layer("feed_forward", experts), Layer("feed_forward", block)]))
+    assert compiled_parts(both, forked=True) == [block]
+    assert parts("mlp", experts) == [experts]
     without = nn.Sequential(nn.ModuleList([Layer("mixer", block)]))
     assert "no layers with an MLP" in compile_layers(without, "on", LONG, forked=True)
 

@@ -35,7 +35,7 @@ MOST_VARIANTS = 64
 # Seconds of compiling, an upper estimate, and the share of a run that it saves, as docs/performance.md measured it.
 SECONDS_TO_COMPILE = {True: 60.0, False: 30.0}
 SHARE_SAVED = 0.05
-# What transformers calls the part of a layer that reads every token alone.
+# What transformers calls the part of a layer that reads every token alone, unless its class says so.
 MLPS = ("mlp", "feed_forward", "ffn")
 # A fast CPU's rate: with a slower one a run takes longer and compiling pays sooner.
 FLOPS_PER_SECOND = 3e11
@@ -101,8 +101,16 @@ def is_compiled(model: nn.Module) -> bool:
 def compiled_parts(model: nn.Module, forked: bool = False) -> list[nn.Module]:
     """Return the modules that `compile_layers` compiles: layers, or their MLPs where `forked`."""
     layers = repeated_layers(model)
-    blocks = [getattr(layer, name, None) for layer in layers for name in MLPS] if forked else layers
-    return [block for block in blocks if isinstance(block, nn.Module) and not (forked and _reads_state(block))]
+    if not forked:
+        return layers
+    blocks = [block for layer in layers for name, block in layer.named_children() if _is_mlp(name, block)]
+    # Beside layers with experts others may have a plain MLP.
+    return [block for block in blocks if not chooses_experts(block.modules())] or blocks
+
+
+def _is_mlp(name: str, block: nn.Module) -> bool:
+    """Whether a part of a layer reads every token alone."""
+    return (name in MLPS or type(block).__name__.endswith("MLP")) and not _reads_state(block)
 
 
 def _reads_state(block: nn.Module) -> bool:
