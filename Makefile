@@ -6,6 +6,8 @@ VENV := .venv
 MARKS ?= not slow
 # Processes that share the tests: one a core, eight at most, each with one thread (tiny models use no more).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
+# Bytecode is kept, whatever the machine says: every process that starts would compile the package anew, and pytest the tests.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 FULL := $(VENV)/.installed-test

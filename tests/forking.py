@@ -125,7 +125,7 @@ class Forked:
         return tuple(path.read_text() for path in self.outputs)
 
 
-def run(arguments, cwd=None, env=None, timeout: float = 500) -> subprocess.CompletedProcess:
+def run(arguments, cwd=None, env=None, timeout: float = 590) -> subprocess.CompletedProcess:
     """Run `python ARGUMENTS` to its end."""
     process = Forked(arguments, cwd, env)
     try:
@@ -141,7 +141,7 @@ def _free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def run_several(size: int, arguments, timeout: float = 500, **how) -> subprocess.CompletedProcess:
+def run_several(size: int, arguments, timeout: float = 590, **how) -> subprocess.CompletedProcess:
     """Run `python ARGUMENTS` in processes that find each other as torchrun's do; one that fails ends the others."""
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "WORLD_SIZE": str(size)}
     common |= {"LOCAL_WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}

@@ -166,7 +166,7 @@ def rewards_of(path) -> list[float]:
 
 
 # They go the ways of LoRA or VeRA through our code, and are tried among the slow tests.
-ALIKE = ("rsLoRA", "OFT", "LoHa", "LoKr")
+ALIKE = ("DoRA", "rsLoRA", "IA3", "OFT", "LoHa", "LoKr")
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,11 @@ def frozen_by_hand(trainer):
     ("family", "changes"),
     [
         ("qwen2", {"tokens_per_batch": 200, "gradient_accumulation_steps": 2}),
-        ("qwen2", {"pooling": "mean_max", "merge_prompts": True, "loss_type": "k_wise"}),
-        ("llama", {"head": "mlp", "head_width": 8, "loss_type": "davidson"}),
-        ("bert", {"weight_decay": 0.1}),
+        pytest.param(
+            "qwen2", {"pooling": "mean_max", "merge_prompts": True, "loss_type": "k_wise"}, marks=pytest.mark.slow
+        ),
+        pytest.param("llama", {"head": "mlp", "head_width": 8, "loss_type": "davidson"}, marks=pytest.mark.slow),
+        pytest.param("bert", {"weight_decay": 0.1}, marks=pytest.mark.slow),
         ("qwen2", {"ensemble": 3}),
     ],
 )
@@ -148,8 +150,10 @@ def test_the_command_sweeps_and_leaves_an_ordinary_folder(tmp_path, capsys, capl
     assert "holds a finished run of other data, another model or other settings" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("fresh_process")
-def test_a_head_with_a_hidden_layer_is_loaded_with_its_own_code(tmp_path):
+@pytest.mark.parametrize("is_fresh", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "fresh"])
+def test_a_head_with_a_hidden_layer_is_loaded_with_its_own_code(tmp_path, request, is_fresh):
+    if is_fresh:
+        request.getfixturevalue("fresh_process")
     model, tokenizer = tiny_models.qwen2()
     options = {"freeze_backbone": True, "head": "mlp", "head_width": 4, "use_cpu": True, "report_to": "none"}
     run = train(model, ROWS, tmp_path / "out", processing_class=tokenizer, sweep_l2=[0.01], **options)

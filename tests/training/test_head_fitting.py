@@ -10,7 +10,10 @@ from rewardsmith.training.loss import combine
 ROWS = tiny_models.pairs(40)
 
 
-@pytest.mark.parametrize("loss_type", ["bradley_terry", "k_wise", "davidson", "rao_kupper", "plackett_luce", "hinge"])
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("k_wise", "rao_kupper", "hinge")]
+
+
+@pytest.mark.parametrize("loss_type", ["bradley_terry", "davidson", "plackett_luce", *SLOWLY])
 def test_the_fit_is_the_optimum_of_loss_and_penalty(tmp_path, loss_type):
     rows = [
         {"prompt": row["prompt"], "completions": [row["chosen"], row["rejected"]], "ranks": [1, 1 + (i % 5 > 0)]}
