@@ -33,7 +33,8 @@ GROUPS = {
     "data": "dataset eval_dataset reader train_limit eval_limit datasets streaming test_split",
     "model": "model_ dtype attn_ from_config tokenizer_ trust_remote pooling head freeze_ feature_ ensemble bootstrap_",
     "adapter and quantisation": "use_peft lora_ use_rslora use_dora load_in_ bnb_ use_bnb",
-    "objective": "loss_type ties label_smoothing center_ l2_rewards lm_loss ranking_top sweep_ attribute rating_",
+    "objective": "loss_type ties label_smoothing center_ l2_rewards lm_loss ranking_top sweep_ attribute rating_ step_ "
+    "neutral_ train_on_last max_completion max_prompt",
     "text and batches": "max_length overflow merge_prompts tokens_per_batch share_prefix eos_token pad_ chat_template "
     "per_device_ gradient_acc dataset_num_proc",
     "training": "learning_rate num_train max_steps lr_ warmup optim weight_decay seed bf16 fp16 gradient_check "
@@ -94,7 +95,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if asked_checkpoint(config.resume_from_checkpoint) is None and not rank():
         require_unused(Path(str(config.output_dir)), script.overwrite_output_dir)
     require_extras(model, config)
-    data = load_training_data(script, mixture, config.merge_prompts)
+    data = load_training_data(script, mixture, config.merges_rows)
     for note in () if rank() else data.notes:
         print(note, file=sys.stderr)
     if not data.held_out and arguments.recipe and "eval_strategy" not in explicit_flags(arguments.given):

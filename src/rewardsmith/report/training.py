@@ -16,6 +16,7 @@ from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value
 from rewardsmith.blocks.text import CARD, new_card, print_blocks
 from rewardsmith.errors import ConfigError, MissingExtraError, require_known
 from rewardsmith.evaluation.rated import ratings_table
+from rewardsmith.evaluation.steps import StepResult
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
 from rewardsmith.files.writing import require_writable
 from rewardsmith.models.contract import CURVES, RECORD
@@ -95,7 +96,7 @@ def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) -> 
     axes.legend(axes.lines, handles, fontsize=7, frameon=False)
 
 
-def _draw_levels(axes: Axes, result: HeldOutResult) -> None:
+def _draw_levels(axes: Axes, result: HeldOutResult | StepResult) -> None:
     """Draw the held-out accuracy at the end, and that of the better rule of length, as lines across the panel."""
     rule = result.best_baseline()
     levels = ((result.accuracy.value, HELD_OUT, "held out at the end"), (result.baselines[rule].value, RULE, rule))
@@ -217,7 +218,9 @@ def result_blocks(summary: RunSummary) -> list[Block]:
     """Return the verdict, what was measured on held-out judgements, and the speed."""
     speed, result = summary.speed, summary.held_out
     blocks: list[Block] = []
-    if result is not None:
+    if isinstance(result, StepResult):
+        blocks.append(_step_table(result))
+    elif result is not None:
         rule = result.best_baseline()
         rows: list[list[Value | Cell]] = [
             ["accuracy", result.accuracy],
@@ -237,12 +240,28 @@ def result_blocks(summary: RunSummary) -> list[Block]:
         merit = "error" if any(row.left_out < 0 for row in summary.sweep) else "accuracy"
         titles = ("objective", "l2", f"left-out {merit}", "held-out accuracy", "")
         blocks.append(Table(f"heads on nine tenths of the training groups; left-out {merit} chooses", titles, tried))
+    unit, rows_of = ("judged steps", "rows") if isinstance(result, StepResult) else ("comparisons", "pair rows")
     rates: list[list[Value | Cell]] = [
-        ["comparisons per second", f"{speed.examples_per_second:.1f}"],
+        [f"{unit} per second", f"{speed.examples_per_second:.1f}"],
         ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],
-        ["saving (tokens of pair rows / computed)", f"{speed.saving:.2f}x"],
+        [f"saving (tokens of {rows_of} / computed)", f"{speed.saving:.2f}x"],
     ]
     return [*blocks, Table("speed", ("", "value"), rates)]
+
+
+def _step_table(result: StepResult) -> Block:
+    """Return what was measured on held-out steps, beside the rule that reads nothing."""
+    rule = result.best_baseline()
+    rows: list[list[Value | Cell]] = [
+        ["accuracy of steps", result.accuracy],
+        [f"baseline: {rule}", result.baselines[rule]],
+        ["balanced accuracy", result.balanced_accuracy],
+        ["area under the curve", result.auroc],
+        ["first error, F1", result.f1],
+        ["first error found in wrong solutions", result.found_wrong],
+        ["right solutions known as right", result.found_right],
+    ]
+    return Table("held-out steps", ("", "value"), rows)
 
 
 def headline(result: HeldOutResult) -> Verdict:
@@ -254,6 +273,8 @@ def headline(result: HeldOutResult) -> Verdict:
 def next_step(summary: RunSummary) -> str:
     """Return the command that a reader of the verdict should run next."""
     folder, result = summary.folder, summary.held_out
+    if isinstance(result, StepResult):
+        return f"rewardsmith score {folder} SOLUTIONS OUT --parts    (docs/train-steps.md)"
     if result is None or not (result.accuracy.n or result.ratings):
         return f"rewardsmith evaluate {folder} DATA on judgements that were not trained on"
     level = verdict(result).level
@@ -272,7 +293,10 @@ def _plain_use(folder: Path) -> str:
     # An adapter needs its base, a pooled model its code: docs/compatibility.md.
     if not contract.is_file() or not config.is_file() or "auto_map" in json.loads(config.read_text(encoding="utf-8")):
         return ""
-    rule = json.loads(contract.read_text(encoding="utf-8")).get("text_policy") or {}
+    held = json.loads(contract.read_text(encoding="utf-8"))
+    if held.get("steps"):
+        return ""
+    rule = held.get("text_policy") or {}
     bos, eos = rule.get("bos_text") or "", rule.get("eos_text") or ""
     parts = [json.dumps(part) for part in (bos, "a question", "one answer", eos) if part]
     return f"""

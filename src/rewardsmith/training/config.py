@@ -224,6 +224,11 @@ class RewardConfig(StepSettings, TrainingArguments):
         return self.loss_type == REGRESSION or bool(self.rating_loss_coefficient)
 
     @property
+    def merges_rows(self) -> bool:
+        """Whether rows of a prompt are merged before they are encoded; solutions in steps are merged after that."""
+        return self.merge_prompts and self.loss_type != STEPS
+
+    @property
     def full_eval_in_16_bits(self) -> bool:
         """Whether an evaluation outside of training casts the model itself."""
         return bool(self.bf16_full_eval or self.fp16_full_eval)

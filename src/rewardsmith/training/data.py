@@ -143,12 +143,12 @@ def load_given(
         script.dataset_name = None if data is None else str(data)
         # Nothing is held out of the data where held-out rows are at hand.
         mixture.test_split_size = 0 if held_out is not None else mixture.test_split_size
-        groups = load_training_data(script, mixture, config.merge_prompts)
+        groups = load_training_data(script, mixture, config.merges_rows)
     else:
-        groups = from_rows(data, script, mixture, config.merge_prompts, holds_out=held_out is None)
+        groups = from_rows(data, script, mixture, config.merges_rows, holds_out=held_out is None)
     if held_out is not None:
-        groups.held_out = _load(held_out, script, config.merge_prompts, None, script.eval_limit)[0]
-    return groups.merged() if config.merge_prompts else groups
+        groups.held_out = _load(held_out, script, config.merges_rows, None, script.eval_limit)[0]
+    return groups.merged() if config.merges_rows else groups
 
 
 def from_rows(
@@ -267,7 +267,7 @@ def _require_comparisons(data: TrainingData) -> None:
     if not data.train:
         raise DataError(f"no rows to train on ({'; '.join(data.notes)}); check --dataset_name")
     compares = any(group.comparisons for group in data.train)
-    if not compares and (not any(group.ratings for group in data.train) or _marks_steps(data.train)):
+    if not compares and not any(group.ratings for group in data.train):
         raise DataError(f"no comparison is left to train on ({'; '.join(data.notes)}); {_held_instead(data.train)}")
     if compares and all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
         raise DataError(
@@ -278,14 +278,14 @@ def _require_comparisons(data: TrainingData) -> None:
         data.notes.append("every comparison is a tie: nothing can be learned about which answer is better")
 
 
-def _marks_steps(groups: Sequence[PreferenceGroup]) -> bool:
-    return any("step_ratings" in group.metadata for group in groups)
-
-
 def _held_instead(groups: Sequence[PreferenceGroup]) -> str:
     """Say what rows without comparisons are for, as far as they show it."""
-    steps = "the rows mark steps: labels for process reward models, not preferences"
-    return steps if _marks_steps(groups) else "compare the columns with those in docs/data.md"
+    steps = any("step_ratings" in group.metadata for group in groups)
+    return (
+        "the rows mark steps: train with loss_type='steps'"
+        if steps
+        else "compare the columns with those in docs/data.md"
+    )
 
 
 def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:

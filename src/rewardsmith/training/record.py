@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from rewardsmith.blocks.words import read_estimate
+from rewardsmith.evaluation.steps import StepResult
 from rewardsmith.evaluation.verdict import HeldOutResult
 from rewardsmith.files.progress import ProgressBar
 from rewardsmith.models.contract import RECORD, package_versions
@@ -88,7 +89,7 @@ class RunSummary:
     folder: Path
     model_name: str
     data_name: str
-    held_out: HeldOutResult | None
+    held_out: HeldOutResult | StepResult | None
     speed: Speed
     settings: Mapping[str, Any]
     text_fingerprint: str | None

@@ -25,6 +25,7 @@ from transformers import PrinterCallback, ProgressCallback
 from rewardsmith.data import training_record
 from rewardsmith.errors import ConfigError, RewardsmithError, ScoringError, TooLongError, one_line
 from rewardsmith.evaluation.rated import measure_ratings
+from rewardsmith.evaluation.steps import StepResult
 from rewardsmith.evaluation.verdict import HeldOutResult, evaluate_held_out
 from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.contract import FILE_NAME as CONTRACT
@@ -46,6 +47,9 @@ from rewardsmith.training.data import TrainingData
 from rewardsmith.training.frozen import SweepRow
 from rewardsmith.training.publishing import trained_before
 from rewardsmith.training.record import RunSummary, Speed, TrainingProgress, read_sweep, write_record
+from rewardsmith.training.steps.held_out import measure_held_out
+from rewardsmith.training.steps.settings import STEPS
+from rewardsmith.training.steps.trainer import PRMTrainer
 from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)
@@ -81,14 +85,15 @@ def train_run(
     # What goes to the hub goes with its report, so the push waits for that.
     trainer.save_here(Path(str(config.output_dir)))
     trainer.save_state()
-    rows = encode_held_out(trainer, data.held_out)
+    judges_steps = trainer.steps is not None
+    rows = HeldOutRows([], [], []) if judges_steps else encode_held_out(trainer, data.held_out)
     for note in rows.notes:
         print(note, file=sys.stderr)
     summary = RunSummary(
         folder=Path(str(config.output_dir)),
         model_name=names[0],
         data_name=names[1],
-        held_out=score_held_out(trainer, rows) if data.held_out else None,
+        held_out=_measured(trainer, rows, data.held_out) if data.held_out else None,
         sweep=_swept(trainer, rows),
         speed=measure_speed(trainer, seconds, steps_before),
         settings={"reward": config.to_dict(), "model": model_settings},
@@ -104,6 +109,12 @@ def train_run(
     if trainer.is_world_process_zero():
         write_record(summary)
     return summary
+
+
+def _measured(
+    trainer: RewardTrainer, rows: HeldOutRows, groups: list[PreferenceGroup]
+) -> HeldOutResult | StepResult | None:
+    return score_held_out(trainer, rows) if trainer.steps is None else measure_held_out(trainer, groups)
 
 
 def _swept(trainer: RewardTrainer, rows: HeldOutRows) -> list[SweepRow]:
@@ -136,7 +147,8 @@ def build_trainer(parts: dict[str, Any], config: RewardConfig, data: TrainingDat
     if config.device.type == "cpu":
         config.dataloader_pin_memory = False
     try:
-        trainer = RewardTrainer(
+        kind = PRMTrainer if config.loss_type == STEPS else RewardTrainer
+        trainer = kind(
             args=config,
             train_dataset=data.train,
             eval_dataset=data.held_out or None,
@@ -245,11 +257,17 @@ def measure_speed(trainer: RewardTrainer, seconds: float, steps_before: int) -> 
     if stream is not None:
         saving = stream.logical_tokens / stream.distinct_tokens if stream.distinct_tokens else math.nan
         return Speed(stream.comparisons / seconds, stream.distinct_tokens / seconds, saving, size)
-    columns: Any = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
+    if trainer.steps is not None:
+        columns: Any = {"ids": rows["ids"], "better": rows["label"]}
+    else:
+        columns = rows if isinstance(rows, Dataset) else {"ids": [], "better": []}
     epochs = (state.epoch or 0.0) * (state.global_step - steps_before) / max(1, state.global_step)
     comparisons = sum(len(better) for better in columns["better"])
     distinct = sum(trainer.plan.cost(ids) for ids in columns["ids"])
-    logical = sum(tokens_of_pairs(row) for row in rows) if isinstance(rows, Dataset) else 0
+    if trainer.steps is not None:
+        logical = sum(len(ids) for group in rows["ids"] for ids in group)
+    else:
+        logical = sum(tokens_of_pairs(row) for row in rows) if isinstance(rows, Dataset) else 0
     saving = logical / distinct if distinct else math.nan
     return Speed(comparisons * epochs / seconds, distinct * epochs / seconds, saving, size)
 

@@ -5,7 +5,8 @@ from any_groups import groups
 from hypothesis import given
 
 from rewardsmith.data import load_preferences, parse_row
-from rewardsmith.data.formats import llamafactory, trainers
+from rewardsmith.data.formats import TARGETS, llamafactory, trainers
+from rewardsmith.data.formats.format import ConvertReport, convert_group
 from rewardsmith.data.formats.pairs import conversations
 from rewardsmith.data.formats.trainers import to_axolotl_rows, to_nemo_rows
 from rewardsmith.data.merging import merge_groups
@@ -87,3 +88,25 @@ def test_unpaired_rows_of_trl_are_ratings_and_merge_by_prompt():
     assert group.comparisons == ()
     chat = {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}
     assert parse_row({**chat, "label": 1}).completions == (said(("assistant", "a")),)
+
+
+def convert(*ratings, **extra):
+    report = ConvertReport.empty()
+    group = trainers.step_group("q", [f"s{n}" for n in range(len(ratings))], ratings, "row", extra)
+    return convert_group(group, TARGETS["trl"], report), {k: n for k, n in (report.lost + report.refused).items() if n}
+
+
+def test_judged_steps_become_stepwise_rows_and_come_back():
+    rows, lost = convert(1, 0, -1, None)
+    assert rows == [{"prompt": "q", "completions": ["s0", "s1", "s2"], "labels": [True, True, False]}]
+    assert lost == {"unjudged steps at the end": 1, "neutral steps (written as right)": 1}
+    assert parse_row(rows[0]).metadata["step_ratings"] == [1, 1, -1]
+    assert convert(1, None, -1)[0] == []
+
+
+def test_labels_of_steps_may_be_probabilities():
+    group = parse_row({"prompt": "q", "completions": ["a", "b", "c"], "labels": [0.75, 0.0, 0.5]})
+    assert group.metadata["step_ratings"] == [1, -1, 0]
+    assert group.metadata["step_probabilities"] == [0.75, 0.0, 0.5]
+    with pytest.raises(DataError, match=r"'labels\[0\]' is int -1; a label is true, false, a probability"):
+        parse_row({"prompt": "q", "completions": ["a"], "labels": [-1]})

@@ -32,6 +32,7 @@ class Target:
         unread: of these, the ones that the tool ignores although its rows carry them.
         is_chat: whether text becomes messages.
         is_lossless: whether rows are whole groups.
+        holds_steps: whether solutions with judged steps are written, as TRL's `prompt, completions, labels`.
     """
 
     write: Callable[[PreferenceGroup], list[dict[str, Any]]]
@@ -39,6 +40,7 @@ class Target:
     unread: frozenset[str] = frozenset()
     is_chat: bool = False
     is_lossless: bool = False
+    holds_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ def convert_group(group: PreferenceGroup, target: Target, report: ConvertReport)
     if target.is_lossless:
         report.rows += 1
         return target.write(group)
+    if target.holds_steps and "step_ratings" in group.metadata and not group.comparisons:
+        return _stepwise_rows(group, report)
     ties = sum(comparison.outcome == "tie" for comparison in group.comparisons)
     kept = group if not ties else _without_ties(group)
     try:
@@ -138,6 +142,30 @@ def convert_group(group: PreferenceGroup, target: Target, report: ConvertReport)
     _count_losses(kept, target, report)
     report.rows += len(rows)
     return rows
+
+
+def _stepwise_rows(group: PreferenceGroup, report: ConvertReport) -> list[dict[str, Any]]:
+    """Return TRL's row of judged steps, a label each; what true and false cannot say is counted, or refused."""
+    steps, ratings = list(group.metadata["steps"]), list(group.metadata["step_ratings"])
+    while ratings and ratings[-1] is None:
+        ratings.pop()
+    report.lost["unjudged steps at the end"] += len(steps) - len(ratings)
+    prompt = group.prompt
+    if not isinstance(prompt, str) and len(prompt) == 1 and isinstance(prompt[0].content, str):
+        prompt = prompt[0].content
+    if None in ratings or not isinstance(prompt, str):
+        what = "an unjudged step before a judged one" if None in ratings else "a conversation before the steps"
+        report.refused[f"{what}, which TRL's stepwise rows do not hold"] += 1
+        return []
+    report.lost["neutral steps (written as right)"] += ratings.count(0)
+    soft = group.metadata.get("step_probabilities", ())
+    report.lost["soft labels of steps (written as the nearer)"] += sum(p not in (None, 0.0, 1.0) for p in soft)
+    report.lost["metadata"] += bool(
+        group.metadata.keys() - {"steps", "step_ratings", "first_error", "step_probabilities"}
+    )
+    report.rows += 1
+    labels = [rating >= 0 for rating in ratings]
+    return [{"prompt": prompt, "completions": steps[: len(labels)], "labels": labels}]
 
 
 def _count_losses(group: PreferenceGroup, target: Target, report: ConvertReport) -> None:

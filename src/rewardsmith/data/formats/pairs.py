@@ -383,7 +383,7 @@ FORMAT = Format(
     yields_to=("llamafactory", "axolotl"),
     takes_prompt=True,
     targets={
-        "trl": Target(to_trl_rows, _ALL, UNREAD),
+        "trl": Target(to_trl_rows, _ALL, UNREAD, holds_steps=True),
         "trl-conversational": Target(lambda group: to_trl_rows(group, conversational=True), _ALL, UNREAD, is_chat=True),
         "openrlhf": Target(to_trl_rows, _ALL, UNREAD | {"tools", "chat_template_kwargs"}),
     },

@@ -42,7 +42,7 @@ from rewardsmith.data.formats.pairs import (
     single_message,
 )
 from rewardsmith.data.formats.rankings import ranked_comparisons
-from rewardsmith.errors import row_error
+from rewardsmith.errors import RowError, describe, row_error
 from rewardsmith.records import SYSTEM_ROLES, Comparison, Message, PreferenceGroup, Text, as_plain
 
 AXOLOTL_COLUMNS = {"system", "input", "chosen", "rejected"}
@@ -192,7 +192,10 @@ def read_tokens(row: Mapping[str, Any], where: str) -> PreferenceGroup:
 
 
 def read_stepwise(row: Mapping[str, Any], where: str) -> PreferenceGroup:
-    """Read `prompt`, `completions` (the steps) and `labels` (true where a step is right, null where not judged)."""
+    """Read `prompt`, `completions` (the steps) and `labels`.
+
+    A label is true where a step is right, a probability that it is, or null where nobody judged.
+    """
     prompt = check_prompt(require(row, "prompt", where), where, "prompt")
     steps = check_list(require(row, "completions", where), where, "completions")
     labels = check_list(require(row, "labels", where), where, "labels")
@@ -200,17 +203,28 @@ def read_stepwise(row: Mapping[str, Any], where: str) -> PreferenceGroup:
         message = f"'completions' holds {len(steps)} steps and 'labels' {len(labels)}; give one label a step"
         raise row_error(where, "wrong length", message)
     texts = [check_text(step, where, f"completions[{index}]") for index, step in enumerate(steps)]
-    ratings = [_rating(label, where, f"labels[{index}]") for index, label in enumerate(labels)]
+    soft = [_probability(label, where, f"labels[{index}]") for index, label in enumerate(labels)]
+    # The side of 1/2 on which a soft label lies; 1/2 itself is neutral.
+    ratings = [None if label is None else (label > 0.5) - (label < 0.5) for label in soft]
     if all(rating is None for rating in ratings):
         raise row_error(where, "no judgement", "'labels' judges no step; label one or leave the row out")
-    extra = group_fields(row, where, {"prompt", "completions", "labels"}).get("metadata", {})
+    extra = dict(group_fields(row, where, {"prompt", "completions", "labels"}).get("metadata", {}))
+    if any(label not in (None, 0.0, 1.0) for label in soft):
+        extra["step_probabilities"] = soft
     return step_group(prompt, texts, ratings, where, extra)
 
 
-def _rating(label: object, where: str, column: str) -> int | None:
+def _probability(label: object, where: str, column: str) -> float | None:
+    """Return a label as the probability that the step is right."""
     if label is None:
         return None
-    return 1 if check_flag(label, where, column) else -1
+    if isinstance(label, float) and 0 < label < 1:
+        return label
+    try:
+        return float(check_flag(label, where, column))
+    except RowError as error:
+        hint = "; a label is true, false, a probability from 0 to 1, or null where nobody judged"
+        raise row_error(where, "unknown label", f"column {column!r} is {describe(label)}{hint}") from error
 
 
 def read_unpaired(row: Mapping[str, Any], where: str) -> PreferenceGroup:

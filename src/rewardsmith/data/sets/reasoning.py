@@ -114,20 +114,21 @@ def _chosen(step: Row, where: str, index: int) -> Candidate:
     return found[place]
 
 
-def _steps(row: Row, where: str) -> Iterator[tuple[str, str, list[Candidate]]]:
-    """Yield (where, what was written before, candidates) of each step."""
-    so_far = ""
+def _steps(row: Row, where: str) -> Iterator[tuple[str, list[str], list[Candidate]]]:
+    """Yield (where, the steps that were written before, candidates) of each step."""
+    so_far: list[str] = []
     for index, step in enumerate(_labelled(row, where)):
         found, human = _candidates(step, where, index)
         candidates = [*found, human] if human else found
         if not candidates:
             raise row_error(where, "no steps", f"label.steps[{index}] has no candidate; remove the row")
-        yield f"{where} step {index + 1}", so_far, candidates
-        so_far += _chosen(step, where, index)[0] + "\n"
+        yield f"{where} step {index + 1}", list(so_far), candidates
+        so_far.append(_chosen(step, where, index)[0])
 
 
-def _step_group(row: Row, where: str, so_far: str, candidates: list[Candidate]) -> PreferenceGroup:
+def _step_group(row: Row, where: str, before: list[str], candidates: list[Candidate]) -> PreferenceGroup:
     ratings = tuple(rating for _, rating in candidates)
+    so_far = "".join(f"{step}\n" for step in before)
     prompt, completions = ask(
         _problem(row, where), {f"step {i}": so_far + t for i, (t, _) in enumerate(candidates)}, where, "problem"
     )
@@ -138,7 +139,7 @@ def _step_group(row: Row, where: str, so_far: str, candidates: list[Candidate]) 
         ratings={"step": ratings},
         source="prm800k",
         group_id=where,
-        metadata=kept(row, "labeler"),
+        metadata={**kept(row, "labeler"), "steps_before": before, "candidates": [text for text, _ in candidates]},
     )
 
 

@@ -18,6 +18,7 @@ from rewardsmith.capabilities import capabilities_of
 from rewardsmith.errors import DataError, ScoringError
 from rewardsmith.evaluation.benchmarks.result import FILE, Benchmark, by, mean_of, need
 from rewardsmith.evaluation.judged import ScoredGroup
+from rewardsmith.evaluation.steps import first_below
 from rewardsmith.evaluation.verdict import Rule
 from rewardsmith.records import Estimate, PreferenceGroup, ScoreRequest, as_text
 from rewardsmith.stats.intervals import Resampling, clustered_share
@@ -62,7 +63,7 @@ def score_steps(scorer: Any, groups: Sequence[PreferenceGroup]) -> list[ScoredGr
 
 def first_error(rewards: Sequence[float], threshold: float = THRESHOLD) -> int:
     """Return the index of the first reward below `threshold`, or -1."""
-    return next((index for index, reward in enumerate(rewards) if reward < threshold), -1)
+    return first_below(rewards, threshold)
 
 
 def summarise(scored: Sequence[ScoredGroup], how: Resampling) -> tuple[Estimate, dict[str, Estimate]]:
