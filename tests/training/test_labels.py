@@ -64,3 +64,16 @@ def test_predictions_are_the_rewards_of_both_sides():
     predictions, labels = task.predictions(shown)
     assert predictions.tolist() == [[3.0, 1.0], [2.0, 3.0]]
     assert labels.tolist() == [0, 0]
+
+
+def test_labels_follow_the_rows_that_a_data_set_chooses_in_lists_and_alone():
+    chosen = Dataset.from_dict(ROWS | {"tie_share": [0.5, 0.25]}).select([1])
+    found = label_columns(chosen)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "is_tie": [False],
+        "margin": [0.5],
+        "weight": [3.0],
+        "probability": [0.8],
+        "tie_share": [0.25],
+    }
+    assert tie_share(label_columns(chosen.select([]))) == 0.1
