@@ -21,8 +21,10 @@ from typing import Literal
 import torch
 import torch._dynamo as dynamo
 from torch import nn
+from torch._dynamo.eval_frame import skip_code
 from torch._functorch import config as autograd_config
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils.deprecation import deprecate_kwarg
 
 from rewardsmith.errors import ConfigError, nearest
 
@@ -39,6 +41,8 @@ SHARE_SAVED = 0.05
 MLPS = ("mlp", "feed_forward", "ffn")
 # A fast CPU's rate: with a slower one a run takes longer and compiling pays sooner.
 FLOPS_PER_SECOND = 3e11
+# One code around every `forward` whose argument transformers renamed (from 5.24 on): it computes nothing.
+RENAMING = deprecate_kwarg("none", "0.0")(compile).__code__
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def compile_layers(model: nn.Module, how: str, work: Work, *, forked: bool = Fal
     if reason:
         return f"layers are not compiled: {reason}"
     dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, MOST_VARIANTS)
+    # Else it is compiled anew for each function that it stands around.
+    skip_code(RENAMING)
     # Else a hook that is put on a part of a layer later is never called.
     dynamo.config.skip_nnmodule_hook_guards = False
     # Else the backward is compiled in the middle of the first one, where nothing can be computed in another way.
@@ -223,7 +229,7 @@ class _Call:
         self.compiled = compiled(part._call_impl)
         # transformers checkpoints inside of `forward`; no compiler looks into a checkpoint that it meets there.
         inner = getattr(type(part).forward, "__wrapped__", None)
-        self.inner = compiled(MethodType(inner, part)) if inner else None
+        self.inner = compiled(MethodType(_renamed(inner), part)) if inner else None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         if not self.group.failed:
@@ -250,6 +256,13 @@ class _Call:
             return self.plain(*args, **kwargs)
         finally:
             del part.forward
+
+
+def _renamed(forward: Callable[..., object]) -> Callable[..., object]:
+    """Return what `forward` calls once it has renamed its arguments."""
+    while getattr(forward, "__code__", None) is RENAMING:
+        forward = forward.__wrapped__  # type: ignore[attr-defined]
+    return forward
 
 
 @contextlib.contextmanager

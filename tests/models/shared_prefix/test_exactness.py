@@ -85,11 +85,11 @@ def test_attention_dropout_is_not_shared_whatever_a_family_calls_it(kind):
     assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
-@pytest.mark.parametrize("module", ["falcon.FalconDecoderLayer", "gptj.GPTJFlashAttention2", "llama.LlamaAttention"])
+@pytest.mark.parametrize("module", ["falcon.FalconDecoderLayer", "llama.LlamaAttention"])
 def test_rates_that_are_read_from_the_config_while_a_layer_runs_are_found(module):
     kind, name = module.split(".")
     found = _rates_of_config(getattr(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), name))
-    assert found == {"falcon": ("attention_dropout", "hidden_dropout"), "gptj": ("attn_pdrop",), "llama": ()}[kind]
+    assert found == {"falcon": ("attention_dropout", "hidden_dropout"), "llama": ()}[kind]
 
 
 class _Dropping(nn.Module):

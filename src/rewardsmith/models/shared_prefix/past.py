@@ -135,6 +135,19 @@ FORGETS_POSITIONS = {"bamba"}
 OWN_CACHES = {"minimax": "MiniMaxCache"}
 
 
+def cache_argument(backbone: PreTrainedModel) -> str:
+    """Return what this family calls its cache: `cache` from transformers 5.24 on.
+
+    Raises:
+        ScoringError: where it takes none.
+    """
+    known = inspect.signature(_own_class(backbone).forward).parameters
+    for name in ("cache", "past_key_values", "cache_params"):
+        if name in known:
+            return name
+    raise ScoringError(f"{type(backbone).__name__} takes no cache")
+
+
 def own_cache(backbone: PreTrainedModel) -> type[DynamicCache] | None:
     """Return the class of cache that this family alone takes, if there is one."""
     name = OWN_CACHES.get(backbone.config.model_type)
@@ -165,11 +178,7 @@ class KeysAndStates(Past):
         self.cache: DynamicCache = own() if own else DynamicCache(config=backbone.config)
         for layer in self.cache.layers:
             layer.__class__ = ASSIGNING.get(type(layer), type(layer))
-        known = inspect.signature(_own_class(backbone).forward).parameters
-        names = [name for name in ("past_key_values", "cache_params") if name in known]
-        if not names:
-            raise ScoringError(f"{type(backbone).__name__} takes no cache")
-        self._name = names[0]
+        self._name = cache_argument(backbone)
 
     def _read(self, backbone: PreTrainedModel, ids: Tensor) -> Tensor:
         options: dict[str, Any] = {self._name: self.cache, "use_cache": True}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rewardsmith.models.shared_prefix.past import KeysAndStates, Past
+from rewardsmith.models.shared_prefix.past import KeysAndStates, Past, cache_argument
 
 
 def empty_past(backbone: PreTrainedModel) -> Past:
@@ -97,7 +97,8 @@ class XlstmStates(Past):
         with ExitStack() as handles:
             for block in backbone.blocks:
                 handles.callback(block.register_forward_hook(lambda _, __, output: left.append(output[1])).remove)
-            hidden = backbone(input_ids=ids, cache_params=before, use_cache=before is not None).last_hidden_state
+            given = {cache_argument(backbone): before, "use_cache": before is not None}
+            hidden = backbone(input_ids=ids, **given).last_hidden_state
         self.states = left
         return hidden
 
