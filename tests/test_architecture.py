@@ -58,6 +58,7 @@ READY = {
     ("training/record.py", "__init__"),
     ("training/record.py", "on_train_begin"),
     ("cli/evaluate.py", "about"),
+    ("evaluation/judged.py", "outcome_reader"),
     ("training/precision.py", "require_precision"),
 }
 DISPATCH = {"cli/main.py", "training/launching.py"}

@@ -1,6 +1,6 @@
 """Which judgements the fits of evaluation read."""
 
-from rewardsmith.evaluation.calibrating import calibrate
+from rewardsmith.evaluation.evaluating import calibrate
 from rewardsmith.evaluation.judged import ScoredGroup
 from rewardsmith.records import Comparison, PreferenceGroup
 from rewardsmith.stats.intervals import Resampling

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from rewardsmith.blocks.words import show, show_interval
 from rewardsmith.data.formats.format import data_frame
 from rewardsmith.data.loading import load_preferences
 from rewardsmith.errors import DataError, ScoringError
-from rewardsmith.evaluation.calibrating import calibrate
+from rewardsmith.evaluation.calibrating import Half, calibrate_ties
 from rewardsmith.evaluation.judged import (
     AXES,
     ScoredGroup,
@@ -45,8 +46,8 @@ from rewardsmith.evaluation.sections import (
     ties_section,
 )
 from rewardsmith.evaluation.verdict import RULES, BlindScores, measure_baselines, noise_ceiling, without_prompts
-from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences
-from rewardsmith.stats.calibration import Calibration, margin_histogram
+from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences, prompt_key
+from rewardsmith.stats.calibration import Calibration, margin_histogram, measure_calibration
 from rewardsmith.stats.intervals import Resampling, bootstrap_mean
 
 if TYPE_CHECKING:
@@ -57,6 +58,31 @@ SCHEMA = "rewardsmith.evaluation"
 SCHEMA_VERSION = 2
 BASELINE = "accuracy"
 STRATUM_METRICS = ("accuracy", "accuracy_strict", "reward_tie_rate", "margin", "best_of_k")
+
+
+def calibrate(scored: Sequence[ScoredGroup], how: Resampling | None = None) -> Calibration:
+    """Fit a temperature on half of the prompts and measure calibration on the other half; with ties a threshold too."""
+    how = how or Resampling()
+    halves: tuple[Half, Half] = ([], [])
+    for index, item in enumerate(scored):
+        key = prompt_key(item.group) or f"\x00empty {index}"
+        halves[not _in_first_half(key)].append((key, item))
+    fit, held = ([value for _, item in half for value in _outcomes(item)] for half in halves)
+    clusters = [key for key, item in halves[1] for _ in _outcomes(item)]
+    found = measure_calibration(fit, held, clusters, how)
+    has_ties = any(item.outcomes or any(one.shares[2] for one in judgements(item.group)) for item in scored)
+    return replace(found, ties=calibrate_ties(halves, how)) if has_ties else found
+
+
+def _outcomes(item: ScoredGroup) -> list[tuple[float, float]]:
+    """Return the margin of every judgement that prefers a side, and the share of raters who do."""
+    rewards = item.rewards
+    return [(rewards[one.better] - rewards[one.worse], one.probability) for one in preferences(item.group)]
+
+
+def _in_first_half(key: str) -> bool:
+    # By a hash, so that the halves are the same in whatever order the rows stand.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[0] < 128
 
 
 @dataclass(frozen=True, slots=True)
