@@ -317,11 +317,7 @@ def _add(table: Table, estimates: Mapping[str, Estimate], prefix: str = "") -> N
 
 
 NUM_LENGTH_BINS = 8
-
-
 MAX_CHARACTERS = 20_000
-
-
 # Below it a bin of lengths says nothing.
 MIN_BIN_SIZE = 10
 
