@@ -40,7 +40,7 @@ def test_a_batch_holds_every_step_and_counts_the_judged_ones(collator):
 def test_a_step_is_the_same_in_one_batch_or_in_two(collator):
     loss = StepLabelLoss()
     together = combine(terms_of(collator, ONE, TWO))
-    totals = loss.totals([collator([ONE])["comparisons"], collator([TWO])["comparisons"]])
+    totals = loss.totals([collator([ONE]), collator([TWO])])
     assert totals == {"loss": 3.0}
     apart = combine(terms_of(collator, ONE), totals) + combine(terms_of(collator, TWO), totals)
     torch.testing.assert_close(together, apart)
