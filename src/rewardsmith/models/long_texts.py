@@ -49,11 +49,6 @@ Tokenise = Callable[[str], list[int]]
 Counts = NDArray[np.int64]
 
 
-def is_long(text: str, limit: int) -> bool:
-    """Whether a text is so long that it pays to ask, before it is tokenised, whether it fits."""
-    return len(text) > max(PIECE, 4 * limit)
-
-
 class LongTexts:
     """The bounds of one tokenizer; one whose way is not known has none, and reads every text whole.
 

@@ -127,8 +127,7 @@ class Renderer:
         tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
         self.policy = policy or TextPolicy.of(tokenizer)
         self.special_tokens = special_tokens
-        # Whether a conversation was written with the built-in template, for want of the tokenizer's own.
-        self.wrote_plainly = False
+        self.wrote_plainly = False  # a conversation, with the built-in template, for want of the tokenizer's own
         self._marks_of: dict[str, TemplateMarks | None] = {}
 
     def with_special_tokens(self, special_tokens: str) -> Renderer:
@@ -222,7 +221,7 @@ class Renderer:
         """Tokenise. Raises TooLongError, before it does, for a text that certainly has more tokens than `limit`."""
         if composed.text is not None and limit is not None:
             text = self._shown(composed.text, composed.hidden)
-            if long_texts.is_long(text, limit):
+            if self._is_long(text, limit):
                 self.long_texts.require(text, limit)
         return self.ids_behind(composed, 0)
 
@@ -233,7 +232,11 @@ class Renderer:
     def exceeds(self, composed: Composed, limit: int) -> bool:
         """Whether a text certainly has more tokens than `limit`."""
         text = composed.text
-        return text is not None and long_texts.is_long(text, limit) and self.long_texts.exceed(text, limit)
+        return text is not None and self._is_long(text, limit) and self.long_texts.exceed(text, limit)
+
+    @staticmethod
+    def _is_long(text: str, limit: int) -> bool:  # so long that it pays to ask, before it is tokenised, whether it fits
+        return len(text) > max(long_texts.PIECE, 4 * limit)
 
     def ids_behind(self, composed: Composed, place: int) -> list[int]:
         """Tokenise a text from a character on; what stands before all texts stays, and token ids do."""
