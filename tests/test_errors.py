@@ -2,6 +2,7 @@
 
 import pytest
 
+import rewardsmith
 from rewardsmith.errors import (
     ConfigError,
     UnreachableError,
@@ -63,3 +64,15 @@ def test_what_the_system_refuses_names_the_place_and_a_remedy():
 
 def test_names_out_of_data_move_no_terminal():
     assert listed(["\x1b[2Jkey", "\x9b31m", "caf\u00e9", "\u202ea"]) == "\\x1b[2Jkey, \\x9b31m, caf\u00e9, \\u202ea"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: rewardsmith.plan({}, []), "model is a dict"),
+        (lambda: rewardsmith.RewardModel("folder", "name"), r"loaded is a str; .* RewardModel\.from_pretrained"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(call, said):
+    with pytest.raises(ConfigError, match=said):
+        call()

@@ -14,7 +14,7 @@ import torch
 
 from rewardsmith.capabilities import Capabilities, PrefixCounts
 from rewardsmith.doctor import examine_foreign
-from rewardsmith.errors import ConfigError, TooLongError
+from rewardsmith.errors import ConfigError, TooLongError, WrongTypeError
 from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.checkpoint import LoadedModel, load_reward_model, require_device
 from rewardsmith.models.compiling import Work, compile_layers
@@ -69,6 +69,9 @@ class RewardModel(RewardScorer):
     def __init__(
         self, loaded: LoadedModel, name: str, tokens_per_batch: int | None = None, share: bool | None = None
     ) -> None:
+        if not isinstance(loaded, LoadedModel):
+            kind = type(loaded).__name__
+            raise WrongTypeError(f"loaded is a {kind}; a folder or a hub id is opened by RewardModel.from_pretrained")
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.renderer, self.contract, self.notes = loaded.renderer, loaded.contract, loaded.notes
         self.name, self.imported = name, loaded.imported

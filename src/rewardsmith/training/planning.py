@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from rewardsmith.errors import ConfigError, one_line
+from rewardsmith.errors import ConfigError, one_line, require_place
 from rewardsmith.models.contract import RECORD
 from rewardsmith.models.shared_prefix.packing import RewardBatch, pack
 from rewardsmith.models.shared_prefix.plan import prepare_model
@@ -182,6 +182,7 @@ def plan(
     Example:
         `print("\\n".join(plan("8B", "pairs.jsonl", Resources(gpus=8)).lines()))`
     """
+    require_place(model, "model")
     given = resources or Resources()
     given.require_possible()
     if comparisons is not None and comparisons < 1:
