@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForTokenClassification, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardsmith.errors import CheckpointError, ConfigError, ScoringError
 from rewardsmith.models import templates
 from rewardsmith.models.foreign.folder import why_not
 from rewardsmith.models.foreign.imported import Groups, Imported, Reading, ScoringRule
 from rewardsmith.models.foreign.own_code import STEP_BREAK, STEP_MODEL, aggregate_steps, check_aggregate
+from rewardsmith.models.fresh_model import new_model
 from rewardsmith.models.heads import (
     OpenedClassifier,
     find_head,
@@ -313,6 +314,21 @@ def open_step_classifier(name: str, trust_remote_code: bool, options: dict[str, 
     missing = [str(key) for key in info["missing_keys"]]
     lacking = sorted(key for key in missing if key.split(".")[0] not in names)
     return OpenedClassifier(model, len(lacking) < len(missing), unused_weights(info["unexpected_keys"]), tuple(lacking))
+
+
+def build_step_model(
+    source: str, tokenizer: PreTrainedTokenizerBase, seed: int, head_init: str = "normal", **options: object
+) -> PreTrainedModel:
+    """Build a step model with random weights, as `fresh_model.build_model` does a reward model. Raises ConfigError."""
+
+    def from_config(config: PretrainedConfig, **given: object) -> PreTrainedModel:
+        config.id2label, config.label2id = dict(LABELS), {label: number for number, label in LABELS.items()}
+        built: PreTrainedModel = AutoModelForTokenClassification.from_config(config, **given)
+        return built
+
+    model = new_model(from_config, source, tokenizer, seed, **options)
+    initialise_head(find_head(model), head_init)
+    return model
 
 
 def load_step_classifier(

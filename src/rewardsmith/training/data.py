@@ -268,7 +268,8 @@ def _require_comparisons(data: TrainingData) -> None:
         raise DataError(f"no rows to train on ({'; '.join(data.notes)}); check --dataset_name")
     compares = any(group.comparisons for group in data.train)
     if not compares and not any(group.ratings for group in data.train):
-        raise DataError(f"no comparison is left to train on ({'; '.join(data.notes)}); {_held_instead(data.train)}")
+        said = "; ".join(data.notes)
+        raise DataError(f"no comparison is left to train on ({said}); compare the columns with those in docs/data.md")
     if compares and all(edge.better == edge.worse for group in data.train for edge in group.comparisons):
         raise DataError(
             f"every comparison has identical sides ({'; '.join(data.notes)}); check that chosen and rejected are "
@@ -276,16 +277,6 @@ def _require_comparisons(data: TrainingData) -> None:
         )
     if compares and all(edge.is_tie for group in data.train for edge in group.comparisons):
         data.notes.append("every comparison is a tie: nothing can be learned about which answer is better")
-
-
-def _held_instead(groups: Sequence[PreferenceGroup]) -> str:
-    """Say what rows without comparisons are for, as far as they show it."""
-    steps = any("step_ratings" in group.metadata for group in groups)
-    return (
-        "the rows mark steps: train with loss_type='steps'"
-        if steps
-        else "compare the columns with those in docs/data.md"
-    )
 
 
 def _texts(groups: Sequence[PreferenceGroup]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from rewardsmith.models.shared_prefix.exactness import disable_dropout, fixed_po
 from rewardsmith.models.shared_prefix.forward import core_model, has_token_head, reward_head
 from rewardsmith.models.shared_prefix.places import is_token_classifier
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
-from rewardsmith.models.steps import load_step_classifier
+from rewardsmith.models.steps import build_step_model, load_step_classifier
 from rewardsmith.models.templates import BUILT_IN, named_template
 from rewardsmith.models.tokenizer import prepare_tokenizer, require_vocabulary
 from rewardsmith.records import PreferenceGroup
@@ -347,7 +347,8 @@ def named_model(
         tokenizer = _tokenizer(model, train)
         options = {"attn_implementation": model.attn_implementation, "dtype": model.dtype}
         given = {name: value for name, value in options.items() if value not in (None, "auto")}
-        parts["model"] = fresh_model.build_model(model.from_config, tokenizer, config.seed, config.head_init, **given)
+        build = build_step_model if config.loss_type == STEPS else fresh_model.build_model
+        parts["model"] = build(model.from_config, tokenizer, config.seed, config.head_init, **given)
         # Random weights have no token head yet; that of the loss on chosen texts is the embeddings.
         parts["model"].config.tie_word_embeddings |= bool(config.lm_loss_coefficient)
         return {**parts, "processing_class": tokenizer}

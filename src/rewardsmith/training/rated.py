@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -34,6 +34,9 @@ NOT_RATED = -100.0
 MASKED = "ratings of -100 taken as not rated"
 # Rows of a table in which the names of ratings are looked for.
 LOOKED_AT = 1000
+# Rows of judged steps have it in their metadata.
+STEP_LABELS = "step_ratings"
+TRAIN_STEPS = "train with loss_type='steps' (PRMTrainer); see docs/train-steps.md"
 HOW = "as `ratings` of a row, a list of numbers by name; see docs/train-ratings.md"
 
 
@@ -143,27 +146,40 @@ def take_scales(args: RewardConfig, model: nn.Module, dataset: object) -> None:
 
 def rating_names(rows: object) -> tuple[list[str], bool]:
     """Return the names of the ratings of rows, in the order of their first, and whether all rows were looked at."""
-    if isinstance(rows, Dataset) and {"ids", "ratings"} <= set(rows.column_names):
-        return [], False
+    groups, is_all = groups_looked_at(rows)
+    names: dict[str, None] = {}
+    for group in groups:
+        names |= {name: None for name, scores in group.ratings.items() if any(s is not None for s in scores)}
+    return list(names), is_all
+
+
+def groups_looked_at(rows: object) -> tuple[Iterator[PreferenceGroup], bool]:
+    """Return the first groups of rows, and whether they are all of them; encoded rows have none."""
+    if isinstance(rows, Dataset) and "ids" in rows.column_names:
+        return iter(()), False
     first: Iterable[object] = ()
     is_all = False
     if isinstance(rows, RowStream):
         first = rows.sample(LOOKED_AT)
     elif isinstance(rows, Sequence | Dataset):
         first, is_all = rows, len(rows) <= LOOKED_AT or not isinstance(rows, Dataset)
-    names: dict[str, None] = {}
-    for number, row in enumerate(first if is_all else islice(first, LOOKED_AT)):
+    return _read(first if is_all else islice(first, LOOKED_AT)), is_all
+
+
+def _read(rows: Iterable[object]) -> Iterator[PreferenceGroup]:
+    for number, row in enumerate(rows):
         # A row that cannot be read is refused, or counted, where it is encoded.
         with suppress(DataError):
             if isinstance(row, Mapping):
                 row = parse_row(row, f"train row {number}")
-            group = row if isinstance(row, PreferenceGroup) else PreferenceGroup("", ())
-            names |= {name: None for name, scores in group.ratings.items() if any(s is not None for s in scores)}
-    return list(names), is_all
+            if isinstance(row, PreferenceGroup):
+                yield row
 
 
 def what_reads(rows: object) -> str | None:
-    """Say what rows that compare nothing are for, where they rate answers."""
+    """Say what rows that compare nothing are for, where they judge steps or rate answers."""
+    if any(STEP_LABELS in group.metadata for group in groups_looked_at(rows)[0]):
+        return f"the rows judge steps and compare no answers: {TRAIN_STEPS}"
     names, _ = rating_names(rows)
     if not names:
         return None
@@ -171,6 +187,30 @@ def what_reads(rows: object) -> str | None:
         f"the rows rate answers ({listed(names)}) and compare none: learn the ratings with --loss_type {REGRESSION}, "
         f"or take them as gold for `rewardsmith audit --gold rating:{names[0]}`"
     )
+
+
+def require_no_steps(args: RewardConfig, rows: object) -> None:
+    """Refuse rows of judged steps before a model is loaded, where nothing or their worst step would be learned.
+
+    Raises:
+        DataError: names what trains on them.
+    """
+    if getattr(args, "learns_ratings", False):
+        if not args.attributes and any(STEP_LABELS in group.metadata for group in groups_looked_at(rows)[0]):
+            raise DataError(
+                f"the rows judge steps, and of their ratings one is the worst step: {TRAIN_STEPS}, or name the "
+                "attributes that rate whole answers"
+            )
+        return
+    is_all = isinstance(rows, Sequence) and not isinstance(rows, str)
+    groups = groups_looked_at(rows)[0] if is_all else iter(())
+    is_of_steps = False
+    for group in groups:
+        if group.comparisons:
+            return
+        is_of_steps = is_of_steps or STEP_LABELS in group.metadata
+    if is_of_steps:
+        raise DataError(f"the rows judge steps and compare no answers: {TRAIN_STEPS}")
 
 
 def _weights(given: Sequence[str] | Mapping[str, float] | None) -> dict[str, float]:

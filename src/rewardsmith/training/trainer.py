@@ -105,6 +105,8 @@ class RewardTrainer(HubMixin, Trainer):
         args = args if args is not None else RewardConfig(models.default_output_dir(model))
         require_steps(train_dataset, args)
         require_trainer(args, self.task.judges_steps)
+        if not self.task.judges_steps:
+            rated.require_no_steps(args, train_dataset)
         if getattr(args, "learns_ratings", False):
             rated.take_attributes(args, train_dataset)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)

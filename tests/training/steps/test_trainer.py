@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 from datasets import Dataset
 from step_rows import ROWS, judge
@@ -10,7 +11,12 @@ from torch.nn import functional
 from transformers import AutoModelForTokenClassification
 
 from rewardsmith import PRMConfig, PRMTrainer, RewardConfig, RewardModel, RewardTrainer
+from rewardsmith.data.formats.trainers import step_group
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.training.adapter import ModelConfig
+from rewardsmith.training.model import named_model
+
+GROUPS = [step_group("question", ["good nice", "bad"], [1, -1], "row", {})]
 
 
 def trainer(folder, rows=ROWS, **settings):
@@ -134,5 +140,26 @@ def test_what_does_not_fit_is_refused_with_the_remedy(tmp_path):
     args = RewardConfig(str(tmp_path), use_cpu=True, report_to="none")
     with pytest.raises(ConfigError, match="loss_type='bradley_terry' is of RewardTrainer"):
         PRMTrainer(model, args, train_dataset=ROWS, processing_class=tokenizer)
+    pairs = [{"prompt": "q", "chosen": "a", "rejected": "b"}]
     with pytest.raises(ConfigError, match="Qwen2ForTokenClassification with num_labels=2, reward models require"):
-        RewardTrainer(model, args, train_dataset=ROWS, processing_class=tokenizer)
+        RewardTrainer(model, args, train_dataset=pairs, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("make", [list, Dataset.from_list], ids=["rows", "table"])
+def test_trainers_of_whole_answers_name_what_trains_on_steps(tmp_path, make):
+    model, tokenizer = tiny_models.qwen2()
+    given = {"use_cpu": True, "report_to": "none"}
+    with pytest.raises(DataError, match="the rows judge steps and compare no answers: train with loss_type='steps'"):
+        RewardTrainer(model, RewardConfig(str(tmp_path), **given), train_dataset=make(ROWS), processing_class=tokenizer)
+    args = RewardConfig(str(tmp_path), loss_type="regression", **given)
+    # Refused before the model is loaded.
+    with pytest.raises(DataError, match="one is the worst step: train with loss_type='steps'"):
+        RewardTrainer("no-model", args, train_dataset=make(ROWS))
+
+
+def test_random_weights_become_a_step_model():
+    config = PRMConfig("out", use_cpu=True, report_to="none")
+    found = named_model(ModelConfig(from_config="tiny", tokenizer_vocab_size=300), config, lambda: GROUPS)["model"]
+    assert type(found).__name__ == "Qwen2ForTokenClassification"
+    assert (found.config.num_labels, found.config.id2label) == (2, {0: "wrong", 1: "right"})
+    assert found.score.weight.abs().max() > 0

@@ -36,7 +36,7 @@ TOKENISED = ("input_ids", "labels")
 MASKED = -100
 NO_STEPS = (
     "holds no judged steps, which a step model is trained on: give prompt, completions (the steps) and labels; pairs "
-    "train with RewardTrainer (another loss_type)"
+    "and rankings train with RewardTrainer (leave loss_type='steps' out)"
 )
 
 
