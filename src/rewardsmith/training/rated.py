@@ -189,11 +189,13 @@ def what_reads(rows: object) -> str | None:
     )
 
 
-def require_no_steps(args: RewardConfig, rows: object) -> None:
-    """Refuse rows of judged steps before a model is loaded, where nothing or their worst step would be learned.
+def settle_labels(args: RewardConfig, rows: object) -> None:
+    """Settle which ratings a run learns, if any, before a model is loaded, and refuse rows of judged steps.
+
+    Of these nothing would be learned, or their worst step as if it were a rating of the answer.
 
     Raises:
-        DataError: names what trains on them.
+        DataError: rows of judged steps; names what trains on them.
     """
     if getattr(args, "learns_ratings", False):
         if not args.attributes and any(STEP_LABELS in group.metadata for group in groups_looked_at(rows)[0]):
@@ -201,6 +203,7 @@ def require_no_steps(args: RewardConfig, rows: object) -> None:
                 f"the rows judge steps, and of their ratings one is the worst step: {TRAIN_STEPS}, or name the "
                 "attributes that rate whole answers"
             )
+        take_attributes(args, rows)
         return
     is_all = isinstance(rows, Sequence) and not isinstance(rows, str)
     groups = groups_looked_at(rows)[0] if is_all else iter(())

@@ -106,9 +106,7 @@ class RewardTrainer(HubMixin, Trainer):
         require_steps(train_dataset, args)
         require_trainer(args, self.task.judges_steps)
         if not self.task.judges_steps:
-            rated.require_no_steps(args, train_dataset)
-        if getattr(args, "learns_ratings", False):
-            rated.take_attributes(args, train_dataset)
+            rated.settle_labels(args, train_dataset)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]
