@@ -12,7 +12,7 @@ from rewardsmith.models.attribute_head import Attribute, AttributeHead
 from rewardsmith.objectives import make_comparisons
 from rewardsmith.training.head_fitting import Coordinates, Problem
 from rewardsmith.training.loss import StepLoss
-from rewardsmith.training.ridge import is_quadratic
+from rewardsmith.training.ridge import free_direction, is_quadratic, penalties_of
 
 ATTRIBUTES = (Attribute("helpfulness", 0.5), Attribute("verbosity", 0.5, mean=2.0, std=3.0))
 
@@ -43,6 +43,7 @@ def test_the_system_gives_the_optimum_of_iterations(tmp_path, has_bias):
     assert is_quadratic(problem.head, loss)
     tried = problem.fit("regression", 0.01)
     values = Coordinates.of(problem.head.double(), problem.spread_D, None)
+    values.free_D = free_direction(problem.head, problem)
     found = problem.minimised(problem.head, loss, (values, values.read(), 0.01))
     values.write(found.x)
     assert tried.iterations == 1
@@ -70,3 +71,24 @@ def test_huber_and_joint_runs_are_iterated(tmp_path):
     problem = problem_of(tmp_path, has_bias=False, rating_loss="huber")
     assert not is_quadratic(problem.head, StepLoss(problem.args, attributes=ATTRIBUTES))
     assert problem.fit("regression", 0.1).iterations > 1
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("rating_loss", ["squared", "huber"])
+def test_fewer_answers_than_features_that_say_nothing_are_rated_as_well_as_by_the_mean(tmp_path, has_bias, rating_loss):
+    problem = problem_of(tmp_path, has_bias, rating_loss=rating_loss)
+    seed = torch.Generator().manual_seed(1)
+    table = torch.randn(260, 120, generator=seed) * torch.logspace(-1, 1, 120) + torch.linspace(-9, 9, 120)
+    ratings = torch.randn(260, 2, generator=seed) + 4
+    problem.table_UD, problem.spread_D = table[:60], table[:60].std(0, correction=0)
+    problem.row_B, problem.group_B, problem.ratings_BA = torch.arange(60), torch.arange(60) // 2, ratings[:60]
+    problem.comparisons = make_comparisons([], [], num_groups=30)
+    problem.head = AttributeHead(nn.Linear(120, 2, has_bias), ATTRIBUTES)
+    tried = [problem.fit("regression", l2, left_out=True) for l2 in penalties_of(problem.head, is_compared=False)]
+    chosen = problem.fit("regression", max(tried, key=lambda one: one.merit).l2)
+    head = AttributeHead(nn.Linear(120, 2, has_bias), ATTRIBUTES)
+    head.load_state_dict(chosen.head)
+    error = (head(table[60:])[:, 1:] - ratings[60:]).square().mean()
+    of_the_mean = (ratings[:60].mean(0) - ratings[60:]).square().mean()
+    # 200 answers: the standard error of their mean squared error is a fourteenth of it.
+    assert error < of_the_mean * 1.15

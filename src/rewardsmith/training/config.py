@@ -104,7 +104,8 @@ class RewardConfig(StepSettings, TrainingArguments):
             default a folder beside output_dir).
         head_solver: with freeze_backbone, "lbfgs" fits the head to its optimum, "steps" trains it in the usual steps.
         sweep_l2: with "lbfgs", penalties to choose from (one is taken as it is): l2 / 2 times the sum of squared
-            weights, in units in which every feature has a spread of 1. None tries 0.1, 0.01, 0.001 and 0.0001.
+            weights, in units in which every feature has a spread of 1. None tries 0.1, 0.01, 0.001 and 0.0001, for
+            ratings alone also powers of ten up to twenty times the features of each rating.
         sweep_loss_type: with "lbfgs", objectives to choose from; None takes `loss_type`.
         ensemble: how many heads or models answer together; 1 is a single one.
         ensemble_kind: "heads" on one backbone, each with its own bootstrap of the prompts, in one forward; or "models",
@@ -169,7 +170,9 @@ class RewardConfig(StepSettings, TrainingArguments):
     freeze_backbone: bool = option(False, "Train the head alone, over features that are computed once and kept.")
     feature_cache: str | None = option(None, "Folder of the features; by default beside output_dir.")
     head_solver: str = option("lbfgs", "With a frozen backbone: 'lbfgs' to the optimum, or 'steps', the usual ones.")
-    sweep_l2: list[float] | None = option(None, "Penalties of the head to choose from; by default 0.1 to 0.0001.")
+    sweep_l2: list[float] | None = option(
+        None, "Penalties of the head to choose from; by default 0.1 to 0.0001, of ratings more."
+    )
     sweep_loss_type: list[str] | None = option(None, "Objectives to choose from, with a frozen backbone.")
     ensemble: int = option(1, "So many heads or models that answer together, with the spread of each answer.")
     ensemble_kind: str = option("heads", "'heads' on one backbone, one forward; or 'models', each trained by itself.")

@@ -44,14 +44,13 @@ from rewardsmith.training.collator import PreferenceCollator, collate_labels, co
 from rewardsmith.training.encoding import FEATURES, is_encoded
 from rewardsmith.training.head_fitting import LEFT_OUT, Problem, Tried
 from rewardsmith.training.loss import StepLoss
+from rewardsmith.training.ridge import PENALTY, penalties_of
 
 if TYPE_CHECKING:
     from rewardsmith.training.trainer import RewardTrainer
 
 logger = logging.getLogger(__name__)
 
-# Penalties that are tried where none is given, and the one that is taken where there are too few groups to choose by.
-PENALTIES, PENALTY = (1e-1, 1e-2, 1e-3, 1e-4), 1e-2
 # Sequences of one file: at a width of 1,024 they are 16 MB.
 ROWS_PER_FILE = 4096
 KEY_BYTES = 16
@@ -199,7 +198,7 @@ def _solve(trainer: RewardTrainer, run: FrozenRun) -> TrainOutput:
     args, state = trainer.args, trainer.state
     problem = Problem.of(trainer, run.features)
     kinds = list(args.sweep_loss_type or [args.loss_type])
-    penalties = sorted(args.sweep_l2 or PENALTIES, reverse=True)
+    penalties = sorted(args.sweep_l2 or penalties_of(problem.head, trainer.step_loss.compares), reverse=True)
     if problem.num_groups < LEFT_OUT and args.sweep_l2 is None:
         penalties = [PENALTY]
     settings = [(kind, l2) for kind in kinds for l2 in penalties]

@@ -20,7 +20,7 @@ from datasets import Dataset
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from rewardsmith.models.attribute_head import attributes_of
+from rewardsmith.models.attribute_head import AttributeHead, attributes_of
 from rewardsmith.models.shared_prefix.forward import apply_head, core_model, head_columns, reward_head
 from rewardsmith.models.wide_head import HeadEnsemble
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
@@ -29,7 +29,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS
 from rewardsmith.training.labels import label_columns, tie_share
 from rewardsmith.training.loss import RewardMetrics, StepLoss, combine
-from rewardsmith.training.ridge import is_quadratic, solve_ratings
+from rewardsmith.training.ridge import free_direction, is_quadratic, solve_ratings
 
 if TYPE_CHECKING:
     from rewardsmith.training.frozen import Features
@@ -136,6 +136,8 @@ class Problem:
         data = self._but_some(LEFT_OUT) if left_out else self
         head = copy.deepcopy(self.head)
         values = Coordinates.of(head, self.spread_D, loss.threshold)
+        if not loss.compares and isinstance(head, AttributeHead):
+            values.free_D = free_direction(head, self)
         if is_quadratic(head, loss):
             solve_ratings(head, data, l2)
             x, iterations = values.read(), 1
@@ -236,12 +238,13 @@ class Coordinates:
 
     So the penalty does not depend on the scale of a hidden unit, and L-BFGS needs few iterations. Biases and the
     threshold of a tie model are not penalised. Of H heads the loss is the mean, and so is the penalty: distances from
-    their mean count 1 / H.
+    their mean count 1 / H. A direction `free_D` of every row of the first layer is not penalised either.
     """
 
     parameters: list[nn.Parameter]
     units: list[Tensor]
     share: np.ndarray
+    free_D: Tensor | None = None
 
     @classmethod
     def of(cls, head: nn.Module, spread_D: Tensor, threshold: nn.Parameter | None) -> Coordinates:
@@ -280,7 +283,7 @@ class Coordinates:
 
     def penalty(self, x: np.ndarray, l2: float) -> float:
         """Return l2 / 2 times the sum of squared weights."""
-        return 0.5 * l2 * float((self.share * np.square(x)).sum())
+        return 0.5 * l2 * float((x * self._penalised_part(x)).sum())
 
     def penalised(self, x: np.ndarray, loss: float, l2: float) -> tuple[float, np.ndarray]:
         """Return loss and gradient with the penalty."""
@@ -288,7 +291,15 @@ class Coordinates:
             (torch.zeros_like(unit) if p.grad is None else p.grad.double() / unit).reshape(-1).cpu().numpy()
             for p, unit in zip(self.parameters, self.units, strict=True)
         ]
-        return loss + self.penalty(x, l2), np.concatenate(gradients) + l2 * self.share * x
+        return loss + self.penalty(x, l2), np.concatenate(gradients) + l2 * self._penalised_part(x)
+
+    def _penalised_part(self, x: np.ndarray) -> np.ndarray:
+        part = self.share * x
+        if self.free_D is not None:
+            free_D = self.free_D.cpu().numpy()
+            rows = part[: self.parameters[0].numel()].reshape(-1, len(free_D))
+            rows -= np.outer(rows @ free_D, free_D)
+        return part
 
 
 def _draws(trainer: RewardTrainer) -> Tensor | None:

@@ -5,6 +5,7 @@ Shapes: B sequences, D features, A attributes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from rewardsmith.training.loss import StepLoss
 if TYPE_CHECKING:
     from rewardsmith.training.head_fitting import Problem
 
+# Penalties that are tried where none is given, and the one that is taken where there are too few groups to choose by.
+PENALTIES, PENALTY = (1e-1, 1e-2, 1e-3, 1e-4), 1e-2
 # Rows whose products are added at a time, in fp64.
 ROWS = 8192
 
@@ -31,7 +34,8 @@ def solve_ratings(head: nn.Module, problem: Problem, l2: float) -> None:
 
     Ridge regression (Hoerl and Kennard 1970) as ArmoRM fits its ratings (Wang et al. 2024, arXiv 2406.12845, section
     3.1), in units in which every feature has a spread of 1, so with the penalty that L-BFGS takes. A bias is not
-    penalised. Without a penalty and with fewer ratings than features it is the smallest of the solutions.
+    penalised, nor is `free_direction` in its place. Without a penalty and with fewer ratings than features it is the
+    smallest of the solutions.
     """
     ratings_BA = problem.ratings_BA
     assert isinstance(head, AttributeHead), "only a head of ratings is fitted to ratings"
@@ -46,7 +50,7 @@ def solve_ratings(head: nn.Module, problem: Problem, l2: float) -> None:
         rows_B = known_BA[:, columns[0]].nonzero()[:, 0]
         if not len(rows_B):
             continue
-        found = _solve(problem, rows_B, target_BA[:, columns], (float(known_BA.sum()), l2, head.bias is not None))
+        found = _solve(problem, rows_B, target_BA[:, columns], (float(known_BA.sum()), l2, head))
         with torch.no_grad():
             head.weight[columns] = (found[: head.in_features] / problem.spread_D.double()[:, None]).T.to(head.weight)
             if head.bias is not None:
@@ -61,13 +65,39 @@ def _alike(known_BA: Tensor) -> Iterator[list[int]]:
     yield from kinds.values()
 
 
-def _solve(problem: Problem, rows_B: Tensor, target_BA: Tensor, how: tuple[float, float, bool]) -> Tensor:
+def free_direction(head: AttributeHead, problem: Problem) -> Tensor | None:
+    """Return the direction of the mean feature, along which a head without a bias is not penalised; None with a bias.
+
+    Such a head makes the mean rating of this direction. Penalised, it would shrink all ratings towards 0, and no
+    penalty would do as well as always giving the mean. Features are in units of their spread. Shapes: -> [D].
+    """
+    if head.bias is not None:
+        return None
+    mean_D = problem.table_UD.double().mean(0) / problem.spread_D.double()
+    length = float(mean_D.norm())
+    return mean_D / length if length else None
+
+
+def penalties_of(head: nn.Module, is_compared: bool) -> tuple[float, ...]:
+    """Return the penalties to try for a head where none are given.
+
+    Ratings want more of them: over few answers the best guess may be little more than their mean. D features with a
+    spread of 1 have eigenvalues of D at most, so ten times that leaves of all fits only the mean.
+    """
+    if is_compared or not isinstance(head, AttributeHead):
+        return PENALTIES
+    powers = math.ceil(math.log10(20 * head.in_features / len(head.attributes)))
+    return (*(10.0**power for power in range(max(powers, 0), -1, -1)), *PENALTIES)
+
+
+def _solve(problem: Problem, rows_B: Tensor, target_BA: Tensor, how: tuple[float, float, AttributeHead]) -> Tensor:
     """Return weights and, below them, biases. Shapes: -> [D or D + 1, A].
 
     Args:
-        how: the number of ratings that the loss is the mean over, the penalty, and whether there is a bias.
+        how: the number of ratings that the loss is the mean over, the penalty, and the head.
     """
-    count, l2, has_bias = how
+    count, l2, head = how
+    has_bias = head.bias is not None
     width = problem.table_UD.shape[1] + has_bias
     gram = torch.zeros(width, width, dtype=torch.float64, device=target_BA.device)
     right = torch.zeros(width, target_BA.shape[1], dtype=torch.float64, device=target_BA.device)
@@ -77,9 +107,11 @@ def _solve(problem: Problem, rows_B: Tensor, target_BA: Tensor, how: tuple[float
             features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
         gram += features.T @ features
         right += features.T @ target_BA[part_B]
-    penalty = torch.full((width,), l2 * count / 2, dtype=torch.float64, device=gram.device)
+    penalty = torch.eye(width, dtype=torch.float64, device=gram.device)
     if has_bias:
-        penalty[-1] = 0.0
-    matrix = gram + penalty.diag()
+        penalty[-1, -1] = 0.0
+    if (free_D := free_direction(head, problem)) is not None:
+        penalty -= torch.outer(free_D, free_D)
+    matrix = gram + l2 * count / 2 * penalty
     factor, failed = torch.linalg.cholesky_ex(matrix)
     return torch.linalg.pinv(matrix, hermitian=True) @ right if failed else torch.cholesky_solve(right, factor)
