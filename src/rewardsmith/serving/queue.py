@@ -99,19 +99,24 @@ class EncodedScorer(Protocol):
 
 def score_rows(scorer: EncodedScorer, rows: Sequence[Sequence[int]]) -> list[Outcome]:
     """Return one outcome per row of token ids, in order. Raises nothing that only some rows cause."""
-    keyed: dict[bytes, Sequence[int]] = {sort_key(ids): ids for ids in rows}
+    keyed = {_identity(ids): ids for ids in rows}
     order = sorted(keyed)
     results = try_halves(lambda part: _score_together(scorer, part), [keyed[key] for key in order], Exception)
     outcomes = [Failure(_reason(found)) if isinstance(found, Exception) else found for found in results]
     scored = dict(zip(order, outcomes, strict=True))
-    return [scored[sort_key(ids)] for ids in rows]
+    return [scored[_identity(ids)] for ids in rows]
+
+
+def _identity(ids: Sequence[int]) -> tuple[bytes, tuple[int, ...]]:
+    """Return what a reward depends on, sorted by ids: those of a step model know where its steps end."""
+    return sort_key(ids), getattr(ids, "places", ())
 
 
 def _score_together(scorer: EncodedScorer, rows: Sequence[Sequence[int]]) -> list[Outcome]:
     """Score sorted rows in one call; NaN and infinity become failures."""
     groups = group_by_prefix([sort_key(ids) for ids in rows])
     read: Any = getattr(scorer, "read_encoded", scorer.score_encoded)
-    rewards = read([[list(rows[index]) for index in group] for group in groups])
+    rewards = read([[rows[index] for index in group] for group in groups])
     if [len(values) for values in rewards] != [len(group) for group in groups]:
         raise ScoringError("the model gave another number of rewards than it was asked for")
     outcomes: list[Outcome] = [Failure("not scored")] * len(rows)

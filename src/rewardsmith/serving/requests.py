@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from rewardsmith.capabilities import Capabilities
 from rewardsmith.errors import RewardsmithError, ScoringError, TooLongError
+from rewardsmith.models.steps import SolutionIds
 from rewardsmith.models.templates import refused_options
 from rewardsmith.records import Completion, ScoreRequest, Text, TokenIds
 from rewardsmith.scoring.answers import MISSING, NO_ANSWER, NoAnswer, require_vocabulary
@@ -168,10 +169,10 @@ def _encode(
             if not isinstance(model, CutsPrompts):
                 raise invalid(f"{model.name} cannot cut prompts; ask for left or right")
             fitted = model.fit(request, "truncate_prompt")
-            return list(map(int, fitted.sequences[0])), fitted.cut[0]
+            return _as_ids(fitted.sequences[0]), fitted.cut[0]
         if truncation is None:
-            return list(map(int, model.encode(request)[0])), False
-        whole = list(map(int, model.encode(request, whole=True)[0]))
+            return _as_ids(model.encode(request)[0]), False
+        whole = _as_ids(model.encode(request, whole=True)[0])
     except Refusal:
         raise
     except TooLongError as error:
@@ -186,7 +187,14 @@ def _encode(
         # A tokenizer that panics raises no Exception; in this thread there is nothing else to let through.
         raise invalid(f"{where} cannot be rendered or tokenised ({type(error).__name__})") from error
     row = _cut(whole, model.max_length, truncation)
-    return row, len(row) < len(whole)
+    if isinstance(whole, SolutionIds) and len(row) < len(whole):
+        raise invalid(f"{where} has {len(whole)} tokens, and a solution is not cut inside its steps; leave steps out")
+    return (row if len(row) < len(whole) else whole), len(row) < len(whole)
+
+
+def _as_ids(ids: Sequence[int]) -> list[int]:
+    """Return plain integers; ids of a step model stay as they are, for they know where steps end."""
+    return ids if isinstance(ids, SolutionIds) else list(map(int, ids))
 
 
 def _check_characters(model: ServedModel, request: ScoreRequest, where: str) -> None:

@@ -13,6 +13,10 @@ from transformers import AutoModelForTokenClassification
 from rewardsmith import PRMConfig, PRMTrainer, RewardConfig, RewardModel, RewardTrainer
 from rewardsmith.data.formats.trainers import step_group
 from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.records import ScoreRequest
+from rewardsmith.serving.limits import Refusal
+from rewardsmith.serving.queue import score_rows
+from rewardsmith.serving.requests import EncodingLimits, Truncation, encode_requests
 from rewardsmith.training.adapter import ModelConfig
 from rewardsmith.training.model import named_model
 
@@ -93,6 +97,24 @@ def test_solutions_of_a_question_are_scored_with_it_computed_once(saved):
     together = model.score("question 0\n", answers, return_parts=True)
     alone = [model.score("question 0\n", [answer], return_parts=True)[0] for answer in answers]
     assert [part.steps for part in together] == [pytest.approx(part.steps, abs=1e-6) for part in alone]
+
+
+def test_a_server_knows_where_the_steps_of_equal_ids_end(saved):
+    model = RewardModel.from_pretrained(str(saved[1]))
+    # The same ids; in the first the line break is the question's, in the second it ends a step.
+    requests = [ScoreRequest("good\n", ("bad",)), ScoreRequest("", ("good\nbad",))]
+    encoding = encode_requests(model, requests, Truncation("left"), EncodingLimits(10))
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(encoding)
+    rows = end.value.value.rows
+    assert list(rows[0]) == list(rows[1])
+    found = score_rows(model, [rows[0], rows[1], rows[0]])
+    assert [len(part.steps) for part in found] == [1, 2, 1]
+    assert found[1].steps == pytest.approx(model.score("", ["good\nbad"], return_parts=True)[0].steps, abs=1e-6)
+    model.max_length = 3
+    with pytest.raises(Refusal, match="has 4 tokens, and a solution is not cut inside its steps"):
+        next(encode_requests(model, requests[:1], Truncation("left"), EncodingLimits(10)))
 
 
 def test_evaluation_measures_steps_with_intervals(tmp_path):
