@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from rewardsmith import RewardConfig, RewardTrainer
+from rewardsmith import PRMConfig, PRMTrainer, RewardConfig, RewardTrainer
 from rewardsmith.training import processes
 from rewardsmith.training.streams import FileStream
 
@@ -77,12 +77,13 @@ def main(folder: Path, given: dict) -> None:
             "zero_force_ds_cpu_optimizer": False,
         }
     options = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "learning_rate": 1e-3}
-    config = RewardConfig(output_dir=str(folder / "run"), **(options | given))
+    kinds = (PRMConfig, PRMTrainer) if given.get("loss_type") == "steps" else (RewardConfig, RewardTrainer)
+    config = kinds[0](output_dir=str(folder / "run"), **(options | given))
     rows = json.loads((folder / "rows.json").read_text())
     train = rows[: own.get("first", len(rows))]
     if own.get("fail") is not None and config.process_index == own["fail"]:
         raise SystemExit("this process has failed")
-    trainer = RewardTrainer(
+    trainer = kinds[1](
         str(folder / "model"),
         config,
         train_dataset=FileStream(folder / "rows.jsonl") if own.get("stream") else train,

@@ -20,6 +20,7 @@ import tiny_models
 import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
+from step_rows import judge
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from rewardsmith.errors import ConfigError
@@ -192,6 +193,10 @@ def rows_of(kind: str) -> list[dict]:
         if kind == "pairs":
             chosen, rejected = f"good answer {number}" * draw.randint(1, 5), "bad" * draw.randint(1, 9)
             rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+        elif kind == "steps":
+            steps = [f"step {number} {j} " * draw.randint(1, 5) for j in range(draw.randint(1, 4))]
+            labels = [draw.choice([True, False, 0.5, 0.8, None]) for _ in steps[1:]]
+            rows.append({"prompt": f"question {number // 2}\n", "completions": steps, "labels": [number % 3 > 0, *labels]})
         else:
             answers = [f"answer {number} {j} " * draw.randint(1, 5) for j in range(draw.randint(2, 4))]
             ranks = [draw.randint(1, 3) for _ in answers]
@@ -247,11 +252,12 @@ def require_same(one, several, unlike: tuple[str, ...] = UNLIKE, near: float = 1
         for name in log:
             if not name.endswith(unlike):
                 assert other[name] == pytest.approx(log[name], abs=near, rel=near, nan_ok=True), name
-    mine, its = found["objective"]["threshold"], theirs["objective"]["threshold"]
+    mine, its = (one["objective"].get("threshold") for one in (found, theirs))
     assert its == (mine if mine is None else pytest.approx(mine, abs=near))
 
 
 KWISE = {"loss_type": "davidson", "merge_prompts": False}
+STEPS = {"loss_type": "steps"}
 VERIFIED = {"lora": True, "verify_saved_model": True}
 CASES = [
     pytest.param(2, "pairs", {"tokens_per_batch": 200}, id="ddp-tokens"),
@@ -273,6 +279,9 @@ CASES = [
         3, "pairs", {"tokens_per_batch": 200, "fsdp2": "SHARDED_STATE_DICT"}, id="fsdp3-tokens", marks=pytest.mark.slow
     ),
     pytest.param(2, "pairs", {"share_prefix": "off"}, id="ddp-rows", marks=pytest.mark.slow),
+    pytest.param(2, "steps", STEPS | {"merge_prompts": True}, id="ddp-steps-merged", marks=pytest.mark.slow),
+    pytest.param(3, "steps", STEPS | {"tokens_per_batch": 200}, id="ddp3-steps-tokens", marks=pytest.mark.slow),
+    pytest.param(2, "steps", STEPS | {"fsdp2": "FULL_STATE_DICT"}, id="fsdp2-steps", marks=pytest.mark.slow),
     pytest.param(
         2, "pairs", {"train_sampling_strategy": "group_by_length"}, id="ddp-by-length", marks=pytest.mark.slow
     ),
@@ -281,7 +290,7 @@ CASES = [
 
 @pytest.mark.parametrize(("size", "kind", "settings"), CASES)
 def test_several_processes_reach_the_weights_and_metrics_of_one(tmp_path, size, kind, settings):
-    prepare(tmp_path, kind)
+    prepare(tmp_path, kind, judge if kind == "steps" else tiny_models.qwen2)
     given = {"per_device_train_batch_size": 2, **settings}
     alone = {name: value for name, value in given.items() if name != "fsdp2"}
     one = trained(tmp_path, 1, gradient_accumulation_steps=2 * size, **alone)
