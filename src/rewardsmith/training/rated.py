@@ -19,6 +19,7 @@ from datasets import Dataset
 from torch import nn
 
 from rewardsmith.data.detecting import parse_row
+from rewardsmith.data.formats.format import STEP_LABELS
 from rewardsmith.errors import ConfigError, DataError, describe, listed, nearest_or_known
 from rewardsmith.models.attribute_head import Attribute, attributes_of, set_attributes
 from rewardsmith.objectives import REGRESSION
@@ -34,8 +35,6 @@ NOT_RATED = -100.0
 MASKED = "ratings of -100 taken as not rated"
 # Rows of a table in which the names of ratings are looked for.
 LOOKED_AT = 1000
-# Rows of judged steps have it in their metadata.
-STEP_LABELS = "step_ratings"
 TRAIN_STEPS = "train with loss_type='steps' (PRMTrainer); see docs/train-steps.md"
 HOW = "as `ratings` of a row, a list of numbers by name; see docs/train-ratings.md"
 

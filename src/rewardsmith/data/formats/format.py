@@ -20,6 +20,8 @@ from rewardsmith.records import PreferenceGroup
 Row = Mapping[str, Any]
 # Key in the metadata of a group that is one rated answer, to be joined with others of its prompt.
 RATED = "rated_row"
+# Key in the metadata of a group that is one solution whose steps were judged.
+STEP_LABELS = "step_ratings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def convert_group(group: PreferenceGroup, target: Target, report: ConvertReport)
     if target.is_lossless:
         report.rows += 1
         return target.write(group)
-    if target.holds_steps and "step_ratings" in group.metadata and not group.comparisons:
+    if target.holds_steps and STEP_LABELS in group.metadata and not group.comparisons:
         return _stepwise_rows(group, report)
     ties = sum(comparison.outcome == "tie" for comparison in group.comparisons)
     kept = group if not ties else _without_ties(group)
@@ -146,7 +148,7 @@ def convert_group(group: PreferenceGroup, target: Target, report: ConvertReport)
 
 def _stepwise_rows(group: PreferenceGroup, report: ConvertReport) -> list[dict[str, Any]]:
     """Return TRL's row of judged steps, a label each; what true and false cannot say is counted, or refused."""
-    steps, ratings = list(group.metadata["steps"]), list(group.metadata["step_ratings"])
+    steps, ratings = list(group.metadata["steps"]), list(group.metadata[STEP_LABELS])
     while ratings and ratings[-1] is None:
         ratings.pop()
     report.lost["unjudged steps at the end"] += len(steps) - len(ratings)
