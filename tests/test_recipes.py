@@ -26,6 +26,8 @@ def rows(name):
         elif name == "ratings":
             scores = [len(answer) + i % 3 for answer in answers]
             yield {"prompt": prompt, "completions": answers, "ratings": {"length": scores, "rare": [None, *scores[1:]]}}
+        elif name == "steps":
+            yield {"prompt": prompt, "completions": answers, "labels": [True] * (len(answers) - 1) + [i % 2 == 0]}
         elif name == "ties":
             yield {"prompt": prompt, "completions": answers, "ranks": [1, 1, *range(2, len(answers))]}
         else:
@@ -34,10 +36,11 @@ def rows(name):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A tiny decoder and a tiny encoder, in folders, and a function that names the right one."""
+    """A tiny decoder, a tiny encoder and a tiny step model, in folders."""
     from transformers import AutoModelForSequenceClassification, BertConfig
 
     from rewardsmith.models import fresh_model
+    from rewardsmith.models.steps import build_step_model
 
     texts = [json.dumps(row) for row in rows("pairs")]
     folder = tmp_path_factory.mktemp("models")
@@ -51,7 +54,8 @@ def models(tmp_path_factory):
         num_labels=1, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     AutoModelForSequenceClassification.from_config(bert).save_pretrained(folder / "encoder")
-    for name in ("decoder", "encoder"):
+    build_step_model("tiny", tokenizer, 0).save_pretrained(folder / "judge")
+    for name in ("decoder", "encoder", "judge"):
         tokenizer.save_pretrained(folder / name)
     return folder
 
@@ -68,7 +72,8 @@ def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
     if recipe.stem == "from_scratch":
         flags += ["--from_config", "tiny", "--tokenizer_vocab_size", "320"]
     else:
-        flags += ["--model_name_or_path", str(models / ("encoder" if recipe.stem == "encoder" else "decoder"))]
+        kind = {"encoder": "encoder", "steps": "judge"}.get(recipe.stem, "decoder")
+        flags += ["--model_name_or_path", str(models / kind)]
     assert main(["train", recipe.stem, *flags]) == 0, capsys.readouterr().err
     wanted = yaml.safe_load(recipe.read_text())
     # The model of a recipe of stages is that of the last.
@@ -79,6 +84,8 @@ def test_a_recipe_runs(recipe, models, tmp_path, monkeypatch, capsys):
         assert run["held_out"]["label_tie_rate"]["value"] > 0
     from rewardsmith import RewardModel
 
+    if recipe.stem == "steps":
+        assert run["held_out"]["accuracy"]["n"] > 0
     assert len(RewardModel.from_pretrained(str(folder)).score("Question?\n", ["good", "bad"])) == 2
 
 

@@ -335,7 +335,15 @@ def load_step_classifier(
     name: str, head_init: str, trust_remote_code: bool, options: dict[str, Any]
 ) -> tuple[Any, list[str]]:
     """Load any checkpoint as a step model to train, and say what is new in it. Raises CheckpointError."""
-    found = open_step_classifier(name, trust_remote_code, options)
+    try:
+        found = open_step_classifier(name, trust_remote_code, options)
+    except CheckpointError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise CheckpointError(
+            f"{name} has weights of other sizes than a step model, such as the head of a reward model, which has one "
+            "class and not two: start from the language model that it was trained from"
+        ) from error
     notes = unused_note(name, found.model, found.unused)
     if found.has_new_head:
         initialise_head(find_head(found.model), head_init)

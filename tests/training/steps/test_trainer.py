@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification
 
 from rewardsmith import PRMConfig, PRMTrainer, RewardConfig, RewardModel, RewardTrainer
 from rewardsmith.data.formats.trainers import step_group
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError
 from rewardsmith.records import ScoreRequest
 from rewardsmith.serving.limits import Refusal
 from rewardsmith.serving.queue import score_rows
@@ -177,6 +177,14 @@ def test_trainers_of_whole_answers_name_what_trains_on_steps(tmp_path, make):
     # Refused before the model is loaded.
     with pytest.raises(DataError, match="one is the worst step: train with loss_type='steps'"):
         RewardTrainer("no-model", args, train_dataset=make(ROWS))
+
+
+def test_a_reward_model_is_no_start_of_a_step_model(tmp_path):
+    model, tokenizer = tiny_models.qwen2()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="the head of a reward model, which has one class and not two"):
+        trainer(tmp_path / "out", model=str(tmp_path))
 
 
 def test_random_weights_become_a_step_model():
