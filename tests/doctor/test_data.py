@@ -80,3 +80,9 @@ def test_whatever_one_side_alone_begins_or_ends_with_is_named(chosen, rejected, 
         lambda row, n: {"chosen": chosen.format(row["chosen"]), "rejected": rejected.format(row["rejected"])}
     )
     assert found(rows, "label in answers").level == level
+
+
+def test_rows_of_judged_steps_are_named_and_are_no_fault():
+    rows = [{"prompt": f"{n}?", "completions": ["good", "bad"], "labels": [True, False]} for n in range(3)]
+    assert found(rows, "rows").level == "green"
+    assert "3 rows judge steps and compare no answers: they train with --loss_type steps" in found(rows, "rows").message

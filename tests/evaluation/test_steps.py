@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from rewardsmith.errors import DataError
+from rewardsmith.evaluation import evaluate
 from rewardsmith.evaluation.steps import ALL_RIGHT, JudgedSolution, first_below, measure_steps
 
 
@@ -54,3 +56,9 @@ def test_the_first_error_is_known_only_up_to_the_first_unjudged_step():
     assert JudgedSolution((0.1,), (1.0,)).first_error() == -1
     assert first_below((0.9, 0.4, 0.1), 0.5) == 1
     assert first_below((0.9,), 0.5) == -1
+
+
+def test_rows_of_judged_steps_are_refused_before_anything_is_scored():
+    rows = [{"prompt": "q", "completions": ["good", "bad"], "labels": [True, False]}]
+    with pytest.raises(DataError, match="the rows judge steps and compare no answers; .*--loss_type steps"):
+        evaluate(lambda prompt, answers: 1 / 0, rows)

@@ -80,3 +80,10 @@ def test_data_of_which_nothing_fits_is_refused_and_what_is_left_out_is_said():
     assert size_data(data, "0.5B", Resources(tokens_per_batch=15)).notes[0].startswith("1 groups are larger")
     with pytest.raises(DataError, match="truncate_prompt"):
         size_data(data, "0.5B", Resources(max_length=2))
+
+
+def test_rows_of_judged_steps_are_not_sized():
+    rows = [{"prompt": "q", "completions": ["good", "bad"], "labels": [True, False]}]
+    data = from_rows(rows, ScriptArguments(), DatasetMixtureConfig(test_split_size=0.0), True)
+    with pytest.raises(DataError, match="plan sizes runs on comparisons, and the rows judge steps"):
+        size_data(data, "0.5B", Resources())

@@ -282,7 +282,8 @@ def _load(folder: Path, subject: Subject, how: Examination) -> Generator[Finding
         yield Finding("red", "loading", str(error), "see the finding above; save the model again")
         return subject
     if _reads_its_own_way(loaded):
-        message = "its own code computes the reward; checks of a linear head do not apply"
+        how_read = "its steps are scored" if loaded.renderer.reads_steps else "its own code computes the reward"
+        message = f"{how_read}; checks of a linear head do not apply"
         yield Finding("green", "layout", message)
         return subject
     core = core_model(loaded.model)

@@ -6,6 +6,7 @@ Nothing is counted here: `data check` and the doctor give one number for one thi
 from __future__ import annotations
 
 from rewardsmith.data.checks import faults as f
+from rewardsmith.data.formats.format import WORST_STEP
 from rewardsmith.doctor.subject import Reading
 from rewardsmith.findings import Finding, Level
 
@@ -23,6 +24,9 @@ def check_rows(reading: Reading) -> Finding:
     """Find rows that cannot be used, and data without a judgement."""
     report = reading.report
     if not reading.found.comparisons + reading.found.tally.unweighted:
+        if WORST_STEP in reading.found.tally.ratings and not report.dropped:
+            said = "judge steps and compare no answers: they train with --loss_type steps alone"
+            return Finding("green", "rows", f"{report.rows} rows {said}")
         remedy = "compare its columns with docs/data.md"
         return Finding("red", "rows", f"{report.rows} rows hold no judgement to train on", remedy)
     if not report.dropped:

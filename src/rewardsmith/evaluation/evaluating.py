@@ -35,7 +35,7 @@ from rewardsmith.evaluation.judged import (
     side_texts,
     split_by,
 )
-from rewardsmith.evaluation.rated import RatedResult, measure_ratings, ratings_section
+from rewardsmith.evaluation.rated import RatedResult, measure_ratings, ratings_section, require_measurable
 from rewardsmith.evaluation.scorers import as_scorer, may_merge
 from rewardsmith.evaluation.sections import (
     accuracy_section,
@@ -45,6 +45,7 @@ from rewardsmith.evaluation.sections import (
     strata_section,
     ties_section,
 )
+from rewardsmith.evaluation.steps import refuse_steps
 from rewardsmith.evaluation.verdict import RULES, BlindScores, measure_baselines, noise_ceiling, without_prompts
 from rewardsmith.records import Estimate, PreferenceGroup, judgements, preferences, prompt_key
 from rewardsmith.stats.calibration import Calibration, margin_histogram, measure_calibration
@@ -224,7 +225,10 @@ def evaluate(
     reader = outcome_reader(judge)
     loaded = load_preferences(data, **{"merge_prompts": may_merge(judge), **load_options})
     groups: list[PreferenceGroup] = list(loaded)
-    if not any(group.comparisons or group.ratings for group in groups):
+    compares = any(group.comparisons for group in groups)
+    if not compares:
+        refuse_steps(groups, str(data)[:80])
+    if not compares and not any(group.ratings for group in groups):
         raise DataError(f"{str(data)[:80]}: {len(groups)} groups without a judgement; evaluation needs preferences")
     if load_options.get("on_error") == "count":
         scored, left_out, _ = score_what_can_be(judge, groups, reader)
@@ -233,27 +237,14 @@ def evaluate(
         scored, left_out = score_groups(judge, groups, reader), {}
     if not scored:
         raise ScoringError(f"{judge.name} could score no group: {', '.join(left_out)}")
-    _require_measurable(judge.name, scored, str(data)[:80])
+    if not any(item.group.comparisons for item in scored):
+        require_measurable(judge.name, scored, str(data)[:80])
     blind = without_prompts(partial(score_groups, judge), groups) if prompt_blind else BlindScores({})
     dropped = Counter(loaded.report.dropped)
     dropped.update(left_out)
     result = summarise(judge.name, scored, how, blind=blind.scored, dropped=dropped)
     notes = [*loaded.report.notes, *([blind.note] if blind.note else []), *_what_is_undefined(result)]
     return replace(result, notes=tuple(dict.fromkeys(notes)))
-
-
-def _require_measurable(name: str, scored: Sequence[ScoredGroup], data: str) -> None:
-    """Refuse ratings alone where the scorer gives none of them. Raises DataError."""
-    if any(item.group.comparisons for item in scored):
-        return
-    rated = dict.fromkeys(name for item in scored for name in item.group.ratings)
-    given = dict.fromkeys(name for item in scored for part in item.attributes for name in part)
-    if not rated.keys() & given.keys():
-        gives = f"gives {', '.join(given)}" if given else "gives none"
-        raise DataError(
-            f"{data}: {len(scored)} groups without a judgement rate {', '.join(rated)}, and {name} {gives}; evaluate "
-            "on preferences, or take ratings as gold with `rewardsmith audit --gold rating:NAME`"
-        )
 
 
 def summarise(

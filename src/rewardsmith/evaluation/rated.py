@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rewardsmith.blocks.kinds import Cell, Section, Table, Value
 from rewardsmith.blocks.words import read_estimates
+from rewardsmith.errors import DataError
 from rewardsmith.findings import Finding
 from rewardsmith.records import Estimate, PreferenceGroup, number_prompts
 from rewardsmith.stats.correlation import CORRELATIONS, correlate
 from rewardsmith.stats.intervals import Resampling, bootstrap_amount
+
+if TYPE_CHECKING:
+    from rewardsmith.evaluation.judged import ScoredGroup
 
 ERRORS = ("mse", "mae")
 Plain = Mapping[str, Any]
@@ -126,3 +130,15 @@ def rating_verdict(results: Mapping[str, RatedResult]) -> Finding:
 def one_is_worse(result: RatedResult) -> bool:
     """Whether the error is surely above that of a constant."""
     return not math.isnan(result.gain.high) and result.gain.high < 0
+
+
+def require_measurable(name: str, scored: Sequence[ScoredGroup], data: str) -> None:
+    """Refuse ratings alone where the scorer gives none of them. Raises DataError."""
+    rated = dict.fromkeys(name for item in scored for name in item.group.ratings)
+    given = dict.fromkeys(name for item in scored for part in item.attributes for name in part)
+    if not rated.keys() & given.keys():
+        gives = f"gives {', '.join(given)}" if given else "gives none"
+        raise DataError(
+            f"{data}: {len(scored)} groups without a judgement rate {', '.join(rated)}, and {name} {gives}; evaluate "
+            "on preferences, or take ratings as gold with `rewardsmith audit --gold rating:NAME`"
+        )

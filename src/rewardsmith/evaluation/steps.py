@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.records import Estimate
+from rewardsmith.data.formats.format import STEP_LABELS
+from rewardsmith.errors import DataError
+from rewardsmith.records import Estimate, PreferenceGroup
 from rewardsmith.stats.intervals import Floats, Resampling, bca_interval, clustered_share
 
 # Of a probability; scorers that give log odds have theirs at 0.
@@ -47,6 +49,16 @@ class JudgedSolution:
             if label < 0.5:
                 return place
         return -1
+
+
+def refuse_steps(groups: Sequence[PreferenceGroup], data: str) -> None:
+    """Refuse rows that compare no answers where they judge steps. Raises DataError."""
+    if not any(STEP_LABELS in group.metadata for group in groups):
+        return
+    raise DataError(
+        f"{data}: the rows judge steps and compare no answers; `rewardsmith train --loss_type steps "
+        "--eval_dataset_name DATA` measures them, and `evaluate --benchmark process-bench` files in ProcessBench's form"
+    )
 
 
 def first_below(scores: Sequence[float], threshold: float) -> int:

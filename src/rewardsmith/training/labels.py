@@ -22,13 +22,13 @@ from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
 from rewardsmith.objectives import OBJECTIVES, Comparisons, find_objective
-from rewardsmith.training import encoding
+from rewardsmith.records import PreferenceGroup
+from rewardsmith.training import encoding, rated
 from rewardsmith.training import model as models
 from rewardsmith.training.collator import collator_for
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS, Encoder, EncodingReport
 from rewardsmith.training.loss import RewardMetrics, StepLoss
-from rewardsmith.training.rated import take_scales
 from rewardsmith.training.streams import EncodedStream
 
 if TYPE_CHECKING:
@@ -101,6 +101,13 @@ def label_columns(dataset: object) -> Columns:
         name: np.concatenate([part.to_numpy(zero_copy_only=False) for part in found] or [np.zeros(0)])
         for name, found in flat.items()
     }
+
+
+def settle_labels(args: RewardConfig, rows: object) -> None:
+    """Settle which ratings a run learns, and refuse judged steps, before a model is loaded. Raises as `rated` does."""
+    compares = isinstance(rows, list) and any(isinstance(row, PreferenceGroup) and row.comparisons for row in rows)
+    if not compares or getattr(args, "learns_ratings", False):
+        rated.settle_labels(args, rows)
 
 
 def labels_learned(args: RewardConfig) -> tuple[tuple[str, ...], bool]:
@@ -180,7 +187,7 @@ class ComparisonTask(Task):
         """Return the objective, with its threshold at the share of ties, and ratings in their units."""
         share = log_objective(args.loss_type, label_columns(dataset))
         if args.learns_ratings:
-            take_scales(args, model, dataset)
+            rated.take_scales(args, model, dataset)
         return StepLoss(args, share, attributes_of(model))
 
     def metrics(self, name: str) -> RewardMetrics:

@@ -29,6 +29,7 @@ from rewardsmith.training.collator import TokenBatchSampler, tokens_of_pairs
 from rewardsmith.training.data import TrainingData
 from rewardsmith.training.encoding import Encoder, EncodingReport, encode_groups, keep_completions
 from rewardsmith.training.engines import ModelSize, Resources
+from rewardsmith.training.rated import what_reads
 
 # Layers, width, inner width, vocabulary of well-known decoders, for a plan without their files.
 SHAPES = {
@@ -175,6 +176,8 @@ def size_data(data: TrainingData, model: str, given: Resources) -> DataSize:
         groups = ((f"group {number}", group) for number, group in enumerate(data.train))
         how, encoded = "by its tokenizer", list(encode_groups(groups, encoder, report))
     if not encoded:
+        if reads := what_reads(data.train):
+            raise DataError(f"plan sizes runs on comparisons, and {reads}")
         raise DataError(f"no comparison fits into max_length={limit}; raise it, or set overflow to truncate_prompt")
     share = not reason_not_to_share(outline, trains=False)
     costs = tuple(count_tokens(row["ids"], share) for row in encoded)

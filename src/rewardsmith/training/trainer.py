@@ -21,7 +21,7 @@ from rewardsmith.models import checkpoint
 from rewardsmith.models.hub import model_files
 from rewardsmith.models.shared_prefix.forward import core_model
 from rewardsmith.models.steps import StepRule
-from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing, rated
+from rewardsmith.training import checkpoints, encoding, loaders, precision, processes, publishing
 from rewardsmith.training import model as models
 from rewardsmith.training.checkpoints import StopOnSignal
 from rewardsmith.training.collator import read_batch
@@ -29,7 +29,7 @@ from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import EncodingReport
 from rewardsmith.training.frozen import FrozenRun, train_head
 from rewardsmith.training.hub import OF_RUN, HubMixin, all_tags
-from rewardsmith.training.labels import ComparisonTask, Task
+from rewardsmith.training.labels import ComparisonTask, Task, settle_labels
 from rewardsmith.training.loss import combine, is_labelled, mean_over_sets, require_finite, step_totals
 from rewardsmith.training.steps.settings import require_trainer
 from rewardsmith.training.streams import EncodedStream, require_steps
@@ -106,7 +106,7 @@ class RewardTrainer(HubMixin, Trainer):
         require_steps(train_dataset, args)
         require_trainer(args, self.task.judges_steps)
         if not self.task.judges_steps:
-            rated.settle_labels(args, train_dataset)
+            settle_labels(args, train_dataset)
         parts = models.prepare(model, args, processing_class or tokenizer, quantization_config, peft_config)
         # A dispatcher would slice the batches of a stream, which hold groups of unequal size.
         args.accelerator_config.dispatch_batches = False  # type: ignore[union-attr]

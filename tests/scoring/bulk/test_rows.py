@@ -149,3 +149,9 @@ def test_a_row_of_nulls_alone_is_named_so(row, column):
     with pytest.raises(RowError, match="is null") as caught:
         read_answers(row, "row 5")
     assert (caught.value.reason, f"'{column}'" in str(caught.value)) == ("null value", True)
+
+
+def test_judged_steps_are_not_scored_as_answers():
+    row = {"prompt": "2+2+2?", "completions": ["2+2 is 4.", "4+2 is 7."], "labels": [True, False]}
+    with pytest.raises(RowError, match="are the steps of one solution, and would be scored as answers"):
+        read_answers(row, "row 1")

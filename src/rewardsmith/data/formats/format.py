@@ -22,6 +22,8 @@ Row = Mapping[str, Any]
 RATED = "rated_row"
 # Key in the metadata of a group that is one solution whose steps were judged.
 STEP_LABELS = "step_ratings"
+# The rating that such a group has.
+WORST_STEP = "worst_step"
 
 
 @dataclass(frozen=True, slots=True)

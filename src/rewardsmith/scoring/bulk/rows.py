@@ -31,6 +31,10 @@ Rows = Iterator[tuple[str, Mapping[str, Any]]]
 # What rewards and their order depend on; the rooms above only call these.
 CODE = ("records.py", "files", "data", "models", "scoring")
 logger = logging.getLogger(__name__)
+STEPS_GIVEN = (
+    "'completions' beside 'labels' are the steps of one solution, and would be scored as answers; give the solution as "
+    "'completion', its steps divided by the model's separator or empty lines"
+)
 Entry = tuple[str, Mapping[str, Any] | RowError]
 # Form -> the columns that make it; the first that fits is taken.
 FORMS: dict[str, tuple[str, ...]] = {
@@ -220,6 +224,8 @@ def read_answers(row: Mapping[str, Any], where: str) -> AskedRow:
     prompt = None if form in ("text", "messages") else row.get("prompt")
     sides = [row[name] for name in names]
     if form == "completions":
+        if isinstance(row.get("labels"), list):
+            raise row_error(where, "judged steps", STEPS_GIVEN)
         sides = [_answer(entry) for entry in check_list(require(row, "completions", where), where, "completions")]
         names = tuple(f"completions[{place}]" for place in range(len(sides)))
         if not sides:
