@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PAGES += sorted(ROOT.glob("recipes/*.yaml"))
 # Flags of other programs that pages name.
 FOREIGN = {"--accelerate_config", "--config_file", "--num_processes", "--dynamo_backend", "--external_plugins"}
-FOREIGN |= {"--reward_funcs", "--reward", "--nnodes", "--user", "--local-dir", "--repo-type"}
+FOREIGN |= {"--reward_funcs", "--reward", "--nnodes", "--user", "--local-dir", "--repo-type", "--pooler-config"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*[a-z0-9]")
 # What a page may leave out of a command that it names in a sentence.
 SHORTENED = re.compile(r"arguments are required|expected (at least )?one argument|choice: '[A-Z]+'")

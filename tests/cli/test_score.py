@@ -101,7 +101,7 @@ def test_an_output_that_would_change_the_model_or_cannot_be_written_is_refused(c
     assert "lies in the model's own folder" in err
     code, _, err = command("score", tiny_model, pairs_file, "/proc/none/out.jsonl")
     assert code == 1
-    assert "give a place that can be read and written" in err
+    assert "name another place" in err
     assert "Errno" not in err
 
 

@@ -60,5 +60,5 @@ def test_the_first_error_is_known_only_up_to_the_first_unjudged_step():
 
 def test_rows_of_judged_steps_are_refused_before_anything_is_scored():
     rows = [{"prompt": "q", "completions": ["good", "bad"], "labels": [True, False]}]
-    with pytest.raises(DataError, match="the rows judge steps and compare no answers; .*--loss_type steps"):
+    with pytest.raises(DataError, match=r"the rows judge steps and compare no answers; .*--loss_type steps"):
         evaluate(lambda prompt, answers: 1 / 0, rows)

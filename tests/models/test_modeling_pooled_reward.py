@@ -19,7 +19,7 @@ def model(pooling, bias=False):
         num_key_value_heads=2,
         pad_token_id=0,
     )
-    config.reward_pooling, config.reward_bias = pooling, bias
+    config.reward_pooling, config.reward_bias, config.num_labels = pooling, bias, 1
     torch.manual_seed(0)
     return PooledRewardModel(config).eval()
 

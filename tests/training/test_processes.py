@@ -196,7 +196,9 @@ def rows_of(kind: str) -> list[dict]:
         elif kind == "steps":
             steps = [f"step {number} {j} " * draw.randint(1, 5) for j in range(draw.randint(1, 4))]
             labels = [draw.choice([True, False, 0.5, 0.8, None]) for _ in steps[1:]]
-            rows.append({"prompt": f"question {number // 2}\n", "completions": steps, "labels": [number % 3 > 0, *labels]})
+            rows.append(
+                {"prompt": f"question {number // 2}\n", "completions": steps, "labels": [number % 3 > 0, *labels]}
+            )
         else:
             answers = [f"answer {number} {j} " * draw.randint(1, 5) for j in range(draw.randint(2, 4))]
             ranks = [draw.randint(1, 3) for _ in answers]

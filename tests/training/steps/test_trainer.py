@@ -99,15 +99,22 @@ def test_solutions_of_a_question_are_scored_with_it_computed_once(saved):
     assert [part.steps for part in together] == [pytest.approx(part.steps, abs=1e-6) for part in alone]
 
 
+def returned(steps):
+    """Return what a generator returns at its end."""
+    found = []
+
+    def run():
+        found.append((yield from steps))
+
+    list(run())
+    return found[0]
+
+
 def test_a_server_knows_where_the_steps_of_equal_ids_end(saved):
     model = RewardModel.from_pretrained(str(saved[1]))
     # The same ids; in the first the line break is the question's, in the second it ends a step.
     requests = [ScoreRequest("good\n", ("bad",)), ScoreRequest("", ("good\nbad",))]
-    encoding = encode_requests(model, requests, Truncation("left"), EncodingLimits(10))
-    with pytest.raises(StopIteration) as end:
-        while True:
-            next(encoding)
-    rows = end.value.value.rows
+    rows = returned(encode_requests(model, requests, Truncation("left"), EncodingLimits(10))).rows
     assert list(rows[0]) == list(rows[1])
     found = score_rows(model, [rows[0], rows[1], rows[0]])
     assert [len(part.steps) for part in found] == [1, 2, 1]
