@@ -280,6 +280,16 @@ ROWS: dict[str, list[Row]] = {
     "big-bench-mistake": [
         {"input": "Sort b a", "steps": ["b first", "a second"], "answer": "b a", "target": "a b", "mistake_index": 0}
     ],
+    "process-bench": [
+        {
+            "id": "gsm8k-0",
+            "generator": "model",
+            "problem": "2+2+2?",
+            "steps": ["2+2 is 4.", "4+2 is 7.", "It is 7."],
+            "final_answer_correct": False,
+            "label": 1,
+        }
+    ],
     "reasoneval": [
         {
             "id": 0,

@@ -104,6 +104,15 @@ def test_dirty_rows_are_counted_in_big_bench_mistake(read_dirty):
     assert found.reasons == {"out of range": 1, "unknown label": 1, "no steps": 1}
 
 
+def test_process_bench_counts_the_first_wrong_step_from_zero(read_published, read_dirty):
+    row = ROWS["process-bench"][0]
+    wrong, right = read_published("process-bench", [row, {**row, "label": -1}])
+    assert (wrong.metadata["step_ratings"], wrong.metadata["first_error"]) == ([1, -1, None], 1)
+    assert right.metadata["step_ratings"] == [1, 1, 1]
+    found = read_dirty("process-bench", [{**row, "label": 3}, {**row, "label": 0.5}, row])
+    assert found.reasons == {"out of range": 1, "unknown label": 1}
+
+
 REASONEVAL_ROW = ROWS["reasoneval"][0]
 REDUNDANT = {
     "id": 1,

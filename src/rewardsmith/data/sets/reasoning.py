@@ -19,6 +19,8 @@ ReasonEval's MR-MATH (Xia et al. 2024, arXiv 2404.05692): steps of solutions, so
 Two files. In the one of invalid errors `model_output_solution_first_error_step` counts from 1, "N/A" for none. In the
 one of redundant errors `rating` holds one number a step: 1 positive, 0 neutral, which is a redundant but valid step.
 
+ProcessBench (Zheng et al. 2024, arXiv 2412.06559): solutions with their first wrong step, from 0, -1 for none.
+
 GSM8K example solutions (Cobbe et al. 2021, arXiv 2110.14168): model solutions, checked against the true answer.
 """
 
@@ -297,6 +299,35 @@ REASONEVAL_ENTRY = Entry(
 )
 
 
+def read_process_bench(rows: Rows) -> Iterator[PreferenceGroup | RowError]:
+    """Return one group a solution; no comparisons, steps and ratings in the metadata."""
+    return read_each(rows, _read_found)
+
+
+def _read_found(row: Row, where: str) -> PreferenceGroup:
+    steps = check_steps(require(row, "steps", where), where, "steps")
+    label = known_number(require(row, "label", where), where, "label")
+    if label is None or label % 1 != 0:
+        raise row_error(where, "unknown label", f"label is {describe(label)}; give the first wrong step from 0, or -1")
+    problem = check_prompt(require(row, "problem", where), where, "problem")
+    details = kept(row, "generator", "final_answer_correct")
+    return replace(
+        step_group(problem, steps, ratings_until(int(label), len(steps), where), where, details), source="process-bench"
+    )
+
+
+PROCESS_BENCH_ENTRY = Entry(
+    name="process-bench",
+    summary="ProcessBench: solutions with the first wrong step; a benchmark, so measure on it and train on others",
+    licence="see its hub page",
+    paper="2412.06559",
+    hub_id=None,
+    read=read_process_bench,
+    columns=frozenset({"problem", "steps", "label", "final_answer_correct"}),
+    homepage="https://github.com/QwenLM/ProcessBench",
+)
+
+
 QUESTION, TRUTH = "question", "ground_truth"
 
 
@@ -343,5 +374,6 @@ ENTRIES = (
     MATH_SHEPHERD_ENTRY,
     BIG_BENCH_MISTAKE_ENTRY,
     REASONEVAL_ENTRY,
+    PROCESS_BENCH_ENTRY,
     GSM8K_SOLUTIONS_ENTRY,
 )
