@@ -3,7 +3,7 @@ import math
 import pytest
 
 from rewardsmith.blocks.kinds import Curve, Curves, Histogram, Reliability, Scatter
-from rewardsmith.blocks.plots import Scale, domain, draw, element, nice_ticks
+from rewardsmith.blocks.plots import Scale, domain, draw, element, marker, nice_ticks, tone_of
 from rewardsmith.records import Estimate
 
 
@@ -43,3 +43,11 @@ def test_every_plot_has_a_text_that_says_what_it_shows():
         drawing = draw(plot)
         assert words in drawing
         assert "nan" not in drawing
+
+
+def test_sixteen_series_differ_in_shape_and_colour():
+    tones = [tone_of(index) for index in range(16)]
+    drawn = [str(marker(0, 0, tone)) for tone in tones]
+    without_colour = {one.replace(f"mark {tone[0]}", "mark") for one, tone in zip(drawn, tones, strict=True)}
+    assert len(without_colour) == len(set(tones)) == 16
+    assert tone_of(16) == tone_of(0)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rewardsmith.audit.plan import Context, Part, Plain
 from rewardsmith.blocks.kinds import Block, Curve, Curves, Section, StripRow, Strips, Table
+from rewardsmith.blocks.plots import tone_of
 from rewardsmith.blocks.words import read_estimate, read_estimates, read_number, short_names, words
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.judged import ScoredGroup, margins, prompt_clusters
@@ -28,7 +29,6 @@ COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CHUNK_CELLS = 2_000_000
 # Every draw sums over all judgements in order; more draws than this would change an interval in its third digit.
 MAX_DRAWS = 1_000
-TONES = "abcd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def risk_section(result: Plain) -> Section | None:
         return None
     measures = {str(name): row for name, row in risk["by_confidence"].items() if isinstance(row, Mapping)}
     curves = [
-        Curve(words(name), TONES[index % len(TONES)], _points(row.get("curve")))
+        Curve(words(name), tone_of(index), _points(row.get("curve")))
         for index, (name, row) in enumerate(measures.items())
     ]
     series = [curve for curve in curves if curve.points]

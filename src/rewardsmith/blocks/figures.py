@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colour-blind safe, as on the page; shapes repeat what colours say.
-COLOURS = {"a": "#0b5fa5", "b": "#b34700", "c": "#00705a", "d": "#8a2a86"}
-SHAPES = {"a": "o", "b": "s", "c": "^", "d": "D"}
+COLOURS = {"a": "#0b5fa5", "b": "#b34700", "c": "#00705a", "d": "#8a2a86", "e": "#7d6500", "f": "#4a4f57"}
+COLOURS |= {"g": "#b0003a", "h": "#00728f"}
+SHAPES = {"a": "o", "b": "s", "c": "^", "d": "D", "e": "v", "f": "P", "g": ">", "h": "<"}
 SOFT = "#525a64"
 
 
@@ -82,15 +83,22 @@ def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:
     return [[0.0 if math.isnan(pair[side]) else max(0.0, pair[side]) for pair in ends] for side in (0, 1)]
 
 
+def _mark(tone: str) -> tuple[dict[str, str], str]:
+    """Return shape, filling and colour of a tone."""
+    letter, _, hollow = tone.partition(" ")
+    colour = COLOURS.get(letter, SOFT)
+    return {"marker": SHAPES.get(letter, "o"), "markerfacecolor": "none" if hollow else colour}, colour
+
+
 def _strips(axes: Axes, block: Strips) -> None:
     for value, _ in block.references:
         axes.axvline(value, color=SOFT, linewidth=0.8)
     for place, row in enumerate(block.rows):
         for number, (estimate, tone) in enumerate(marks_of(row)):
             if math.isfinite(estimate.value):
-                form = SHAPES.get(tone, "o")
-                colour, at = COLOURS.get(tone, SOFT), place + 0.2 * number
-                axes.errorbar([estimate.value], [at], xerr=_errors([estimate]), fmt=form, color=colour, markersize=4)
+                form, colour = _mark(tone)
+                errors, at = _errors([estimate]), place + 0.2 * number
+                axes.errorbar([estimate.value], [at], xerr=errors, color=colour, markersize=4, **form)
     axes.set_yticks(range(len(block.rows)), [row.label for row in block.rows])
     axes.invert_yaxis()
     if block.limits:
@@ -100,9 +108,8 @@ def _strips(axes: Axes, block: Strips) -> None:
 def _curves(axes: Axes, plot: Curves) -> None:
     for curve in plot.series:
         known = [(x, e) for x, e in curve.points if math.isfinite(x) and math.isfinite(e.value)]
-        xs, colour = [x for x, _ in known], COLOURS.get(curve.tone, SOFT)
-        shape = SHAPES.get(curve.tone, "o")
-        axes.plot(xs, [e.value for _, e in known], color=colour, marker=shape, markersize=4, label=curve.name)
+        xs, (form, colour) = [x for x, _ in known], _mark(curve.tone)
+        axes.plot(xs, [e.value for _, e in known], "-", color=colour, markersize=4, label=curve.name, **form)
         low, high = ([getattr(e, end) for _, e in known] for end in ("low", "high"))
         axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
     if plot.mark is not None and math.isfinite(plot.mark.value):

@@ -18,6 +18,8 @@ from rewardsmith.blocks.words import clean
 from rewardsmith.records import Estimate
 
 WIDTH = 360
+# Each is a colour of the style sheet and a shape.
+MARKS = "abcdefgh"
 LEFT, RIGHT, TOP = 44.0, WIDTH - 12.0, 26.0
 
 
@@ -103,20 +105,38 @@ def path(points: Sequence[tuple[float, float]], class_: str, closed: bool = Fals
     return element("path", d=f"M{steps}{' Z' if closed else ''}", class_=class_)
 
 
+def tone_of(index: int) -> str:
+    """Return the tone of a series by its number: those after the eighth are hollow, those after the 16th repeat."""
+    turn, place = divmod(index, len(MARKS))
+    return MARKS[place] + (" hollow" if turn % 2 else "")
+
+
+# Corners of the marks that are no circle, from their middle.
+CORNERS = {
+    "b": [(-4.0, -4.0), (4.0, -4.0), (4.0, 4.0), (-4.0, 4.0)],
+    "c": [(0.0, -5.0), (5.0, 4.0), (-5.0, 4.0)],
+    "d": [(0.0, -5.5), (5.5, 0.0), (0.0, 5.5), (-5.5, 0.0)],
+    "e": [(0.0, 5.0), (5.0, -4.0), (-5.0, -4.0)],
+    "f": [
+        *((-1.7, -5.2), (1.7, -5.2), (1.7, -1.7), (5.2, -1.7), (5.2, 1.7), (1.7, 1.7)),
+        *((1.7, 5.2), (-1.7, 5.2), (-1.7, 1.7), (-5.2, 1.7), (-5.2, -1.7), (-1.7, -1.7)),
+    ],
+    "g": [(5.0, 0.0), (-4.0, 5.0), (-4.0, -5.0)],
+    "h": [(-5.0, 0.0), (4.0, 5.0), (4.0, -5.0)],
+}
+
+
 def marker(x: float, y: float, tone: str) -> Markup:
-    """Draw a point; the four tones differ in shape too."""
-    if tone == "b":
-        return element("rect", x=x - 4, y=y - 4, width=8, height=8, class_="mark b")
-    if tone == "c":
-        return path([(x, y - 5), (x + 5, y + 4), (x - 5, y + 4)], "mark c", closed=True)
-    if tone == "d":
-        return path([(x, y - 5.5), (x + 5.5, y), (x, y + 5.5), (x - 5.5, y)], "mark d", closed=True)
-    return element("circle", cx=x, cy=y, r=4.2, class_=f"mark {tone}")
+    """Draw a point; tones differ in shape too."""
+    corners = CORNERS.get(tone[:1])
+    if corners is None:
+        return element("circle", cx=x, cy=y, r=4.2, class_=f"mark {tone}")
+    return path([(x + right, y + down) for right, down in corners], f"mark {tone}", closed=True)
 
 
 def legend_mark(tone: str) -> Markup:
     """Draw what stands before a name in a legend: a point, or a line of the class `tone`."""
-    if tone in ("a", "b", "c", "d"):
+    if tone.removesuffix(" hollow") in MARKS:
         drawing = marker(8, 8, tone)
     elif tone == "dot":
         drawing = element("path", d="M8 8h0", class_="dots")

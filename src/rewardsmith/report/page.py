@@ -25,6 +25,7 @@ from rewardsmith.blocks.kinds import (
     Value,
     Verdict,
 )
+from rewardsmith.blocks.plots import tone_of
 from rewardsmith.blocks.text import print_blocks
 from rewardsmith.blocks.words import (
     blocks_of,
@@ -81,7 +82,8 @@ LAST: tuple[tuple[tuple[str, ...], Builder], ...] = ((("worst",), evaluation.wor
 HEAD = {"schema", "schema_version", "scorer", "data", "groups", "comparisons", "gold_ties", "seed", "dropped", "notes"}
 HEAD |= {"scored_texts", "within_prompt_sd"}
 Grid = Mapping[tuple[str, str], Plain]
-TONES = "abcd"
+# Marks in one line; of more models each has a line of its own.
+MOST_MARKS = 4
 DOCTOR = "rewardsmith.doctor"
 SIGNS = {"good": "▲\u00a0", "bad": "▼\u00a0", "warn": "≈\u00a0"}
 REFERENCES = {"baseline": "best baseline", "ceiling": "ceiling of raters' noise"}
@@ -180,7 +182,7 @@ def _probes_together(results: Sequence[Plain]) -> Section | None:
     if len(audits) < 2:
         return None
     names = short_names(list(audits))
-    tones = {scorer: TONES[index % len(TONES)] for index, scorer in enumerate(audits)}
+    tones = {scorer: tone_of(index) for index, scorer in enumerate(audits)}
     rows: dict[str, list[tuple[Estimate, str]]] = {}
     accused: dict[str, list[str]] = {}
     contrary: set[str] = set()
@@ -309,7 +311,7 @@ def summary_section(results: Sequence[Plain]) -> Section | None:
 
 
 def _glance(models: Mapping[str, str], sets: Mapping[str, str], cells: Grid) -> Strips:
-    tones = {model: TONES[index % len(TONES)] for index, model in enumerate(models)}
+    tones = {model: tone_of(index) for index, model in enumerate(models)}
     rows = []
     for data in sets:
         own = [(model, cells[model, data]) for model in models if (model, data) in cells]
@@ -317,15 +319,14 @@ def _glance(models: Mapping[str, str], sets: Mapping[str, str], cells: Grid) -> 
         baseline, ceiling = _borders([result for _, result in own])
         lines = [(baseline[1].value, "baseline")] if baseline else []
         lines += [(ceiling.value, "ceiling")] if ceiling else []
-        if len(models) > len(TONES):
-            # There are fewer marks that differ than models: a line each.
+        if len(models) > MOST_MARKS:
             names = (f"{sets[data]}: {models[model]}" for model, _ in own)
             rows += [
                 StripRow(name, marks=[(e, "a")], references=lines) for name, (e, _) in zip(names, marks, strict=True)
             ]
         else:
             rows.append(StripRow(sets[data], marks=marks, references=lines))
-    legend = [(tones[model], models[model]) for model in models] if len(models) <= len(TONES) else []
+    legend = [(tones[model], models[model]) for model in models] if len(models) <= MOST_MARKS else []
     drawn = {kind for row in rows for _, kind in row.references}
     legend += [(kind, name) for kind, name in REFERENCES.items() if kind in drawn]
     legend.append(("zero", "chance"))
