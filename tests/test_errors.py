@@ -5,6 +5,7 @@ import pytest
 import rewardsmith
 from rewardsmith.errors import (
     ConfigError,
+    DataError,
     UnreachableError,
     describe,
     listed,
@@ -70,9 +71,14 @@ def test_names_out_of_data_move_no_terminal():
     ("call", "said"),
     [
         (lambda: rewardsmith.plan({}, []), "model is a dict"),
+        (lambda: rewardsmith.train("model", [], 3), "output_dir is a int"),
+        (lambda: rewardsmith.PreferenceGroup(3, ()), "prompt is int 3.*text or messages"),
+        (lambda: rewardsmith.PreferenceGroup("", 3), "completions is int 3.*a list"),
+        (lambda: rewardsmith.PreferenceGroup("", "ab"), "completions is str .ab..*a list"),
+        (lambda: rewardsmith.PreferenceGroup("", (), 3), "comparisons is int 3.*a list"),
         (lambda: rewardsmith.RewardModel("folder", "name"), r"loaded is a str; .* RewardModel\.from_pretrained"),
     ],
 )
 def test_an_argument_of_a_wrong_type_is_named(call, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises((ConfigError, DataError), match=said):
         call()

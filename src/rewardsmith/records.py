@@ -154,6 +154,12 @@ class PreferenceGroup:
     where: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("prompt", "completions", "comparisons"):
+            value = getattr(self, name)
+            if not isinstance(value, Sequence) or (isinstance(value, str) and name != "prompt"):
+                raise DataError(
+                    f"{name} is {describe(value)}; give {'text or messages' if name == 'prompt' else 'a list'}"
+                )
         object.__setattr__(self, "tools", without_nulls(self.tools))
         size = len(self.completions)
         for comparison in self.comparisons:

@@ -14,7 +14,7 @@ from rewardsmith.blocks.figures import new_figure
 from rewardsmith.blocks.html import render_blocks
 from rewardsmith.blocks.kinds import TONES, Block, Cell, Paragraph, Table, Value, Verdict
 from rewardsmith.blocks.text import CARD, new_card, print_blocks
-from rewardsmith.errors import ConfigError, MissingExtraError, require_known
+from rewardsmith.errors import ConfigError, MissingExtraError, require_known, require_place
 from rewardsmith.evaluation.rated import ratings_table
 from rewardsmith.evaluation.steps import StepResult
 from rewardsmith.evaluation.verdict import HeldOutResult, verdict
@@ -157,7 +157,9 @@ def train(
     """
     tokenizer = settings.pop("processing_class", None)
     given = _by_config(settings)
-    config = read_config(output_dir=str(output_dir), **{**OF_THE_COMMAND, **given[RewardConfig]})
+    config = read_config(
+        output_dir=require_place(output_dir, "output_dir"), **{**OF_THE_COMMAND, **given[RewardConfig]}
+    )
     require_writable(Path(output_dir))
     if asked_checkpoint(config.resume_from_checkpoint) is None:
         require_unused(Path(output_dir), overwrite_output_dir)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import TrainingArguments
 
-from rewardsmith.errors import ConfigError, nearest, nearest_or_known
+from rewardsmith.errors import ConfigError, nearest, nearest_or_known, require_place
 from rewardsmith.files.settings import option
 from rewardsmith.models.compiling import COMPILE
 from rewardsmith.objectives import OBJECTIVES, OPTIONS, REGRESSION, find_objective
@@ -193,6 +193,8 @@ class RewardConfig(StepSettings, TrainingArguments):
     ]
 
     def __post_init__(self) -> None:
+        if self.output_dir is not None:
+            require_place(self.output_dir, "output_dir")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not self.use_cpu and not torch.accelerator.is_available():
             logger.warning("no GPU here: use_cpu=True is set, else every process would train a copy of its own")
             self.use_cpu = True
