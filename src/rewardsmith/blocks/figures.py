@@ -83,11 +83,11 @@ def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:
     return [[0.0 if math.isnan(pair[side]) else max(0.0, pair[side]) for pair in ends] for side in (0, 1)]
 
 
-def _mark(tone: str) -> tuple[dict[str, str], str]:
+def _mark(tone: str) -> tuple[str, str, str]:
     """Return shape, filling and colour of a tone."""
     letter, _, hollow = tone.partition(" ")
     colour = COLOURS.get(letter, SOFT)
-    return {"marker": SHAPES.get(letter, "o"), "markerfacecolor": "none" if hollow else colour}, colour
+    return SHAPES.get(letter, "o"), "none" if hollow else colour, colour
 
 
 def _strips(axes: Axes, block: Strips) -> None:
@@ -96,9 +96,10 @@ def _strips(axes: Axes, block: Strips) -> None:
     for place, row in enumerate(block.rows):
         for number, (estimate, tone) in enumerate(marks_of(row)):
             if math.isfinite(estimate.value):
-                form, colour = _mark(tone)
+                form, fill, colour = _mark(tone)
                 errors, at = _errors([estimate]), place + 0.2 * number
-                axes.errorbar([estimate.value], [at], xerr=errors, color=colour, markersize=4, **form)
+                drawn = axes.errorbar([estimate.value], [at], xerr=errors, fmt=form, color=colour, markersize=4)
+                drawn.lines[0].set_markerfacecolor(fill)
     axes.set_yticks(range(len(block.rows)), [row.label for row in block.rows])
     axes.invert_yaxis()
     if block.limits:
@@ -108,8 +109,9 @@ def _strips(axes: Axes, block: Strips) -> None:
 def _curves(axes: Axes, plot: Curves) -> None:
     for curve in plot.series:
         known = [(x, e) for x, e in curve.points if math.isfinite(x) and math.isfinite(e.value)]
-        xs, (form, colour) = [x for x, _ in known], _mark(curve.tone)
-        axes.plot(xs, [e.value for _, e in known], "-", color=colour, markersize=4, label=curve.name, **form)
+        xs, (form, fill, colour) = [x for x, _ in known], _mark(curve.tone)
+        values = [e.value for _, e in known]
+        axes.plot(xs, values, color=colour, marker=form, markerfacecolor=fill, markersize=4, label=curve.name)
         low, high = ([getattr(e, end) for _, e in known] for end in ("low", "high"))
         axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
     if plot.mark is not None and math.isfinite(plot.mark.value):
