@@ -179,10 +179,8 @@ def train(
         return found | {name: value for name, value in more if value is not None}
 
     title = named.model_name_or_path or f"random weights ({named.from_config})"
-    names = (
-        title if is_named else type(model).__name__,
-        str(data)[:80] if data is not None else str(share["datasets"]),
-    )
+    source = str(data)[:80] if data is not None else str(share["datasets"])
+    names = (title if is_named else type(model).__name__, source)
     summary = train_one_or_several(parts, config, groups, names, vars(named) if is_named else {})
     write_report(summary)
     push_run(summary.folder, config)
