@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 
 from rewardsmith import RewardConfig, RewardModel, RewardTrainer
-from rewardsmith.errors import ConfigError, DataError
+from rewardsmith.errors import CheckpointError, ConfigError, DataError
 from rewardsmith.models.attribute_head import Attribute, install_attributes
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import prepare_model
@@ -105,13 +105,17 @@ def test_a_trained_folder_gives_ratings_by_name_and_their_weighted_sum(tmp_path)
     assert trainer.args.attributes == NAMES
 
 
-def test_an_adapter_keeps_its_head_of_ratings(tmp_path):
+@pytest.mark.parametrize("rates", [False, True], ids=["language model", "model of ratings"])
+def test_an_adapter_keeps_its_head_of_ratings(tmp_path, rates):
     pytest.importorskip("peft")
     from peft import LoraConfig
 
-    base, tokenizer = tiny_models.qwen2_causal()
-    base.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
+    if rates:
+        trained(tmp_path, rated_groups(4)).save_model(str(tmp_path / "base"))
+    else:
+        base, tokenizer = tiny_models.qwen2_causal()
+        base.save_pretrained(tmp_path / "base")
+        tokenizer.save_pretrained(tmp_path / "base")
     trainer = RewardTrainer(
         str(tmp_path / "base"),
         settings(tmp_path, save_merged=False),
@@ -124,6 +128,13 @@ def test_an_adapter_keeps_its_head_of_ratings(tmp_path):
     [part] = model.score("question 1", [" good"], return_parts=True)
     assert list(part.attributes) == NAMES
     assert part.reward == pytest.approx(sum(part.attributes.values()) / 2, rel=1e-5)
+
+
+def test_a_start_with_other_ratings_is_refused_with_both(tmp_path):
+    trained(tmp_path, rated_groups(4)).save_model(str(tmp_path / "base"))
+    three = [PreferenceGroup("q", (" a", " b"), ratings=dict.fromkeys("xyz", (1.0, 2.0)))] * 4
+    with pytest.raises(CheckpointError, match=rf"2 labels \({', '.join(NAMES)}\), but 3 ratings"):
+        RewardTrainer(str(tmp_path / "base"), settings(tmp_path), train_dataset=three)
 
 
 def test_preferences_and_ratings_are_learned_in_one_run(tmp_path):

@@ -315,7 +315,8 @@ def _load_adapter(
     if contract is not None and contract.steps:
         found = open_step_classifier(base, trust_remote_code, options)
     else:
-        found = heads.open_classifier(base, pooling, trust_remote_code, options)
+        labels = 1 if contract is None else len(contract.attributes) or 1
+        found = heads.open_classifier(base, pooling, trust_remote_code, options, labels)
     model = found.model
     if contract is not None and pooling != contracts.pooling_of(model):
         model = heads.to_pooled(model, pooling)

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
-from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError
+from rewardsmith.errors import CheckpointError, ConfigError, MissingModelError, listed
 from rewardsmith.models import modeling_pooled_reward
 from rewardsmith.models.foreign.folder import cached_commit, why_not
 from rewardsmith.models.modeling_pooled_reward import PooledRewardModel
@@ -232,6 +232,11 @@ def _require_labels(name: str, trust_remote_code: bool, revision: str | None, la
     is_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
     is_classifier |= hasattr(config, "reward_pooling")
     if is_classifier and config.num_labels not in (1, labels):
+        if labels > 1:
+            raise CheckpointError(
+                f"{name!r} has {config.num_labels} labels ({listed(config.id2label.values())}), but {labels} ratings "
+                "are to be learned: name those labels in attributes, or start from its language model"
+            )
         raise CheckpointError(
             f"{name!r} is a classifier with {config.num_labels} labels; a reward model has one: start from its "
             "language model, or save it with num_labels=1. What training on ratings wrote says in its "
