@@ -1,13 +1,14 @@
 """The report of a run: a verdict that is no better than its intervals, a card that the hub reads, curves."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
 
 from rewardsmith.evaluation.verdict import evaluate_held_out
 from rewardsmith.records import Comparison, PreferenceGroup
-from rewardsmith.report.training import headline, model_card, next_step, write_report
+from rewardsmith.report.training import headline, model_card, next_step, result_blocks, write_report
 from rewardsmith.training.record import RunSummary, Speed
 
 # Longer and shorter answers win in turn, so neither rule of length is better than chance.
@@ -49,6 +50,14 @@ def test_without_a_preference_nothing_is_claimed(tmp_path):
     ties = evaluate_held_out([PreferenceGroup("q", ("a", "b"), (Comparison(0, 1, "tie"),))], [[1.0, 0.0]])
     assert headline(ties).tone == "warn"
     assert " DATA on judgements" in next_step(summary(tmp_path, ties))
+
+
+@pytest.mark.parametrize("rate", [2.0, 0.0])
+def test_a_rate_of_comparisons_is_shown_where_there_were_any(tmp_path, rate):
+    blocks = result_blocks(replace(summary(tmp_path, result(1.0)), speed=Speed(rate, 2.0, 3.0)))
+    shown = [row[0] for row in blocks[-1].rows]
+    assert shown[-2:] == ["distinct tokens per second", "saving (tokens of pair rows / computed)"]
+    assert shown[:-2] == (["comparisons per second"] if rate else [])
 
 
 def test_the_card_is_one_that_the_hub_reads(tmp_path):

@@ -246,7 +246,8 @@ def result_blocks(summary: RunSummary) -> list[Block]:
         ["distinct tokens per second", f"{speed.distinct_tokens_per_second:,.0f}"],
         [f"saving (tokens of {rows_of} / computed)", f"{speed.saving:.2f}x"],
     ]
-    return [*blocks, Table("speed", ("", "value"), rates)]
+    # A run on ratings alone has no comparisons.
+    return [*blocks, Table("speed", ("", "value"), rates if speed.examples_per_second else rates[1:])]
 
 
 def _step_table(result: StepResult) -> Block:
