@@ -9,6 +9,7 @@ from small_runs import train_logs, trainer_for
 from rewardsmith.errors import DataError
 from rewardsmith.training.collator import TokenBatchSampler, collate_comparisons, read_padded_pairs, tokens_of_pairs
 from rewardsmith.training.encoding import token_costs
+from rewardsmith.training.processes import without_labels
 
 GROUP = {
     "ids": [[1, 2, 3], [1, 2], [1, 4, 5, 6]],
@@ -33,6 +34,12 @@ def test_comparisons_of_the_second_group_point_behind_the_first():
 
 def test_tokens_of_pairs_counts_both_sides_of_every_comparison():
     assert tokens_of_pairs(GROUP) == (3 + 2) + (4 + 3)
+
+
+def test_a_filler_has_no_tokens_and_a_rated_group_those_of_its_answers():
+    rated = GROUP | {"better": [], "worse": [], "ratings": [[1.0] for _ in GROUP["ids"]]}
+    assert tokens_of_pairs(rated) == sum(len(ids) for ids in GROUP["ids"])
+    assert tokens_of_pairs(without_labels(rated)) == tokens_of_pairs(without_labels(GROUP)) == 0
 
 
 def test_padded_pairs_compare_the_first_half_with_the_second():

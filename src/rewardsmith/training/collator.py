@@ -20,6 +20,7 @@ from rewardsmith.models.wide_head import bootstrap_draws
 from rewardsmith.objectives.comparisons import Comparisons, make_comparisons
 from rewardsmith.training.config import RewardConfig
 from rewardsmith.training.encoding import COLUMNS
+from rewardsmith.training.rated import is_rated
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def collator_for(plan: ForwardPlan, args: RewardConfig) -> PreferenceCollator:
 def tokens_of_pairs(example: dict[str, Any]) -> int:
     """Return how many tokens a trainer of pair rows would feed for this group: both sides of every comparison.
 
-    Of a group that compares nothing and rates its answers, every answer once.
+    Of a group that compares nothing and rates its answers, every answer once; of one without labels, a filler, none.
     """
     lengths = [len(ids) for ids in example["ids"]]
-    if not example["better"]:
+    if not example["better"] and is_rated(example.get("ratings", ())):
         return sum(lengths)
     return sum(lengths[index] for side in ("better", "worse") for index in example[side])
 
