@@ -74,7 +74,8 @@ def _take_in(folder: Path) -> Path:
     with stored.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     with stored.open("rb") as file:
-        packed = next((end for mark, end in PACKED.items() if file.read(len(mark)) == mark or file.seek(0)), "")
+        head = file.read(max(map(len, PACKED)))
+    packed = next((end for mark, end in PACKED.items() if head.startswith(mark)), "")
     unpacked = stored.rename(stored.with_name(f"stdin{packed}"))
     with open_bytes(unpacked) as stream:
         return unpacked.rename(folder / f"stdin{_kind_of(stream)}{packed}")

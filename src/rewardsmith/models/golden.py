@@ -88,21 +88,22 @@ def golden_difference(loaded: LoadedModel) -> tuple[float, float]:
     contract = loaded.contract
     if contract is None or not contract.golden:
         raise CheckpointError("the checkpoint has no golden texts to compare with")
-    for golden, ids in zip(contract.golden, _encoded_again(loaded, contract), strict=True):
+    rows = _encoded_again(loaded, contract)
+    for golden, ids in zip(contract.golden, rows, strict=True):
         if ids != golden.ids:
             raise CheckpointError(f"the tokenizer gives other ids than at saving time for {golden.text[:60]!r}")
     own = str(core_model(loaded.model).dtype).removeprefix("torch.")
     plan, halves = prepare_model(loaded.model), _known_halves(contract)
     if own == "float32" and contract.dtype in ("bfloat16", "float16") and halves:
         # fp32 beside fp32; a position's angle may have been stored in half precision with the rest.
-        return _largest(loaded, plan, halves), TOLERANCES[contract.dtype] * _scale(contract)
-    largest = _largest(loaded, plan, [golden.reward for golden in contract.golden])
+        return _largest(loaded, plan, rows, halves), TOLERANCES[contract.dtype] * _scale(contract)
+    largest = _largest(loaded, plan, rows, [golden.reward for golden in contract.golden])
     # In a lower precision than it was saved in, a model gives its rewards less exactly.
     allowed = max(TOLERANCES.get(name, 3e-2) for name in (contract.dtype, own))
     allowed *= _scale(contract) * (1 if own == contract.dtype else 3)
     if not largest <= allowed and halves and own in (contract.dtype, "bfloat16") and contract.dtype in ("float32", own):
         with in_float32(core_model(loaded.model), whole_tables=True) as is_other:
-            exactly = _largest(loaded, plan, halves) if is_other else float("inf")
+            exactly = _largest(loaded, plan, rows, halves) if is_other else float("inf")
         if exactly <= SAME_WEIGHTS * _scale(contract):
             return exactly, SAME_WEIGHTS * _scale(contract)
     return largest, allowed
@@ -115,9 +116,8 @@ def _known_halves(contract: ScoringContract) -> list[float]:
     return known if len(known) == len(found) else []
 
 
-def _largest(loaded: LoadedModel, plan: ForwardPlan, expected: Sequence[float]) -> float:
-    assert loaded.contract is not None
-    rewards = _rewards(loaded.model, loaded.renderer, _encoded_again(loaded, loaded.contract), plan)
+def _largest(loaded: LoadedModel, plan: ForwardPlan, rows: Sequence[Sequence[int]], expected: Sequence[float]) -> float:
+    rewards = _rewards(loaded.model, loaded.renderer, rows, plan)
     return max(abs(reward - wanted) for reward, wanted in zip(rewards, expected, strict=True))
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import expit
 
 from rewardsmith.records import Estimate
+from rewardsmith.stats.correlation import kendall, pearson, spearman
 from rewardsmith.stats.intervals import Floats
 
 ROUNDS = 100
@@ -62,8 +62,8 @@ def ranking_parts(battles: Sequence[Battle], seed: int = 0) -> dict[str, Estimat
     draws = _bootstrap(sides, results, len(models), seed)
     pairs = len(models) * (len(models) - 1) // 2
     values = {
-        "spearman": Estimate(_correlation(stats.rankdata(people), stats.rankdata(rewards)), len(models)),
-        "kendalltau": Estimate(_kendall(people, rewards), len(models)),
+        "spearman": Estimate(spearman(people, rewards), len(models)),
+        "kendalltau": Estimate(kendall(people, rewards), len(models)),
         "row-wise pearson": row_wise_pearson(*table),
     }
     values |= {name: Estimate(value, pairs) for name, value in confidence(people, draws).items()}
@@ -102,7 +102,7 @@ def row_wise_pearson(people: Floats, rewards: Floats) -> Estimate:
     battles = people + people.T
     met = battles > 0
     shares = [np.divide(wins, battles, out=np.zeros_like(wins), where=met) for wins in (people, rewards)]
-    found = [_correlation(*(share[row, met[row]] for share in shares)) for row in range(len(people))]
+    found = [pearson(*(share[row, met[row]] for share in shares)) for row in range(len(people))]
     values = [value for value in found if not math.isnan(value)]
     return Estimate(float(np.mean(values)) if values else math.nan, len(values))
 
@@ -135,13 +135,3 @@ def _bootstrap(sides: NDArray[np.int64], results: Floats, models: int, seed: int
         for side in (0, 1):
             tables[side, drawn] = win_table(sides[rows], results[rows, side], models)
     return bradley_terry(tables)
-
-
-def _correlation(one: Floats, other: Floats) -> float:
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return math.nan
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def _kendall(one: Floats, other: Floats) -> float:
-    return float(stats.kendalltau(one, other).statistic) if np.ptp(one) and np.ptp(other) else math.nan

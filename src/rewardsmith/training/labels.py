@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 
-from rewardsmith.errors import listed
+from rewardsmith.data.formats.format import STEP_LABELS
+from rewardsmith.errors import DataError, listed
 from rewardsmith.models.attribute_head import attributes_of
 from rewardsmith.models.rendering import Renderer
 from rewardsmith.models.shared_prefix.plan import ForwardPlan
@@ -104,10 +105,35 @@ def label_columns(dataset: object) -> Columns:
 
 
 def settle_labels(args: RewardConfig, rows: object) -> None:
-    """Settle which ratings a run learns, and refuse judged steps, before a model is loaded. Raises as `rated` does."""
-    compares = isinstance(rows, list) and any(isinstance(row, PreferenceGroup) and row.comparisons for row in rows)
-    if not compares or getattr(args, "learns_ratings", False):
-        rated.settle_labels(args, rows)
+    """Settle which ratings a run learns, if any, before a model is loaded, and refuse rows of judged steps.
+
+    Of these nothing would be learned, or their worst step as if it were a rating of the answer.
+
+    Raises:
+        DataError: rows of judged steps; names what trains on them.
+    """
+    if getattr(args, "learns_ratings", False):
+        if not args.attributes and any(STEP_LABELS in group.metadata for group in rated.groups_looked_at(rows)[0]):
+            raise DataError(
+                f"the rows judge steps, and of their ratings one is the worst step: {rated.TRAIN_STEPS}, or name the "
+                "attributes that rate whole answers"
+            )
+        rated.take_attributes(args, rows)
+    elif isinstance(rows, Sequence) and not isinstance(rows, str):
+        _refuse_steps(rows)
+
+
+def _refuse_steps(rows: Sequence[object]) -> None:
+    """Refuse rows of judged steps that compare nothing."""
+    if any(isinstance(row, PreferenceGroup) and row.comparisons for row in rows):
+        return
+    is_of_steps = False
+    for group in rated.groups_looked_at(rows)[0]:
+        if group.comparisons:
+            return
+        is_of_steps = is_of_steps or STEP_LABELS in group.metadata
+    if is_of_steps:
+        raise DataError(rated.JUDGE_STEPS)
 
 
 def labels_learned(args: RewardConfig) -> tuple[tuple[str, ...], bool]:

@@ -36,6 +36,7 @@ MASKED = "ratings of -100 taken as not rated"
 # Rows of a table in which the names of ratings are looked for.
 LOOKED_AT = 1000
 TRAIN_STEPS = "train with loss_type='steps' (PRMTrainer); see docs/train-steps.md"
+JUDGE_STEPS = f"the rows judge steps and compare no answers: {TRAIN_STEPS}"
 HOW = "as `ratings` of a row, a list of numbers by name; see docs/train-ratings.md"
 
 
@@ -178,7 +179,7 @@ def _read(rows: Iterable[object]) -> Iterator[PreferenceGroup]:
 def what_reads(rows: object) -> str | None:
     """Say what rows that compare nothing are for, where they judge steps or rate answers."""
     if any(STEP_LABELS in group.metadata for group in groups_looked_at(rows)[0]):
-        return f"the rows judge steps and compare no answers: {TRAIN_STEPS}"
+        return JUDGE_STEPS
     names, _ = rating_names(rows)
     if not names:
         return None
@@ -186,33 +187,6 @@ def what_reads(rows: object) -> str | None:
         f"the rows rate answers ({listed(names)}) and compare none: learn the ratings with --loss_type {REGRESSION}, "
         f"or take them as gold for `rewardsmith audit --gold rating:{names[0]}`"
     )
-
-
-def settle_labels(args: RewardConfig, rows: object) -> None:
-    """Settle which ratings a run learns, if any, before a model is loaded, and refuse rows of judged steps.
-
-    Of these nothing would be learned, or their worst step as if it were a rating of the answer.
-
-    Raises:
-        DataError: rows of judged steps; names what trains on them.
-    """
-    if getattr(args, "learns_ratings", False):
-        if not args.attributes and any(STEP_LABELS in group.metadata for group in groups_looked_at(rows)[0]):
-            raise DataError(
-                f"the rows judge steps, and of their ratings one is the worst step: {TRAIN_STEPS}, or name the "
-                "attributes that rate whole answers"
-            )
-        take_attributes(args, rows)
-        return
-    is_all = isinstance(rows, Sequence) and not isinstance(rows, str)
-    groups = groups_looked_at(rows)[0] if is_all else iter(())
-    is_of_steps = False
-    for group in groups:
-        if group.comparisons:
-            return
-        is_of_steps = is_of_steps or STEP_LABELS in group.metadata
-    if is_of_steps:
-        raise DataError(f"the rows judge steps and compare no answers: {TRAIN_STEPS}")
 
 
 def _weights(given: Sequence[str] | Mapping[str, float] | None) -> dict[str, float]:
